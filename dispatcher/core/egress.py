@@ -1,0 +1,195 @@
+"""Which addresses messages may be sent to: the egress rules of the contract, section 2. Pure.
+
+Every address a host name resolves to is checked, and only an address that passed is connected to,
+so a name that changes its mind between the check and the connection (DNS rebinding) gains nothing.
+
+The order of the rules, the first that speaks decides:
+
+1. never, whatever the lists say: link-local (cloud metadata), unspecified, multicast and broadcast
+   addresses, the server's own listeners, and IPv6 addresses that carry one of those IPv4 addresses
+   inside (mapped, compatible, NAT64, 6to4);
+2. `EGRESS_ALLOW` matches: allowed;
+3. `EGRESS_DENY` matches: denied;
+4. `EGRESS=public`: denied unless the address is globally reachable (IANA's special-purpose
+   registries).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import Literal
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+_NEVER: tuple[tuple[str, Network], ...] = (
+    ("unspecified", IPv4Network("0.0.0.0/8")),
+    ("link-local", IPv4Network("169.254.0.0/16")),
+    ("multicast", IPv4Network("224.0.0.0/4")),
+    ("broadcast", IPv4Network("255.255.255.255/32")),
+    ("unspecified", IPv6Network("::/128")),
+    ("link-local", IPv6Network("fe80::/10")),
+    ("multicast", IPv6Network("ff00::/8")),
+)
+_COMPATIBLE = IPv6Network("::/96")
+_NAT64 = IPv6Network("64:ff9b::/96")
+_GLOBAL_UNICAST = IPv6Network("2000::/3")
+_HOST = re.compile(r"(?:\*\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*")
+
+
+@dataclass(frozen=True, slots=True)
+class Patterns:
+    """One list of host patterns and networks: `example.com`, `*.example.com`, `*`, `10.0.0.0/8`.
+
+    `hosts` are exact names, `suffixes` start with a dot and match every name below them (not the
+    name itself), `everything` is the pattern `*`.
+    """
+
+    hosts: frozenset[str] = frozenset()
+    suffixes: tuple[str, ...] = ()
+    networks: tuple[Network, ...] = ()
+    everything: bool = False
+
+    @staticmethod
+    def parse(items: Sequence[str]) -> Patterns:
+        """Read one list.
+
+        Raises:
+            ValueError: with a sentence that names the item and what is wrong with it.
+        """
+        hosts: set[str] = set()
+        suffixes: list[str] = []
+        networks: list[Network] = []
+        for item in items:
+            pattern = item.strip().lower().removesuffix(".")
+            if network := _network(pattern):
+                networks.append(network)
+            elif pattern == "*":
+                continue
+            elif not _HOST.fullmatch(pattern):
+                raise ValueError(
+                    f"{item!r} is not a host pattern (example.com, *.example.com, *), an address"
+                    f" or a network (10.0.0.0/8); ports, schemes and brackets do not belong here"
+                )
+            elif pattern.startswith("*."):
+                suffixes.append(pattern[1:])
+            else:
+                hosts.add(pattern)
+        everything = any(item.strip() == "*" for item in items)
+        return Patterns(frozenset(hosts), tuple(suffixes), tuple(networks), everything)
+
+    def match(self, host: str, addresses: Sequence[Address]) -> bool:
+        """Say whether the host's name, or any of these forms of its address, is in the list."""
+        if self.everything or host in self.hosts or host.endswith(self.suffixes):
+            return True
+        return any(address in network for network in self.networks for address in addresses)
+
+
+def _loopback(address: Address) -> bool:
+    return address.is_loopback
+
+
+@dataclass(frozen=True, slots=True)
+class EgressPolicy:
+    """The rules in force. `own_listeners` are the addresses the server itself is bound to."""
+
+    mode: Literal["any", "public"] = "any"
+    allow: Patterns = Patterns()
+    deny: Patterns = Patterns()
+    own_listeners: frozenset[tuple[Address, int]] = frozenset()
+
+    @staticmethod
+    def parse(mode: str, allow: Sequence[str], deny: Sequence[str]) -> EgressPolicy:
+        """Read the three settings `EGRESS`, `EGRESS_ALLOW` and `EGRESS_DENY`.
+
+        Raises:
+            ValueError: with a sentence that names what cannot be read and what is expected.
+        """
+        if mode not in ("any", "public"):
+            raise ValueError(f"{mode!r} is not an egress mode: any or public")
+        return EgressPolicy(
+            "any" if mode == "any" else "public", Patterns.parse(allow), Patterns.parse(deny)
+        )
+
+    def check(
+        self,
+        host: str,
+        port: int,
+        address: Address,
+        *,
+        is_local: Callable[[Address], bool] = _loopback,
+    ) -> str | None:
+        """Say why `address`, found for `host`, may not be connected to at `port`; None: it may.
+
+        `is_local` says whether an address belongs to this machine. It is only asked when one of the
+        own listeners is bound to every address and has the same port.
+        """
+        plain = _unmapped(address)
+        forms = (plain, *_carried(plain))
+        if reason := self._never(port, forms, is_local):
+            return f"{address} {reason}"
+        name = host.lower().removesuffix(".")
+        if self.allow.match(name, (plain,)):
+            return None
+        if self.deny.match(name, forms):
+            return f"{address} is in EGRESS_DENY"
+        if self.mode == "public" and not all(_public(form) for form in forms):
+            return f"{address} is not a public address"
+        return None
+
+    def _never(
+        self, port: int, forms: Sequence[Address], is_local: Callable[[Address], bool]
+    ) -> str | None:
+        for form in forms:
+            for name, network in _NEVER:
+                if form in network:
+                    return f"is {name}"
+        for listener, listener_port in self.own_listeners:
+            if listener_port != port:
+                continue
+            if listener in forms or (
+                listener.is_unspecified and any(is_local(form) for form in forms)
+            ):
+                return "is a listener of the dispatcher itself"
+        return None
+
+
+def _network(pattern: str) -> Network | None:
+    """Read an address or a network; None when the pattern is neither.
+
+    Raises:
+        ValueError: when it is a network with bits set beyond its prefix, most often a slip.
+    """
+    try:
+        network = ipaddress.ip_network(pattern, strict=False)
+    except ValueError:
+        return None
+    if "/" in pattern and ipaddress.ip_address(pattern.split("/")[0]) != network.network_address:
+        raise ValueError(f"{pattern!r} has bits set beyond its prefix; {network} is the network")
+    return network
+
+
+def _unmapped(address: Address) -> Address:
+    """The IPv4 address that an IPv4-mapped one stands for: the kernel connects to that."""
+    return address if address.version == 4 else address.ipv4_mapped or address
+
+
+def _carried(address: Address) -> tuple[Address, ...]:
+    """The IPv4 addresses that translators and relays on the way would make of an IPv6 address."""
+    if address.version == 4:
+        return ()
+    if address in _NAT64 or (address in _COMPATIBLE and int(address) > 1):
+        return (IPv4Address(int(address) & 0xFFFFFFFF),)
+    return (address.sixtofour,) if address.sixtofour else ()
+
+
+def _public(address: Address) -> bool:
+    """Globally reachable. For IPv6 only within the block IANA assigns from: `is_global` alone lets
+    unassigned space and old site-local addresses pass. What NAT64 carries is judged by itself."""
+    if address.version == 4:
+        return address.is_global
+    return address in _NAT64 or (address.is_global and address in _GLOBAL_UNICAST)

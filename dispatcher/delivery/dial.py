@@ -1,0 +1,170 @@
+"""Opens a connection: look the name up, check every address, connect, shake hands.
+
+Failing is expected and comes back as a value. A task that runs `Dialer.open` may be cancelled at
+any point: no socket stays behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+import aiohappyeyeballs
+
+from dispatcher.core.destination import Destination
+from dispatcher.core.egress import Address, EgressPolicy
+from dispatcher.core.outcome import Failure
+from dispatcher.delivery.connection import Connection
+from dispatcher.delivery.resolver import Resolver
+
+AddrInfo = tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int]]
+"""As `socket.getaddrinfo` returns it."""
+
+Connector = Callable[[Sequence[AddrInfo]], Awaitable[socket.socket]]
+"""Connects to the first of these addresses that answers. Raises OSError."""
+
+_NEXT_ADDRESS_S = 0.25  # RFC 8305 §5, recommended connection attempt delay
+
+
+@dataclass(frozen=True, slots=True)
+class Unreachable:
+    """Why there is no connection."""
+
+    failure: Failure
+    detail: str
+
+
+class Dialer:
+    """Opens connections. `policy` may be replaced while it is in use."""
+
+    def __init__(
+        self, policy: EgressPolicy, resolver: Resolver, connector: Connector | None = None
+    ) -> None:
+        self.policy = policy
+        self._resolver = resolver
+        self._connector = connector or happy_eyeballs
+        self._tls: ssl.SSLContext | None = None
+
+    async def open(
+        self,
+        destination: Destination,
+        make: Callable[[], Connection],
+        *,
+        on_phase: Callable[[str], None],
+    ) -> Connection | Unreachable:
+        """Open one connection; `on_phase` hears what is being waited for, in words."""
+        host, port = destination.host, destination.port
+        on_phase(f"looking up {host}")
+        answer = await self._resolver.resolve(host)
+        if not answer.addresses:
+            return Unreachable(Failure.DNS, f"{host}: {answer.problem}")
+        allowed, reasons = self._check(host, port, answer.addresses)
+        if not allowed:
+            return Unreachable(Failure.EGRESS, "; ".join(reasons))
+        on_phase("connecting to " + _names(allowed, port))
+        try:
+            sock = await self._connector([_addr_info(address, port) for address in allowed])
+        except (OSError, RuntimeError) as error:  # uvloop raises RuntimeError for some of them
+            self._resolver.forget(host)
+            return Unreachable(Failure.CONNECTION, f"{reason(error)} ({_names(allowed, port)})")
+        on_phase("shaking hands (TLS)")
+        return await self._attach(destination, sock, make)
+
+    def _check(
+        self, host: str, port: int, addresses: Sequence[Address]
+    ) -> tuple[list[Address], list[str]]:
+        allowed: list[Address] = []
+        reasons: list[str] = []
+        for address in addresses:
+            denied = self.policy.check(host, port, address, is_local=is_local)
+            if denied is None:
+                allowed.append(address)
+            else:
+                reasons.append(denied)
+        return allowed, reasons
+
+    async def _attach(
+        self, destination: Destination, sock: socket.socket, make: Callable[[], Connection]
+    ) -> Connection | Unreachable:
+        loop = asyncio.get_running_loop()
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            if destination.scheme == "http":
+                _, connection = await loop.create_connection(make, sock=sock)
+                return connection
+            _, connection = await loop.create_connection(
+                make,
+                sock=sock,
+                ssl=await self._context(),
+                server_hostname=destination.host.removesuffix("."),
+                # Longer than any attempt may take: the attempt's deadline is the one that counts.
+                ssl_handshake_timeout=2 * 3600,
+                ssl_shutdown_timeout=1,
+            )
+            return connection
+        except (OSError, ValueError, RuntimeError) as error:
+            sock.close()
+            failure = Failure.TLS if destination.scheme == "https" else Failure.CONNECTION
+            return Unreachable(failure, f"{reason(error)} ({destination.authority})")
+        except asyncio.CancelledError:
+            sock.close()
+            raise
+
+    async def _context(self) -> ssl.SSLContext:
+        """The trust of the system, or of SSL_CERT_FILE and SSL_CERT_DIR; loaded once."""
+        if self._tls is None:
+            self._tls = await asyncio.to_thread(_client_context)
+        return self._tls
+
+
+async def happy_eyeballs(addr_infos: Sequence[AddrInfo]) -> socket.socket:
+    """Connect as RFC 8305 says: families in turn, the next one after 250 ms without an answer."""
+    return await aiohappyeyeballs.start_connection(
+        addr_infos, happy_eyeballs_delay=_NEXT_ADDRESS_S, interleave=1
+    )
+
+
+def is_local(address: Address) -> bool:
+    """Say whether an address is this machine's: only those can be bound to. Sends nothing."""
+    if address.is_loopback:
+        return True
+    family, _, _, _, sockaddr = _addr_info(address, 0)
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind(sockaddr)
+    except OSError:
+        return False
+    return True
+
+
+def reason(error: Exception) -> str:
+    """Put an error of the system or of OpenSSL into words, without the noise."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"certificate not accepted: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS failed: {(error.reason or str(error)).lower().replace('_', ' ')}"
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno).lower()
+    return str(error) or type(error).__name__
+
+
+def _client_context() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _addr_info(address: Address, port: int) -> AddrInfo:
+    if address.version == 4:
+        return (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (str(address), port))
+    sockaddr = (str(address), port, 0, 0)
+    return (socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", sockaddr)
+
+
+def _names(addresses: Sequence[Address], port: int) -> str:
+    return ", ".join(f"[{a}]:{port}" if a.version == 6 else f"{a}:{port}" for a in addresses)

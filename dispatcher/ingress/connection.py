@@ -1,0 +1,509 @@
+"""One caller's connection: bytes in, messages to the queue, answers out.
+
+Theory of operation
+-------------------
+Bytes come in through `data_received`, in whatever pieces the network makes. The usual request
+arrives whole in one piece and goes from there to `Acceptor.accept` in one call chain: no buffer, no
+task, no future, no timer. Everything else takes the long way through these states:
+
+    state    what arrives is                     leaves to
+    IDLE     the start of a request              HEAD, BODY, DROP, ENDING; IDLE when it was whole
+    HEAD     the rest of a head                  as IDLE
+    BODY     the rest of a body                  IDLE; ENDING when refused, or the last one
+    DROP     the rest of a refused body          IDLE
+    ENDING   dropped: the last answer is known   LINGER when all answers are written
+    LINGER   dropped: the last answer is out     CLOSED when the caller closes, or after a while
+    CLOSED   (nothing arrives)
+
+Refused requests whose end is known and near are read to their end, and the connection goes on.
+After all others it ends, and it lingers: closing a socket with unread bytes resets it, and the
+caller would see the reset instead of the answer (RFC 9112 section 9.6).
+
+Answers are the outbox's: a receipt may come before `accept` returns, or long after this connection
+is gone.
+
+Reading stops while too many answers are owed, while the log is behind with a large body, and
+while the caller does not read its answers; so memory is bounded without any look at the sizes of
+things.
+
+Time is looked at by the listener's sweep, which calls `check`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from enum import Enum
+from typing import Final, assert_never, cast
+
+from dispatcher.core.message import Message
+from dispatcher.errors import Refusal
+from dispatcher.ingress import answers, refusals
+from dispatcher.ingress.body import Body
+from dispatcher.ingress.forward import Forward, forward, is_path
+from dispatcher.ingress.head import CHUNKED, EXPECT, Head, is_broken, read_head
+from dispatcher.ingress.outbox import Outbox
+from dispatcher.ingress.reading import Reading, Wait
+from dispatcher.ingress.refusals import (
+    MAX_HEAD_BYTES,
+    MalformedError,
+    RequestError,
+    UnacceptableError,
+)
+from dispatcher.ingress.shared import Shared
+from dispatcher.queue.ports import Upload
+
+_HEAD_END: Final = b"\r\n\r\n"
+_CR: Final = 13
+_MAX_EMPTY_LINES: Final = 4  # before a request line; RFC 9112 section 2.2 asks for one at least
+_MAX_DROPPED_BODY_BYTES: Final = 256 * 1024
+_MAX_LINGER_BYTES: Final = 256 * 1024 * 1024
+_LINGER_QUIET_S: Final = 2.0
+_LINGER_S: Final = 10.0
+
+
+class State(Enum):
+    """What the next byte is; the table is in the module's docstring."""
+
+    IDLE = "idle"
+    HEAD = "head"
+    BODY = "body"
+    DROP = "drop"
+    ENDING = "ending"
+    LINGER = "linger"
+    CLOSED = "closed"
+
+
+class Connection(asyncio.Protocol):
+    """One caller. Made by the listener, owned by its transport, listed in `Shared.connections`."""
+
+    __slots__ = (
+        "_at_eof",
+        "_body",
+        "_buffer",
+        "_discarded_bytes",
+        "_empty_lines",
+        "_forward",
+        "_head",
+        "_left",
+        "_linger_until_s",
+        "_lingers",
+        "_outbox",
+        "_reading",
+        "_shared",
+        "_since_s",
+        "_state",
+        "_transport",
+    )
+
+    _transport: asyncio.Transport
+    _outbox: Outbox
+    _reading: Reading
+    _head: Head
+    _forward: Forward
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+        self._state = State.IDLE
+        self._buffer = bytearray()
+        self._since_s = shared.now_s
+        self._empty_lines = 0
+        self._body: Body | None = None
+        self._left = 0
+        self._at_eof = False
+        self._lingers = False
+        self._linger_until_s = 0.0
+        self._discarded_bytes = 0
+
+    # What the transport calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A caller connected."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._reading = Reading(self._transport)
+        self._outbox = Outbox(self._shared, self._transport.write, self._on_answered)
+        connections = self._shared.connections
+        connections.add(self)
+        if 0 < self._shared.config.max_connections < len(connections):
+            self._fail(refusals.TOO_MANY_CONNECTIONS)
+
+    def data_received(self, data: bytes) -> None:
+        """Take the next bytes."""
+        state = self._state
+        if state is State.IDLE and not self._buffer:
+            self._take_requests(data)
+        elif state is State.BODY:
+            self._take_requests(self._take_body(data))
+        elif state is State.HEAD:
+            self._take_head(data)
+        elif state is State.DROP:
+            self._take_requests(self._drop(data))
+        elif state is State.IDLE:
+            self._buffer += data
+        else:
+            self._discard(data)
+
+    def eof_received(self) -> bool:
+        """The caller sends nothing more. It still gets its answers; half a request is nothing."""
+        self._at_eof = True
+        if self._state in {State.HEAD, State.BODY, State.DROP}:
+            self._abort_body()
+            self._state = State.ENDING
+        self._lingers = False
+        return not self._outbox.is_empty
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone. Messages that were handed to the queue stay handed over."""
+        self._state = State.CLOSED
+        self._abort_body()
+        self._outbox.disconnect()
+        self._shared.leave(self)
+
+    def pause_writing(self) -> None:
+        """The caller does not read its answers: make no more of them."""
+        self._reading.pause(Wait.WRITING)
+
+    def resume_writing(self) -> None:
+        """The caller reads again."""
+        self._reading.resume(Wait.WRITING)
+
+    # What the listener calls.
+
+    def retire(self) -> None:
+        """Close if nothing is under way; the listener is stopping."""
+        if self._state is State.IDLE and not self._buffer and self._outbox.is_empty:
+            self._transport.close()
+
+    def close(self) -> None:
+        """Close now, writing what was answered."""
+        self._transport.close()
+
+    def abort(self) -> None:
+        """Close now, dropping what was not written."""
+        self._transport.abort()
+
+    def check(self, now_s: float) -> None:
+        """End what has taken too long. `now_s` is the loop's clock."""
+        config = self._shared.config
+        quiet_s = now_s - self._since_s
+        match self._state:
+            case State.IDLE:
+                if quiet_s > config.idle_timeout_s and self._outbox.is_empty:
+                    self._give_up()
+            case State.HEAD:
+                if quiet_s > config.head_timeout_s:
+                    self._fail(refusals.HEAD_TIMEOUT, no_body=self._buffer.startswith(b"HEAD "))
+            case State.BODY:
+                if quiet_s > config.body_timeout_s and not self._reading.waits_for(Wait.UPLOAD):
+                    self._abandon(refusals.BODY_TIMEOUT)
+            case State.DROP:
+                if quiet_s > config.body_timeout_s:
+                    self._give_up()
+            case State.LINGER:
+                if quiet_s > _LINGER_QUIET_S or now_s > self._linger_until_s:
+                    self._transport.abort()
+            case State.ENDING | State.CLOSED:
+                pass
+            case _ as unknown:
+                assert_never(unknown)
+
+    # Requests.
+
+    def _take_requests(self, data: bytes) -> None:
+        """Take every whole request off `data`, and start with the one that is not whole."""
+        start, end = 0, len(data)
+        while start < end:
+            if self._state is not State.IDLE:
+                self._discard(data[start:])
+                return
+            if self._outbox.is_full:
+                self._buffer += data[start:]
+                self._reading.pause(Wait.FULL)
+                return
+            if data[start] == _CR and data.startswith(b"\r\n", start):
+                start += 2
+                self._count_empty_line()
+                continue
+            head_end = data.find(_HEAD_END, start)
+            if head_end < 0:
+                self._begin_head(data[start:])
+                return
+            start = self._take_request(data, start, head_end)
+
+    def _take_request(self, data: bytes, start: int, head_end: int) -> int:
+        """Take the request whose head is `data[start:head_end]`; return where the next begins."""
+        raw = data[start:head_end]
+        body_start = head_end + len(_HEAD_END)
+        try:
+            if body_start - start > MAX_HEAD_BYTES:
+                raise MalformedError(refusals.HEAD_TOO_LARGE)
+            head = read_head(raw)
+        except MalformedError as malformed:
+            self._fail(malformed.refusal, no_body=raw.startswith(b"HEAD "))
+            return body_start
+        shared = self._shared
+        try:
+            wanted = forward(head, shared.config)
+            refusal = shared.acceptor.refusal()
+            if refusal is not None:
+                raise UnacceptableError(refusal)
+        except RequestError as refused:
+            return body_start + self._answer(head, len(data) - body_start, refused)
+        body_end = body_start + head.length
+        if body_start <= body_end <= len(data):
+            self._accept(head, wanted, data[body_start:body_end])
+            return body_end
+        rest = self._begin_body(head, wanted, data[body_start:])
+        return len(data) - len(rest)
+
+    def _accept(
+        self,
+        head: Head,
+        wanted: Forward,
+        content: bytes,
+        upload: Upload | None = None,
+        size: int = 0,
+    ) -> None:
+        """Hand a whole request to the queue, which may answer before this returns.
+
+        `size` is the body's in bytes where it is in `upload`.
+        """
+        shared = self._shared
+        body_size = len(content) if upload is None else size
+        message = Message(
+            wanted.destination,
+            wanted.head if wanted.length_at < 0 else wanted.head_with_length(body_size),
+            content,
+            timeout_ms=wanted.timeout_ms,
+            accepted_at=time.time_ns() // 1000,
+            incarnation=shared.incarnation,
+            body_size=body_size,
+        )
+        outbox = self._outbox
+        outbox.expect(head.style, body_size)
+        self._empty_lines = 0
+        self._since_s = shared.now_s
+        if head.style & answers.CLOSE:
+            self._state = State.ENDING
+        shared.acceptor.accept(message, outbox, upload)
+
+    def _count_empty_line(self) -> None:
+        self._empty_lines += 1
+        if self._empty_lines > _MAX_EMPTY_LINES:
+            self._fail(refusals.REQUEST_LINE)
+
+    # Heads that come in pieces.
+
+    def _begin_head(self, data: bytes) -> None:
+        self._state = State.HEAD
+        self._since_s = self._shared.clock()
+        self._buffer += data
+        self._check_head(0)
+
+    def _take_head(self, data: bytes) -> None:
+        buffer = self._buffer
+        seen = len(buffer)
+        buffer += data
+        if buffer.find(_HEAD_END, max(seen - 3, 0)) < 0:
+            self._check_head(seen)
+            return
+        whole = bytes(buffer)
+        buffer.clear()
+        self._state = State.IDLE
+        self._take_requests(whole)
+
+    def _check_head(self, seen: int) -> None:
+        """Refuse at once what no further byte can make right."""
+        if is_broken(self._buffer, seen):
+            self._fail(refusals.HEADER, no_body=self._buffer.startswith(b"HEAD "))
+        elif len(self._buffer) > MAX_HEAD_BYTES:
+            self._fail(refusals.HEAD_TOO_LARGE, no_body=self._buffer.startswith(b"HEAD "))
+
+    # Bodies that come in pieces.
+
+    def _begin_body(self, head: Head, wanted: Forward, data: bytes) -> bytes:
+        """Start with a body; return what follows it, if it is whole already."""
+        self._state = State.BODY
+        self._since_s = self._shared.clock()
+        self._head = head
+        self._forward = wanted
+        shared = self._shared
+        self._body = Body(shared.acceptor, self._on_progress, head.length, shared.config.max_body)
+        if data:
+            return self._take_body(data)
+        if EXPECT in head.found:
+            self._outbox.put(answers.CONTINUE)
+        return b""
+
+    def _take_body(self, data: bytes) -> bytes:
+        """Take bytes of a body; return those that follow it."""
+        body = self._body
+        assert body is not None  # there is one in State.BODY
+        try:
+            rest = body.take(data)
+        except RequestError as refused:
+            self._abandon(refused.refusal)
+            return b""
+        if body.is_whole:
+            self._finish_body(body)
+            return rest
+        self._since_s = self._shared.clock()
+        if body.refusal is not None:
+            self._abandon(body.refusal)
+        elif body.congested:
+            self._reading.pause(Wait.UPLOAD)
+        return b""
+
+    def _finish_body(self, body: Body) -> None:
+        content, upload = body.finish()
+        refusal = None if upload is None else upload.refusal
+        if upload is not None and refusal is not None:
+            upload.abort()
+            self._abandon(refusal)
+        elif self._body is body:
+            self._body = None
+            self._state = State.IDLE
+            self._accept(self._head, self._forward, content, upload, body.size)
+
+    def _on_progress(self) -> None:
+        """The log took a piece of the body, or refused it."""
+        body = self._body
+        if body is None:
+            return
+        if body.refusal is not None:
+            self._abandon(body.refusal)
+        elif not body.congested and self._reading.waits_for(Wait.UPLOAD):
+            self._since_s = self._shared.clock()
+            self._reading.resume(Wait.UPLOAD)
+
+    def _abandon(self, refusal: Refusal) -> None:
+        """Refuse the request whose body is under way, and end."""
+        if self._body is not None:
+            self._abort_body()
+            self._fail(refusal, no_body=self._head.method == b"HEAD")
+
+    def _abort_body(self) -> None:
+        body, self._body = self._body, None
+        if body is not None:
+            body.abort()
+
+    # Requests that do not become messages.
+
+    def _answer(self, head: Head, arrived: int, refused: RequestError) -> int:
+        """Answer without the queue; return how many of the `arrived` bytes are its body."""
+        shared = self._shared
+        is_known = head.length != CHUNKED and not refused.fatal
+        owed = max(head.length - arrived, 0)
+        style = head.style
+        if (
+            shared.stopping
+            or not is_known
+            or owed > _MAX_DROPPED_BODY_BYTES
+            or (owed and EXPECT in head.found)
+        ):
+            style |= answers.CLOSE
+        answer = self._health(head, style) if refused.refusal is refusals.ORIGIN_MISSING else None
+        if answer is None:
+            shared.count_refusal(refused.refusal)
+            answer = answers.refused(refused.refusal, style=style, date=shared.date)
+        self._outbox.put(answer)
+        self._empty_lines = 0
+        self._since_s = shared.clock()
+        if style & answers.CLOSE:
+            self._end(linger=not is_known or owed > 0)
+        elif owed:
+            self._state = State.DROP
+            self._left = owed
+        return head.length - owed if is_known else 0
+
+    def _health(self, head: Head, style: int) -> bytes | None:
+        """The answer to a load balancer, or None if the request is not from one."""
+        if head.method != b"GET":
+            return None
+        if is_path(head, b"/healthz"):
+            return answers.health(200, b'{"status": "ok"}', style=style, date=self._shared.date)
+        if is_path(head, b"/readyz"):
+            ready = self._shared.health()
+            return answers.health(ready.status, ready.body, style=style, date=self._shared.date)
+        return None
+
+    def _drop(self, data: bytes) -> bytes:
+        """Skip bytes of a refused body; return those that follow it."""
+        self._since_s = self._shared.clock()
+        dropped = min(self._left, len(data))
+        self._left -= dropped
+        if self._left:
+            return b""
+        self._state = State.IDLE
+        return data[dropped:]
+
+    def _fail(self, refusal: Refusal, *, no_body: bool = False) -> None:
+        """Refuse something after which nothing more can be read, and end."""
+        shared = self._shared
+        shared.count_refusal(refusal)
+        style = answers.CLOSE | (answers.NO_BODY if no_body else 0)
+        self._outbox.put(answers.refused(refusal, style=style, date=shared.date))
+        self._end(linger=True)
+
+    # The end.
+
+    def _end(self, *, linger: bool) -> None:
+        """Read no more requests; close once every answer is written."""
+        self._state = State.ENDING
+        self._lingers = linger and not self._at_eof
+        self._buffer.clear()
+        self._reading.resume(Wait.UPLOAD)
+        self._reading.resume(Wait.FULL)
+        if self._outbox.is_empty:
+            self._finish()
+
+    def _on_answered(self) -> None:
+        """Every request so far was answered."""
+        if self._state is State.ENDING:
+            self._finish()
+        elif self._shared.stopping:
+            self._retire_answered()
+        elif self._buffer and self._reading.waits_for(Wait.FULL):
+            self._go_on()
+        elif self._at_eof:
+            self._transport.close()
+
+    def _retire_answered(self) -> None:
+        """The last answer said `Connection: close`: what has begun to arrive is not looked at."""
+        if self._state is State.IDLE and not self._buffer:
+            self._transport.close()
+        else:
+            self._abort_body()
+            self._end(linger=True)
+
+    def _go_on(self) -> None:
+        """Take the requests that had to wait until others were answered."""
+        waiting = bytes(self._buffer)
+        self._buffer.clear()
+        self._take_requests(waiting)
+        if not self._buffer or self._state is not State.IDLE:
+            self._reading.resume(Wait.FULL)
+
+    def _finish(self) -> None:
+        """Every answer is written: let the caller see them, then close."""
+        self._state = State.LINGER
+        self._since_s = self._shared.clock()
+        self._linger_until_s = self._since_s + _LINGER_S
+        if self._lingers or self._discarded_bytes:
+            self._transport.write_eof()
+        else:
+            self._transport.close()
+
+    def _discard(self, data: bytes) -> None:
+        """Bytes after the last request."""
+        self._since_s = self._shared.clock()
+        self._discarded_bytes += len(data)
+        if self._discarded_bytes > _MAX_LINGER_BYTES and self._state is State.LINGER:
+            self._transport.abort()
+
+    def _give_up(self) -> None:
+        """Close without an answer. A caller that does not read could hold up a plain close."""
+        if self._reading.waits_for(Wait.WRITING):
+            self._transport.abort()
+        else:
+            self._transport.close()

@@ -1,0 +1,42 @@
+"""Stops and resumes reading from a caller, for several reasons at once."""
+
+from __future__ import annotations
+
+import asyncio
+from enum import Enum
+
+
+class Wait(Enum):
+    """What reading waits for."""
+
+    FULL = "answers: too many are owed"
+    UPLOAD = "the log: it is behind with a large body"
+    WRITING = "the caller: it does not read its answers"
+
+
+class Reading:
+    """Reads from a transport while there is nothing to wait for."""
+
+    __slots__ = ("_transport", "_waits")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._waits: set[Wait] = set()
+
+    def waits_for(self, wait: Wait) -> bool:
+        """Whether this is one of the things waited for."""
+        return wait in self._waits
+
+    def pause(self, wait: Wait) -> None:
+        """Read no more until it is over. Idempotent."""
+        if not self._waits and not self._transport.is_closing():
+            self._transport.pause_reading()
+        self._waits.add(wait)
+
+    def resume(self, wait: Wait) -> None:
+        """It is over: read, if there is nothing else to wait for. Idempotent."""
+        if wait not in self._waits:
+            return
+        self._waits.remove(wait)
+        if not self._waits and not self._transport.is_closing():
+            self._transport.resume_reading()

@@ -1,0 +1,93 @@
+"""What all connections of a listener have in common."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from dispatcher.errors import Refusal
+from dispatcher.ingress import answers
+from dispatcher.ingress.config import IngressConfig
+from dispatcher.queue.ports import Acceptor
+
+if TYPE_CHECKING:
+    from dispatcher.ingress.connection import Connection
+
+
+class HealthAnswer(Protocol):
+    """What `/readyz` says: an HTTP status, and a body in JSON without details."""
+
+    @property
+    def status(self) -> int:
+        """200 when messages are accepted, else 503."""
+
+    @property
+    def body(self) -> bytes:
+        """JSON."""
+
+
+class Shared:
+    """One for each listener, written by the listener only, but for the counters.
+
+    `now_s`           the loop's clock at the last sweep: good enough for idle connections.
+    `date`            the `Date` header, with its line end.
+    `accepted_start`  what stands before the id in a plain 202.
+    `stopping`        answers say `Connection: close`, and connections end when they have been
+                      written.
+    `refused`         requests refused since the start, by slug.
+    `connections`     those open now.
+    `alone`           set when the last of them is gone; nobody waits for it before the listener
+                      closes.
+    """
+
+    __slots__ = (
+        "accepted_start",
+        "acceptor",
+        "alone",
+        "clock",
+        "config",
+        "connections",
+        "date",
+        "health",
+        "incarnation",
+        "now_s",
+        "refused",
+        "stopping",
+    )
+
+    def __init__(
+        self,
+        acceptor: Acceptor,
+        config: IngressConfig,
+        health: Callable[[], HealthAnswer],
+        incarnation: int,
+        clock: Callable[[], float],
+    ) -> None:
+        self.acceptor = acceptor
+        self.config = config
+        self.health = health
+        self.incarnation = incarnation
+        self.clock = clock
+        self.stopping = False
+        self.refused: dict[str, int] = {}
+        self.connections: set[Connection] = set()
+        self.alone = asyncio.Event()
+        self.tick()
+
+    def tick(self) -> None:
+        """Read the clocks again."""
+        self.now_s = self.clock()
+        self.date = answers.date_line(time.time())
+        self.accepted_start = answers.accepted_start(self.date)
+
+    def leave(self, connection: Connection) -> None:
+        """A connection is gone."""
+        self.connections.discard(connection)
+        if not self.connections:
+            self.alone.set()
+
+    def count_refusal(self, refusal: Refusal) -> None:
+        """One more request was refused for this reason."""
+        self.refused[refusal.slug] = self.refused.get(refusal.slug, 0) + 1

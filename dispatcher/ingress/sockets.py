@@ -1,0 +1,105 @@
+"""Binds the listener's sockets, or says which address cannot be had and what to do about it."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+from typing import Final
+
+from dispatcher.errors import ConfigError, PortTaken
+
+Address = tuple[str, int]
+_ADVICE: Final = {
+    errno.EADDRINUSE: "another program listens there: stop it, or set LISTEN to another port",
+    errno.EACCES: "this user may not use that port: set LISTEN to one above 1023, or grant "
+    "CAP_NET_BIND_SERVICE",
+    errno.EADDRNOTAVAIL: "this machine does not have that address: set LISTEN to one it has",
+}
+_MISSING_FAMILY: Final = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
+_TRIES: Final = 10
+
+
+async def listening_sockets(host: str, port: int, *, reuse_port: bool) -> list[socket.socket]:
+    """Bind every address of `host`; "" is every interface, IPv4 and IPv6.
+
+    With port 0 all of them get the same free port. The order is IPv4 first. A name's address of a
+    family that this machine lacks is left out, if another one works.
+
+    Raises:
+        ConfigError: `host` is not known.
+        PortTaken: an address cannot be bound. None is then.
+    """
+    addresses = await _resolve(host, port)
+    for _ in range(_TRIES - 1):
+        try:
+            return _bind_all(addresses, port, reuse_port=reuse_port)
+        except PortTaken:
+            if port:
+                raise
+    return _bind_all(addresses, port, reuse_port=reuse_port)
+
+
+async def _resolve(host: str, port: int) -> list[tuple[socket.AddressFamily, str]]:
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except socket.gaierror as error:
+        raise ConfigError(
+            f"LISTEN: the host {host!r} is not known ({error.strerror}); expected is an address "
+            "of this machine, a name of one, or nothing for all of them."
+        ) from error
+    unique = {(family, str(address[0])): None for family, _, _, _, address in found}
+    return sorted(unique, key=lambda item: item[0] is not socket.AF_INET)
+
+
+def _bind_all(
+    addresses: list[tuple[socket.AddressFamily, str]], port: int, *, reuse_port: bool
+) -> list[socket.socket]:
+    sockets: list[socket.socket] = []
+    missing: PortTaken | None = None
+    try:
+        for family, host in addresses:
+            try:
+                sock = _bind(family, (host, port), reuse_port=reuse_port)
+            except OSError as error:
+                missing = _explain(error, (host, port))
+                if error.errno not in _MISSING_FAMILY:
+                    raise missing from error
+                continue
+            sockets.append(sock)
+            port = port or sock.getsockname()[1]
+    except BaseException:
+        for sock in sockets:
+            sock.close()
+        raise
+    if not sockets:
+        raise missing or PortTaken("LISTEN: there is no address to listen on; set another one.")
+    return sockets
+
+
+def _bind(family: socket.AddressFamily, address: Address, *, reuse_port: bool) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(address)
+        sock.listen()
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _explain(error: OSError, address: Address) -> PortTaken:
+    host, port = address
+    shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    advice = _ADVICE.get(error.errno or 0, "set LISTEN to another address")
+    return PortTaken(f"Cannot listen on {shown}: {os.strerror(error.errno or 0)}; {advice}.")

@@ -1,0 +1,98 @@
+"""From what happens in the queue to the lines of the log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from dispatcher.core.message import Message
+from dispatcher.core.outcome import AttemptResult
+from dispatcher.telemetry.events import Events
+from dispatcher.telemetry.log import rfc3339
+
+
+class EventObserver:
+    """Writes events for the queue (`queue.ports.Observer`)."""
+
+    def __init__(
+        self, events: Events, *, transaction_log: str, on_log_failed: Callable[[], None]
+    ) -> None:
+        self.is_debug = events.is_debug
+        self._events = events
+        self._path = transaction_log
+        self._on_log_failed = on_log_failed
+
+    def accepted(self, message: Message) -> None:
+        """Only called at the level `debug`."""
+        self._events.message_accepted(
+            id=message.wire_id.decode("ascii"),
+            method=message.method,
+            destination=str(message.destination),
+            size_bytes=message.body_size,
+        )
+
+    def delivered(self, message: Message, status: int, duration_ms: int) -> None:
+        """Only called at the level `debug`."""
+        self._events.message_delivered(
+            id=message.wire_id.decode("ascii"),
+            destination=str(message.destination),
+            attempt=message.attempt,
+            status=status,
+            duration_ms=duration_ms,
+        )
+
+    def attempt_failed(
+        self, message: Message, result: AttemptResult, retry_at_us: int | None
+    ) -> None:
+        """An attempt was not a success."""
+        self._events.attempt_finished(
+            id=message.wire_id.decode("ascii"),
+            destination=str(message.destination),
+            attempt=message.attempt,
+            status=result.status,
+            error=_error(result),
+            detail=result.detail,
+            duration_ms=result.duration_ms,
+            next_attempt_at=None if retry_at_us is None else _instant(retry_at_us),
+        )
+
+    def dead_lettered(self, message: Message, reason: str, result: AttemptResult) -> None:
+        """A message was given up."""
+        self._events.message_dead_lettered(
+            id=message.wire_id.decode("ascii"),
+            destination=str(message.destination),
+            attempts=message.attempt,
+            reason=reason,
+            last_status=result.status,
+            last_error=_error(result),
+        )
+
+    def lane_paused(self, destination: str, until_us: int, why: str) -> None:
+        """Nothing is sent to a destination for a while."""
+        self._events.destination_paused(
+            destination=destination, until=_instant(until_us), reason=why
+        )
+
+    def lane_resumed(self, destination: str) -> None:
+        """A destination answers again."""
+        self._events.destination_resumed(destination=destination)
+
+    def space_changed(self, full: bool) -> None:
+        """The disk became full, or has space again."""
+        if full:
+            self._events.log_disk_full(path=self._path)
+        else:
+            self._events.log_space_again(path=self._path)
+
+    def log_failed(self, error: Exception) -> None:
+        """The process must end."""
+        self._events.log_failed(path=self._path, reason=str(error))
+        self._on_log_failed()
+
+
+def _error(result: AttemptResult) -> str | None:
+    return None if result.failure is None else result.failure.value
+
+
+def _instant(instant_us: int) -> str:
+    return rfc3339(datetime.fromtimestamp(instant_us / 1_000_000, UTC))

@@ -1,0 +1,161 @@
+"""From a caller's request to a durable record: small messages in one record, large bodies in
+chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from dispatcher.core.message import Message
+from dispatcher.errors import Refusal
+from dispatcher.queue.committer import Committer
+from dispatcher.queue.extents import Extents
+from dispatcher.queue.ports import Receipt
+from dispatcher.queue.records import OVERHEAD_BYTES, encode_chunk
+
+if TYPE_CHECKING:
+    from dispatcher.queue.queue import Queue
+
+
+class Acceptance:
+    """A message on its way into the log, and the caller who waits for it."""
+
+    __slots__ = ("_message", "_queue", "_receipt", "_size", "_upload")
+
+    def __init__(
+        self,
+        queue: Queue,
+        message: Message,
+        receipt: Receipt,
+        size: int,
+        upload: ChunkUpload | None,
+    ) -> None:
+        self._queue = queue
+        self._message = message
+        self._receipt = receipt
+        self._size = size
+        self._upload = upload
+
+    def stored(self, position: int) -> None:
+        """The record is durable: the message exists from here on."""
+        self._queue.admit(self._message, position, self._size)
+        if self._upload is not None:
+            self._upload.let_go()
+        self._receipt.accepted(self._message)
+
+    def refused(self, refusal: Refusal) -> None:
+        """The record is not stored; neither is what was uploaded for it."""
+        if self._upload is not None:
+            self._upload.let_go()
+        self._receipt.refused(refusal)
+
+
+class _StoredChunk:
+    """One chunk on its way into the log."""
+
+    __slots__ = ("_size", "_upload")
+
+    def __init__(self, upload: ChunkUpload, size: int) -> None:
+        self._upload = upload
+        self._size = size
+
+    def stored(self, position: int) -> None:
+        """The chunk is durable; whether it is needed is the upload's to say."""
+        self._upload.chunk_stored(position, self._size)
+
+    def refused(self, refusal: Refusal) -> None:
+        """The chunk is not stored, and the upload is lost with it."""
+        self._upload.chunk_refused(refusal, self._size)
+
+
+class ChunkUpload:
+    """A body too large to hold (`ports.Upload`): its chunks are stored while it arrives.
+
+    The chunks hold their extents from the moment they are stored until the message owns them or the
+    upload is aborted, so that nothing is trimmed away under a slow caller. A crash in between
+    leaves dead bytes and nothing else.
+    """
+
+    __slots__ = (
+        "_ended",
+        "_extents",
+        "_held",
+        "_on_progress",
+        "_submit",
+        "_then",
+        "positions",
+        "refusal",
+        "size_bytes",
+        "unstored_bytes",
+    )
+
+    def __init__(
+        self,
+        committer: Committer,
+        extents: Extents,
+        on_progress: Callable[[], None],
+        *,
+        urgent: bool = False,
+    ) -> None:
+        self.refusal: Refusal | None = None
+        self.unstored_bytes = 0
+        self.size_bytes = 0
+        self.positions: list[int] = []
+        self._held: list[tuple[int, int]] = []
+        self._submit = committer.submit_urgent if urgent else committer.submit
+        self._extents = extents
+        self._on_progress = on_progress
+        self._then: Callable[[], None] | None = None
+        self._ended = False
+
+    def write(self, chunk: bytes) -> None:
+        """Store one chunk of at most `ports.CHUNK_BYTES`."""
+        self.unstored_bytes += len(chunk)
+        self.size_bytes += len(chunk)
+        self._submit(encode_chunk(chunk), _StoredChunk(self, len(chunk)))
+
+    def chunk_stored(self, position: int, size: int) -> None:
+        """A chunk is durable at `position`."""
+        self.unstored_bytes -= size
+        held = size + OVERHEAD_BYTES
+        self._extents.note(position, held)
+        if self._ended:
+            return
+        self._extents.hold(position, held)
+        self._held.append((position, held))
+        self.positions.append(position)
+        self._progress()
+
+    def chunk_refused(self, refusal: Refusal, size: int) -> None:
+        """A chunk could not be stored: the body has a hole, so the upload is over."""
+        self.unstored_bytes -= size
+        if self.refusal is None:
+            self.refusal = refusal
+        if not self._ended:
+            self._progress()
+
+    def _progress(self) -> None:
+        if self._then is None:
+            self._on_progress()
+        elif not self.unstored_bytes or self.refusal is not None:
+            then, self._then = self._then, None
+            then()
+
+    def when_stored(self, then: Callable[[], None]) -> None:
+        """Call `then` once: when every chunk is durable, or one was refused."""
+        if not self.unstored_bytes or self.refusal is not None:
+            then()
+        else:
+            self._then = then
+
+    def abort(self) -> None:
+        """The message will not exist."""
+        self._then = None
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Hold the chunks no longer: the message owns them now, or nobody. Idempotent."""
+        self._ended = True
+        held, self._held = self._held, []
+        for position, size in held:
+            self._extents.release(position, size)

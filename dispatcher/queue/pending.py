@@ -1,0 +1,128 @@
+"""What is pending: index, extents and lanes kept in step.
+
+Every change of what the queue holds in memory goes through here: a message enters, moves to another
+place in the log, is scheduled, and leaves. Nothing here does I/O or decides anything.
+"""
+
+from __future__ import annotations
+
+from array import array
+
+from dispatcher.queue.extents import Extents
+from dispatcher.queue.index import Index, State
+from dispatcher.queue.lanes import Lane, Lanes
+from dispatcher.queue.ports import CHUNK_BYTES
+from dispatcher.queue.records import OVERHEAD_BYTES
+from dispatcher.queue.slotmap import SlotMap
+from dispatcher.queue.timers import Timers
+
+
+class Pending:
+    """All pending messages of one partition."""
+
+    __slots__ = ("big", "extents", "index", "lanes", "moved", "relocated", "timers")
+
+    def __init__(self, lanes: Lanes) -> None:
+        self.index = Index()
+        self.extents = Extents()
+        self.timers = Timers(self.index)
+        self.moved = SlotMap(self.index)
+        self.lanes = lanes
+        self.big: dict[int, tuple[array[int], int]] = {}
+        self.relocated: dict[int, int] = {}
+
+    def add(self, position: int, lane: Lane, size: int) -> int:
+        """Enter a message whose record was just stored at `position`; returns its slot, READY, in
+        no chain."""
+        slot = self.index.add(position, lane.number, size)
+        self.extents.put(position, slot, size)
+        return slot
+
+    def own_chunks(self, slot: int, chunks: array[int], body_size: int) -> None:
+        """The chunk records at these positions are needed as long as the slot is."""
+        self.big[slot] = (chunks, body_size)
+        for position, size in chunk_sizes(chunks, body_size):
+            self.extents.hold(position, size)
+            self.index.live_bytes += size
+
+    def disown_chunks(self, slot: int) -> None:
+        """The chunk records of the slot are not needed any more."""
+        chunks, body_size = self.big.pop(slot)
+        for position, size in chunk_sizes(chunks, body_size):
+            self.extents.release(position, size)
+            self.index.live_bytes -= size
+
+    def move_chunks(self, slot: int, chunks: array[int], body_size: int) -> None:
+        """The chunk records of the slot were copied; who still reads by the old positions finds the
+        new ones."""
+        self.relocated.update(zip(self.big[slot][0], chunks, strict=True))
+        self.disown_chunks(slot)
+        self.own_chunks(slot, chunks, body_size)
+
+    def forget_relocated(self) -> None:
+        """No large body is being read: the old positions of their chunks are not asked for any
+        more."""
+        self.relocated.clear()
+
+    def find(self, id_position: int) -> int:
+        """The slot of the pending message with this id position, or -1."""
+        index = self.index
+        slot = self.extents.find(id_position)
+        if slot >= 0 and index.id_position[slot] == id_position and index.state[slot]:
+            return slot
+        return self.moved.find(id_position) if self.moved.count else -1
+
+    def move(self, slot: int, position: int, size: int) -> None:
+        """The slot's record was copied, and is at `position` now with all its history."""
+        index = self.index
+        self.extents.release(index.position[slot], index.size[slot])
+        self.extents.put(position, slot, size)
+        index.live_bytes += size - index.size[slot]
+        index.position[slot] = position
+        index.size[slot] = size
+        index.retry[slot] = 0
+        self.moved.add(slot)
+
+    def remove(self, slot: int) -> None:
+        """Forget a message that is settled; its slot must be in no chain."""
+        index = self.index
+        position = index.position[slot]
+        self.extents.release(position, index.size[slot])
+        if position != index.id_position[slot]:
+            self.moved.discard(slot)
+        if slot in self.big:
+            self.disown_chunks(slot)
+        index.remove(slot)
+
+    def schedule(self, slot: int, due_at: int, now_us: int) -> None:
+        """Let a message wait until `due_at` (microseconds since the epoch)."""
+        index = self.index
+        index.state[slot] = State.SCHEDULED
+        index.due_at[slot] = due_at
+        self.lanes.by_number[index.lane[slot]].scheduled += 1
+        self.timers.add(slot, now_us)
+
+    def line_up(self, slot: int) -> Lane:
+        """Put a message at the end of its lane, to be read back when its turn comes."""
+        index = self.index
+        index.state[slot] = State.READY
+        lane = self.lanes.by_number[index.lane[slot]]
+        lane.push(index, slot, warm=False)
+        return lane
+
+    def expire(self, now_us: int) -> list[Lane]:
+        """Make messages READY whose retry is due; returns their lanes."""
+        lanes = []
+        for slot in self.timers.expire(now_us):
+            lane = self.line_up(slot)
+            lane.scheduled -= 1
+            lanes.append(lane)
+        return lanes
+
+
+def chunk_sizes(chunks: array[int], body_size: int) -> list[tuple[int, int]]:
+    """Position and size in the log of each chunk record: all are full but the last."""
+    full = CHUNK_BYTES + OVERHEAD_BYTES
+    sizes = [(position, full) for position in chunks]
+    sizes[-1] = (chunks[-1], body_size - CHUNK_BYTES * (len(chunks) - 1) + OVERHEAD_BYTES)
+    return sizes

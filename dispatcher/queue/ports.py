@@ -1,0 +1,128 @@
+"""The surfaces where ingress and delivery meet the queue.
+
+All calls are plain synchronous calls on the event loop's thread: nothing here is awaited, because
+the hot path makes no task and no future per message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from dispatcher.core.message import Message
+from dispatcher.core.outcome import AttemptResult
+from dispatcher.errors import Refusal
+
+
+class Receipt(Protocol):
+    """Who wants to know that a message is durable: the caller's connection."""
+
+    def accepted(self, message: Message) -> None:
+        """The message is durable; its `wire_id` is set."""
+
+    def refused(self, refusal: Refusal) -> None:
+        """The message was not accepted."""
+
+
+class Upload(Protocol):
+    """A body too large to hold, on its way into the log as chunk records."""
+
+    @property
+    def unstored_bytes(self) -> int:
+        """Bytes given to `write` that are not durable yet; the caller's socket is paused on it."""
+
+    def write(self, chunk: bytes) -> None:
+        """Append one chunk record (at most `CHUNK_BYTES`). Each time a chunk became durable, and
+        when one was refused, the `on_progress` callback given at the start is called."""
+
+    @property
+    def refusal(self) -> Refusal | None:
+        """Why a chunk could not be stored; the upload is dead then and has to be aborted."""
+
+    def abort(self) -> None:
+        """The caller went away or was refused: what was written is dead bytes. Idempotent."""
+
+
+class Acceptor(Protocol):
+    """What ingress needs from the queue."""
+
+    def refusal(self) -> Refusal | None:
+        """Why no message is accepted now (shutting down, disk full, backlog full), else None."""
+
+    def accept(self, message: Message, receipt: Receipt, upload: Upload | None = None) -> None:
+        """Store a message; exactly one method of `receipt` is called, later or before this returns.
+
+        Receipts are called in the order of `accept`. With `upload`, the body is what was written to
+        it (`message.body` is b"" and `message.body_size` the sum), and the upload is used up.
+        """
+
+    def start_upload(self, on_progress: Callable[[], None]) -> Upload:
+        """Begin a large body."""
+
+
+class Settler(Protocol):
+    """What delivery tells the queue: exactly one call for every attempt that was started."""
+
+    def delivered(self, message: Message, status: int) -> None:
+        """A complete 2xx was read."""
+
+    def failed(self, message: Message, result: AttemptResult) -> None:
+        """Anything else."""
+
+
+class BodySource(Protocol):
+    """Reads the chunks of a large body back."""
+
+    async def read(self, positions: list[int]) -> list[bytes]:
+        """The data of these chunk records, in order, without their record framing."""
+
+
+CHUNK_BYTES = 256 * 1024
+"""A body above this many bytes is streamed, and its chunk records are at most this large."""
+
+
+class Deliverer(Protocol):
+    """What the queue needs from delivery."""
+
+    def deliver(self, message: Message) -> None:
+        """Start the attempt `message.attempt`; its `Settler` is told how it ended, never before
+        this returns."""
+
+
+class Observer(Protocol):
+    """Who writes down what happens in the queue: one call an event.
+
+    `accepted` and `delivered` are called only where `is_debug` is True: what goes well is not
+    written down otherwise, and costs nothing.
+    """
+
+    @property
+    def is_debug(self) -> bool:
+        """Whether what goes well is written down; asked once."""
+
+    def accepted(self, message: Message) -> None:
+        """A message is durable."""
+
+    def delivered(self, message: Message, status: int, duration_ms: int) -> None:
+        """A message is done."""
+
+
+    def attempt_failed(
+        self, message: Message, result: AttemptResult, retry_at_us: int | None
+    ) -> None:
+        """An attempt was not a success; None: there is no other."""
+
+    def dead_lettered(self, message: Message, reason: str, result: AttemptResult) -> None:
+        """A message was given up; its dead letter is durable."""
+
+    def lane_paused(self, destination: str, until_us: int, why: str) -> None:
+        """Nothing is sent to a destination until then (`breaker` or `retry_after`)."""
+
+    def lane_resumed(self, destination: str) -> None:
+        """A destination that was left alone answers again."""
+
+    def space_changed(self, full: bool) -> None:
+        """The disk became full, or has space again."""
+
+    def log_failed(self, error: Exception) -> None:
+        """The log can't be written any more: the process must end."""

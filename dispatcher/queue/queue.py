@@ -1,0 +1,612 @@
+"""The queue of one partition: messages over a transaction log.
+
+    accept ─▶ committer ─▶ admit ─▶ lane ─▶ pump ─▶ deliver ─▶ delivered | failed ─▶ settle
+                 │ durable                   ▲                       │
+                 └─▶ receipt                 └── timers ◀── retry ───┘
+
+A message exists once its record is durable (`admit`) and ends with the record of its outcome.
+Nobody waits for the latter: it is written with the next batch. Everything runs on the event loop's
+thread, in plain calls; only reading back, dead letters and compaction await.
+
+What always holds: a message that was admitted and is not settled has exactly one slot, and the slot
+is in its lane (READY), in a timer bucket (SCHEDULED) or with delivery or the dead-letter log
+(IN_FLIGHT).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from array import array
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from heapq import heappop, heappush
+
+from dispatcher.core.breaker import Signal, classify
+from dispatcher.core.breaker import State as BreakerState
+from dispatcher.core.clock import Clock, Random
+from dispatcher.core.message import Message
+from dispatcher.core.outcome import AttemptResult
+from dispatcher.core.retry import RetryPolicy, parse_retry_after
+from dispatcher.core.verdict import Dead, Delivered, RetryAt, decide
+from dispatcher.errors import LogCorrupt, LogTrimmed, Refusal
+from dispatcher.queue.accepting import Acceptance, ChunkUpload
+from dispatcher.queue.committer import DISK_FULL, LOG_FAILED, Committer
+from dispatcher.queue.compaction import Compactor
+from dispatcher.queue.deadletters import MAX_WAITING_BYTES, Burial, DeadLetters
+from dispatcher.queue.index import State
+from dispatcher.queue.lanes import Lane, Lanes
+from dispatcher.queue.pending import Pending
+from dispatcher.queue.ports import Deliverer, Observer, Receipt, Upload
+from dispatcher.queue.readback import (
+    READ_AHEAD_BELOW,
+    Bodies,
+    Warm,
+    next_to_read,
+    read_messages,
+)
+from dispatcher.queue.records import (
+    OVERHEAD_BYTES,
+    encode_attempt,
+    encode_message,
+    encode_retry,
+    encode_settled,
+    wire_id,
+)
+from dispatcher.queue.recovery import Recovery
+from dispatcher.txlog import TransactionLog
+
+MAX_UNSTORED_BYTES = 64 * 1024 * 1024
+IDLE_LANE_SECONDS = 60.0
+_SETTLED_AT_ONCE = 16_384
+
+SHUTTING_DOWN = Refusal(
+    503, "shutting_down", "The dispatcher is stopping. Send the request again.", retry_after_s=2
+)
+BACKLOG_FULL = Refusal(
+    503,
+    "backlog_full",
+    "More is waiting to be delivered than MAX_BACKLOG_BYTES allows. Send the request again later.",
+    retry_after_s=10,
+)
+OVERLOADED = Refusal(
+    503,
+    "overloaded",
+    "Requests come faster than the disk takes them. Send the request again.",
+    retry_after_s=1,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class QueueConfig:
+    """`max_backlog_bytes` 0 means until the disk is full. `workers` is the number of attempts in
+    flight at once."""
+
+    policy: RetryPolicy
+    workers: int
+    max_backlog_bytes: int = 0
+    keep_everything: bool = False
+    partition: int = 0
+
+
+class Queue:
+    """Accepts, orders, retries and settles the messages of one partition.
+
+    It is `ports.Acceptor` for ingress and `ports.Settler` for delivery. Life: `await open()`
+    (recovery), `start()`, then `await drain()` and `await stop()`. Counters are plain integers,
+    read when metrics are asked for.
+    """
+
+    def __init__(
+        self,
+        log: TransactionLog,
+        dead_log: TransactionLog,
+        config: QueueConfig,
+        observer: Observer,
+        *,
+        clock: Clock,
+        random: Random,
+        incarnation: int,
+    ) -> None:
+        self.accepted_total = 0
+        self.delivered_total = 0
+        self.dead_total = 0
+        self.attempts: Counter[str] = Counter()
+        self.in_flight = 0
+        self.burying = 0
+        self._log = log
+        self._dead_log = dead_log
+        self._config = config
+        self._observer = observer
+        self._is_debug = observer.is_debug
+        self._clock = clock
+        self._random = random
+        self._incarnation = incarnation
+        self._id_prefix = wire_id(config.partition, incarnation, 0)[:12]
+        self._lanes = Lanes(limit_max=config.workers, pause_max_ms=config.policy.max_delay_ms)
+        self.pending = Pending(self._lanes)
+        self._warm = Warm()
+        self._settled = array("Q")
+        self._pauses: list[tuple[int, int]] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0
+        self._loads: set[asyncio.Task[None]] = set()
+        self._closing = False
+        self._idle: asyncio.Event = asyncio.Event()
+        self._deliverer: Deliverer | None = None
+        self._forget: asyncio.TimerHandle | None = None
+        self._wall_offset_us = clock.now_us() - clock.monotonic_us()
+        self.committer = Committer(
+            log,
+            collect=self._collect,
+            settled=self._batch_done,
+            failed=observer.log_failed,
+            space_changed=observer.space_changed,
+        )
+        self.bodies = Bodies(log, self.pending)
+        self.dead_letters = DeadLetters(
+            dead_log,
+            self.bodies,
+            partition=config.partition,
+            failed=observer.log_failed,
+            space_changed=observer.space_changed,
+        )
+        self._compactor = Compactor(log, self.pending, self.committer, partition=config.partition)
+
+    # ------------------------------------------------------------------ life
+
+    async def open(self, owner: str, epoch: int) -> Recovery:
+        """Open both logs and rebuild what is pending. Delivery begins with `start`.
+
+        Raises:
+            LogLocked, LogCorrupt: as the logs say; nothing was changed.
+        """
+        await self._dead_log.open(owner, epoch, self.dead_letters.visit)
+        recovery = Recovery(self.pending)
+        await self._log.open(owner, epoch, recovery.visit)
+        await self._settle_buried()
+        recovery.finish(self.now_us())
+        return recovery
+
+    async def _settle_buried(self) -> None:
+        """Settle what became a dead letter just before the process ended."""
+        for message_id, redrives in self.dead_letters:
+            slot = self.pending.find(int(message_id[12:], 16))
+            if slot < 0:
+                continue
+            (message,) = await read_messages(
+                self._log, self.pending.index, [slot], partition=self._config.partition
+            )
+            if message.wire_id == message_id and message.redrives <= redrives:
+                self._settled.append(message.position)
+                self.pending.remove(slot)
+
+    def start(self, deliverer: Deliverer) -> None:
+        """Begin to store and deliver."""
+        self._deliverer = deliverer
+        self.committer.start()
+        self.dead_letters.start()
+        for lane in self._lanes:
+            self._lanes.enter(lane)
+        self._forget_idle_lanes()
+        self._arm()
+        self.pump()
+
+    def close_intake(self) -> None:
+        """Accept nothing more and start no more attempts; what is in flight goes on."""
+        self._closing = True
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Wait until nothing is in flight; False when time ran out first."""
+        self.close_intake()
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self.in_flight or self.burying:
+                    self._idle.clear()
+                    await self._idle.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def stop(self) -> None:
+        """Write down what was settled and close both logs. Idempotent."""
+        self.close_intake()
+        for handle in (self._timer, self._forget):
+            if handle is not None:
+                handle.cancel()
+        await self._compactor.stop()
+        for load in list(self._loads):
+            load.cancel()
+        await self.dead_letters.stop()
+        await self.committer.stop()
+        await self._log.close()
+        await self._dead_log.close()
+
+    # ------------------------------------------------------------------ accepting
+
+    def refusal(self) -> Refusal | None:
+        """Why nothing is accepted now; None when it is."""
+        committer = self.committer
+        if self._closing:
+            return SHUTTING_DOWN
+        if committer.dead:
+            return LOG_FAILED
+        if committer.full:
+            return DISK_FULL
+        if committer.waiting_bytes > MAX_UNSTORED_BYTES:
+            return OVERLOADED
+        most = self._config.max_backlog_bytes
+        if most and self.pending.index.live_bytes + committer.waiting_bytes >= most:
+            return BACKLOG_FULL
+        return None
+
+    def accept(self, message: Message, receipt: Receipt, upload: Upload | None = None) -> None:
+        """Store a message (`ports.Acceptor`)."""
+        if upload is None:
+            self._submit(message, receipt, None)
+            return
+        assert isinstance(upload, ChunkUpload)
+        upload.when_stored(partial(self._uploaded, message, receipt, upload))
+
+    def start_upload(self, on_progress: Callable[[], None]) -> ChunkUpload:
+        """Begin a large body (`ports.Acceptor`)."""
+        return ChunkUpload(self.committer, self.pending.extents, on_progress)
+
+    def _uploaded(self, message: Message, receipt: Receipt, upload: ChunkUpload) -> None:
+        if upload.refusal is not None:
+            upload.abort()
+            receipt.refused(upload.refusal)
+            return
+        message.chunks = tuple(upload.positions)
+        self._submit(message, receipt, upload)
+
+    def _submit(self, message: Message, receipt: Receipt, upload: ChunkUpload | None) -> None:
+        message.incarnation = self._incarnation
+        payload = encode_message(message, self._lanes.of(message.destination).key)
+        self.committer.submit(
+            payload, Acceptance(self, message, receipt, len(payload) + OVERHEAD_BYTES, upload)
+        )
+
+    def admit(self, message: Message, position: int, size: int) -> None:
+        """The record of a message is durable at `position`: from here on it exists."""
+        message.position = position
+        message.wire_id = self._id_prefix + b"%016x" % position
+        self.accepted_total += 1
+        if self._is_debug:
+            self._observer.accepted(message)
+        pending = self.pending
+        lane = self._lanes.of(message.destination)
+        slot = message.slot = pending.add(position, lane, size)
+        if message.chunks is not None:
+            pending.own_chunks(slot, array("Q", message.chunks), message.body_size)
+        warm = lane.warm == lane.ready and self._warm.has_room and lane.calm
+        if warm:
+            self._warm.put(slot, message)
+        lane.push(pending.index, slot, warm=warm)
+        self._lanes.enter(lane)
+
+    # ------------------------------------------------------------------ looking
+
+    def count_states(self) -> dict[str, int]:
+        """Pending messages now, by the name of their state. Those on their way to the dead-letter log
+        count as in flight."""
+        scheduled = self.pending.timers.count
+        in_flight = self.in_flight + self.burying
+        ready = self.pending.index.count - scheduled - in_flight
+        return {"ready": ready, "scheduled": scheduled, "in_flight": in_flight}
+
+    def count_lanes(self) -> int:
+        """Destinations that have a lane now."""
+        return len(self._lanes)
+
+    # ------------------------------------------------------------------ starting attempts
+
+    def now_us(self) -> int:
+        """Microseconds since the epoch by a clock that never goes back: the wall clock at the
+        start, and the monotonic clock from there."""
+        return self._wall_offset_us + self._clock.monotonic_us()
+
+    def pump(self) -> None:
+        """Start as many attempts as may be in flight, lane after lane in turn."""
+        ring = self._lanes.ring
+        workers = self._config.workers
+        while ring and self.in_flight < workers and not self._closing:
+            if self.committer.dead or self.dead_letters.waiting_bytes > MAX_WAITING_BYTES:
+                return
+            lane = ring.popleft()
+            lane.queued = False
+            now = self.now_us()
+            if not lane.calm and not lane.admits(now):
+                self._pause(lane, now)
+                continue
+            if not lane.warm:
+                self._load(lane)
+                continue
+            self._begin(lane, now)
+            if lane.ready and lane.in_flight < lane.limit.value:
+                self._lanes.enter(lane)
+
+    def _begin(self, lane: Lane, now: int) -> None:
+        index = self.pending.index
+        slot = lane.pop(index)
+        message = self._warm.pop(slot)
+        index.state[slot] = State.IN_FLIGHT
+        message.slot = slot
+        message.attempt += 1
+        message.started_at = now
+        lane.in_flight += 1
+        self.in_flight += 1
+        if not lane.calm:
+            lane.breaker.start(now)
+        if lane.warm < READ_AHEAD_BELOW and lane.warm < lane.ready and self._warm.has_room:
+            self._load(lane)
+        assert self._deliverer is not None
+        self._deliverer.deliver(message)
+
+    def _load(self, lane: Lane) -> None:
+        """Read the lane's next messages back; the lane gets its turn when they are there."""
+        if lane.loading:
+            return
+        slots = next_to_read(lane, self.pending.index, has_room=self._warm.has_room)
+        if not slots:
+            return
+        lane.loading = True
+        task = asyncio.get_running_loop().create_task(self._read_back(lane, slots))
+        self._loads.add(task)
+        task.add_done_callback(self._loads.discard)
+
+    async def _read_back(self, lane: Lane, slots: list[int]) -> None:
+        try:
+            messages = await read_messages(
+                self._log, self.pending.index, slots, partition=self._config.partition
+            )
+        except LogTrimmed:  # copied forward meanwhile: read again where it is now
+            lane.loading = False
+            self._lanes.enter(lane)
+            self.pump()
+            return
+        except LogCorrupt as error:
+            self.committer.dead = True
+            self._observer.log_failed(error)
+            return
+        lane.loading = False
+        for slot, message in zip(slots, messages, strict=True):
+            self._warm.put(slot, message)
+        lane.warmed(self.pending.index, slots)
+        self._lanes.enter(lane)
+        self.pump()
+
+    # ------------------------------------------------------------------ settling
+
+    def delivered(self, message: Message, status: int) -> None:
+        """An attempt succeeded (`ports.Settler`)."""
+        lane = self._lanes.by_number[self.pending.index.lane[message.slot]]
+        lane.limit.success()
+        self._ended(lane)
+        if not lane.calm:
+            self._signal(lane, Signal.HEALTHY, message)
+        self.attempts["delivered"] += 1
+        self.delivered_total += 1
+        if self._is_debug:
+            duration_ms = (self.now_us() - message.started_at) // 1000
+            self._observer.delivered(message, status, duration_ms)
+        self._settle(message)
+        self._lanes.enter(lane)
+        self.pump()
+
+    def failed(self, message: Message, result: AttemptResult) -> None:
+        """An attempt did not succeed (`ports.Settler`)."""
+        now = self.now_us()
+        policy = self._config.policy
+        lane = self._lanes.by_number[self.pending.index.lane[message.slot]]
+        self._ended(lane)
+        self._learn(lane, message, result, now)
+        verdict = decide(result, message.attempt, policy, now, self._random)
+        if isinstance(verdict, Delivered):
+            self.attempts["delivered"] += 1
+            self.delivered_total += 1
+            self._settle(message)
+        else:
+            self.attempts[_outcome(result)] += 1
+            message.history += encode_attempt(message.started_at, result)
+            if isinstance(verdict, RetryAt):
+                self._observer.attempt_failed(message, result, verdict.due_us)
+                self._retry(message, result, verdict, now)
+            else:
+                self._observer.attempt_failed(message, result, None)
+                self._bury(message, result, verdict)
+        self._lanes.enter(lane)
+        self.pump()
+
+    def _ended(self, lane: Lane) -> None:
+        lane.in_flight -= 1
+        self.in_flight -= 1
+        if not self.in_flight:
+            self._idle.set()
+
+    def _settle(self, message: Message) -> None:
+        self._settled.append(message.position)
+        self.pending.remove(message.slot)
+        self.committer.wake_lazily()
+
+    def _retry(self, message: Message, result: AttemptResult, verdict: RetryAt, now: int) -> None:
+        slot = message.slot
+        self.pending.index.attempts[slot] = message.attempt
+        self.pending.schedule(slot, verdict.due_us, now)
+        if not self.committer.full:
+            # While the disk is full only the count in memory grows: the space that is kept back is
+            # for settling.
+            payload = encode_retry(message, verdict.due_us, result.detail)
+            self.committer.submit_urgent(
+                payload, _StoredRetry(self.pending, message, len(payload) + OVERHEAD_BYTES)
+            )
+            self.committer.wake_lazily()
+        self._arm()
+
+    def _bury(self, message: Message, result: AttemptResult, verdict: Dead) -> None:
+        self.burying += 1
+        burial = Burial(
+            message,
+            verdict.reason.value,
+            result.detail,
+            result.response_start,
+            self._clock.now_us(),
+        )
+        self.dead_letters.bury(burial, partial(self._buried, message, result, verdict.reason.value))
+
+    def _buried(self, message: Message, result: AttemptResult, reason: str) -> None:
+        self.burying -= 1
+        self.dead_total += 1
+        self._settle(message)
+        self._observer.dead_lettered(message, reason, result)
+        self._idle.set()
+        self.pump()
+
+    # ------------------------------------------------------------------ what lanes learn
+
+    def _learn(self, lane: Lane, message: Message, result: AttemptResult, now: int) -> None:
+        policy = self._config.policy
+        signal = classify(result, policy)
+        if signal is Signal.HEALTHY:
+            lane.limit.success()
+        elif signal is Signal.OVERLOAD:
+            lane.limit.overload(message.started_at, now)
+        if result.retry_after is not None and result.status in (429, 503):
+            asked = parse_retry_after(result.retry_after, self._clock.now_us()) or 0
+            until = now + min(asked, policy.max_delay_ms) * 1000
+            if until > max(lane.paused_until, now):
+                lane.paused_until = until
+                lane.calm = False
+                self._observer.lane_paused(str(lane.destination), until, "retry_after")
+        if signal is not Signal.HEALTHY or not lane.calm:
+            self._signal(lane, signal, message)
+
+    def _signal(self, lane: Lane, signal: Signal, message: Message) -> None:
+        """Tell the breaker how an attempt ended, and say so where it opened or closed."""
+        lane.calm = False
+        now = self.now_us()
+        breaker = lane.breaker
+        if not breaker.finish(signal, message.started_at, now):
+            if signal is Signal.HEALTHY and breaker.state is BreakerState.CLOSED:
+                lane.calm = lane.paused_until <= now
+            return
+        if breaker.state is BreakerState.CLOSED:
+            lane.calm = lane.paused_until <= now
+            self._observer.lane_resumed(str(lane.destination))
+        elif breaker.state is BreakerState.OPEN:
+            self._pause(lane, now)
+            if breaker.open_until_us > now:
+                self._observer.lane_paused(str(lane.destination), breaker.open_until_us, "breaker")
+
+    def _pause(self, lane: Lane, now: int) -> None:
+        """Leave a lane alone until its breaker and its pause allow an attempt."""
+        self._warm.chill(lane, self.pending.index)
+        wakes_at = lane.wakes_at()
+        if wakes_at > now:
+            heappush(self._pauses, (wakes_at, lane.number))
+            self._arm()
+        # Otherwise a probe is under way: its end lets the lane wait for a turn again.
+
+    # ------------------------------------------------------------------ timers
+
+    def _arm(self) -> None:
+        """Have the loop call `_tick` when the next retry is due or the next pause is over."""
+        due = self.pending.timers.next_at()
+        if self._pauses and (due is None or self._pauses[0][0] < due):
+            due = self._pauses[0][0]
+        if due is None or self._deliverer is None:
+            return
+        if self._timer is not None:
+            if self._timer_at <= due:
+                return
+            self._timer.cancel()
+        self._timer_at = due
+        delay = max(due - self.now_us(), 0) / 1_000_000
+        self._timer = asyncio.get_running_loop().call_later(delay, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        now = self.now_us()
+        for lane in self.pending.expire(now):
+            self._lanes.enter(lane)
+        while self._pauses and self._pauses[0][0] <= now:
+            _, number = heappop(self._pauses)
+            lane = self._lanes.by_number[number]
+            if lane.paused_until <= now and lane.breaker.state is BreakerState.CLOSED:
+                lane.calm = True
+            self._lanes.enter(lane)
+        self._arm()
+        self.pump()
+
+    def _forget_idle_lanes(self) -> None:
+        self._lanes.forget_idle(self.now_us())
+        self._forget = asyncio.get_running_loop().call_later(
+            IDLE_LANE_SECONDS, self._forget_idle_lanes
+        )
+
+    # ------------------------------------------------------------------ the log's space
+
+    def _collect(self) -> None:
+        """Put what was settled since the last batch into the next one."""
+        while self._settled:
+            part, self._settled = self._settled[:_SETTLED_AT_ONCE], self._settled[_SETTLED_AT_ONCE:]
+            payload = encode_settled(part)
+            self.committer.submit_urgent(payload, _Noted(self.pending, len(payload)))
+
+    def _batch_done(self) -> None:
+        if not self._config.keep_everything:
+            self._compactor.look()
+        self.pump()
+
+
+class _Noted:
+    """A record that is never needed by itself: it only takes space in the log."""
+
+    __slots__ = ("_pending", "_size")
+
+    def __init__(self, pending: Pending, size: int) -> None:
+        self._pending = pending
+        self._size = size + OVERHEAD_BYTES
+
+    def stored(self, position: int) -> None:
+        self._pending.extents.note(position, self._size)
+
+    def refused(self, refusal: Refusal) -> None:
+        """The log failed and the process ends."""
+
+
+class _StoredRetry:
+    """A RETRY record on its way; the index learns where it is, unless the message is done
+    meanwhile."""
+
+    __slots__ = ("_attempts", "_id_position", "_pending", "_size", "_slot")
+
+    def __init__(self, pending: Pending, message: Message, size: int) -> None:
+        self._pending = pending
+        self._slot = message.slot
+        self._id_position = message.position
+        self._attempts = message.attempt
+        self._size = size
+
+    def stored(self, position: int) -> None:
+        self._pending.extents.note(position, self._size)
+        index = self._pending.index
+        slot = self._slot
+        if (
+            index.id_position[slot] == self._id_position
+            and index.state[slot]
+            and index.attempts[slot] >= self._attempts
+            and index.position[slot] < position
+        ):
+            index.retry[slot] = position
+
+    def refused(self, refusal: Refusal) -> None:
+        """The log failed and the process ends: the attempt is made again after the next start."""
+
+
+def _outcome(result: AttemptResult) -> str:
+    """The `outcome` label of an attempt that was not a success."""
+    if result.failure is not None:
+        return result.failure.value
+    return f"http_{(result.status or 0) // 100}xx"

@@ -1,0 +1,123 @@
+"""From the records of the log to what is pending: the one recovery path.
+
+`Recovery.visit` is called for every record of the log in order. It runs a million times at a start
+with a million messages, so it reads no more of a record than it must. `finish` then lines the
+messages up, oldest first.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable
+
+from dispatcher.queue.index import State
+from dispatcher.queue.pending import Pending
+from dispatcher.queue.records import (
+    OVERHEAD_BYTES,
+    Kind,
+    decode_settled,
+    message_facts,
+    moved_facts,
+    retry_facts,
+)
+
+
+class Recovery:
+    """Rebuilds a `Pending` that is empty at the beginning."""
+
+    def __init__(self, pending: Pending) -> None:
+        self._pending = pending
+        self._by_destination = {lane.key: lane for lane in pending.lanes}
+        self.records = 0
+        self.settled = 0
+
+    def visit(self, position: int, payload: bytes) -> None:
+        """Take in the next record. Kinds that carry no state (chunks, probes) are passed over."""
+        self.records += 1
+        kind = payload[0]
+        if kind == 1:
+            self._message(position, payload)
+            return
+        if kind == Kind.MOVED:
+            self._moved(position, payload)
+            return
+        self._pending.extents.note(position, len(payload) + OVERHEAD_BYTES)
+        if kind == Kind.SETTLED:
+            self._settle(payload)
+        elif kind == Kind.RETRY:
+            self._retry(position, payload)
+
+    def _message(self, position: int, payload: bytes) -> None:
+        destination, body_size, chunks = message_facts(payload)
+        lane = self._by_destination.get(destination)
+        if lane is None:
+            lane = self._by_destination[destination] = self._pending.lanes.by_key(destination)
+        slot = self._pending.add(position, lane, len(payload) + OVERHEAD_BYTES)
+        if chunks:
+            self._pending.own_chunks(slot, array("Q", payload[-8 * chunks :]), body_size)
+
+    def _settle(self, payload: bytes) -> None:
+        pending = self._pending
+        for position in decode_settled(payload):
+            slot = pending.find(position)
+            if slot >= 0:  # its record may be trimmed already
+                pending.remove(slot)
+                self.settled += 1
+
+    def _retry(self, position: int, payload: bytes) -> None:
+        id_position, attempts, due_at = retry_facts(payload)
+        slot = self._pending.find(id_position)
+        if slot >= 0:
+            index = self._pending.index
+            index.attempts[slot] = attempts
+            index.due_at[slot] = due_at
+            index.retry[slot] = position
+
+    def _moved(self, position: int, payload: bytes) -> None:
+        pending = self._pending
+        index = pending.index
+        id_position, attempts, due_at, start = moved_facts(payload)
+        destination, body_size, chunks = message_facts(payload, start)
+        slot = pending.find(id_position)
+        size = len(payload) + OVERHEAD_BYTES
+        if slot >= 0:
+            pending.move(slot, position, size)
+            if slot in pending.big:
+                pending.disown_chunks(slot)
+        else:
+            slot = pending.add(position, pending.lanes.by_key(destination), size)
+            index.id_position[slot] = id_position
+            pending.moved.add(slot)
+        index.attempts[slot] = attempts
+        index.due_at[slot] = due_at
+        if chunks:
+            pending.own_chunks(slot, array("Q", payload[-8 * chunks :]), body_size)
+
+    def finish(self, now_us: int) -> None:
+        """Line up what is pending: oldest first in each lane, retries that are not due in the
+        timers."""
+        pending = self._pending
+        index = pending.index
+        due_at = index.due_at
+        by_number = pending.lanes.by_number
+        for slot in self._in_order():
+            if due_at[slot] > now_us:
+                pending.schedule(slot, due_at[slot], now_us)
+            else:
+                by_number[index.lane[slot]].push(index, slot, warm=False)
+
+    def _in_order(self) -> Iterable[int]:
+        index = self._pending.index
+        positions = index.position
+        slots = array(
+            "I",
+            (
+                slot
+                for extent in self._pending.extents
+                for position, slot in extent.entries()
+                if positions[slot] == position and index.state[slot] != State.FREE
+            ),
+        )
+        if self._pending.moved.count:
+            return sorted(slots, key=index.id_position.__getitem__)
+        return slots

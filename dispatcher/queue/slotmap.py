@@ -1,0 +1,105 @@
+"""A map from id positions to slots for messages that were copied forward, in arrays.
+
+A message that still lies where it was first stored is found through its extent. One that moved is
+not, and a dict would cost it some 150 bytes; this costs about 12. Open addressing with linear
+probing (Knuth, TAOCP 3, §6.4, algorithm L), cut into 256 tables so that growing one stops nothing.
+"""
+
+from __future__ import annotations
+
+from array import array
+
+from dispatcher.queue.index import NO_SLOT, Index
+
+_TABLES = 256
+_GONE = NO_SLOT - 1
+_FIRST_SIZE = 8
+
+
+class _Table:
+    __slots__ = ("cells", "live", "used")
+
+    def __init__(self, size: int) -> None:
+        self.cells = array("I", [NO_SLOT]) * size
+        self.used = 0  # cells that are not empty
+        self.live = 0  # cells that hold a slot
+
+
+class SlotMap:
+    """Slots by the id position that the index has for them."""
+
+    __slots__ = ("_index", "_tables", "count")
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        self._tables = [_Table(_FIRST_SIZE) for _ in range(_TABLES)]
+        self.count = 0
+
+    def find(self, position: int) -> int:
+        """The slot entered for an id position, or -1."""
+        mixed = _mix(position)
+        cells = self._tables[mixed % _TABLES].cells
+        mask = len(cells) - 1
+        at = mixed >> 8 & mask
+        ids = self._index.id_position
+        while (slot := cells[at]) != NO_SLOT:
+            if slot != _GONE and ids[slot] == position:
+                return slot
+            at = at + 1 & mask
+        return -1
+
+    def add(self, slot: int) -> None:
+        """Enter a slot under its id position, where it is not entered yet."""
+        position = self._index.id_position[slot]
+        if self.find(position) >= 0:
+            return
+        mixed = _mix(position)
+        table = self._tables[mixed % _TABLES]
+        if (table.used + 1) * 3 > len(table.cells) * 2:
+            table = self._grow(mixed % _TABLES)
+        _enter(table, mixed, slot)
+        self.count += 1
+
+    def discard(self, slot: int) -> None:
+        """Take a slot out, before the index frees it. Nothing happens when it is not in."""
+        mixed = _mix(self._index.id_position[slot])
+        table = self._tables[mixed % _TABLES]
+        cells = table.cells
+        mask = len(cells) - 1
+        at = mixed >> 8 & mask
+        while (found := cells[at]) != NO_SLOT:
+            if found == slot:
+                cells[at] = _GONE
+                table.live -= 1
+                self.count -= 1
+                return
+            at = at + 1 & mask
+
+    def _grow(self, number: int) -> _Table:
+        old = self._tables[number]
+        size = _FIRST_SIZE
+        while size < old.live * 3:
+            size *= 2
+        table = self._tables[number] = _Table(size)
+        ids = self._index.id_position
+        for slot in old.cells:
+            if slot < _GONE:
+                _enter(table, _mix(ids[slot]), slot)
+        return table
+
+
+def _enter(table: _Table, mixed: int, slot: int) -> None:
+    cells = table.cells
+    mask = len(cells) - 1
+    at = mixed >> 8 & mask
+    while cells[at] != NO_SLOT:
+        at = at + 1 & mask
+    cells[at] = slot
+    table.used += 1
+    table.live += 1
+
+
+def _mix(position: int) -> int:
+    """Spread positions, which are multiples of nothing in particular but close together (Fibonacci
+    hashing)."""
+    return (position * 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF) >> 24

@@ -1,0 +1,68 @@
+"""An address to listen on, as it stands in `LISTEN` and `API_LISTEN`."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+
+EXPECTED = "host:port, :port or [IPv6 address]:port, with a port from 0 to 65535 (0: any free one)"
+
+_ADDRESS = re.compile(
+    r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252}))?):(?P<port>[0-9]{1,5})"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A host and a port to listen on.
+
+    `host` is "" for every interface (IPv4 and IPv6), else a name or an address without brackets.
+    `port` is 0 for any free port.
+    """
+
+    host: str
+    port: int
+
+    @staticmethod
+    def parse(text: str) -> Address:
+        """Read `host:port`, `:port` or `[v6]:port`.
+
+        Raises:
+            ValueError: with what is expected.
+        """
+        match = _ADDRESS.fullmatch(text)
+        if match is None or int(match["port"]) > 65535:
+            raise ValueError(EXPECTED)
+        return Address(_host(match["v6"], match["host"]), int(match["port"]))
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only programs on this machine can connect. `localhost` is one (RFC 6761, 6.3)."""
+        if self.host.lower() == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+def _host(v6: str | None, name: str | None) -> str:
+    if v6 is not None:
+        try:
+            return str(ipaddress.IPv6Address(v6))
+        except ValueError:
+            raise ValueError(EXPECTED) from None
+    if name is None:
+        return ""
+    if name.replace(".", "").isdigit():
+        # Only digits and dots: an IPv4 address or a slip of the finger, never a name.
+        try:
+            ipaddress.IPv4Address(name)
+        except ValueError:
+            raise ValueError(EXPECTED) from None
+    return name

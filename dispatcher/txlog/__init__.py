@@ -1,0 +1,85 @@
+"""The transaction log: bytes in order, durable. This file is the seam; the engines stand beside it.
+
+`files.FileLog` keeps a partition's log in segment files (the format: `FORMAT.md`),
+`memory.MemoryLog` is its twin for tests. Both run the same conformance suite. A log knows records
+(bytes), not messages, and nothing above may assume files.
+
+What always holds: the records of one `append` are stored all or not at all; what `append` returned
+for is on stable storage; positions grow and are never used for two different records that were both
+stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+Visit = Callable[[int, bytes], object]
+"""Told every record of an opening log, in order: its position and its payload."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What an open log holds: records at positions from `first` on, all of them below `end`."""
+
+    first: int
+    end: int
+
+
+class TransactionLog(Protocol):
+    """One partition's log. Used from one event loop; `append` one at a time, the rest at any
+    time."""
+
+    @property
+    def max_batch_bytes(self) -> int:
+        """What one `append` may weigh: payload bytes plus `record_overhead_bytes` for each
+        record."""
+
+    @property
+    def record_overhead_bytes(self) -> int:
+        """Bytes that a record takes beside its payload."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of disk that the log takes now, space made ahead included."""
+
+    async def open(self, owner: str, epoch: int, visit: Visit | None = None) -> Bounds:
+        """Recover what is stored, fence every lower epoch, and be ready to append.
+
+        `visit` is called for every record in order, in the same pass that verifies them; it may be
+        called on another thread, but only while this call waits. Raises LogCorrupt (nothing was
+        changed), LogLocked, LogFenced (a higher epoch was here), ConfigError (the place cannot be
+        used), LogUnknown (a failed write or sync).
+        """
+
+    async def append(self, batch: Sequence[bytes], *, urgent: bool = False) -> list[int]:
+        """Store the records, all or none, and return their positions, in order, once they are
+        durable.
+
+        One at a time: a second call while one is under way is a RuntimeError. `urgent` may use the
+        space that is kept back for settling while the disk is full. Raises BatchTooLarge and
+        LogUnavailable (certainly not stored, may be tried later), LogUnknown (may be stored; the
+        log is closed for good and the process must end), LogFenced. After cancellation the batch
+        may be stored, and the log stays busy until it is known.
+        """
+
+    def replay(self, start: int | None = None) -> Iterator[tuple[int, bytes]]:
+        """Yield (position, payload) of every record from `start` (default: the first kept) in
+        order.
+
+        Blocks on the disk. Ends where the log ended at the call. Raises LogCorrupt, LogTrimmed.
+        """
+
+    async def read(self, positions: Sequence[int]) -> list[bytes]:
+        """Return the payloads at these positions, in the order asked for, verified, off the loop.
+
+        Raises LogCorrupt when one is not the position of an intact record, LogTrimmed.
+        """
+
+    async def trim(self, upto: int) -> None:
+        """Say that no record before `upto` is needed any more. Idempotent; a prefix only, and lazy:
+        what it frees may stay readable for a while, and may be visited again at the next open."""
+
+    async def close(self) -> None:
+        """Wait for what is under way, let go of the log. Idempotent."""

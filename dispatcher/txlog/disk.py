@@ -1,0 +1,137 @@
+"""What the log asks of a disk, and the real one. The twin that loses what was not synced is
+`dispatcher.testing.disk`.
+
+Every call may raise OSError. Each is one system call where it can be, so that tools that inject
+faults into system calls see what they expect to see.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from typing import Final, Protocol
+
+_CLOSED_TO_OTHERS: Final = 0o600
+"""The log holds whole requests, with the credentials in them."""
+
+
+class Disk(Protocol):
+    """Files by descriptor, directories by path."""
+
+    def make_directory(self, path: Path) -> None:
+        """Make a directory, and those above it, durable themselves; fine when it is there."""
+
+    def names(self, path: Path) -> list[str]:
+        """Return the names in a directory, in any order."""
+
+    def lock(self, path: Path, text: bytes) -> int:
+        """Take the lock of a file (made if missing) for this process and write `text` into it.
+
+        Returns the descriptor that holds it. Raises BlockingIOError when somebody else has it.
+        """
+
+    def read_text(self, path: Path) -> bytes:
+        """Return what a small file holds."""
+
+    def open(self, path: Path, *, create: bool = False, write: bool = True) -> int:
+        """Open a file; with `create` it must not be there yet."""
+
+    def close(self, fd: int) -> None:
+        """Close a descriptor."""
+
+    def size(self, fd: int) -> int:
+        """Return the size of a file in bytes."""
+
+    def pread(self, fd: int, size: int, offset: int) -> bytes:
+        """Read up to `size` bytes; fewer only at the end of the file."""
+
+    def pwrite(self, fd: int, data: bytes, offset: int) -> int:
+        """Write, and return how many bytes were: it may be fewer."""
+
+    def sync(self, fd: int) -> None:
+        """Put a file's bytes and its size on stable storage."""
+
+    def truncate(self, fd: int, size: int) -> None:
+        """Cut or extend a file."""
+
+    def rename(self, old: Path, new: Path) -> None:
+        """Rename a file within its directory."""
+
+    def unlink(self, path: Path) -> None:
+        """Remove a file."""
+
+    def sync_directory(self, path: Path) -> None:
+        """Put the entries of a directory on stable storage."""
+
+
+class RealDisk:
+    """The operating system's."""
+
+    def make_directory(self, path: Path) -> None:
+        if path.is_dir():
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=0o700, exist_ok=True)
+        for made in (path, *path.parents):
+            self.sync_directory(made.parent)
+            if made.parent == made or made.parent.is_mount():
+                return
+
+    def names(self, path: Path) -> list[str]:
+        return os.listdir(path)
+
+    def lock(self, path: Path, text: bytes) -> int:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT, _CLOSED_TO_OTHERS)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, text, 0)
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+    def read_text(self, path: Path) -> bytes:
+        return path.read_bytes()
+
+    def open(self, path: Path, *, create: bool = False, write: bool = True) -> int:
+        flags = os.O_RDWR if write else os.O_RDONLY
+        return os.open(path, flags | (os.O_CREAT | os.O_EXCL if create else 0), _CLOSED_TO_OTHERS)
+
+    def close(self, fd: int) -> None:
+        os.close(fd)
+
+    def size(self, fd: int) -> int:
+        return os.fstat(fd).st_size
+
+    def pread(self, fd: int, size: int, offset: int) -> bytes:
+        data = os.pread(fd, size, offset)
+        while 0 < len(data) < size:
+            more = os.pread(fd, size - len(data), offset + len(data))
+            if not more:
+                break
+            data += more
+        return data
+
+    def pwrite(self, fd: int, data: bytes, offset: int) -> int:
+        return os.pwrite(fd, data, offset)
+
+    def sync(self, fd: int) -> None:
+        os.fdatasync(fd)
+
+    def truncate(self, fd: int, size: int) -> None:
+        os.ftruncate(fd, size)
+
+    def rename(self, old: Path, new: Path) -> None:
+        os.rename(old, new)
+
+    def unlink(self, path: Path) -> None:
+        os.unlink(path)
+
+    def sync_directory(self, path: Path) -> None:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)

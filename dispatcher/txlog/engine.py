@@ -1,0 +1,418 @@
+"""The file engine without threads: decides where a batch goes, writes it, keeps the segments in
+supply.
+
+`files.FileLog` calls it from its threads, the simulation from one; both run the same code. Who
+calls what: `prepare`, `trim` and `bounds` belong to the event loop's thread, `write` to the
+writer's, and what is given to `spawn` to the housekeeper's. `prepare` and `write` alternate
+strictly, so the tail needs no lock.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+from dispatcher.errors import (
+    BatchTooLarge,
+    ConfigError,
+    LogCorrupt,
+    LogError,
+    LogLocked,
+    LogTrimmed,
+    LogUnavailable,
+    LogUnknown,
+)
+from dispatcher.txlog import Bounds, Visit
+from dispatcher.txlog.disk import Disk
+from dispatcher.txlog.frame import (
+    DATA,
+    HEADER_BYTES,
+    OPEN,
+    Chain,
+    encode_batch,
+    offset_of,
+    open_payload,
+    position_of,
+    seed_of,
+    segment_of,
+)
+from dispatcher.txlog.reader import read_records
+from dispatcher.txlog.recovery import Torn, read_file, recover
+from dispatcher.txlog.scan import Source, walk_segment
+from dispatcher.txlog.segment import (
+    HEADER_SPACE,
+    MIB,
+    Header,
+    Sizes,
+    is_no_space,
+    name_of,
+)
+
+RETRY_S: Final = 0.5
+"""How often, at most, a full disk is asked again for space."""
+_SMALL_BYTES: Final = 4 * MIB
+"""A segment of at most this size has its successor made at once, a larger one when it is half full:
+until then a segment that is trimmed away can become the successor, which saves writing it full of
+zeros."""
+
+
+class Waitable(Protocol):
+    """A job that was given to the housekeeper."""
+
+    def done(self) -> bool:
+        """Say whether it is over."""
+
+    def result(self) -> object:
+        """Wait until it is."""
+
+
+Spawn = Callable[[Callable[[], None]], Waitable]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A batch as bytes, and where it will stand. `rolls` says that it begins the next segment."""
+
+    data: bytes
+    positions: list[int]
+    start: int
+    end: int
+    records: int
+    rolls: bool
+    urgent: bool
+
+
+class Engine:
+    """One log in one directory."""
+
+    def __init__(
+        self,
+        directory: Path,
+        disk: Disk,
+        *,
+        spawn: Spawn,
+        sizes: Sizes,
+        keep_everything: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+        random: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        self.sizes = sizes
+        self.torn: Torn | None = None
+        self._directory = directory
+        self._disk = disk
+        self._spawn = spawn
+        self._keep_everything = keep_everything
+        self._clock = clock
+        self._random = random
+        self._lock_fd = -1
+        self._failure = "is not open"
+        self._tending: Waitable | None = None
+        self._tried_at = -RETRY_S
+
+    # Opening and closing
+
+    def open(self, owner: str, epoch: int, visit: Visit | None) -> Bounds:
+        """Do what `TransactionLog.open` says."""
+        self._take_lock()
+        try:
+            return self._open(owner, epoch, visit)
+        except OSError as error:
+            self.close()
+            if is_no_space(error):
+                raise LogUnavailable(f"{self._directory}: {error}. Free some space.") from error
+            raise LogError(f"{self._directory}: the log cannot be opened: {error}") from error
+        except BaseException:
+            self.close()
+            raise
+
+    def _take_lock(self) -> None:
+        path = self._directory / "lock"
+        try:
+            self._disk.make_directory(self._directory)
+            self._lock_fd = self._disk.lock(path, b"%d\n" % os.getpid())
+        except BlockingIOError as error:
+            holder = self._disk.read_text(path).decode(errors="replace").strip()
+            raise LogLocked(
+                f"{self._directory}: the log is in use by process {holder or 'unknown'}."
+                " Two processes never use one log; stop the other one, or name another directory."
+            ) from error
+        except OSError as error:
+            raise ConfigError(
+                f"{self._directory}: not usable as the directory of a log: {error.strerror}."
+                " It has to be a directory that this process may read and write."
+            ) from error
+
+    def _open(self, owner: str, epoch: int, visit: Visit | None) -> Bounds:
+        recovered = recover(
+            self._directory,
+            self._disk,
+            self.sizes,
+            epoch=epoch,
+            random=self._random,
+            visit=visit,
+        )
+        found = recovered.found
+        self.torn = recovered.torn
+        self._supply = recovered.supply
+        self._active = recovered.active
+        self._tail = found.end
+        self._seed = seed_of(found.uid)
+        self._sequence = 1 if found.chain.sequence is None else found.chain.sequence
+        # Before the first batch of all, a place in a segment that never was.
+        self._durable_upto = found.chain.end or position_of(found.active - 1, 0)
+        self._dead_upto = 0
+        self._batch = int.from_bytes(self._random(4), "little")
+        self._failure = ""
+        try:
+            opening = self.prepare([open_payload(owner, epoch)], urgent=True, type_=OPEN)
+            self.write(opening)
+        except LogUnavailable:
+            # The lock keeps others out; a start on a full disk can still deliver and so make space.
+            pass
+        self._tend_if_due()
+        return self.bounds()
+
+    def close(self) -> None:
+        """Let go of everything. Idempotent; nothing may be under way."""
+        if not self._failure:
+            for segment in (self._active, *self._supply.spares):
+                self._disk.close(segment.fd)
+            self._failure = "is closed"
+        if self._lock_fd >= 0:
+            self._disk.close(self._lock_fd)
+            self._lock_fd = -1
+
+    # What is there
+
+    def bounds(self) -> Bounds:
+        """Return the first position that is kept, and the end."""
+        first = next(iter(tuple(self._supply.ends)), self._active.number)
+        return Bounds(position_of(first, HEADER_SPACE), self._tail)
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all segments."""
+        return self._supply.size_bytes + self._active.size_bytes
+
+    @property
+    def disk_full(self) -> bool:
+        """True while there is no space for the next segment."""
+        return self._supply.no_space
+
+    # Appending
+
+    def prepare(self, batch: Sequence[bytes], *, urgent: bool, type_: int = DATA) -> Prepared:
+        """Decide where a batch goes, and make its bytes. Raises BatchTooLarge, LogUnknown."""
+        self._check_usable()
+        need = sum(map(len, batch)) + HEADER_BYTES * len(batch)
+        if need > self.sizes.batch:
+            raise BatchTooLarge(
+                f"the batch has {need} bytes, {self.sizes.batch} is the most: append it in parts"
+            )
+        rolls = offset_of(self._tail) + need > self._active.size_bytes or self._rolls_early()
+        start = position_of(self._active.number + 1, HEADER_SPACE) if rolls else self._tail
+        self._batch = (self._batch + 1) & 0xFFFFFFFF
+        data, positions = encode_batch(
+            batch,
+            type_=type_,
+            start=start,
+            sequence=self._sequence,
+            batch=self._batch,
+            durable_upto=self._durable_upto,
+            seed=self._seed,
+        )
+        return Prepared(data, positions, start, start + need, len(batch), rolls, urgent)
+
+    def _rolls_early(self) -> bool:
+        """Nothing in the log is needed: leave a segment that is well used, so that it can be
+        freed."""
+        if self._dead_upto < self._tail or not self._supply.spares:
+            return False
+        return 2 * offset_of(self._tail) > self._active.size_bytes or self._supply.no_space
+
+    def write(self, prepared: Prepared) -> None:
+        """Put a batch on stable storage. On return it is; raises LogUnavailable when it certainly
+        is not, LogUnknown when nobody knows (nothing more can be written then)."""
+        self._check_usable()
+        self._admit(prepared)
+        target = self._supply.spares[0] if prepared.rolls else self._active
+        self._store(target.fd, prepared.data, offset_of(prepared.start))
+        if prepared.rolls:
+            # In this order: the housekeeper must never see neither a spare nor the new active
+            # segment.
+            self._supply.left_behind(self._active, self._tail)
+            self._active = target
+            self._supply.spares.popleft()
+        self._sequence += prepared.records
+        self._tail = self._durable_upto = prepared.end
+        self._tend_if_due()
+
+    def _admit(self, prepared: Prepared) -> None:
+        """Refuse what there is no space for; wait for the next segment only where it is needed
+        now."""
+        if self._supply.spares or (prepared.urgent and not prepared.rolls):
+            return
+        size_bytes = self._active.size_bytes
+        left = size_bytes - offset_of(prepared.end)
+        if not prepared.rolls and left >= min(MIB, size_bytes // 4):
+            return
+        self._wait_for_spare()
+        self._check_usable()
+        if not self._supply.spares:
+            raise LogUnavailable(
+                f"{self._directory}: no space for the next segment of the log. Free some space;"
+                " it is noticed by itself."
+            )
+
+    def _store(self, fd: int, data: bytes, offset: int) -> None:
+        written = 0
+        try:
+            while written < len(data):
+                rest = data[written:] if written else data
+                more = self._disk.pwrite(fd, rest, offset + written)
+                if more <= 0:
+                    raise self._fail("a write makes no progress")
+                written += more
+        except OSError as error:
+            if not is_no_space(error):
+                raise self._fail(f"a write failed: {error}") from error
+            self._wipe(fd, written, offset)
+            raise LogUnavailable(f"{self._directory}: no space left: {error}") from error
+        try:
+            self._disk.sync(fd)
+        except OSError as error:
+            # Never tried again: the kernel may have dropped what it could not write, and would say
+            # yes.
+            raise self._fail(f"a sync failed: {error}") from error
+
+    def _wipe(self, fd: int, written: int, offset: int) -> None:
+        """Take back a part of a batch, for tidiness: without its last frame it counts for nothing,
+        and its number keeps it from completing another batch."""
+        if written:
+            try:
+                self._disk.pwrite(fd, bytes(written), offset)
+            except OSError as error:
+                if not is_no_space(error):
+                    raise self._fail(f"a write failed: {error}") from error
+
+    def _fail(self, why: str) -> LogUnknown:
+        self._failure = why
+        return LogUnknown(
+            f"{self._directory}: {why}. The log is closed; a restart recovers what is stored."
+        )
+
+    def _check_usable(self) -> None:
+        if self._failure:
+            raise LogUnknown(f"{self._directory}: the log {self._failure}")
+        error = self._supply.failure
+        if error is not None:
+            raise self._fail(f"making or removing a segment failed: {error}") from error
+
+    # Segments ahead and behind
+
+    def trim(self, upto: int) -> Waitable | None:
+        """Note that everything before `upto` is dead; returns the job that frees what it can."""
+        self._check_usable()
+        if self._keep_everything or upto <= self._dead_upto:
+            return None
+        self._dead_upto = min(upto, self._tail)
+        oldest = next(iter(tuple(self._supply.ends.values())), None)
+        if oldest is None or oldest > self._dead_upto:
+            return None
+        return self._tend()
+
+    def _tend_if_due(self) -> None:
+        """Have the housekeeper look after the segments, when there is something to do."""
+        supply = self._supply
+        oldest = next(iter(tuple(supply.ends.values())), None)
+        dead = oldest is not None and oldest <= self._dead_upto
+        size_bytes = self._active.size_bytes
+        due = size_bytes <= _SMALL_BYTES or 2 * offset_of(self._tail) >= size_bytes
+        if dead or (due and not supply.spares and self._may_try()):
+            self._tend()
+
+    def _may_try(self) -> bool:
+        """A full disk is asked now and then, not with each batch."""
+        if self._tending is not None and not self._tending.done():
+            return False
+        return not self._supply.no_space or self._clock() - self._tried_at >= RETRY_S
+
+    def _wait_for_spare(self) -> None:
+        job = self._tending
+        if job is None or job.done():
+            if not self._may_try():
+                return
+            job = self._tend()
+        job.result()
+
+    def _tend(self) -> Waitable:
+        self._tried_at = self._clock()
+        self._tending = self._spawn(lambda: self._supply.tend(self._active, self._dead_upto))
+        return self._tending
+
+    # Reading
+
+    def read(self, positions: Sequence[int]) -> list[bytes]:
+        """Return the payloads at these positions, in the order asked for. Raises LogCorrupt,
+        LogTrimmed."""
+        self._check_kept(positions)
+        try:
+            payloads = read_records(
+                positions,
+                directory=self._directory,
+                seed=self._seed,
+                largest=self.sizes.batch,
+                read=self._read_segment,
+            )
+        except (LogCorrupt, FileNotFoundError):
+            self._check_kept(positions)
+            raise
+        # Its segment may have become another one while we read.
+        self._check_kept(positions)
+        return payloads
+
+    def _read_segment(self, number: int, size: int, offset: int) -> bytes:
+        return read_file(self._disk, self._directory / name_of(number), size, offset)
+
+    def _check_kept(self, positions: Sequence[int]) -> None:
+        first = self.bounds().first
+        if positions and min(positions) < first:
+            raise LogTrimmed(f"{self._directory}: position {min(positions):#x} was trimmed away")
+
+    def replay(self, start: int | None = None) -> Iterator[tuple[int, bytes]]:
+        """Yield (position, payload) of every data record from `start` to the present end."""
+        bounds = self.bounds()
+        begin = bounds.first if start is None else start
+        self._check_kept([begin])
+        ends = {**self._supply.ends, self._active.number: bounds.end}
+        chain = Chain()
+        records: list[tuple[int, bytes]] = []
+        for number, end in ends.items():
+            if number < segment_of(begin) or end <= begin:
+                continue
+            for _ in walk_segment(
+                self._source(number, end),
+                chain,
+                self._seed,
+                self.sizes.chunk,
+                lambda position, payload: records.append((position, payload)),
+            ):
+                yield from (record for record in records if record[0] >= begin)
+                records.clear()
+            if chain.end != end and end != position_of(number, HEADER_SPACE):
+                stopped = chain.end or position_of(number, HEADER_SPACE)
+                path = str(self._directory / name_of(segment_of(stopped)))
+                raise LogCorrupt(path, offset_of(stopped), "there is no intact batch here any more")
+
+    def _source(self, number: int, end: int) -> Source:
+        header = Header(number, self.sizes.largest, b"")
+        return Source(
+            number,
+            offset_of(end),
+            header,
+            lambda size, offset: self._read_segment(number, size, offset),
+        )

@@ -1,0 +1,149 @@
+"""The file engine as the queue sees it: `Engine` with its three threads.
+
+The writer does nothing but pwrite and fdatasync, one batch at a time, and wakes the event loop once
+a batch. The housekeeper makes and removes segments. The reader reads single records back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Final
+
+from dispatcher.errors import LogError, LogUnknown
+from dispatcher.txlog import Bounds, Visit
+from dispatcher.txlog.disk import Disk, RealDisk
+from dispatcher.txlog.engine import Engine, Prepared
+from dispatcher.txlog.frame import HEADER_BYTES
+from dispatcher.txlog.recovery import Torn
+from dispatcher.txlog.segment import Sizes
+
+_REAL_DISK: Final = RealDisk()
+_SIZES: Final = Sizes()
+
+_Done = asyncio.Future[None]
+
+
+class FileLog:
+    """A partition's log in the segment files of a directory (see FORMAT.md). A `TransactionLog`."""
+
+    def __init__(
+        self,
+        path: Path,
+        disk: Disk = _REAL_DISK,
+        *,
+        keep_everything: bool = False,
+        sizes: Sizes = _SIZES,
+    ) -> None:
+        """`keep_everything` makes `trim` do nothing; `sizes` are for tests."""
+        self._housekeeper = ThreadPoolExecutor(1, "txlog-housekeeper")
+        self._reader = ThreadPoolExecutor(1, "txlog-reader")
+        self._work: SimpleQueue[tuple[Prepared, _Done] | None] = SimpleQueue()
+        self._engine = Engine(
+            path,
+            disk,
+            spawn=self._housekeeper.submit,
+            sizes=sizes,
+            keep_everything=keep_everything,
+        )
+        self._writer: threading.Thread | None = None
+        self._under_way: _Done | None = None
+
+    @property
+    def max_batch_bytes(self) -> int:
+        return self._engine.sizes.batch
+
+    @property
+    def record_overhead_bytes(self) -> int:
+        return HEADER_BYTES
+
+    @property
+    def size_bytes(self) -> int:
+        return self._engine.size_bytes
+
+    @property
+    def disk_full(self) -> bool:
+        """True while there is no space for the next segment."""
+        return self._engine.disk_full
+
+    @property
+    def torn(self) -> Torn | None:
+        """The torn tail that `open` cut off and kept aside, if there was one."""
+        return self._engine.torn
+
+    async def open(self, owner: str, epoch: int, visit: Visit | None = None) -> Bounds:
+        """`visit` is called on the housekeeper's thread."""
+        loop = asyncio.get_running_loop()
+        bounds = await loop.run_in_executor(
+            self._housekeeper, self._engine.open, owner, epoch, visit
+        )
+        self._loop = loop
+        self._writer = threading.Thread(target=self._write, name="txlog-writer", daemon=True)
+        self._writer.start()
+        return bounds
+
+    async def append(self, batch: Sequence[bytes], *, urgent: bool = False) -> list[int]:
+        if self._under_way is not None:
+            raise RuntimeError("an append is under way: batches are appended one at a time")
+        if not batch:
+            return []
+        prepared = self._engine.prepare(batch, urgent=urgent)
+        done: _Done = self._loop.create_future()
+        self._under_way = done
+        self._work.put((prepared, done))
+        await done
+        return prepared.positions
+
+    def replay(self, start: int | None = None) -> Iterator[tuple[int, bytes]]:
+        return self._engine.replay(start)
+
+    async def read(self, positions: Sequence[int]) -> list[bytes]:
+        return await self._loop.run_in_executor(self._reader, self._engine.read, positions)
+
+    async def trim(self, upto: int) -> None:
+        """Waits until what could be freed is."""
+        job = self._engine.trim(upto)
+        if job is not None:
+            await self._loop.run_in_executor(self._housekeeper, job.result)
+
+    async def close(self) -> None:
+        """A write under way is waited for, so that its fate is known."""
+        if self._under_way is not None:
+            await asyncio.wait([self._under_way])
+        await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
+        if self._writer is not None:
+            self._work.put(None)
+            self._writer.join()
+        self._reader.shutdown()
+        self._housekeeper.shutdown()
+        self._engine.close()
+
+    def _write(self) -> None:
+        """The writer's thread. One wake-up of the loop for each batch."""
+        take, write, wake = self._work.get, self._engine.write, self._loop.call_soon_threadsafe
+        while (work := take()) is not None:
+            prepared, done = work
+            failure: LogError | None = None
+            try:
+                write(prepared)
+            except LogError as error:
+                failure = error
+            except BaseException as error:  # the thread must never leave an append waiting
+                failure = LogUnknown(f"the log's writer failed: {error!r}")
+                failure.__cause__ = error
+            wake(self._finish, done, failure)
+
+    def _finish(self, done: _Done, failure: LogError | None) -> None:
+        self._under_way = None
+        if done.cancelled():
+            return
+        if failure is None:
+            done.set_result(None)
+        else:
+            done.set_exception(failure)

@@ -1,0 +1,212 @@
+"""Recovery, the doing part: reads the segments of a log, and puts its end in order.
+
+Nothing is changed before `scan` has found the whole log intact. Then, in this order: what a torn
+batch left is copied aside and zeroed; the last batch is written again, and all of it synced. The
+last batch because it is the one that nothing proves to be on stable storage: it may be readable
+only because the kernel still has it in memory, after a process that was killed between its write
+and its sync, or after a sync that failed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from dispatcher.errors import LogCorrupt, LogFenced
+from dispatcher.txlog import Visit
+from dispatcher.txlog.disk import Disk
+from dispatcher.txlog.frame import offset_of
+from dispatcher.txlog.scan import Damage, Found, Remains, Source, scan
+from dispatcher.txlog.segment import (
+    HEADER_BYTES,
+    UID_BYTES,
+    Header,
+    Segment,
+    Sizes,
+    is_no_space,
+    name_of,
+    number_in,
+    write_all,
+    write_synced,
+)
+from dispatcher.txlog.supply import UNFINISHED, Supply
+
+
+@dataclass(frozen=True, slots=True)
+class Torn:
+    """A tail that was cut off at start: never confirmed to anybody, but kept aside to look at.
+
+    `backup` is None when there was no space for the copy.
+    """
+
+    position: int
+    size_bytes: int
+    backup: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """A log that is ready for its next batch."""
+
+    found: Found
+    active: Segment
+    supply: Supply
+    torn: Torn | None
+
+
+def open_sources(directory: Path, disk: Disk) -> list[Source]:
+    """Return the segments of a log, in order. Raises OSError, LogCorrupt (a header is
+    unreadable)."""
+    numbers = sorted(n for n in map(number_in, disk.names(directory)) if n is not None)
+    return [_source(directory / name_of(number), number, disk) for number in numbers]
+
+
+def _source(path: Path, number: int, disk: Disk) -> Source:
+    fd = disk.open(path, write=False)
+    try:
+        size_bytes = disk.size(fd)
+    finally:
+        disk.close(fd)
+    read = partial(read_file, disk, path)
+    return Source(number, size_bytes, Header.decode(read(HEADER_BYTES, 0)), read)
+
+
+def read_file(disk: Disk, path: Path, size: int, offset: int) -> bytes:
+    """Return up to `size` bytes of a file. Opened for each read: a log may have more segments than
+    a process may have descriptors. Raises LogCorrupt where the disk cannot read,
+    FileNotFoundError."""
+    fd = disk.open(path, write=False)
+    try:
+        return disk.pread(fd, size, offset)
+    except OSError as error:
+        raise LogCorrupt(str(path), offset, f"it cannot be read: {error.strerror}") from error
+    finally:
+        disk.close(fd)
+
+
+def recover(
+    directory: Path,
+    disk: Disk,
+    sizes: Sizes,
+    *,
+    epoch: int,
+    random: Callable[[int], bytes],
+    visit: Visit | None,
+) -> Recovered:
+    """Bring a log, or an empty directory, into a state in which the next batch can be written.
+
+    Raises LogCorrupt and LogFenced with nothing changed, OSError for what the disk refuses.
+    """
+    sources = open_sources(directory, disk)
+    if not sources:
+        return _begin(directory, disk, sizes, random(UID_BYTES))
+    found = scan(sources, sizes, visit)
+    if isinstance(found, Damage):
+        path = str(directory / name_of(found.number))
+        raise LogCorrupt(path, found.offset, found.reason)
+    if found.chain.epoch > epoch:
+        raise LogFenced(
+            f"{directory}: {found.chain.owner} has opened the log with epoch {found.chain.epoch},"
+            f" this is epoch {epoch}. The newer owner has to be the only one that writes."
+        )
+    return _mend(directory, disk, sizes, sources, found)
+
+
+def _begin(directory: Path, disk: Disk, sizes: Sizes, uid: bytes) -> Recovered:
+    supply = Supply(directory, disk, sizes, uid)
+    active = supply.make(1, sizes.smallest)
+    if active is None:
+        raise OSError(errno.ENOSPC, "there is no space for the log's first segment")
+    supply.newest = active.number
+    found = scan(open_sources(directory, disk), sizes)
+    if isinstance(found, Damage):
+        path = str(directory / name_of(found.number))
+        raise LogCorrupt(path, found.offset, f"just made, and {found.reason}")
+    return Recovered(found, active, supply, None)
+
+
+def _mend(
+    directory: Path, disk: Disk, sizes: Sizes, sources: list[Source], found: Found
+) -> Recovered:
+    """Do what `found` says, and open the segments that will be written to."""
+    names = disk.names(directory)
+    if UNFINISHED in names:
+        disk.unlink(directory / UNFINISHED)
+    for number in reversed(found.useless):
+        disk.unlink(directory / name_of(number))
+        disk.sync_directory(directory)
+    torn = _keep_aside(directory, disk, names, found.remains)
+    supply = Supply(directory, disk, sizes, found.uid)
+    active: Segment | None = None
+    for source in sources:
+        if source.number < found.active:
+            supply.bytes_behind[source.number] = source.size_bytes
+            supply.ends[source.number] = found.ends[source.number]
+        elif source.number not in found.useless:
+            segment = _open_for_writing(directory, disk, source, found)
+            if active is None:
+                active = segment
+            else:
+                supply.spares.append(segment)
+    disk.sync_directory(directory)
+    supply.newest = supply.spares[-1].number if supply.spares else found.active
+    assert active is not None, "scan names a segment that is there"
+    return Recovered(found, active, supply, torn)
+
+
+def _open_for_writing(directory: Path, disk: Disk, source: Source, found: Found) -> Segment:
+    """Open a segment of the tail, with zeros behind its end, the last batch and all else synced."""
+    header = source.header
+    assert isinstance(header, Header), "a segment without a header is never written to"
+    fd = disk.open(directory / name_of(source.number))
+    try:
+        if source.size_bytes < header.size_bytes:
+            write_all(disk, fd, bytes(header.size_bytes - source.size_bytes), source.size_bytes)
+        for remains in found.remains:
+            if remains.number == source.number:
+                write_all(disk, fd, bytes(len(remains.data)), remains.offset)
+        last = found.chain.last_batch
+        if source.number == found.active and last is not None:
+            data = source.read(found.end - last, offset_of(last))
+            write_all(disk, fd, data, offset_of(last))
+        disk.sync(fd)
+    except BaseException:
+        disk.close(fd)
+        raise
+    return Segment(source.number, header.size_bytes, fd, header.recycled)
+
+
+def _keep_aside(
+    directory: Path, disk: Disk, names: list[str], remains: tuple[Remains, ...]
+) -> Torn | None:
+    """Copy what is cut off, before it is. Returns the first piece; there is hardly ever a
+    second."""
+    torn = [piece for piece in remains if piece.torn]
+    kept = [_copy(directory, disk, names, piece) for piece in torn]
+    if not torn:
+        return None
+    return Torn(torn[0].position, sum(len(piece.data) for piece in torn), kept[0])
+
+
+def _copy(directory: Path, disk: Disk, names: list[str], piece: Remains) -> Path | None:
+    name = f"torn-{piece.position:016x}.bak"
+    count = 1
+    while name in names:
+        count += 1
+        name = f"torn-{piece.position:016x}-{count}.bak"
+    path = directory / name
+    try:
+        write_synced(disk, path, piece.data)
+    except OSError as error:
+        if not is_no_space(error):
+            raise
+        # Nobody was told that this is stored. A full disk must not keep the rest from being
+        # delivered.
+        with contextlib.suppress(OSError):
+            disk.unlink(path)
+        return None
+    return path

@@ -1,0 +1,319 @@
+"""A random life of a log on a simulated disk, and the checker of what may be found after a crash.
+
+The engine is the one the server runs (`dispatcher.txlog.engine`), called from one thread. At every call that changes
+the disk the checker opens the log as it would be found after a crash at that moment, and compares.
+
+What it checks, and calls a `Violation` otherwise:
+- every record that was confirmed, and not trimmed away, is there, at the position that was told;
+- everything there was submitted, and is there in order and in whole batches;
+- no batch that was refused (LogUnavailable) is there, nor one that an earlier start did not find;
+- a crash never makes a log that is called damaged, and the log takes new batches afterwards.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from random import Random
+from typing import Final
+
+from dispatcher.errors import LogCorrupt, LogError, LogUnavailable, LogUnknown
+from dispatcher.testing.disk import Fate, Fault, SimulatedDisk
+from dispatcher.txlog.engine import Engine
+from dispatcher.txlog.segment import Sizes
+
+TINY: Final = Sizes(smallest=8192, largest=16384, batch=2048, chunk=4096)
+LOG: Final = Path("/simulated/log")
+
+Records = list[tuple[int, bytes]]
+
+
+class Violation(AssertionError):
+    """The log did not keep a promise."""
+
+
+class State(Enum):
+    """What a submitter was told about a batch."""
+
+    CONFIRMED = "confirmed"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+
+
+@dataclass(slots=True)
+class Batch:
+    """A batch that was submitted, with what it was told."""
+
+    records: Records
+    state: State = State.UNKNOWN
+
+
+class Job:
+    """A job of the housekeeper that runs when somebody waits for it, or when its time comes."""
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        self._work: Callable[[], None] | None = work
+
+    def done(self) -> bool:
+        return self._work is None
+
+    def result(self) -> None:
+        work, self._work = self._work, None
+        if work is not None:
+            work()
+
+
+@dataclass(slots=True)
+class Life:
+    """A log, its disk, and everything that was ever submitted to it."""
+
+    seed: int
+    disk: SimulatedDisk
+    engine_class: type[Engine] = Engine
+    batches: list[Batch] = field(default_factory=list)
+    trimmed: int = 0
+    clock_s: float = 0.0
+    states: int = 0
+    engine: Engine | None = None
+    crashes_a_call: int = 3
+    random: Random = field(default_factory=Random)
+    chance: Random = field(default_factory=Random)
+    """For the crashes: apart from `random`, so that looking changes nothing."""
+    _jobs: list[Job] = field(default_factory=list)
+    _count: int = 0
+
+    def __post_init__(self) -> None:
+        self.random.seed(self.seed)
+        self.chance.seed(self.seed + 1)
+
+    # Living
+
+    def live(self, steps: int) -> None:
+        """Open the log, do random things to it, and look at every crash on the way."""
+        self.disk.after_change = self.look
+        self.open()
+        for _ in range(steps):
+            self._step()
+        self.close()
+        self.look()
+
+    def _step(self) -> None:
+        self.clock_s += self.random.choice((0.01, 0.2, 1.0))
+        choice = self.random.random()
+        if choice < 0.75:
+            self.append()
+        elif choice < 0.85:
+            self._trim()
+        elif choice < 0.95:
+            self.run_jobs()
+        elif choice < 0.98:
+            self.close()
+            self.open()
+        else:
+            self.kill()
+            self.open()
+
+    def open(self) -> None:
+        """Open the log, and check what it found. A start that fails is tried again, as an operator would."""
+        for _ in range(4):
+            engine = self._make(self.disk)
+            found: Records = []
+            try:
+                engine.open("life", 1, lambda position, payload: found.append((position, payload)))
+            except LogCorrupt as error:
+                raise Violation(f"damaged without damage: {error}") from error
+            except LogError:
+                self.kill()
+                continue
+            self.engine = engine
+            self.check(found)
+            self._settle(found)
+            return
+        raise Violation("the log does not open any more")
+
+    def append(self) -> None:
+        """Submit a batch of random size."""
+        assert self.engine is not None
+        batch = self._new_batch()
+        urgent = self.random.random() < 0.2
+        prepared = None
+        try:
+            prepared = self.engine.prepare([data for _, data in batch.records], urgent=urgent)
+            payloads = [data for _, data in batch.records]
+            batch.records = list(zip(prepared.positions, payloads, strict=True))
+            self.batches.append(batch)
+            self.engine.write(prepared)
+            batch.state = State.CONFIRMED
+        except LogUnavailable:
+            batch.state = State.REFUSED
+        except LogUnknown:
+            self.kill()
+            self.open()
+
+    def _new_batch(self) -> Batch:
+        count = self.random.choice((1, 1, 2, 3, 5, 8))
+        records: Records = []
+        # Often of one size, so that what is left of a batch could be taken for a part of the next.
+        usual = self.random.choice((0, 40, 130))
+        for _ in range(count):
+            self._count += 1
+            size = usual if self.random.random() < 0.7 else self.random.randrange(200)
+            records.append((-1, b"%08d" % self._count + self.random.randbytes(size)))
+        return Batch(records)
+
+    def _trim(self) -> None:
+        assert self.engine is not None
+        confirmed = [b for b in self.batches if b.state is State.CONFIRMED]
+        if not confirmed:
+            return
+        upto = self.engine.bounds().end
+        if self.random.random() < 0.6:
+            upto = self.random.choice(confirmed[-20:]).records[0][0]
+        self.trimmed = max(self.trimmed, upto)
+        try:
+            self.engine.trim(upto)
+        except LogUnknown:
+            self.kill()
+            self.open()
+
+    def run_jobs(self) -> None:
+        """Let the housekeeper work."""
+        jobs, self._jobs = self._jobs, []
+        for job in jobs:
+            job.result()
+
+    def close(self) -> None:
+        """Close the log in an orderly way."""
+        self.run_jobs()
+        assert self.engine is not None
+        self.engine.close()
+        self.engine = None
+
+    def kill(self) -> None:
+        """End the process, not the machine."""
+        self._jobs.clear()
+        self.engine = None
+        self.disk.kill()
+
+    def _make(self, disk: SimulatedDisk) -> Engine:
+        return self.engine_class(
+            LOG,
+            disk,
+            spawn=self._spawn if disk is self.disk else _at_once,
+            sizes=TINY,
+            clock=lambda: self.clock_s,
+            random=self.random.randbytes if disk is self.disk else self.chance.randbytes,
+        )
+
+    def _spawn(self, work: Callable[[], None]) -> Job:
+        job = Job(work)
+        self._jobs.append(job)
+        return job
+
+    # Looking
+
+    def look(self) -> None:
+        """Open the log as some crashes at this moment would leave it."""
+        fates = [Fate.LOST, Fate.KEPT] if self.chance.random() < 0.1 else []
+        fates += [Fate.CHANCE] * self.crashes_a_call
+        for fate in fates:
+            self.look_at(self.disk.crash(self.chance, fate))
+
+    def look_at(self, disk: SimulatedDisk) -> None:
+        """Open the log on a crashed disk; sometimes crash that start too, and always write to it."""
+        self.states += 1
+        start = disk.crash(self.chance, Fate.LOST)
+        found = self._open_at(disk)
+        self.check(found)
+        if self.chance.random() < 0.1:
+            self._crash_the_start(start, found)
+
+    def _open_at(self, disk: SimulatedDisk) -> Records:
+        found: Records = []
+        engine = self._make(disk)
+        try:
+            engine.open("crash", 1, lambda position, payload: found.append((position, payload)))
+            engine.write(engine.prepare([b"after the crash"], urgent=True))
+        except LogUnavailable:
+            if disk.capacity_bytes is None:
+                raise
+        except LogCorrupt as error:
+            raise Violation(f"damaged without damage: {error}") from error
+        return found
+
+    def _crash_the_start(self, start: SimulatedDisk, found: Records) -> None:
+        """Crash once more, while the log is opened. What the first start would have found has to be there
+        unless nothing had confirmed it."""
+        again: list[SimulatedDisk] = []
+        start.after_change = lambda: again.append(start.crash(self.chance))
+        self._open_at(start)
+        for disk in again:
+            self.states += 1
+            seen = [record for record in self._open_at(disk) if record[1] != b"after the crash"]
+            self.check(seen)
+
+    # Checking
+
+    def check(self, found: Records) -> None:
+        """Raise a Violation unless `found` may be what is left now."""
+        rest = list(found)
+        for batch in self._possible(rest):
+            here = rest[: len(batch.records)] == batch.records
+            if here:
+                if batch.state is State.REFUSED:
+                    raise Violation(f"a refused batch is there: {batch.records[0][0]:#x}")
+                del rest[: len(batch.records)]
+            elif batch.state is State.CONFIRMED and batch.records[-1][0] >= self.trimmed:
+                raise Violation(f"a confirmed batch is lost: {batch.records[0][0]:#x}")
+        if rest:
+            raise Violation(f"not submitted like this: {rest[0][0]:#x} {rest[0][1][:8]!r}")
+
+    def _possible(self, found: Records) -> Sequence[Batch]:
+        """Return the batches that `found` can hold: a prefix may have been trimmed away."""
+        first = found[0][0] if found else 0
+        return [batch for batch in self.batches if batch.records[0][0] >= min(first, self.trimmed)]
+
+    def _settle(self, found: Records) -> None:
+        """After a start: what it found has been seen and must stay, the rest must never come back."""
+        seen = set(found)
+        for batch in self.batches:
+            if batch.state is State.UNKNOWN:
+                batch.state = State.CONFIRMED if batch.records[0] in seen else State.REFUSED
+
+
+def _at_once(work: Callable[[], None]) -> Job:
+    job = Job(work)
+    job.result()
+    return job
+
+
+def base_seed() -> int:
+    """Return the seed of this run: SIMULATION_SEED, or a new one. Printed, so that a failure can be repeated."""
+    text = os.environ.get("SIMULATION_SEED")
+    seed = int(text) if text else Random().randrange(1 << 31)
+    print(f"SIMULATION_SEED={seed}")
+    return seed
+
+
+def fault_every_call(seed: int, steps: int, faults: Sequence[Fault], stride: int) -> int:
+    """Live the same life again and again, with another call failing each time. Returns the lives lived."""
+    calls = _calls_of(seed, steps)
+    lives = 0
+    for call in range(1 + seed % stride, calls, stride):
+        for fault in faults:
+            life = Life(seed, SimulatedDisk(seed=seed), crashes_a_call=0)
+            life.disk.faults[call] = fault
+            life.live(steps)
+            life.crashes_a_call = 4
+            life.look()
+            lives += 1
+    return lives
+
+
+def _calls_of(seed: int, steps: int) -> int:
+    life = Life(seed, SimulatedDisk(seed=seed), crashes_a_call=0)
+    life.live(steps)
+    return life.disk.calls
