@@ -9,6 +9,7 @@ _MESSAGES = {
     "shutting_down": "The server is stopping and accepts nothing any more.",
     "disk_full": "There is no space for the log. Make space; accepting resumes by itself.",
     "backlog_full": "MAX_BACKLOG_BYTES are waiting to be delivered; accepting resumes by itself.",
+    "overloaded": "Requests come faster than the disk takes them; accepting resumes by itself.",
     "log_failed": "A write to the log or a sync of it failed; the process ends.",
 }
 
@@ -26,5 +27,5 @@ class Health:
 
     @property
     def message(self) -> str:
-        """What the reason means and what to do, for people."""
-        return _MESSAGES.get(self.reason or "", "Messages are accepted.")
+        """What the reason means and what to do, for people; only when there is one."""
+        return _MESSAGES.get(self.reason or "", "Messages are not accepted now.")

@@ -46,7 +46,10 @@ def version() -> None:
 
 @config.command("check")
 def check() -> None:
-    """Print the settings in force, secrets hidden; exit code 2 when one is wrong."""
+    """Print the settings in force.
+
+    Secrets are hidden. The exit code is 2 when a setting is wrong.
+    """
     for name, value in Settings.load(os.environ).describe().items():
         typer.echo(f"{name}={_shown(value)}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 _DEFAULT_PORT: Final = {"http": 80, "https": 443}
@@ -23,19 +23,30 @@ _MAX_LABEL_BYTES: Final = 63
 class Destination:
     """A scheme, host and port that messages are sent to; one lane each.
 
-    `host` is lower case, an IPv6 address without brackets. `authority` is the value of `Host`:
-    the port is left out when it is the scheme's default.
+    `host` is lower case, an IPv6 address without brackets. `authority` is the value of `Host`, the
+    port left out when it is the scheme's default; `key` is `scheme://authority` in ASCII.
+
+    Several tables are asked for a destination with every message, so what they need is computed
+    once, and whoever makes destinations keeps them.
     """
 
     scheme: Literal["http", "https"]
     host: str
     port: int
+    authority: str = field(init=False, repr=False, compare=False)
+    key: bytes = field(init=False, repr=False, compare=False)
+    _hash: int = field(init=False, repr=False, compare=False)
 
-    @property
-    def authority(self) -> str:
-        """`host[:port]` as it stands in `Host` and in a URL."""
+    def __post_init__(self) -> None:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == _DEFAULT_PORT[self.scheme] else f"{host}:{self.port}"
+        is_default = self.port == _DEFAULT_PORT[self.scheme]
+        authority = host if is_default else f"{host}:{self.port}"
+        object.__setattr__(self, "authority", authority)
+        object.__setattr__(self, "key", f"{self.scheme}://{authority}".encode("ascii"))
+        object.__setattr__(self, "_hash", hash((self.scheme, self.host, self.port)))
+
+    def __hash__(self) -> int:
+        return self._hash
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.authority}"

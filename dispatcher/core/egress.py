@@ -38,7 +38,29 @@ _NEVER: tuple[tuple[str, Network], ...] = (
 _COMPATIBLE = IPv6Network("::/96")
 _NAT64 = IPv6Network("64:ff9b::/96")
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
-_HOST = re.compile(r"(?:\*\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*")
+# What IANA's registries of special purposes call not global. Not `ipaddress.is_global`: what
+# that says of some of these changes between patch releases of Python.
+_PRIVATE: tuple[Network, ...] = (
+    IPv4Network("0.0.0.0/8"),
+    IPv4Network("10.0.0.0/8"),
+    IPv4Network("100.64.0.0/10"),
+    IPv4Network("127.0.0.0/8"),
+    IPv4Network("169.254.0.0/16"),
+    IPv4Network("172.16.0.0/12"),
+    IPv4Network("192.0.0.0/24"),
+    IPv4Network("192.0.2.0/24"),
+    IPv4Network("192.88.99.0/24"),
+    IPv4Network("192.168.0.0/16"),
+    IPv4Network("198.18.0.0/15"),
+    IPv4Network("198.51.100.0/24"),
+    IPv4Network("203.0.113.0/24"),
+    IPv4Network("224.0.0.0/4"),
+    IPv4Network("240.0.0.0/4"),
+    IPv6Network("2001::/23"),
+    IPv6Network("2001:db8::/32"),
+    IPv6Network("3fff::/20"),
+)
+_HOST = re.compile(r"(?:\*\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +87,7 @@ class Patterns:
         suffixes: list[str] = []
         networks: list[Network] = []
         for item in items:
-            pattern = item.strip().lower().removesuffix(".")
+            pattern = item.strip().lower()
             if network := _network(pattern):
                 networks.append(network)
             elif pattern == "*":
@@ -76,9 +98,9 @@ class Patterns:
                     f" or a network (10.0.0.0/8); ports, schemes and brackets do not belong here"
                 )
             elif pattern.startswith("*."):
-                suffixes.append(pattern[1:])
+                suffixes.append(pattern[1:].removesuffix("."))
             else:
-                hosts.add(pattern)
+                hosts.add(pattern.removesuffix("."))
         everything = any(item.strip() == "*" for item in items)
         return Patterns(frozenset(hosts), tuple(suffixes), tuple(networks), everything)
 
@@ -188,8 +210,7 @@ def _carried(address: Address) -> tuple[Address, ...]:
 
 
 def _public(address: Address) -> bool:
-    """Globally reachable. For IPv6 only within the block IANA assigns from: `is_global` alone lets
-    unassigned space and old site-local addresses pass. What NAT64 carries is judged by itself."""
-    if address.version == 4:
-        return address.is_global
-    return address in _NAT64 or (address.is_global and address in _GLOBAL_UNICAST)
+    """Globally reachable. What NAT64 and 6to4 carry is judged by itself."""
+    if address.version == 6 and address not in _GLOBAL_UNICAST:
+        return address in _NAT64
+    return not any(address in network for network in _PRIVATE)

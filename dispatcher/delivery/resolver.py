@@ -8,6 +8,7 @@ a failure 1 s.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import socket
 import threading
@@ -114,7 +115,7 @@ async def system_lookup(host: str) -> Sequence[str]:
             addresses = [str(info[4][0]) for info in infos]
         except (OSError, UnicodeError) as failure:
             error = failure
-        if not loop.is_closed():
+        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
             loop.call_soon_threadsafe(settle, addresses, error)
 
     threading.Thread(target=work, name="lookup", daemon=True).start()

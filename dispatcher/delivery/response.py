@@ -79,10 +79,8 @@ class Response:
     def feed(self, data: bytes) -> Progress:
         """Take the next bytes. Not to be called again after DONE or BROKEN, until `expect`."""
         self.untouched = False
-        self._silent_bytes += len(data)
-        excess = self._silent_bytes - HEAD_BYTES
-        if excess > 0 and not self.status:
-            return self._feed_long_head(data, len(data) - excess)
+        if not self.status and self._silent_bytes + len(data) > HEAD_BYTES:
+            return self._feed_long_head(data, HEAD_BYTES - self._silent_bytes)
         return self._parse(data)
 
     def end(self, *, clean: bool) -> Progress:
@@ -108,6 +106,7 @@ class Response:
         return self._parse(data[allowed:])
 
     def _parse(self, data: bytes) -> Progress:
+        self._silent_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:

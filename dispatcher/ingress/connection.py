@@ -161,11 +161,15 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The caller does not read its answers: make no more of them."""
+        self._outbox.is_blocked = True
         self._reading.pause(Wait.WRITING)
 
     def resume_writing(self) -> None:
         """The caller reads again."""
+        self._outbox.is_blocked = False
         self._reading.resume(Wait.WRITING)
+        if self._buffer and self._reading.waits_for(Wait.FULL):
+            self._go_on()
 
     # What the listener calls.
 

@@ -53,17 +53,15 @@ def forward(head: Head, config: IngressConfig) -> Forward:
     found = head.found
     if head.method == b"CONNECT":
         raise MalformedError(refusals.CONNECT)
-    if heads.ORIGIN in found:
-        value = found[heads.ORIGIN]
-    elif heads.ORIGINAL in found:
-        value = found[heads.ORIGINAL]
-    else:
+    # The newer spelling wins, and where it is there the older one is not looked at.
+    spelling = heads.ORIGIN if heads.ORIGIN in found else heads.ORIGINAL
+    if spelling not in found:
         raise UnacceptableError(refusals.ORIGIN_MISSING)
     if config.keys and not _is_key(found.get(heads.KEY, b""), config.keys):
         raise UnacceptableError(refusals.KEY)
-    if not head.repeated.isdisjoint((heads.ORIGIN, heads.ORIGINAL)):
+    if spelling in head.repeated:
         raise UnacceptableError(refusals.ORIGIN_REPEATED)
-    origin = _origin(value)
+    origin = _origin(found[spelling])
     timeout_ms = SERVER_DEFAULT
     if heads.TIMEOUT in found:
         timeout_ms = _timeout_ms(head)

@@ -57,6 +57,7 @@ _OURS: Final = b"x-dispatcher-"
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
 _ABSOLUTE = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://([^/?#]+)(.*)")
+_LEADING_ZERO = re.compile(rb"[ \t]*0[0-9]")
 _CODING = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _TARGET_BYTES: Final = bytes(range(0x21, 0x7F))
 _HOST_BYTES: Final = bytes(set(range(0x21, 0x7F)) - set(b"@/\\?#"))
@@ -120,8 +121,8 @@ def read_head(raw: bytes) -> Head:
     if method not in _methods and not _TOKEN.fullmatch(method):
         raise MalformedError(refusals.REQUEST_LINE)
     current = version == b"HTTP/1.1"
-    if not current and not _VERSION.fullmatch(version):
-        raise MalformedError(refusals.REQUEST_LINE)
+    if not current:
+        _check_version(version)
     if target.translate(None, _TARGET_BYTES):
         raise MalformedError(refusals.TARGET)
     if target[:1] != b"/":
@@ -162,11 +163,12 @@ def read_head(raw: bytes) -> Head:
     elif current:
         raise MalformedError(refusals.HOST)
     if not current:
-        _check_version(version, chunked=chunked)
+        if chunked:
+            raise MalformedError(refusals.TRANSFER_ENCODING)
         found.pop(EXPECT, None)  # RFC 9110 section 10.1.1: not from an HTTP/1.0 caller
     if chunked:
         _check_coding(found[TRANSFER_ENCODING])
-    elif CONTENT_LENGTH in found and found[CONTENT_LENGTH].strip(_BLANKS)[:1] == b"0":
+    elif CONTENT_LENGTH in found and _LEADING_ZERO.match(found[CONTENT_LENGTH]):
         _rewrite_length(kept, length)
 
     style = answers.PLAIN if current else answers.CLOSE
@@ -247,11 +249,12 @@ def _rewrite_length(lines: list[bytes], length: int) -> None:
             lines[at] = b"%b: %d" % (name, length)
 
 
-def _check_version(version: bytes, *, chunked: bool) -> None:
+def _check_version(version: bytes) -> None:
+    """Take HTTP/1.0; another version is 505 (so is the preface of HTTP/2), anything else 400."""
+    if not _VERSION.fullmatch(version):
+        raise MalformedError(refusals.REQUEST_LINE)
     if version != b"HTTP/1.0":
         raise MalformedError(refusals.VERSION)
-    if chunked:
-        raise MalformedError(refusals.TRANSFER_ENCODING)
 
 
 def _check_coding(value: bytes) -> None:

@@ -66,9 +66,10 @@ class Listener:
         self._shared = shared
         self.bound = [sock.getsockname()[:2] for sock in sockets]
         for sock in sockets:
-            self._servers.append(
-                await loop.create_server(lambda: Connection(shared), sock=sock, backlog=_BACKLOG)
+            server = await loop.create_server(
+                lambda: Connection(shared), sock=sock, backlog=_BACKLOG
             )
+            self._servers.append(server)
         self._check_connections()
 
     def stop_accepting(self) -> None:

@@ -30,10 +30,11 @@ class Outbox:
     connection.
 
     `_waiting` has one entry an answer that is still owed: its style, or _READY for one that is
-    rendered already and only waits for those before it.
+    rendered already and only waits for those before it. `is_blocked` is set by the connection while
+    the caller does not read.
     """
 
-    __slots__ = ("_emptied", "_held_bytes", "_ready", "_shared", "_waiting", "_write")
+    __slots__ = ("_emptied", "_held_bytes", "_ready", "_shared", "_waiting", "_write", "is_blocked")
 
     def __init__(
         self, shared: Shared, write: Callable[[bytes], None], emptied: Callable[[], None]
@@ -44,6 +45,7 @@ class Outbox:
         self._waiting: deque[int] = deque()
         self._ready: deque[bytes] = deque()
         self._held_bytes = 0
+        self.is_blocked = False
 
     @property
     def is_empty(self) -> bool:
@@ -53,7 +55,11 @@ class Outbox:
     @property
     def is_full(self) -> bool:
         """Whether no request should be read until some were answered."""
-        return len(self._waiting) >= MAX_WAITING or self._held_bytes >= MAX_HELD_BYTES
+        return (
+            len(self._waiting) >= MAX_WAITING
+            or self._held_bytes >= MAX_HELD_BYTES
+            or self.is_blocked
+        )
 
     def expect(self, style: int, body_size: int) -> None:
         """A message goes to the queue; one of `accepted` and `refused` follows, in order."""

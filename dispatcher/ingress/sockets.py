@@ -60,11 +60,12 @@ def _bind_all(
     addresses: list[tuple[socket.AddressFamily, str]], port: int, *, reuse_port: bool
 ) -> list[socket.socket]:
     sockets: list[socket.socket] = []
+    has_v4 = any(family == socket.AF_INET for family, _ in addresses)
     missing: PortTaken | None = None
     try:
         for family, host in addresses:
             try:
-                sock = _bind(family, (host, port), reuse_port=reuse_port)
+                sock = _bind(family, (host, port), reuse_port=reuse_port, v6_only=has_v4)
             except OSError as error:
                 missing = _explain(error, (host, port))
                 if error.errno not in _MISSING_FAMILY:
@@ -81,7 +82,10 @@ def _bind_all(
     return sockets
 
 
-def _bind(family: socket.AddressFamily, address: Address, *, reuse_port: bool) -> socket.socket:
+def _bind(
+    family: socket.AddressFamily, address: Address, *, reuse_port: bool, v6_only: bool
+) -> socket.socket:
+    """Bind one address; without `v6_only`, `::` takes IPv4 callers too."""
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
@@ -89,7 +93,7 @@ def _bind(family: socket.AddressFamily, address: Address, *, reuse_port: bool) -
         if reuse_port:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(v6_only))
         sock.bind(address)
         sock.listen()
     except BaseException:

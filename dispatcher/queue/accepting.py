@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from dispatcher.core.message import Message
 from dispatcher.errors import Refusal
 from dispatcher.queue.committer import Committer
-from dispatcher.queue.extents import Extents
+from dispatcher.queue.pending import Pending
 from dispatcher.queue.ports import Receipt
 from dispatcher.queue.records import OVERHEAD_BYTES, encode_chunk
 
@@ -38,10 +38,12 @@ class Acceptance:
 
     def stored(self, position: int) -> None:
         """The record is durable: the message exists from here on."""
-        self._queue.admit(self._message, position, self._size)
+        message = self._message
+        self._queue.name(message, position)
+        self._receipt.accepted(message)
+        self._queue.admit(message, self._size)
         if self._upload is not None:
             self._upload.let_go()
-        self._receipt.accepted(self._message)
 
     def refused(self, refusal: Refusal) -> None:
         """The record is not stored; neither is what was uploaded for it."""
@@ -78,9 +80,10 @@ class ChunkUpload:
 
     __slots__ = (
         "_ended",
-        "_extents",
         "_held",
+        "_is_used",
         "_on_progress",
+        "_pending",
         "_submit",
         "_then",
         "positions",
@@ -92,7 +95,7 @@ class ChunkUpload:
     def __init__(
         self,
         committer: Committer,
-        extents: Extents,
+        pending: Pending,
         on_progress: Callable[[], None],
         *,
         urgent: bool = False,
@@ -103,10 +106,11 @@ class ChunkUpload:
         self.positions: list[int] = []
         self._held: list[tuple[int, int]] = []
         self._submit = committer.submit_urgent if urgent else committer.submit
-        self._extents = extents
+        self._pending = pending
         self._on_progress = on_progress
         self._then: Callable[[], None] | None = None
         self._ended = False
+        self._is_used = False
 
     def write(self, chunk: bytes) -> None:
         """Store one chunk of at most `ports.CHUNK_BYTES`."""
@@ -118,10 +122,12 @@ class ChunkUpload:
         """A chunk is durable at `position`."""
         self.unstored_bytes -= size
         held = size + OVERHEAD_BYTES
-        self._extents.note(position, held)
+        extents = self._pending.extents
+        extents.note(position, held)
         if self._ended:
             return
-        self._extents.hold(position, held)
+        extents.hold(position, held)
+        self._pending.uploading_bytes += held
         self._held.append((position, held))
         self.positions.append(position)
         self._progress()
@@ -141,6 +147,12 @@ class ChunkUpload:
             then, self._then = self._then, None
             then()
 
+    def use(self, then: Callable[[], None]) -> None:
+        """The body is whole and belongs to a message now: `abort` does nothing from here on. Calls
+        `then` once, when every chunk is durable, or one was refused."""
+        self._is_used = True
+        self.when_stored(then)
+
     def when_stored(self, then: Callable[[], None]) -> None:
         """Call `then` once: when every chunk is durable, or one was refused."""
         if not self.unstored_bytes or self.refusal is not None:
@@ -150,12 +162,14 @@ class ChunkUpload:
 
     def abort(self) -> None:
         """The message will not exist."""
-        self._then = None
-        self.let_go()
+        if not self._is_used:
+            self._then = None
+            self.let_go()
 
     def let_go(self) -> None:
         """Hold the chunks no longer: the message owns them now, or nobody. Idempotent."""
         self._ended = True
         held, self._held = self._held, []
         for position, size in held:
-            self._extents.release(position, size)
+            self._pending.extents.release(position, size)
+            self._pending.uploading_bytes -= size

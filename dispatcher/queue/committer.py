@@ -13,7 +13,9 @@ delivers a message again, it loses none.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from enum import Enum
+from functools import partial
 from typing import Protocol
 
 from dispatcher.errors import LogError, LogUnavailable, Refusal
@@ -85,6 +87,14 @@ class _Pending:
         self.size_bytes += taken.size_bytes
 
 
+class _State(Enum):
+    STOPPED = "stopped"
+    IDLE = "idle"
+    STARTING = "starting"
+    BUSY = "busy"
+    STUCK = "stuck"
+
+
 class Committer:
     """Appends records to one log, a batch at a time, in the order of `submit`.
 
@@ -93,6 +103,14 @@ class Committer:
     (those that were waiting for company); `settled` after the waiters of a batch were told;
     `failed` once, when the log can't be used any more; `space_changed` with True when the disk
     became full, with False when there is space again.
+
+        IDLE      nothing is with the log; a submit leads to STARTING, a lazy wake to a timer
+        STARTING  a batch is handed over in the next turn of the loop, with all that comes until then
+        BUSY      a batch is with the log; what comes meanwhile is the next one
+        STUCK     not even urgent records found space; the next probe leads to STARTING
+
+    All of it is callbacks: a task for each batch would cost a caller who is alone two turns of the
+    loop more.
     """
 
     def __init__(
@@ -115,11 +133,13 @@ class Committer:
         self._space_changed = space_changed
         self._normal = _Pending()
         self._urgent = _Pending()
-        self._task: asyncio.Task[None] | None = None
-        self._wakeup: asyncio.Future[None] | None = None
+        self._state = _State.STOPPED
+        self._loop: asyncio.AbstractEventLoop
+        self._wanted = False
+        self._is_quiet = True
         self._lazy: asyncio.TimerHandle | None = None
+        self._probing: asyncio.TimerHandle | None = None
         self._flushed: list[asyncio.Future[None]] = []
-        self._stopping = False
 
     @property
     def waiting_bytes(self) -> int:
@@ -128,15 +148,18 @@ class Committer:
 
     def start(self) -> None:
         """Begin to work, on the running loop."""
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="committer")
+        self._loop = asyncio.get_running_loop()
+        self._state = _State.IDLE
+        if self._normal.payloads or self._urgent.payloads:
+            self.wake()
 
     async def stop(self) -> None:
         """Store what was submitted, as far as there is space for it, then end. Idempotent."""
-        self._stopping = True
-        self.wake()
-        if self._task is not None:
-            await self._task
-            self._task = None
+        await self.flush()
+        self._state = _State.STOPPED
+        for timer in (self._lazy, self._probing):
+            if timer is not None:
+                timer.cancel()
 
     def submit(self, payload: bytes, waiter: Waiter) -> None:
         """Queue a record that can be refused: at once while the disk is full or after a failure."""
@@ -147,8 +170,12 @@ class Committer:
         pending.payloads.append(payload)
         pending.waiters.append(waiter)
         pending.size_bytes += len(payload) + OVERHEAD_BYTES
-        if self._wakeup is not None:
-            self.wake()
+        if self._state is _State.IDLE:
+            if self._is_quiet:
+                self._hand_over()
+            else:
+                self._state = _State.STARTING
+                self._loop.call_soon(self._hand_over)
 
     def submit_urgent(self, payload: bytes, waiter: Waiter | None = None) -> None:
         """Queue a record that must get there. Starts no batch: see `wake` and `wake_lazily`."""
@@ -158,14 +185,21 @@ class Committer:
         pending.size_bytes += len(payload) + OVERHEAD_BYTES
 
     def wake(self) -> None:
-        """Start a batch now, if none is under way."""
-        if self._wakeup is not None and not self._wakeup.done():
-            self._wakeup.set_result(None)
+        """Start a batch now, or as soon as the one that is under way is done."""
+        if self._state is _State.IDLE:
+            self._state = _State.STARTING
+            self._loop.call_soon(self._hand_over)
+        else:
+            self._wanted = True
 
     def wake_lazily(self) -> None:
-        """Start a batch after `LAZY_SECONDS` at the latest, for records that nobody waits for."""
-        if self._wakeup is not None and self._lazy is None:
-            self._lazy = asyncio.get_running_loop().call_later(LAZY_SECONDS, self._lazily)
+        """Start a batch after `LAZY_SECONDS` at the latest, for records that nobody waits for.
+
+        They go with any batch before that; but a batch of nothing else must not be under way when a
+        caller comes, who would wait for two syncs then.
+        """
+        if self._lazy is None and self._state is not _State.STOPPED:
+            self._lazy = self._loop.call_later(LAZY_SECONDS, self._lazily)
 
     def _lazily(self) -> None:
         self._lazy = None
@@ -173,103 +207,130 @@ class Committer:
 
     async def flush(self) -> None:
         """Return when what was submitted is stored or refused, or has to wait for space."""
-        if self._task is None or self._task.done():
+        if self._state is _State.STOPPED or self._state is _State.STUCK or self.dead:
             return
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        done: asyncio.Future[None] = self._loop.create_future()
         self._flushed.append(done)
         self.wake()
         await done
 
-    async def _run(self) -> None:
-        stuck = False
-        while not self.dead:
-            self._collect()
-            if stuck or not (self._urgent.payloads or self._normal.payloads):
-                self._tell_flushed()
-                if self._stopping:
-                    return
-                await self._sleep(PROBE_SECONDS if self.full else None, deaf=stuck)
-                stuck = False
-                if self.full:
-                    await self._probe()
-                continue
-            urgent = self._urgent.take(self._log.max_batch_bytes)
-            normal = self._normal.take(self._log.max_batch_bytes - urgent.size_bytes)
-            stuck = not await self._commit(urgent, normal)
-        self._tell_flushed()
+    # Batches.
 
-    async def _sleep(self, seconds: float | None, *, deaf: bool) -> None:
-        """Wait for `wake`; when `deaf` (urgent records found no space) only for the time to
-        pass."""
-        if deaf:
-            await asyncio.sleep(PROBE_SECONDS)
-            return
-        self._wakeup = asyncio.get_running_loop().create_future()
+    def _hand_over(self) -> None:
+        """Give the next batch to the log, or rest when there is nothing."""
+        self._wanted = False
+        self._collect()
+        most = self._log.max_batch_bytes
+        urgent = self._urgent.take(most)
+        normal = self._normal.take(most - urgent.size_bytes)
+        if urgent.payloads or normal.payloads:
+            self._append(urgent, normal)
+        else:
+            self._rest(_State.IDLE)
+
+    def _append(self, urgent: _Pending, normal: _Pending) -> None:
+        self._state = _State.BUSY
+        # A caller who is alone does not wait for the turn of the loop in which others may come.
+        self._is_quiet = len(normal.payloads) < 2
+        if self._lazy is not None and not self._urgent.payloads:
+            self._lazy.cancel()
+            self._lazy = None
+        stored = self._log.append(urgent.payloads + normal.payloads, urgent=not normal.payloads)
+        stored.add_done_callback(partial(self._appended, urgent, normal))
+
+    def _appended(
+        self, urgent: _Pending, normal: _Pending, stored: asyncio.Future[list[int]]
+    ) -> None:
+        """A batch is durable, or not: hand over the next one first, then tell the waiters."""
         try:
-            async with asyncio.timeout(seconds):
-                await self._wakeup
-        except TimeoutError:
-            pass
-        finally:
-            self._wakeup = None
-
-    async def _probe(self) -> None:
-        """Find out whether there is space again, by storing a record that says nothing."""
-        if await self._append([NOTHING], urgent=False) is not None:
-            self._set_full(False)
-
-    async def _commit(self, urgent: _Pending, normal: _Pending) -> bool:
-        """Append one batch; False when urgent records could not be stored for want of space."""
-        positions = await self._append(
-            urgent.payloads + normal.payloads, urgent=not normal.payloads
-        )
-        if positions is not None:
-            # Soon, not now: this task hands over the next batch first.
-            waiters = urgent.waiters + normal.waiters
-            asyncio.get_running_loop().call_soon(self._tell, waiters, positions)
-            return True
-        if self.dead:
-            _refuse(urgent.waiters + normal.waiters + self._urgent.waiters, LOG_FAILED)
-            _refuse(self._normal.waiters, LOG_FAILED)
-            return True
-        if not normal.payloads:
-            self._urgent.put_back(urgent)
-            return False
-        self._set_full(True)
-        _refuse(normal.waiters + self._normal.waiters, DISK_FULL)
-        self._normal = _Pending()
-        return await self._commit(urgent, _Pending()) if urgent.payloads else True
-
-    async def _append(self, batch: list[bytes], *, urgent: bool) -> Sequence[int] | None:
-        """The positions of a stored batch; None when there was no space, or the log failed."""
-        try:
-            positions = await self._log.append(batch, urgent=urgent)
+            positions = stored.result()
         except LogUnavailable:
-            return None
+            self._find_no_space(urgent, normal)
+            return
         except LogError as error:
-            self.dead = True
-            self._failed(error)
-            return None
+            self._die(error, urgent.waiters + normal.waiters)
+            return
         self.batches += 1
-        self.records += len(batch)
-        return positions
+        self.records += len(positions)
+        if self._normal.payloads or self._urgent.payloads or self._wanted:
+            self._hand_over()
+        else:
+            self._rest(_State.IDLE)
+        self._tell(urgent.waiters, positions)
+        self._tell(normal.waiters, positions[len(urgent.waiters) :])
+        self._settled()
 
-    def _tell(self, waiters: list[Waiter | None], positions: Sequence[int]) -> None:
-        for waiter, position in zip(waiters, positions, strict=True):
+    def _tell(self, waiters: list[Waiter | None], positions: list[int]) -> None:
+        for waiter, position in zip(waiters, positions, strict=False):
             if waiter is not None:
                 waiter.stored(position)
-        self._settled()
+
+    def _rest(self, state: _State) -> None:
+        self._state = state
+        flushed, self._flushed = self._flushed, []
+        for done in flushed:
+            if not done.done():
+                done.set_result(None)
+
+    # A full disk, a failed one.
+
+    def _find_no_space(self, urgent: _Pending, normal: _Pending) -> None:
+        """Refuse what can be refused; try the rest again with the space that is kept back."""
+        self._set_full(True)
+        if self._probing is None:
+            self._probing = self._loop.call_later(PROBE_SECONDS, self._probe)
+        if not normal.payloads:
+            self._urgent.put_back(urgent)
+            self._rest(_State.STUCK)
+            return
+        refused, self._normal = normal.waiters + self._normal.waiters, _Pending()
+        if urgent.payloads:
+            self._append(urgent, _Pending())
+        else:
+            self._hand_over()
+        _refuse(refused, DISK_FULL)
+
+    def _probe(self) -> None:
+        """Find out whether there is space again, by storing a record that says nothing."""
+        self._probing = None
+        self._normal.payloads.append(NOTHING)
+        self._normal.waiters.append(_Probe(self))
+        self._normal.size_bytes += len(NOTHING) + OVERHEAD_BYTES
+        if self._state in {_State.IDLE, _State.STUCK}:
+            self._hand_over()
+
+    def found_space(self) -> None:
+        """There is space again."""
+        self._set_full(False)
 
     def _set_full(self, full: bool) -> None:
         if full != self.full:
             self.full = full
             self._space_changed(full)
 
-    def _tell_flushed(self) -> None:
-        flushed, self._flushed = self._flushed, []
-        for done in flushed:
-            if not done.done():
-                done.set_result(None)
+    def _die(self, error: LogError, waiters: list[Waiter | None]) -> None:
+        """Whether this batch is stored is unknown, and nothing will be stored any more."""
+        self.dead = True
+        self._failed(error)
+        waiters = waiters + self._urgent.waiters + self._normal.waiters
+        self._urgent, self._normal = _Pending(), _Pending()
+        self._rest(_State.STOPPED)
+        _refuse(waiters, LOG_FAILED)
+
+
+class _Probe:
+    """The waiter of a record that says nothing."""
+
+    __slots__ = ("_committer",)
+
+    def __init__(self, committer: Committer) -> None:
+        self._committer = committer
+
+    def stored(self, position: int) -> None:
+        self._committer.found_space()
+
+    def refused(self, refusal: Refusal) -> None:
+        """Still full: another probe is on its way."""
 
 
 def _refuse(waiters: list[Waiter | None], refusal: Refusal) -> None:

@@ -4,20 +4,23 @@ dropped.
 The log is a queue too: only its beginning can be trimmed, so that every engine can do it. When it
 takes more than twice what is pending, the live messages of the oldest extent are appended again,
 each with its attempts and history in one MOVED record, and the extent is trimmed once they are
-durable. A record of a retry is never live by
-itself: it lies behind its message, so whatever lies before the oldest extent has been copied or
-settled. Each byte of dead records pays for copying at most one live byte, so the work is bounded by
-what was written.
+durable. A record of a retry is never live by itself: it lies behind its message, so whatever lies
+before the oldest extent has been copied or settled. Each byte of dead records pays for copying at
+most one live byte, so the work is bounded by what was written.
+
+A message may be attempted, fail or be settled while it is copied. Its copy holds the attempts that
+had ended when it was submitted; whatever comes later is a record behind it.
 """
 
 from __future__ import annotations
 
 import asyncio
 from array import array
+from collections.abc import Callable
 from functools import partial
 
 from dispatcher.core.message import Message
-from dispatcher.errors import LogTrimmed, Refusal
+from dispatcher.errors import LogError, LogTrimmed, Refusal
 from dispatcher.queue.accepting import ChunkUpload
 from dispatcher.queue.committer import Committer
 from dispatcher.queue.extents import Extent
@@ -26,6 +29,8 @@ from dispatcher.queue.pending import Pending
 from dispatcher.queue.readback import Bodies, read_messages
 from dispatcher.queue.records import (
     OVERHEAD_BYTES,
+    RecordError,
+    decode_retry,
     destination_bytes,
     encode_moved,
 )
@@ -37,6 +42,9 @@ DEAD_END_BYTES = 1024 * 1024
 """When nothing in the newest extent is needed and it is larger than this, it is dropped as well."""
 _COPY_BYTES = 256 * 1024
 _COPY_MOST = 128
+_REST_SECONDS = 1.0
+"""How long nothing is copied after a round that freed nothing: a caller who sends a large body
+slowly holds the beginning of the log, and every batch would look through it again."""
 
 
 class Compactor:
@@ -44,43 +52,62 @@ class Compactor:
     to be done."""
 
     def __init__(
-        self, log: TransactionLog, pending: Pending, committer: Committer, *, partition: int
+        self,
+        log: TransactionLog,
+        pending: Pending,
+        committer: Committer,
+        *,
+        partition: int,
+        keep_everything: bool,
+        failed: Callable[[Exception], None],
     ) -> None:
+        """`failed` is told when the log could not be read or trimmed: the process must end."""
         self.copied_total = 0
+        self._keep_everything = keep_everything
+        self._failed = failed
+        self._stopped = False
+        self._rests_until = 0.0
         self._log = log
         self._pending = pending
         self._committer = committer
         self._partition = partition
         self._bodies = Bodies(log, pending)
         self._task: asyncio.Task[None] | None = None
-        self._behind: set[int] = set()
 
     def look(self) -> None:
         """See whether the beginning of the log can be dropped or should be copied."""
-        if self._task is not None:
+        if self._task is not None or self._stopped:
             return
         upto = self._droppable()
-        if upto is not None or self._is_wasteful():
+        if self._keep_everything:
+            return  # the extents were forgotten, the records stay
+        if upto is not None or (self._is_wasteful() and not self._is_resting()):
             self._task = asyncio.get_running_loop().create_task(self._run(upto))
             self._task.add_done_callback(self._done)
 
     async def stop(self) -> None:
-        """End what is under way; a copy that was not finished is dead bytes. Idempotent."""
+        """End what is under way, and begin nothing more; a copy that was not finished is dead
+        bytes. Idempotent."""
+        self._stopped = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._task = None
-        if not task.cancelled():
-            task.result()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # Silence would mean a log that grows for ever.
+            self._failed(error if isinstance(error, Exception) else RuntimeError(str(error)))
+
+    def _is_resting(self) -> bool:
+        return asyncio.get_running_loop().time() < self._rests_until
 
     def _droppable(self) -> int | None:
         extents = self._pending.extents
         current = extents.current
         if not current.live and (current.filled >= DEAD_END_BYTES or self._committer.full):
             extents.cut()
-        self._pending.index.shrink()
+        self._pending.shrink()
         return extents.drop_dead()
 
     def _is_wasteful(self) -> bool:
@@ -91,7 +118,8 @@ class Compactor:
         if self._committer.full:
             # No space to copy much, but copying little may free a whole segment.
             return oldest.live_bytes <= _COPY_BYTES
-        return extents.span_bytes > 2 * self._pending.index.live_bytes + SLACK_BYTES
+        live_bytes = self._pending.index.live_bytes + self._pending.uploading_bytes
+        return extents.span_bytes > 2 * live_bytes + SLACK_BYTES
 
     async def _run(self, upto: int | None) -> None:
         if upto is not None:
@@ -100,7 +128,8 @@ class Compactor:
             await self._copy(self._pending.extents.oldest)
             upto = self._droppable()
             if upto is None:
-                return  # a large body of it is being delivered: later
+                self._rests_until = asyncio.get_running_loop().time() + _REST_SECONDS
+                return
             await self._log.trim(upto)
 
     async def _copy(self, extent: Extent) -> None:
@@ -108,7 +137,7 @@ class Compactor:
         for slots in self._portions(extent):
             try:
                 messages = await read_messages(
-                    self._log, self._pending.index, slots, partition=self._partition
+                    self._log, self._pending, slots, partition=self._partition
                 )
             except LogTrimmed:
                 return
@@ -116,8 +145,9 @@ class Compactor:
             self._committer.wake()
             for move in moves:
                 await move.done
-        for slot in self._big_in(extent):
-            await self._copy_big(slot)
+        if not self._committer.full:  # there is no space kept back for so much
+            for slot in self._big_in(extent):
+                await self._copy_big(slot)
 
     def _portions(self, extent: Extent) -> list[list[int]]:
         index = self._pending.index
@@ -136,19 +166,18 @@ class Compactor:
         return portions
 
     def _move(self, message: Message) -> _Move | None:
-        """Submit the copy of a message, unless it was settled or attempted while it was read."""
+        """Submit the copy of a message, unless it was settled while it was read, or an attempt of
+        it ended and its record is in the log already: then it has to be read again."""
         index = self._pending.index
         slot = message.slot
-        if index.id_position[slot] != message.position or not index.state[slot]:
+        if not index.holds(slot, message.position):
             return None
-        if index.attempts[slot] != message.attempt and slot not in self._behind:
-            # The record of an attempt is on its way: with the next look it will be read too. A
-            # record that was never written, for want of space, does not come, and then the count is
-            # all there is.
-            self._behind.add(slot)
-            return None
-        self._behind.discard(slot)
-        message.attempt = index.attempts[slot]
+        if index.attempts[slot] != message.attempt:
+            payload = self._pending.unwritten.get(slot)
+            if payload is None:
+                return None
+            message.attempt = index.attempts[slot]
+            message.history = decode_retry(payload).history
         due_at = index.due_at[slot] if index.state[slot] == State.SCHEDULED else 0
         payload = encode_moved(message, due_at, destination_bytes(message.destination))
         move = _Move(self._pending, message, len(payload) + OVERHEAD_BYTES)
@@ -157,42 +186,56 @@ class Compactor:
         return move
 
     def _big_in(self, extent: Extent) -> list[int]:
-        """Slots of large bodies with a record in the oldest extent, but those that are being
-        delivered."""
+        """Slots of large bodies with a record in an extent."""
         extents = self._pending.extents
         index = self._pending.index
         return [
             slot
             for slot, (chunks, _) in self._pending.big.items()
-            if index.state[slot] != State.IN_FLIGHT
-            and (
-                extents.of(index.position[slot]) is extent
-                or any(extents.of(position) is extent for position in chunks)
-            )
+            if extents.of(index.position[slot]) is extent
+            or any(extents.of(position) is extent for position in chunks)
         ]
 
     async def _copy_big(self, slot: int) -> None:
         """Append the chunks of a large body again, and then its message."""
         pending = self._pending
+        if slot not in pending.big:
+            return  # settled while others were copied
         id_position = pending.index.id_position[slot]
-        upload = ChunkUpload(self._committer, pending.extents, lambda: None, urgent=True)
-        for position in pending.big[slot][0]:
-            (data,) = await self._bodies.read([position])
-            stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            upload.write(data)
-            upload.when_stored(partial(stored.set_result, None))
-            self._committer.wake()
-            await stored
-        if pending.index.id_position[slot] == id_position and slot in pending.big:
-            (message,) = await read_messages(
-                self._log, pending.index, [slot], partition=self._partition
-            )
-            message.chunks = tuple(upload.positions)
-            move = self._move(message)
-            self._committer.wake()
-            if move is not None:
-                await move.done
-        upload.abort()
+        upload = ChunkUpload(self._committer, pending, lambda: None, urgent=True)
+        try:
+            for position in pending.big[slot][0]:
+                (data,) = await self._bodies.read([position])
+                if not pending.index.holds(slot, id_position):
+                    return
+                await self._rewrite(upload, data)
+                if upload.refusal is not None:
+                    return
+            messages = await read_messages(self._log, pending, [slot], partition=self._partition)
+            message = messages[0]
+            if message.position == id_position:
+                message.chunks = tuple(upload.positions)
+                move = self._move(message)
+                self._committer.wake()
+                if move is not None:
+                    await move.done
+        except LogTrimmed:
+            if pending.index.holds(slot, id_position):
+                raise
+        finally:
+            upload.abort()
+
+    async def _rewrite(self, upload: ChunkUpload, data: bytes) -> None:
+        stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        upload.write(data)
+        upload.when_stored(partial(_wake, stored))
+        self._committer.wake()
+        await stored
+
+
+def _wake(stored: asyncio.Future[None]) -> None:
+    if not stored.done():
+        stored.set_result(None)
 
 
 class _Move:
@@ -211,8 +254,10 @@ class _Move:
         pending, message = self._pending, self._message
         slot = message.slot
         index = pending.index
-        if index.id_position[slot] == message.position and index.state[slot]:
+        if index.holds(slot, message.position):
             pending.move(slot, position, self._size)
+            if index.attempts[slot] == message.attempt:
+                pending.unwritten.pop(slot, None)
             if message.chunks is not None:
                 pending.move_chunks(slot, array("Q", message.chunks), message.body_size)
         if not self.done.done():

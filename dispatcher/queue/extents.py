@@ -142,6 +142,12 @@ class Extents:
         del self._starts[:dropped]
         return self._extents[0].start
 
+    def forget_entries(self) -> None:
+        """Nothing is pending: no position belongs to a slot any more."""
+        for extent in self._extents:
+            extent.offsets = array("I")
+            extent.slots = array("I")
+
     def cut(self) -> None:
         """End the current extent, so that it can be dropped if nothing in it is live."""
         if self._current.filled:

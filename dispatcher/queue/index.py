@@ -14,6 +14,8 @@ from array import array
 from enum import IntEnum
 
 NO_SLOT = 0xFFFFFFFF
+SHRINK_ABOVE = 4096
+"""Slots, all free, whose memory is worth giving back."""
 
 
 class State(IntEnum):
@@ -103,10 +105,23 @@ class Index:
         self.next[slot] = self._free
         self._free = slot
 
-    def shrink(self) -> None:
-        """Give the memory of a past backlog back. Only when nothing is pending."""
-        if not self.count and len(self.state) > 4096:
-            self._reset()
+    def holds(self, slot: int, id_position: int) -> bool:
+        """Whether a slot is still that message's: it may be free by now, or another one's."""
+        return (
+            slot < len(self.state)
+            and self.id_position[slot] == id_position
+            and self.state[slot] != State.FREE
+        )
+
+    def shrink(self) -> bool:
+        """Give the memory of a past backlog back, where nothing is pending; say whether it was.
+
+        Slots that somebody still remembers are out of range then: see `holds`.
+        """
+        if self.count or len(self.state) <= SHRINK_ABOVE:
+            return False
+        self._reset()
+        return True
 
     @property
     def slots(self) -> int:

@@ -33,7 +33,6 @@ class Lane:
         "first_cold",
         "head",
         "in_flight",
-        "key",
         "limit",
         "loading",
         "number",
@@ -46,11 +45,10 @@ class Lane:
     )
 
     def __init__(
-        self, number: int, destination: Destination, key: bytes, limit: Limit, breaker: Breaker
+        self, number: int, destination: Destination, limit: Limit, breaker: Breaker
     ) -> None:
         self.number = number
         self.destination = destination
-        self.key = key
         self.limit = limit
         self.breaker = breaker
         self.head = NO_SLOT
@@ -156,21 +154,20 @@ class Lanes:
 
     def of(self, destination: Destination) -> Lane:
         """The lane of a destination, made when there is none."""
-        key = str(destination).encode("ascii")
-        return self._by_key.get(key) or self._make(key, destination)
+        return self._by_key.get(destination.key) or self._make(destination)
 
     def by_key(self, key: bytes) -> Lane:
         """The lane of `scheme://host[:port]`, as records hold it."""
-        return self._by_key.get(key) or self._make(key, Origin.parse(key).destination)
+        return self._by_key.get(key) or self._make(Origin.parse(key).destination)
 
-    def _make(self, key: bytes, destination: Destination) -> Lane:
+    def _make(self, destination: Destination) -> Lane:
         number = self._free.pop() if self._free else len(self.by_number)
-        lane = Lane(number, destination, key, Limit(self._limit_max), Breaker(self._pause_max_ms))
+        lane = Lane(number, destination, Limit(self._limit_max), Breaker(self._pause_max_ms))
         if number == len(self.by_number):
             self.by_number.append(lane)
         else:
             self.by_number[number] = lane
-        self._by_key[key] = lane
+        self._by_key[destination.key] = lane
         return lane
 
     def enter(self, lane: Lane) -> None:
@@ -186,5 +183,5 @@ class Lanes:
         too."""
         for lane in [lane for lane in self if lane.idle and not lane.queued]:
             if lane.wakes_at() <= now_us:
-                del self._by_key[lane.key]
+                del self._by_key[lane.destination.key]
                 self._free.append(lane.number)

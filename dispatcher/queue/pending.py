@@ -18,9 +18,26 @@ from dispatcher.queue.timers import Timers
 
 
 class Pending:
-    """All pending messages of one partition."""
+    """All pending messages of one partition.
 
-    __slots__ = ("big", "extents", "index", "lanes", "moved", "relocated", "timers")
+    `big`              chunk positions and body size of the slots whose body is in chunk records.
+    `unwritten`        the newest RETRY payload of slots for which it is not in the log yet.
+    `relocated`        where chunk records are now that were copied while their body was in use.
+    `uploading_bytes`  what chunk records take whose message does not exist yet.
+    """
+
+    __slots__ = (
+        "_left",
+        "big",
+        "extents",
+        "index",
+        "lanes",
+        "moved",
+        "relocated",
+        "timers",
+        "unwritten",
+        "uploading_bytes",
+    )
 
     def __init__(self, lanes: Lanes) -> None:
         self.index = Index()
@@ -30,6 +47,9 @@ class Pending:
         self.lanes = lanes
         self.big: dict[int, tuple[array[int], int]] = {}
         self.relocated: dict[int, int] = {}
+        self.unwritten: dict[int, bytes] = {}
+        self.uploading_bytes = 0
+        self._left: dict[int, list[int]] = {}  # keys of `relocated`, by slot
 
     def add(self, position: int, lane: Lane, size: int) -> int:
         """Enter a message whose record was just stored at `position`; returns its slot, READY, in
@@ -53,22 +73,24 @@ class Pending:
             self.index.live_bytes -= size
 
     def move_chunks(self, slot: int, chunks: array[int], body_size: int) -> None:
-        """The chunk records of the slot were copied; who still reads by the old positions finds the
-        new ones."""
-        self.relocated.update(zip(self.big[slot][0], chunks, strict=True))
+        """The chunk records of the slot were copied. An attempt that is under way still asks for the
+        old positions, until it has ended."""
+        if self.index.state[slot] == State.IN_FLIGHT:
+            old = self.big[slot][0]
+            self.relocated.update(zip(old, chunks, strict=True))
+            self._left.setdefault(slot, []).extend(old)
         self.disown_chunks(slot)
         self.own_chunks(slot, chunks, body_size)
 
-    def forget_relocated(self) -> None:
-        """No large body is being read: the old positions of their chunks are not asked for any
-        more."""
-        self.relocated.clear()
+    def _forget_left(self, slot: int) -> None:
+        for position in self._left.pop(slot, ()):
+            del self.relocated[position]
 
     def find(self, id_position: int) -> int:
         """The slot of the pending message with this id position, or -1."""
         index = self.index
         slot = self.extents.find(id_position)
-        if slot >= 0 and index.id_position[slot] == id_position and index.state[slot]:
+        if slot >= 0 and index.holds(slot, id_position):
             return slot
         return self.moved.find(id_position) if self.moved.count else -1
 
@@ -92,13 +114,23 @@ class Pending:
             self.moved.discard(slot)
         if slot in self.big:
             self.disown_chunks(slot)
+            self._forget_left(slot)
+        if self.unwritten:
+            self.unwritten.pop(slot, None)
         index.remove(slot)
+
+    def shrink(self) -> None:
+        """Give memory back after a backlog."""
+        if self.index.shrink():
+            self.extents.forget_entries()
 
     def schedule(self, slot: int, due_at: int, now_us: int) -> None:
         """Let a message wait until `due_at` (microseconds since the epoch)."""
         index = self.index
         index.state[slot] = State.SCHEDULED
         index.due_at[slot] = due_at
+        if self._left:
+            self._forget_left(slot)
         self.lanes.by_number[index.lane[slot]].scheduled += 1
         self.timers.add(slot, now_us)
 
@@ -121,8 +153,12 @@ class Pending:
 
 
 def chunk_sizes(chunks: array[int], body_size: int) -> list[tuple[int, int]]:
-    """Position and size in the log of each chunk record: all are full but the last."""
-    full = CHUNK_BYTES + OVERHEAD_BYTES
-    sizes = [(position, full) for position in chunks]
-    sizes[-1] = (chunks[-1], body_size - CHUNK_BYTES * (len(chunks) - 1) + OVERHEAD_BYTES)
+    """Position and size in the log of each chunk record: all are full but the last.
+
+    Where a body came in smaller pieces the sizes are a guess, with the right sum.
+    """
+    before_last = len(chunks) - 1
+    full = CHUNK_BYTES if CHUNK_BYTES * before_last <= body_size else body_size // len(chunks)
+    sizes = [(position, full + OVERHEAD_BYTES) for position in chunks]
+    sizes[-1] = (chunks[-1], body_size - full * before_last + OVERHEAD_BYTES)
     return sizes

@@ -106,7 +106,6 @@ class Observer(Protocol):
     def delivered(self, message: Message, status: int, duration_ms: int) -> None:
         """A message is done."""
 
-
     def attempt_failed(
         self, message: Message, result: AttemptResult, retry_at_us: int | None
     ) -> None:

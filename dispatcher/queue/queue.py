@@ -263,15 +263,19 @@ class Queue:
 
     def _submit(self, message: Message, receipt: Receipt, upload: ChunkUpload | None) -> None:
         message.incarnation = self._incarnation
-        payload = encode_message(message, self._lanes.of(message.destination).key)
+        payload = encode_message(message, message.destination.key)
         self.committer.submit(
             payload, Acceptance(self, message, receipt, len(payload) + OVERHEAD_BYTES, upload)
         )
 
-    def admit(self, message: Message, position: int, size: int) -> None:
-        """The record of a message is durable at `position`: from here on it exists."""
+    def name(self, message: Message, position: int) -> None:
+        """The record of a message is durable at `position`: from here on it exists and has an id."""
         message.position = position
         message.wire_id = self._id_prefix + b"%016x" % position
+
+    def admit(self, message: Message, size: int) -> None:
+        """Give a durable message its place in the index and in its lane."""
+        position = message.position
         self.accepted_total += 1
         if self._is_debug:
             self._observer.accepted(message)

@@ -26,11 +26,12 @@ _OBJECT_BYTES = 512  # a message's objects in memory besides its head and body, 
 class Warm:
     """Messages by slot, and how many bytes they take."""
 
-    __slots__ = ("_messages", "size_bytes")
+    __slots__ = ("_messages", "reading_bytes", "size_bytes")
 
     def __init__(self) -> None:
         self._messages: dict[int, Message] = {}
         self.size_bytes = 0
+        self.reading_bytes = 0  # what is being read back: a thousand lanes may ask at once
 
     def __len__(self) -> int:
         return len(self._messages)
@@ -38,7 +39,7 @@ class Warm:
     @property
     def has_room(self) -> bool:
         """Whether one more may be kept."""
-        return self.size_bytes < WARM_BYTES
+        return self.size_bytes + self.reading_bytes < WARM_BYTES
 
     def put(self, slot: int, message: Message) -> None:
         """Keep a message."""
@@ -69,18 +70,26 @@ def next_to_read(lane: Lane, index: Index, *, has_room: bool) -> list[int]:
 
 
 async def read_messages(
-    log: TransactionLog, index: Index, slots: list[int], *, partition: int
+    log: TransactionLog, pending: Pending, slots: list[int], *, partition: int
 ) -> list[Message]:
-    """Read the messages of these slots back, with their history, in the order given.
+    """Read the messages of these slots back, with their attempts and history as they are at the
+    call, in the order given.
 
-    The slots must stay pending meanwhile. A record of another kind than the index says is a mistake
-    in this program, not damage of the disk: `RecordError`.
+    A slot may be settled or copied forward meanwhile: the caller sees whether what was read still
+    counts. A record of another kind than the index says is a mistake in this program, not damage of
+    the disk: `RecordError`.
 
     Raises:
         LogCorrupt: the disk gave back something else than was written.
+        LogTrimmed: a message was copied forward at the same time; ask again.
     """
+    index = pending.index
+    # The newest RETRY record may still be on its way, or not be written at all while the disk is
+    # full. The index has counted it.
+    attempts = [index.attempts[slot] for slot in slots]
+    unwritten = [(slot, pending.unwritten[slot]) for slot in slots if slot in pending.unwritten]
     positions = [index.position[slot] for slot in slots]
-    tried = [slot for slot in slots if index.retry[slot]]
+    tried = [slot for slot in slots if index.retry[slot] and slot not in pending.unwritten]
     positions += [index.retry[slot] for slot in tried]
     payloads = await log.read(positions)
     messages = []
@@ -90,13 +99,14 @@ async def read_messages(
         message.slot = slot
         by_slot[slot] = message
         messages.append(message)
-    for slot, payload in zip(tried, payloads[len(slots) :], strict=True):
+    for slot, payload in [*zip(tried, payloads[len(slots) :], strict=True), *unwritten]:
         retry = decode_retry(payload)
         message = by_slot[slot]
         if retry.position != message.position:
             raise RecordError(f"a retry of message {retry.position} where {message.position} was")
-        message.attempt = retry.attempts
         message.history = retry.history
+    for message, made in zip(messages, attempts, strict=True):
+        message.attempt = made
     return messages
 
 

@@ -106,7 +106,7 @@ class DeadLetter:
 
 def destination_bytes(destination: Destination) -> bytes:
     """The destination as records hold it: `scheme://host[:port]`."""
-    return str(destination).encode("ascii")
+    return destination.key
 
 
 def encode_message(message: Message, destination: bytes) -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable
+from struct import Struct
 
 from dispatcher.queue.index import State
 from dispatcher.queue.pending import Pending
@@ -21,19 +22,24 @@ from dispatcher.queue.records import (
     retry_facts,
 )
 
+_POSITION = Struct("<Q")
+
 
 class Recovery:
     """Rebuilds a `Pending` that is empty at the beginning."""
 
     def __init__(self, pending: Pending) -> None:
         self._pending = pending
-        self._by_destination = {lane.key: lane for lane in pending.lanes}
+        self._by_destination = {lane.destination.key: lane for lane in pending.lanes}
+        self._first: int | None = None
         self.records = 0
         self.settled = 0
 
     def visit(self, position: int, payload: bytes) -> None:
         """Take in the next record. Kinds that carry no state (chunks, probes) are passed over."""
         self.records += 1
+        if self._first is None:
+            self._first = position
         kind = payload[0]
         if kind == 1:
             self._message(position, payload)
@@ -49,12 +55,25 @@ class Recovery:
 
     def _message(self, position: int, payload: bytes) -> None:
         destination, body_size, chunks = message_facts(payload)
+        if chunks and self._is_trimmed(payload, chunks):
+            self._pending.extents.note(position, len(payload) + OVERHEAD_BYTES)
+            return
         lane = self._by_destination.get(destination)
         if lane is None:
             lane = self._by_destination[destination] = self._pending.lanes.by_key(destination)
         slot = self._pending.add(position, lane, len(payload) + OVERHEAD_BYTES)
         if chunks:
             self._pending.own_chunks(slot, array("Q", payload[-8 * chunks :]), body_size)
+
+    def _is_trimmed(self, payload: bytes, chunks: int) -> bool:
+        """Whether the first chunk of the message is gone.
+
+        Then it was settled or copied: nothing that is needed is ever trimmed. The record that says
+        so may have been lost, because nobody waits for it to be durable.
+        """
+        (first_chunk,) = _POSITION.unpack_from(payload, len(payload) - 8 * chunks)
+        assert self._first is not None
+        return bool(first_chunk < self._first)
 
     def _settle(self, payload: bytes) -> None:
         pending = self._pending
@@ -80,6 +99,11 @@ class Recovery:
         destination, body_size, chunks = message_facts(payload, start)
         slot = pending.find(id_position)
         size = len(payload) + OVERHEAD_BYTES
+        if chunks and self._is_trimmed(payload, chunks):
+            pending.extents.note(position, size)
+            if slot >= 0:
+                pending.remove(slot)
+            return
         if slot >= 0:
             pending.move(slot, position, size)
             if slot in pending.big:
@@ -93,16 +117,20 @@ class Recovery:
         if chunks:
             pending.own_chunks(slot, array("Q", payload[-8 * chunks :]), body_size)
 
-    def finish(self, now_us: int) -> None:
+    def finish(self, now_us: int, latest_us: int) -> None:
         """Line up what is pending: oldest first in each lane, retries that are not due in the
-        timers."""
+        timers.
+
+        No retry waits beyond `latest_us`: the clock may have been wrong when its time was chosen (a
+        machine that was started before its clock was set), or RETRY_MAX_DELAY may be less now.
+        """
         pending = self._pending
         index = pending.index
         due_at = index.due_at
         by_number = pending.lanes.by_number
         for slot in self._in_order():
             if due_at[slot] > now_us:
-                pending.schedule(slot, due_at[slot], now_us)
+                pending.schedule(slot, min(due_at[slot], latest_us), now_us)
             else:
                 by_number[index.lane[slot]].push(index, slot, warm=False)
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 EXPECTED = "host:port, :port or [IPv6 address]:port, with a port from 0 to 65535 (0: any free one)"
 
+_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _ADDRESS = re.compile(
-    r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252}))?):(?P<port>[0-9]{1,5})"
+    rf"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>{_LABEL}(?:\.{_LABEL})*))?:(?P<port>[0-9]{{1,5}})"
 )
 
 

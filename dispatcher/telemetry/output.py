@@ -33,17 +33,18 @@ class LineOutput:
             self._waiting.append(line.encode("utf-8", "backslashreplace") + b"\n")
         else:
             self.lost += 1
-        self._flush(0)
+        self.flush(0)
 
     def close(self, timeout_ms: int = 1000) -> None:
         """Wait for the reader to take what is left; what it does not take in time is lost."""
         deadline = time.monotonic() + timeout_ms / 1000
         while self._waiting and (left_s := deadline - time.monotonic()) > 0:
-            self._flush(int(left_s * 1000) + 1)
+            self.flush(int(left_s * 1000) + 1)
         self.lost += len(self._waiting)
         self._waiting.clear()
 
-    def _flush(self, wait_ms: int) -> None:
+    def flush(self, wait_ms: int = 0) -> None:
+        """Write what waits, as far as the reader takes it; wait up to `wait_ms` for each piece."""
         while self._waiting and self._poll.poll(wait_ms):
             line = self._waiting.popleft()
             try:

@@ -1,15 +1,17 @@
 """A disk that can be crashed: what was not synced is lost, kept or torn, as chance has it.
 
 What it models:
-- Files have a stable part and writes on top of it that only the page cache has. A crash keeps any subset of those
-  writes, each torn at sectors of 512 bytes, in any order. `sync` makes them stable.
-- Directory entries change in memory; a crash keeps any subset of the changes since `sync_directory`.
-- A sync that fails has written some sectors and forgets the rest: they stay readable until the crash, and no
-  later sync writes them (as Linux does, see "fsyncgate", 2018).
+- Files have a stable part and writes on top of it that only the page cache has. A crash keeps any
+  subset of those writes, each torn at sectors of 512 bytes, in any order. `sync` makes them stable.
+- Directory entries change in memory; a crash keeps any subset of the changes since
+  `sync_directory`.
+- A sync that fails has written some sectors and forgets the rest: they stay readable until the
+  crash, and no later sync writes them (as Linux does, see "fsyncgate", 2018).
 - Every call has a number, and any call can be made to fail, or a write to be short.
 - `capacity_bytes`: no space beyond it.
 
-`crash` returns another disk, as found after power came back; `kill` ends the process and leaves the machine up.
+`crash` returns another disk, as found after power came back; `kill` ends the process and leaves the
+machine up.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ stored.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -53,9 +54,12 @@ class TransactionLog(Protocol):
         used), LogUnknown (a failed write or sync).
         """
 
-    async def append(self, batch: Sequence[bytes], *, urgent: bool = False) -> list[int]:
+    def append(self, batch: Sequence[bytes], *, urgent: bool = False) -> asyncio.Future[list[int]]:
         """Store the records, all or none, and return their positions, in order, once they are
         durable.
+
+        A future, and not a coroutine: the committer hangs its callback on it, and no task is made
+        for a batch. All errors but the first come through it.
 
         One at a time: a second call while one is under way is a RuntimeError. `urgent` may use the
         space that is kept back for settling while the disk is full. Raises BatchTooLarge and

@@ -9,6 +9,7 @@ strictly, so the tail needs no lock.
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -58,6 +59,22 @@ _SMALL_BYTES: Final = 4 * MIB
 """A segment of at most this size has its successor made at once, a larger one when it is half full:
 until then a segment that is trimmed away can become the successor, which saves writing it full of
 zeros."""
+
+
+_UNUSABLE: Final = frozenset(
+    {
+        errno.EACCES,
+        errno.EEXIST,
+        errno.EISDIR,
+        errno.ELOOP,
+        errno.ENAMETOOLONG,
+        errno.ENOENT,
+        errno.ENOTDIR,
+        errno.EPERM,
+        errno.EROFS,
+    }
+)
+"""What is wrong with the place, and not with the disk."""
 
 
 class Waitable(Protocol):
@@ -122,9 +139,7 @@ class Engine:
             return self._open(owner, epoch, visit)
         except OSError as error:
             self.close()
-            if is_no_space(error):
-                raise LogUnavailable(f"{self._directory}: {error}. Free some space.") from error
-            raise LogError(f"{self._directory}: the log cannot be opened: {error}") from error
+            raise _cannot_open(self._directory, error) from error
         except BaseException:
             self.close()
             raise
@@ -141,10 +156,7 @@ class Engine:
                 " Two processes never use one log; stop the other one, or name another directory."
             ) from error
         except OSError as error:
-            raise ConfigError(
-                f"{self._directory}: not usable as the directory of a log: {error.strerror}."
-                " It has to be a directory that this process may read and write."
-            ) from error
+            raise _cannot_open(self._directory, error) from error
 
     def _open(self, owner: str, epoch: int, visit: Visit | None) -> Bounds:
         recovered = recover(
@@ -416,3 +428,15 @@ class Engine:
             header,
             lambda size, offset: self._read_segment(number, size, offset),
         )
+
+
+def _cannot_open(directory: Path, error: OSError) -> LogError | ConfigError:
+    """Translate what the disk said while a log was opened."""
+    if is_no_space(error):
+        return LogUnavailable(f"{directory}: {error}. Free some space, and start again.")
+    if error.errno in _UNUSABLE:
+        return ConfigError(
+            f"{directory}: not usable for a log: {error.strerror} ({error.filename or directory})."
+            " It has to be a directory, with files that this process may read and write."
+        )
+    return LogError(f"{directory}: the log cannot be opened: {error}. Look at the disk.")

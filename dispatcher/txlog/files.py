@@ -7,11 +7,12 @@ a batch. The housekeeper makes and removes segments. The reader reads single rec
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Final
 
 from dispatcher.errors import LogError, LogUnknown
@@ -25,7 +26,7 @@ from dispatcher.txlog.segment import Sizes
 _REAL_DISK: Final = RealDisk()
 _SIZES: Final = Sizes()
 
-_Done = asyncio.Future[None]
+_Done = asyncio.Future[list[int]]
 
 
 class FileLog:
@@ -42,7 +43,9 @@ class FileLog:
         """`keep_everything` makes `trim` do nothing; `sizes` are for tests."""
         self._housekeeper = ThreadPoolExecutor(1, "txlog-housekeeper")
         self._reader = ThreadPoolExecutor(1, "txlog-reader")
-        self._work: SimpleQueue[tuple[Prepared, _Done] | None] = SimpleQueue()
+        self._work: deque[tuple[Prepared, _Done] | None] = deque()
+        # An eventfd wakes a thread in half the time that a queue's lock takes.
+        self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_SEMAPHORE)
         self._engine = Engine(
             path,
             disk,
@@ -86,17 +89,22 @@ class FileLog:
         self._writer.start()
         return bounds
 
-    async def append(self, batch: Sequence[bytes], *, urgent: bool = False) -> list[int]:
+    def append(self, batch: Sequence[bytes], *, urgent: bool = False) -> asyncio.Future[list[int]]:
         if self._under_way is not None:
             raise RuntimeError("an append is under way: batches are appended one at a time")
-        if not batch:
-            return []
-        prepared = self._engine.prepare(batch, urgent=urgent)
         done: _Done = self._loop.create_future()
+        try:
+            prepared = self._engine.prepare(batch, urgent=urgent)
+        except LogError as error:
+            done.set_exception(error)
+            return done
+        if not batch:
+            done.set_result([])
+            return done
         self._under_way = done
-        self._work.put((prepared, done))
-        await done
-        return prepared.positions
+        self._work.append((prepared, done))
+        os.eventfd_write(self._bell, 1)
+        return done
 
     def replay(self, start: int | None = None) -> Iterator[tuple[int, bytes]]:
         return self._engine.replay(start)
@@ -117,17 +125,23 @@ class FileLog:
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
-        if self._writer is not None:
-            self._work.put(None)
-            self._writer.join()
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            self._work.append(None)
+            os.eventfd_write(self._bell, 1)
+            writer.join()
         self._reader.shutdown()
         self._housekeeper.shutdown()
         self._engine.close()
+        if self._bell >= 0:
+            os.close(self._bell)
+            self._bell = -1
 
     def _write(self) -> None:
         """The writer's thread. One wake-up of the loop for each batch."""
-        take, write, wake = self._work.get, self._engine.write, self._loop.call_soon_threadsafe
-        while (work := take()) is not None:
+        take, write, wake = self._work.popleft, self._engine.write, self._loop.call_soon_threadsafe
+        bell, wait = self._bell, os.eventfd_read
+        while wait(bell) and (work := take()) is not None:
             prepared, done = work
             failure: LogError | None = None
             try:
@@ -137,13 +151,13 @@ class FileLog:
             except BaseException as error:  # the thread must never leave an append waiting
                 failure = LogUnknown(f"the log's writer failed: {error!r}")
                 failure.__cause__ = error
-            wake(self._finish, done, failure)
+            wake(self._finish, done, prepared.positions, failure)
 
-    def _finish(self, done: _Done, failure: LogError | None) -> None:
+    def _finish(self, done: _Done, positions: list[int], failure: LogError | None) -> None:
         self._under_way = None
         if done.cancelled():
             return
         if failure is None:
-            done.set_result(None)
+            done.set_result(positions)
         else:
             done.set_exception(failure)

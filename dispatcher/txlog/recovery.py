@@ -19,10 +19,11 @@ from pathlib import Path
 from dispatcher.errors import LogCorrupt, LogFenced
 from dispatcher.txlog import Visit
 from dispatcher.txlog.disk import Disk
-from dispatcher.txlog.frame import offset_of
+from dispatcher.txlog.frame import Chain, offset_of, position_of
 from dispatcher.txlog.scan import Damage, Found, Remains, Source, scan
 from dispatcher.txlog.segment import (
     HEADER_BYTES,
+    HEADER_SPACE,
     UID_BYTES,
     Header,
     Segment,
@@ -122,10 +123,8 @@ def _begin(directory: Path, disk: Disk, sizes: Sizes, uid: bytes) -> Recovered:
     if active is None:
         raise OSError(errno.ENOSPC, "there is no space for the log's first segment")
     supply.newest = active.number
-    found = scan(open_sources(directory, disk), sizes)
-    if isinstance(found, Damage):
-        path = str(directory / name_of(found.number))
-        raise LogCorrupt(path, found.offset, f"just made, and {found.reason}")
+    start = position_of(active.number, HEADER_SPACE)
+    found = Found(Chain(), uid, first=start, end=start, active=active.number)
     return Recovered(found, active, supply, None)
 
 

@@ -19,7 +19,7 @@ be told from a torn write, and the batch is cut.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from dispatcher.txlog import Visit
 from dispatcher.txlog.frame import (
@@ -62,11 +62,17 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """The log is damaged: in this segment, at this offset."""
+    """The log is damaged: in this segment, at this offset.
+
+    `chain` is what was read before, and `stopped` the position of the first frame that is not
+    believed; None when a header, or a whole segment, is what is wrong.
+    """
 
     number: int
     offset: int
     reason: str
+    chain: Chain | None = None
+    stopped: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +141,7 @@ def scan(sources: Sequence[Source], sizes: Sizes, visit: Visit | None = None) ->
     tail = sources[active:]
     damage = _find_damage(tail, end, Stop(offset_of(end), stopped, why), seed, sizes)
     if damage is not None:
-        return damage
+        return replace(damage, chain=chain, stopped=position_of(tail[0].number, stopped))
     return Found(
         chain,
         uid,

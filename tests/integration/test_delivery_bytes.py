@@ -108,13 +108,13 @@ async def test_another_status_fails_with_the_response_described(
     "steps",
     [
         pytest.param(
-            [Send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"), Wait(0.01)]
-            + [Send(b"5;ext=1\r\nhello\r\n0\r\nX-Trailer: 1\r\n\r\n")],
+            [Send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"), Wait(0.01),
+             Send(b"5;ext=1\r\nhello\r\n0\r\nX-Trailer: 1\r\n\r\n")],
             id="chunked",
         ),
         pytest.param(
-            [Send(b"HTTP/1.1 100 Continue\r\n\r\n"), Wait(0.01)]
-            + [Send(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"), *answer(200, b"ok")],
+            [Send(b"HTTP/1.1 100 Continue\r\n\r\n"), Wait(0.01),
+             Send(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"), *answer(200, b"ok")],
             id="interim answers",
         ),
         pytest.param(
@@ -281,7 +281,7 @@ async def test_any_response_counts_when_asked_for(
 async def test_no_response_does_not_count_even_when_any_would(
     settler: RecordingSettler, destination: FakeDestination
 ) -> None:
-    """ACK_ANY_RESPONSE is about responses: a closed connection is none, an unreadable head neither."""
+    """ACK_ANY_RESPONSE is about responses: a closed connection is none, nor is gibberish."""
     pool = Pool(DeliveryConfig(ack_any_response=True), MemoryBodies())
     pool.settler = settler
     destination.script([Close()], [Send(b"gibberish\r\n\r\n")])

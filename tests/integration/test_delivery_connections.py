@@ -1,4 +1,4 @@
-"""Delivery over real sockets: connections kept, gone stale, too slow, and bodies that are streamed."""
+"""Delivery over real sockets: connections kept, gone stale, too slow, and bodies streamed."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def destination() -> AsyncIterator[FakeDestination]:
 async def until(condition: Callable[[], bool], *, timeout_s: float = 3.0) -> None:
     """Wait until a condition holds."""
     async with asyncio.timeout(timeout_s):
-        while not condition():
+        while not condition():  # noqa: ASYNC110  # what it looks at are plain counters
             await asyncio.sleep(0.002)
 
 
@@ -90,7 +90,7 @@ async def test_settler_may_deliver_the_next_message_at_once(
 async def test_stale_connection_is_replaced_without_spending_an_attempt(
     pool: Pool, settler: RecordingSettler, destination: FakeDestination
 ) -> None:
-    """Closed as we wrote, before any byte of an answer: sent again at once, same number, one call."""
+    """Closed as we wrote, before any byte of an answer: sent again, same number, one call."""
     endings: list[list[Step]] = [[Close()], [Reset()]]
     for round_, ending in enumerate(endings):
         pool.deliver(outgoing(destination.authority, b"first"))
@@ -110,7 +110,7 @@ async def test_stale_connection_is_replaced_without_spending_an_attempt(
 async def test_second_silent_close_in_one_attempt_fails_it(
     pool: Pool, settler: RecordingSettler, destination: FakeDestination
 ) -> None:
-    """The fresh connection is the last: a destination that always hangs up is not asked for ever."""
+    """The fresh connection is the last: who always hangs up is not asked for ever."""
     pool.deliver(outgoing(destination.authority))
     await settler.settled(1)
     destination.default = [Close()]
@@ -141,14 +141,14 @@ async def test_deadline_goes_on_over_a_stale_retry(
     """Sending again does not start the time anew."""
     pool.deliver(outgoing(destination.authority))
     await settler.settled(1)
-    destination.script([Wait(0.15), Close()], [Wait(5)])
+    destination.script([Wait(0.3), Close()], [Wait(5)])
     started = asyncio.get_running_loop().time()
-    pool.deliver(outgoing(destination.authority, timeout_ms=250))
+    pool.deliver(outgoing(destination.authority, timeout_ms=400))
     calls = await settler.settled(2)
     assert calls[1].result is not None
     assert calls[1].result.failure is Failure.TIMEOUT
     assert pool.stale_retries == 1
-    assert asyncio.get_running_loop().time() - started < 0.38
+    assert asyncio.get_running_loop().time() - started < 0.65
 
 
 async def test_idle_connection_that_the_destination_closes_leaves_the_pool(
@@ -236,13 +236,13 @@ async def test_answer_that_is_not_complete_at_the_deadline_times_out(
     status: int | None,
     phase: str,
 ) -> None:
-    """Silence and dripping alike; the message's own timeout counts, and the connection is dropped."""
+    """Silence and dripping alike; the message's own timeout counts; the connection is dropped."""
     destination.script(steps)
     pool.deliver(outgoing(destination.authority, timeout_ms=120))
     result = await failure_of(settler)
     assert (result.failure, result.status) == (Failure.TIMEOUT, status)
     assert result.detail == f"120 ms passed while {phase}"
-    assert 115 <= result.duration_ms < 250
+    assert 115 <= result.duration_ms < 1000
     assert (pool.in_flight, pool.idle_connections) == (0, 0)
     await until(lambda: pool.open_connections == 0)
 
@@ -398,7 +398,7 @@ async def test_body_that_cannot_be_read_back_fails_the_attempt(
 async def test_closing_abandons_attempts_without_a_call(
     pool: Pool, settler: RecordingSettler, destination: FakeDestination, bodies: MemoryBodies
 ) -> None:
-    """Waiting, streaming, connecting, idle: all end, nobody is told, and closing twice is harmless."""
+    """Waiting, streaming, connecting, idle: all end and nobody is told; twice is harmless."""
     destination.script(answer(), [Wait(5)], [Wait(5)])
     pool.deliver(outgoing(destination.authority))
     await settler.settled(1)

@@ -1,7 +1,8 @@
 """A random life of a log on a simulated disk, and the checker of what may be found after a crash.
 
-The engine is the one the server runs (`dispatcher.txlog.engine`), called from one thread. At every call that changes
-the disk the checker opens the log as it would be found after a crash at that moment, and compares.
+The engine is the one the server runs (`dispatcher.txlog.engine`), called from one thread. At every
+call that changes the disk the checker opens the log as it would be found after a crash at that
+moment, and compares.
 
 What it checks, and calls a `Violation` otherwise:
 - every record that was confirmed, and not trimmed away, is there, at the position that was told;
@@ -25,7 +26,8 @@ from dispatcher.testing.disk import Fate, Fault, SimulatedDisk
 from dispatcher.txlog.engine import Engine
 from dispatcher.txlog.segment import Sizes
 
-TINY: Final = Sizes(smallest=8192, largest=16384, batch=2048, chunk=4096)
+# Not multiples of a sector; the header takes 4096 of it.
+TINY: Final = Sizes(smallest=6500, largest=9000, batch=2048, chunk=2500)
 LOG: Final = Path("/simulated/log")
 
 Records = list[tuple[int, bytes]]
@@ -79,6 +81,8 @@ class Life:
     states: int = 0
     engine: Engine | None = None
     crashes_a_call: int = 3
+    looks_at: range = range(1 << 62)
+    """The calls of the disk after which crashes are looked at."""
     random: Random = field(default_factory=Random)
     chance: Random = field(default_factory=Random)
     """For the crashes: apart from `random`, so that looking changes nothing."""
@@ -117,15 +121,16 @@ class Life:
             self.open()
 
     def open(self) -> None:
-        """Open the log, and check what it found. A start that fails is tried again, as an operator would."""
+        """Open the log, and check what it found. A start that fails is tried again, as an operator
+        would."""
         for _ in range(4):
             engine = self._make(self.disk)
             found: Records = []
             try:
-                engine.open("life", 1, lambda position, payload: found.append((position, payload)))
-            except LogCorrupt as error:
-                raise Violation(f"damaged without damage: {error}") from error
-            except LogError:
+                engine.open("life", 1, _into(found))
+            except LogError as error:
+                if isinstance(error, LogCorrupt) and not isinstance(error.__cause__, OSError):
+                    raise Violation(f"damaged without damage: {error}") from error
                 self.kill()
                 continue
             self.engine = engine
@@ -134,10 +139,10 @@ class Life:
             return
         raise Violation("the log does not open any more")
 
-    def append(self) -> None:
-        """Submit a batch of random size."""
+    def append(self, sizes: Sequence[int] | None = None) -> None:
+        """Submit a batch with payloads of these sizes (at least 8), or of random ones."""
         assert self.engine is not None
-        batch = self._new_batch()
+        batch = self._new_batch(sizes or self._random_sizes())
         urgent = self.random.random() < 0.2
         prepared = None
         try:
@@ -153,15 +158,20 @@ class Life:
             self.kill()
             self.open()
 
-    def _new_batch(self) -> Batch:
+    def _random_sizes(self) -> list[int]:
         count = self.random.choice((1, 1, 2, 3, 5, 8))
-        records: Records = []
         # Often of one size, so that what is left of a batch could be taken for a part of the next.
-        usual = self.random.choice((0, 40, 130))
-        for _ in range(count):
+        usual = self.random.choice((8, 48, 138, 208))
+        return [
+            usual if self.random.random() < 0.7 else self.random.randrange(8, 208)
+            for _ in range(count)
+        ]
+
+    def _new_batch(self, sizes: Sequence[int]) -> Batch:
+        records: Records = []
+        for size in sizes:
             self._count += 1
-            size = usual if self.random.random() < 0.7 else self.random.randrange(200)
-            records.append((-1, b"%08d" % self._count + self.random.randbytes(size)))
+            records.append((-1, b"%08d" % self._count + self.random.randbytes(size - 8)))
         return Batch(records)
 
     def _trim(self) -> None:
@@ -217,25 +227,29 @@ class Life:
 
     def look(self) -> None:
         """Open the log as some crashes at this moment would leave it."""
+        if self.disk.calls not in self.looks_at:
+            return
         fates = [Fate.LOST, Fate.KEPT] if self.chance.random() < 0.1 else []
         fates += [Fate.CHANCE] * self.crashes_a_call
         for fate in fates:
             self.look_at(self.disk.crash(self.chance, fate))
 
     def look_at(self, disk: SimulatedDisk) -> None:
-        """Open the log on a crashed disk; sometimes crash that start too, and always write to it."""
+        """Open the log on a crashed disk; sometimes crash that start too, and always write to
+        it."""
         self.states += 1
         start = disk.crash(self.chance, Fate.LOST)
-        found = self._open_at(disk)
+        found = self.open_at(disk)
         self.check(found)
         if self.chance.random() < 0.1:
             self._crash_the_start(start, found)
 
-    def _open_at(self, disk: SimulatedDisk) -> Records:
+    def open_at(self, disk: SimulatedDisk) -> Records:
+        """Open the log on another disk, write to it, and return what was found."""
         found: Records = []
         engine = self._make(disk)
         try:
-            engine.open("crash", 1, lambda position, payload: found.append((position, payload)))
+            engine.open("crash", 1, _into(found))
             engine.write(engine.prepare([b"after the crash"], urgent=True))
         except LogUnavailable:
             if disk.capacity_bytes is None:
@@ -245,14 +259,14 @@ class Life:
         return found
 
     def _crash_the_start(self, start: SimulatedDisk, found: Records) -> None:
-        """Crash once more, while the log is opened. What the first start would have found has to be there
-        unless nothing had confirmed it."""
+        """Crash once more, while the log is opened. What the first start would have found has to be
+        there unless nothing had confirmed it."""
         again: list[SimulatedDisk] = []
         start.after_change = lambda: again.append(start.crash(self.chance))
-        self._open_at(start)
+        self.open_at(start)
         for disk in again:
             self.states += 1
-            seen = [record for record in self._open_at(disk) if record[1] != b"after the crash"]
+            seen = [record for record in self.open_at(disk) if record[1] != b"after the crash"]
             self.check(seen)
 
     # Checking
@@ -277,11 +291,43 @@ class Life:
         return [batch for batch in self.batches if batch.records[0][0] >= min(first, self.trimmed)]
 
     def _settle(self, found: Records) -> None:
-        """After a start: what it found has been seen and must stay, the rest must never come back."""
+        """After a start: what it found has been seen and must stay, the rest must never come
+        back."""
         seen = set(found)
         for batch in self.batches:
             if batch.state is State.UNKNOWN:
                 batch.state = State.CONFIRMED if batch.records[0] in seen else State.REFUSED
+
+
+def flip_bytes(life: Life, stride: int) -> dict[str, int]:
+    """Damage a closed log in one byte at a time: every byte that is used at the ends, each
+    `stride`-th between.
+
+    Raises a Violation unless the damage is found, or only the last batch is cut, or nothing is
+    lost. Returns how often each was the case.
+    """
+    whole = life.open_at(life.disk.crash(life.chance, Fate.LOST))
+    last = len(life.batches[-1].records)
+    seen = {"damage": 0, "cut": 0, "unused": 0}
+    for name, content in sorted(life.disk.image().items()):
+        if not name.endswith(".seg"):
+            continue
+        for offset in [*range(40), *range(40 + life.seed % stride, len(content), stride)]:
+            disk = life.disk.crash(life.chance, Fate.LOST)
+            disk.flip(LOG / name, offset, life.chance.randrange(1, 256))
+            try:
+                found = life.open_at(disk)
+            except Violation:
+                seen["damage"] += 1
+                continue
+            if found != whole[: len(found)] or len(whole) - len(found) not in (0, last):
+                raise Violation(f"{name} damaged at {offset}: wrong records, and nobody says so")
+            seen["unused" if found == whole else "cut"] += 1
+    return seen
+
+
+def _into(found: Records) -> Callable[[int, bytes], None]:
+    return lambda position, payload: found.append((position, payload))
 
 
 def _at_once(work: Callable[[], None]) -> Job:
@@ -291,29 +337,46 @@ def _at_once(work: Callable[[], None]) -> Job:
 
 
 def base_seed() -> int:
-    """Return the seed of this run: SIMULATION_SEED, or a new one. Printed, so that a failure can be repeated."""
+    """Return the seed of this run: SIMULATION_SEED, or a new one. Printed, so that a failure can be
+    repeated."""
     text = os.environ.get("SIMULATION_SEED")
     seed = int(text) if text else Random().randrange(1 << 31)
     print(f"SIMULATION_SEED={seed}")
     return seed
 
 
-def fault_every_call(seed: int, steps: int, faults: Sequence[Fault], stride: int) -> int:
-    """Live the same life again and again, with another call failing each time. Returns the lives lived."""
-    calls = _calls_of(seed, steps)
-    lives = 0
-    for call in range(1 + seed % stride, calls, stride):
-        for fault in faults:
-            life = Life(seed, SimulatedDisk(seed=seed), crashes_a_call=0)
-            life.disk.faults[call] = fault
+FAULTS: Final[dict[str, tuple[Fault, ...]]] = {
+    "failure": (Fault.EIO,),
+    "no space": (Fault.ENOSPC,),
+    "short write": (Fault.SHORT,),
+    "short write, then no space": (Fault.SHORT, Fault.ENOSPC),
+    "short write, then failure": (Fault.SHORT, Fault.EIO),
+}
+"""What happens at a call, and at those after it."""
+
+
+def fault_calls(
+    seed: int, steps: int, *, stride: int = 1, engine_class: type[Engine] = Engine
+) -> tuple[int, int]:
+    """Live one life again and again, with other calls failing each time.
+
+    Every `stride`-th call is tried. Crashes are looked at from the failure on, for a while. Returns
+    how many lives and crash states there were.
+    """
+    lives = states = 0
+    for call in range(1 + seed % stride, _calls_of(seed, steps), stride):
+        for faults in FAULTS.values():
+            life = Life(seed, SimulatedDisk(seed=seed + call), engine_class, crashes_a_call=1)
+            life.disk.faults.update(enumerate(faults, call))
+            life.looks_at = range(call, call + 30)
             life.live(steps)
-            life.crashes_a_call = 4
-            life.look()
             lives += 1
-    return lives
+            states += life.states
+    return lives, states
 
 
 def _calls_of(seed: int, steps: int) -> int:
-    life = Life(seed, SimulatedDisk(seed=seed), crashes_a_call=0)
+    life = Life(seed, SimulatedDisk(seed=seed))
+    life.looks_at = range(0)
     life.live(steps)
     return life.disk.calls

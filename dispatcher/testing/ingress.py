@@ -1,0 +1,143 @@
+"""The twins of what stands on both sides of the listener: the queue, and a caller's connection."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+from dispatcher.core.message import Message
+from dispatcher.errors import Refusal
+from dispatcher.queue.ports import Receipt, Upload
+
+
+class MemoryUpload:
+    """A large body in memory.
+
+    What was written becomes durable when a test calls `store`, or at once when `at_once` is set.
+    """
+
+    def __init__(self, on_progress: Callable[[], None], *, at_once: bool) -> None:
+        self._on_progress = on_progress
+        self._at_once = at_once
+        self._stored = 0
+        self.chunks: list[bytes] = []
+        self.refusal: Refusal | None = None
+        self.is_aborted = False
+        self.peak_unstored_bytes = 0
+
+    @property
+    def unstored_bytes(self) -> int:
+        """Bytes of the chunks that are not durable."""
+        return sum(len(chunk) for chunk in self.chunks[self._stored :])
+
+    def write(self, chunk: bytes) -> None:
+        """Take one chunk."""
+        self.chunks.append(chunk)
+        self.peak_unstored_bytes = max(self.peak_unstored_bytes, self.unstored_bytes)
+        if self._at_once:
+            self.store()
+
+    def store(self) -> None:
+        """Make all chunks durable."""
+        self._stored = len(self.chunks)
+        self._on_progress()
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Fail to store them."""
+        self.refusal = refusal
+        self._on_progress()
+
+    def abort(self) -> None:
+        """Remember that the upload was given up."""
+        self.is_aborted = True
+
+
+class MemoryAcceptor:
+    """A queue that keeps what it accepts. Messages become durable when a test calls `settle`, or in
+    the next turn of the loop when `at_once` is set.
+
+    `messages` has everything handed over, in order; `bodies` the whole body of each; `refusing`
+    is what `refusal` says.
+    """
+
+    def __init__(self, *, at_once: bool = True, upload_at_once: bool = True) -> None:
+        self._at_once = at_once
+        self._upload_at_once = upload_at_once
+        self._pending: deque[tuple[Message, Receipt]] = deque()
+        self.messages: list[Message] = []
+        self.bodies: list[bytes] = []
+        self.uploads: list[MemoryUpload] = []
+        self.refusing: Refusal | None = None
+
+    def refusal(self) -> Refusal | None:
+        """What `refusing` says."""
+        return self.refusing
+
+    def accept(self, message: Message, receipt: Receipt, upload: Upload | None = None) -> None:
+        """Keep a message."""
+        chunks = upload.chunks if isinstance(upload, MemoryUpload) else []
+        self.messages.append(message)
+        self.bodies.append(message.body + b"".join(chunks))
+        self._pending.append((message, receipt))
+        if self._at_once:
+            asyncio.get_running_loop().call_soon(self.settle)
+
+    def start_upload(self, on_progress: Callable[[], None]) -> Upload:
+        """Begin a large body."""
+        upload = MemoryUpload(on_progress, at_once=self._upload_at_once)
+        self.uploads.append(upload)
+        return upload
+
+    def settle(self, count: int = 1 << 30, *, refusal: Refusal | None = None) -> None:
+        """Make the oldest messages durable, or refuse them, and say so. Ids count from 1."""
+        while self._pending and count > 0:
+            count -= 1
+            message, receipt = self._pending.popleft()
+            if refusal is not None:
+                receipt.refused(refusal)
+                continue
+            message.position = self.messages.index(message) + 1
+            message.wire_id = b"%028x" % message.position
+            receipt.accepted(message)
+
+
+class MemoryTransport(asyncio.Transport):
+    """A caller's connection without a network: `written` is what the caller was sent."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = bytearray()
+        self.is_reading_paused = False
+        self.is_eof_written = False
+        self._is_closing = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Send to the caller."""
+        assert not self.is_eof_written, "nothing can be written after write_eof"
+        if not self._is_closing:
+            self.written += data
+
+    def write_eof(self) -> None:
+        """End what is sent."""
+        self.is_eof_written = True
+
+    def pause_reading(self) -> None:
+        """Stop delivering data."""
+        self.is_reading_paused = True
+
+    def resume_reading(self) -> None:
+        """Deliver data again."""
+        self.is_reading_paused = False
+
+    def is_closing(self) -> bool:
+        """Whether `close` or `abort` was called."""
+        return self._is_closing
+
+    def close(self) -> None:
+        """Close."""
+        self._is_closing = True
+
+    def abort(self) -> None:
+        """Close."""
+        self._is_closing = True

@@ -1,0 +1,171 @@
+"""A transaction log in memory whose disk fails, fills up, is slow and crashes as it is told.
+
+Unlike an engine it is made to misbehave on purpose; what it promises is the seam's
+(`dispatcher.txlog.TransactionLog`). A crash keeps what `append` returned for, and the batch under
+way if the test says so; the object is then opened again, as a new process would.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from enum import Enum
+
+from dispatcher.errors import BatchTooLarge, LogTrimmed, LogUnavailable, LogUnknown
+from dispatcher.txlog import Bounds, Visit
+
+_SEGMENT = 1 << 32
+_OVERHEAD = 32
+
+
+class Space(Enum):
+    """How much the disk has left."""
+
+    ENOUGH = "enough"
+    RESERVE = "for urgent records only"
+    NOTHING = "for nothing"
+
+
+class FaultyLog:
+    """`space`, `broken`, `append_s` and `read_s` may be changed at any time.
+
+    `broken`      the next append raises LogUnknown; its batch is stored if `stores_when_broken`.
+    `append_s`    seconds that an append takes, `read_s` a read.
+    `segment_bytes`   what was trimmed goes away only by so many bytes at once, as with files.
+    `appended`    batches that were stored, in order.
+    """
+
+    def __init__(self, *, max_batch_bytes: int = 512 * 1024, segment_bytes: int = 1) -> None:
+        self.space = Space.ENOUGH
+        self.broken = False
+        self.stores_when_broken = False
+        self.append_s = 0.0
+        self.read_s = 0.0
+        self.reads = 0
+        self.appended: list[list[bytes]] = []
+        self._max_batch_bytes = max_batch_bytes
+        self._segment_bytes = segment_bytes
+        self._positions: list[int] = []
+        self._payloads: dict[int, bytes] = {}
+        self._next = 1
+        self._trim_at = 0
+        self._under_way: list[bytes] | None = None
+        self._life = 0
+
+    @property
+    def is_busy(self) -> bool:
+        """A batch is under way."""
+        return self._under_way is not None
+
+    @property
+    def max_batch_bytes(self) -> int:
+        """See the seam."""
+        return self._max_batch_bytes
+
+    @property
+    def record_overhead_bytes(self) -> int:
+        """See the seam."""
+        return _OVERHEAD
+
+    @property
+    def size_bytes(self) -> int:
+        """What the records that are still there take."""
+        return sum(len(payload) + _OVERHEAD for payload in self._payloads.values())
+
+    @property
+    def records(self) -> list[tuple[int, bytes]]:
+        """Position and payload of all records that are still there, in order."""
+        return [(position, self._payloads[position]) for position in self._positions]
+
+    async def open(self, owner: str, epoch: int, visit: Visit | None = None) -> Bounds:
+        """See the seam. Also after a crash."""
+        self._under_way = None
+        if visit is not None:
+            for position in self._positions:
+                visit(position, self._payloads[position])
+        # A start begins a new segment.
+        self._next = (self._next // _SEGMENT + 1) * _SEGMENT
+        return Bounds(self._positions[0] if self._positions else self._next, self._next)
+
+    def append(self, batch: Sequence[bytes], *, urgent: bool = False) -> asyncio.Future[list[int]]:
+        """See the seam. After a crash the future of the batch under way never comes."""
+        if self._under_way is not None:
+            raise RuntimeError("an append is under way")
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[list[int]] = loop.create_future()
+        if not batch or sum(len(p) + _OVERHEAD for p in batch) > self._max_batch_bytes:
+            done.set_exception(BatchTooLarge(f"{len(batch)} records"))
+            return done
+        self._under_way = list(batch)
+        loop.call_later(self.append_s, self._finish, self._life, done, urgent)
+        return done
+
+    def _finish(self, life: int, done: asyncio.Future[list[int]], urgent: bool) -> None:
+        if life != self._life:
+            return
+        batch, self._under_way = self._under_way, None
+        assert batch is not None
+        if self.broken:
+            if self.stores_when_broken:
+                self._store(batch)
+            done.set_exception(LogUnknown("the sync failed"))
+        elif self.space is Space.NOTHING or (self.space is Space.RESERVE and not urgent):
+            done.set_exception(LogUnavailable("no space left"))
+        else:
+            done.set_result(self._store(batch))
+
+    def _store(self, batch: Sequence[bytes]) -> list[int]:
+        positions = []
+        for payload in batch:
+            positions.append(self._next)
+            self._positions.append(self._next)
+            self._payloads[self._next] = payload
+            self._next += len(payload) + _OVERHEAD
+        self.appended.append(list(batch))
+        self._drop()
+        return positions
+
+    def replay(self, start: int | None = None) -> Iterator[tuple[int, bytes]]:
+        """See the seam."""
+        for position, payload in self.records:
+            if start is None or position >= start:
+                yield position, payload
+
+    async def read(self, positions: Sequence[int]) -> list[bytes]:
+        """See the seam."""
+        self.reads += 1
+        await asyncio.sleep(self.read_s)
+        for position in positions:
+            if position not in self._payloads:
+                raise LogTrimmed(f"nothing at {position}")
+        return [self._payloads[position] for position in positions]
+
+    async def trim(self, upto: int) -> None:
+        """See the seam."""
+        await asyncio.sleep(0)
+        self._trim_at = max(self._trim_at, upto)
+        self._drop()
+
+    def _drop(self) -> None:
+        count = bisect_left(self._positions, self._trim_at)
+        gone = self._positions[:count]
+        if sum(len(self._payloads[position]) + _OVERHEAD for position in gone) < (
+            self._segment_bytes
+        ):
+            return
+        del self._positions[:count]
+        for position in gone:
+            del self._payloads[position]
+
+    def crash(self, *, keep_batch: bool = False) -> None:
+        """End the process: what is under way is stored or not, and nobody is told."""
+        self._life += 1
+        under_way, self._under_way = self._under_way, None
+        self._trim_at = 0
+        if under_way is not None and keep_batch and self.space is Space.ENOUGH:
+            self._store(under_way)
+        self.broken = False
+
+    async def close(self) -> None:
+        """See the seam."""

@@ -1,0 +1,73 @@
+"""An event loop on simulated time: an hour of retries takes a millisecond, and takes it again
+exactly.
+
+The loop asks its selector to wait until the next timer is due; the selector of this one advances
+the clock instead. Give the same clock to the code under test. Real sockets and threads work too:
+what they have to say is always taken before time passes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+from collections.abc import Callable, Coroutine
+from math import ceil
+from typing import Any, TypeVar
+
+from dispatcher.testing.clock import SimulatedClock
+
+T = TypeVar("T")
+
+_PATIENCE_S = 5.0
+"""Real seconds to wait for a thread or a socket when no timer is left."""
+
+
+class StuckError(AssertionError):
+    """Nothing is scheduled and nobody will wake the loop: what is awaited never comes."""
+
+
+class _Selector(selectors.DefaultSelector):
+    def __init__(self, clock: SimulatedClock) -> None:
+        super().__init__()
+        self._clock = clock
+
+    def select(
+        self, timeout: float | None = None
+    ) -> list[tuple[selectors.SelectorKey, int]]:
+        events = super().select(0)
+        if events or timeout == 0:
+            return events
+        if timeout is not None:
+            self._clock.advance(us=max(1, ceil(timeout * 1_000_000 - 1e-3)))
+            return []
+        events = super().select(_PATIENCE_S)
+        if not events:
+            raise StuckError("no callback, no timer, no socket: what is awaited never comes")
+        return events
+
+
+class SimulatedLoop(asyncio.SelectorEventLoop):
+    """A loop whose `time()` is the clock's monotonic time, and which never waits for it."""
+
+    def __init__(self, clock: SimulatedClock) -> None:
+        super().__init__(_Selector(clock))
+        self.clock = clock
+
+    def time(self) -> float:
+        """Seconds, as `call_later` counts them."""
+        return self.clock.monotonic_us() / 1_000_000
+
+    def run_for(self, seconds: float) -> None:
+        """Let that much simulated time pass and everything happen that is due in it."""
+        self.run_until_complete(asyncio.sleep(seconds))
+
+
+def run(main: Callable[[SimulatedClock], Coroutine[Any, Any, T]]) -> T:
+    """Run `main(clock)` to its end on a new simulated loop, and return what it returns.
+
+    Raises:
+        StuckError: it waits for something that never comes.
+    """
+    clock = SimulatedClock()
+    with asyncio.Runner(loop_factory=lambda: SimulatedLoop(clock)) as runner:
+        return runner.run(main(clock))

@@ -1,0 +1,240 @@
+"""The neighbours of a queue, and a queue between them that can be crashed and started again.
+
+`Bench` holds what outlives a process (clock, logs) and what each start makes anew (the queue).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from random import Random
+
+from dispatcher.core.destination import Destination, Origin
+from dispatcher.core.message import Message
+from dispatcher.core.outcome import AttemptResult, Failure
+from dispatcher.core.retry import RetryPolicy
+from dispatcher.errors import Refusal
+from dispatcher.queue.queue import Queue, QueueConfig
+from dispatcher.queue.recovery import Recovery
+from dispatcher.testing.clock import SimulatedClock
+from dispatcher.testing.log import FaultyLog
+
+POLICY = RetryPolicy(retry_limit=3, delay_ms=100, max_delay_ms=20_000)
+
+
+def destination(name: str = "a.example") -> Destination:
+    """A destination by its host name."""
+    return Origin.parse(name.encode("ascii")).destination
+
+
+def message(
+    to: Destination | None = None, body: bytes = b"hello", *, name: str = "x", timeout_ms: int = 0
+) -> Message:
+    """A message as ingress makes it; `name` is its path."""
+    return Message(
+        to or destination(),
+        b"POST /%s HTTP/1.1\r\nHost: h\r\n" % name.encode("ascii"),
+        body,
+        timeout_ms=timeout_ms,
+        accepted_at=1_704_067_200_000_000,
+    )
+
+
+def failed(
+    status: int | None = None,
+    failure: Failure | None = None,
+    *,
+    retry_after: bytes | None = None,
+) -> AttemptResult:
+    """The result of an attempt; a connection that failed when nothing is said."""
+    if status is None and failure is None:
+        failure = Failure.CONNECTION
+    return AttemptResult(status, failure, "as told", 5, retry_after, b"body" if status else b"")
+
+
+class Receipts:
+    """A receipt for each message, and what it was told."""
+
+    def __init__(self) -> None:
+        self.accepted: list[Message] = []
+        self.refused: list[Refusal] = []
+
+    def one(self) -> Receipts.One:
+        """A receipt."""
+        return Receipts.One(self)
+
+    class One:
+        """The receipt of one message."""
+
+        def __init__(self, all_: Receipts) -> None:
+            self._all = all_
+            self.answer: Message | Refusal | None = None
+
+        def accepted(self, message: Message) -> None:
+            """See `ports.Receipt`."""
+            assert self.answer is None, "answered twice"
+            self.answer = message
+            self._all.accepted.append(message)
+
+        def refused(self, refusal: Refusal) -> None:
+            """See `ports.Receipt`."""
+            assert self.answer is None, "answered twice"
+            self.answer = refusal
+            self._all.refused.append(refusal)
+
+
+class HeldDeliverer:
+    """Attempts that end when the test says so, or at once with `answers`."""
+
+    def __init__(self) -> None:
+        self.flying: list[Message] = []
+        self.started: list[tuple[str, int]] = []
+        self.on_start: Callable[[Message], None] = lambda message: None
+        self.answer: Callable[[Message], None] | None = None
+
+    def deliver(self, message: Message) -> None:
+        """See `ports.Deliverer`."""
+        self.flying.append(message)
+        self.started.append((message.target, message.attempt))
+        self.on_start(message)
+        if self.answer is not None:
+            asyncio.get_running_loop().call_soon(self._answer, message)
+
+    def _answer(self, message: Message) -> None:
+        if self.answer is not None and message in self.flying:
+            self.flying.remove(message)
+            self.answer(message)
+
+
+class Notes:
+    """An observer that writes everything down."""
+
+    is_debug = False
+
+    def __init__(self) -> None:
+        self.dead: list[tuple[Message, str]] = []
+        self.retries: list[tuple[Message, int | None]] = []
+        self.paused: list[tuple[str, int, str]] = []
+        self.resumed: list[str] = []
+        self.space: list[bool] = []
+        self.errors: list[Exception] = []
+
+    def accepted(self, message: Message) -> None:
+        """Not called: `is_debug` is False."""
+
+    def delivered(self, message: Message, status: int, duration_ms: int) -> None:
+        """Not called: `is_debug` is False."""
+
+    def attempt_failed(
+        self, message: Message, result: AttemptResult, retry_at_us: int | None
+    ) -> None:
+        """See `ports.Observer`."""
+        self.retries.append((message, retry_at_us))
+
+    def dead_lettered(self, message: Message, reason: str, result: AttemptResult) -> None:
+        """See `ports.Observer`."""
+        self.dead.append((message, reason))
+
+    def lane_paused(self, destination: str, until_us: int, why: str) -> None:
+        """See `ports.Observer`."""
+        self.paused.append((destination, until_us, why))
+
+    def lane_resumed(self, destination: str) -> None:
+        """See `ports.Observer`."""
+        self.resumed.append(destination)
+
+    def space_changed(self, full: bool) -> None:
+        """See `ports.Observer`."""
+        self.space.append(full)
+
+    def log_failed(self, error: Exception) -> None:
+        """See `ports.Observer`."""
+        self.errors.append(error)
+
+
+class Bench:
+    """A queue with its neighbours, on the running loop.
+
+    `start` makes a new queue over the same logs, as a new process does; `stop` ends it as SIGTERM
+    does, `crash` as a power failure does.
+    """
+
+    queue: Queue
+
+    def __init__(
+        self,
+        clock: SimulatedClock,
+        *,
+        log: FaultyLog | None = None,
+        dead_log: FaultyLog | None = None,
+        policy: RetryPolicy = POLICY,
+        workers: int = 10,
+        max_backlog_bytes: int = 0,
+        keep_everything: bool = False,
+        prepare: Callable[[Queue], None] = lambda queue: None,
+    ) -> None:
+        self.clock = clock
+        self.log = log or FaultyLog()
+        self.dead_log = dead_log or FaultyLog()
+        self.config = QueueConfig(policy, workers, max_backlog_bytes, keep_everything)
+        self.receipts = Receipts()
+        self.deliverer = HeldDeliverer()
+        self.notes = Notes()
+        self.random = Random(1)
+        self._prepare = prepare
+        self._starts = 0
+
+    async def open(self) -> Recovery:
+        """Recover; nothing is delivered yet."""
+        self._starts += 1
+        self.deliverer.flying.clear()
+        self.queue = Queue(
+            self.log,
+            self.dead_log,
+            self.config,
+            self.notes,
+            clock=self.clock,
+            random=self.random,
+            incarnation=self._starts,
+        )
+        self._prepare(self.queue)
+        return await self.queue.open("bench", self._starts)
+
+    async def start(self) -> Bench:
+        """Recover and deliver."""
+        await self.open()
+        self.queue.start(self.deliverer)
+        return self
+
+    async def stop(self, drain_s: float = 0.0) -> None:
+        """End as a process does that was asked to."""
+        self.queue.close_intake()
+        await self.queue.drain(drain_s)
+        await self.queue.stop()
+
+    async def crash(self, *, keep_batch: bool = False, keep_dead_batch: bool = False) -> None:
+        """End as a process does that lost its power."""
+        self.log.crash(keep_batch=keep_batch)
+        self.dead_log.crash(keep_batch=keep_dead_batch)
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        if others:
+            await asyncio.wait(others)
+        for handle in (self.queue._timer, self.queue._forget):
+            if handle is not None:
+                handle.cancel()
+
+    def accept(self, message: Message) -> Receipts.One:
+        """Hand a message in, as ingress does."""
+        receipt = self.receipts.one()
+        self.queue.accept(message, receipt)
+        return receipt
+
+    def end(self, message: Message, result: AttemptResult | int = 200) -> None:
+        """Let an attempt end: delivered with this status, or failed."""
+        self.deliverer.flying.remove(message)
+        if isinstance(result, int):
+            self.queue.delivered(message, result)
+        else:
+            self.queue.failed(message, result)

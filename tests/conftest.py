@@ -1,0 +1,24 @@
+"""What all tests share: how Hypothesis runs, and an environment without settings in it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from dispatcher.settings import Settings
+from dispatcher.settings.sources import CONFIG_VARIABLE, SECOND_NAMES, setting_names
+
+# No deadline: on a busy machine an example that took long says nothing about the code. A failing
+# example is printed with what it takes to run it again (--hypothesis-seed, @reproduce_failure).
+settings.register_profile(
+    "dispatcher", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("dispatcher")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_settings_from_outside() -> None:
+    """Servers that tests start must not inherit settings from the shell of the developer."""
+    patch = pytest.MonkeyPatch()
+    for name in (*setting_names(Settings), *SECOND_NAMES, CONFIG_VARIABLE):
+        patch.delenv(name, raising=False)

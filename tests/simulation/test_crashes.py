@@ -1,0 +1,65 @@
+"""The log on a disk that is crashed at every call, and fails at every call."""
+
+from __future__ import annotations
+
+from dispatcher.testing.disk import SimulatedDisk
+from tests.simulation.workload import (
+    TINY,
+    Life,
+    State,
+    base_seed,
+    fault_calls,
+    flip_bytes,
+)
+
+
+def test_log_keeps_what_it_confirmed_at_every_crash() -> None:
+    """Ten thousand crashes and more, between any two calls: what was confirmed is there, whole
+    batches, in order, nothing that was refused, and no crash is taken for damage."""
+    seed = base_seed()
+    states, lives = 0, 0
+    while states < 10_000:
+        life = Life(seed + lives, SimulatedDisk(seed=seed + lives))
+        life.live(60)
+        states += life.states
+        lives += 1
+    print(f"{states} crash states in {lives} lives")
+
+
+def test_log_keeps_what_it_confirmed_when_any_call_fails() -> None:
+    """Every call to the disk fails once (failure, no space, short write, and both in a row): the
+    process ends or goes on, and after it nothing confirmed is missing and nothing refused is
+    there."""
+    lives, states = fault_calls(base_seed(), 40, stride=2)
+    print(f"{states} crash states in {lives} lives")
+    assert lives > 100
+
+
+def test_log_keeps_what_it_confirmed_when_the_disk_fills() -> None:
+    """With space for two to five segments only, batches are refused and accepted again as segments
+    are trimmed away, and all promises hold."""
+    seed = base_seed()
+    told = []
+    for number in range(12):
+        space = TINY.smallest * (2 + number % 4) + 997 * number
+        life = Life(seed + number, SimulatedDisk(seed=seed, capacity_bytes=space), crashes_a_call=1)
+        life.live(80)
+        told += [batch.state for batch in life.batches]
+    assert told.count(State.REFUSED) > 10
+    assert told.count(State.CONFIRMED) > 100
+
+
+def test_log_finds_a_damaged_byte_wherever_it_is() -> None:
+    """Each byte of a log with several segments is damaged: the start says so, or cuts the last
+    batch, or the byte is one that nothing is read from. Never does it hand out wrong records."""
+    life = Life(base_seed(), SimulatedDisk(), crashes_a_call=0)
+    life.looks_at = range(0)
+    life.open()
+    while len(life.disk.image()) < 6:
+        life.append()
+    life.run_jobs()
+    life.close()
+    seen = flip_bytes(life, 7)
+    print(seen)
+    assert seen["damage"] > 500
+    assert seen["cut"] > 1

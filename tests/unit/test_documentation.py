@@ -1,0 +1,109 @@
+"""What the documentation says is what the code has."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import dispatcher
+from dispatcher.core.outcome import Failure
+from dispatcher.core.verdict import DeadReason
+from dispatcher.errors import ConfigError, DispatcherError, LogCorrupt, LogLocked, PortTaken
+from dispatcher.settings import Settings
+from dispatcher.settings.sources import SECOND_NAMES, setting_names
+from dispatcher.telemetry.events import EVENTS
+
+ROOT = Path(__file__).parents[2]
+
+
+def read(path: str) -> str:
+    """The text of a file of the project."""
+    return (ROOT / path).read_text(encoding="utf-8")
+
+
+def test_readme_and_ci_run_the_tests_with_the_same_command() -> None:
+    """What CI shows to work is what a developer is told to type."""
+    commands = re.findall(r"^python3 -m venv .*$", read("README.md"), re.MULTILINE)
+    assert len(commands) == 2
+    assert commands[1] in read(".ci/run")
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    """docs/configuration.md has a row for each."""
+    rows = dict(re.findall(r"^\| `([A-Z_]+)`.*\| (.*) \|$", read("docs/configuration.md"), re.M))
+    assert set(rows) == setting_names(Settings)
+    for name, value in Settings.load({}).describe().items():
+        shown = {"LOG_FORMAT": "json"}.get(name, value)
+        text = str(shown).lower() if isinstance(shown, bool) else str(shown)
+        assert f"`{text}`" in rows[name] or (value == [] and rows[name].startswith("empty"))
+    assert all(f"`{name}`" in read("docs/configuration.md") for name in SECOND_NAMES)
+
+
+def test_every_event_is_documented_as_it_is() -> None:
+    """docs/events.md has the list in the order of the code."""
+    rows = re.findall(
+        r"^\| `([a-z_.]+)` \| (\w+) \| (.*?) \| (.*) \|$", read("docs/events.md"), re.M
+    )
+    expected = [
+        (
+            event.name,
+            event.level,
+            ", ".join(f"`{_shown(field)}`" for field in event.fields),
+            event.meaning,
+        )
+        for event in EVENTS
+    ]
+    assert rows == expected
+
+
+def _shown(field: str) -> str:
+    return "exception" if field == "exc_info" else field
+
+
+def _slugs_in(pattern: str) -> set[str]:
+    """Slugs of errors in the source."""
+    sources = (ROOT / "dispatcher").rglob("*.py")
+    return {slug for path in sources for slug in re.findall(pattern, path.read_text("utf-8"))}
+
+
+def test_every_slug_is_documented() -> None:
+    """docs/errors.md has a row for each, and none that is gone."""
+    text = read("docs/errors.md")
+    documented = {
+        slug
+        for first in re.findall(r"^\| (.*?) \|", text, re.M)
+        for slug in re.findall(r"`([a-z]+_[a-z_]+|timeout|rejected|starting|overloaded)`", first)
+    }
+    in_code = (
+        _slugs_in(r'\bRefusal\(\s*[0-9]{3},\s*"([a-z_]+)"')
+        | _slugs_in(r'\bApiError\(\s*[0-9]{3},\s*"([a-z_]+)"')
+        | {failure.value for failure in Failure}
+        | {reason.value for reason in DeadReason}
+        | {"starting"}
+    )
+    assert in_code - documented == set()
+    assert documented - in_code == set()
+
+
+@pytest.mark.parametrize("error", [ConfigError, PortTaken, LogLocked, LogCorrupt, DispatcherError])
+def test_every_exit_code_is_documented(error: type[DispatcherError]) -> None:
+    """docs/errors.md has a row for each, with its slug."""
+    row = re.search(rf"^\| {error.exit_code} \| (.*?) \|", read("docs/errors.md"), re.M)
+    assert row
+    assert f"`{error.slug}`" in row[1]
+
+
+def test_version_is_in_the_changelog() -> None:
+    """Whoever installs a version finds what is new in it."""
+    assert f"\n## {dispatcher.__version__}\n" in read("CHANGELOG.md")
+
+
+@pytest.mark.parametrize(
+    "path", ["README.md", *sorted(f"docs/{path.name}" for path in ROOT.glob("docs/*.md"))]
+)
+def test_links_lead_to_files(path: str) -> None:
+    """A relative link names a file of the project."""
+    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)[^)]*\)", read(path)):
+        assert ((ROOT / path).parent / target).exists(), target
