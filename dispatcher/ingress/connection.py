@@ -179,8 +179,13 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
     def close(self) -> None:
-        """Close now, writing what was answered."""
-        self._transport.close()
+        """Close now, writing what was answered. Half a body is refused first, and the caller has
+        until `abort` to read that."""
+        refusal = self._shared.acceptor.refusal()
+        if self._state is State.BODY and refusal is not None:
+            self._abandon(refusal)
+        elif self._state is not State.LINGER:
+            self._transport.close()
 
     def abort(self) -> None:
         """Close now, dropping what was not written."""

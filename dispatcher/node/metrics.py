@@ -14,7 +14,7 @@ from dispatcher.txlog.files import FileLog
 def metrics(
     queue: Queue, pool: Pool, listener: Listener, log: FileLog, dead_log: FileLog
 ) -> tuple[Metric, ...]:
-    """Say what every metric means and where it is read. Totals count from the start of the process."""
+    """Say what every metric means and where it is read. Totals count from the process's start."""
 
     def states() -> Mapping[str, int]:
         counts = queue.count_states()

@@ -31,18 +31,16 @@ def run(settings: Settings) -> int:
     Raises:
         DispatcherError: the server cannot start; it carries the exit code.
     """
-    output = LineOutput(sys.stdout.fileno())
+    output = LineOutput(_standard_output())
     log = open_log(
         output.write,
         level=settings.log_level.value,
         format=settings.log_format.value,
-        colors=sys.stdout.isatty(),
+        colors=sys.stdout is not None and sys.stdout.isatty(),
     )
     events = Events(log)
     logging.getLogger().addHandler(ToEvents(events))
-    events.server_starting(
-        version=__version__, pid=os.getpid(), settings=settings.describe()
-    )
+    events.server_starting(version=__version__, pid=os.getpid(), settings=settings.describe())
     # Objects of the start live as long as the process: the collector need not look at them again.
     gc.freeze()
     try:
@@ -55,6 +53,12 @@ def run(settings: Settings) -> int:
         return _FAILED
     finally:
         output.close()
+
+
+def _standard_output() -> int:
+    """Return where lines go: nowhere when we were started without a standard output, and not to the
+    file that got its number."""
+    return os.open(os.devnull, os.O_WRONLY) if sys.stdout is None else sys.stdout.fileno()
 
 
 async def _serve(settings: Settings, events: Events) -> int:

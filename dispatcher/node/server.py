@@ -1,8 +1,8 @@
 """The server: one queue with its logs, a listener, the delivery pool and the API.
 
-Started in the order in which they need each other: the logs are recovered first (another process that has them is
-found before anything else happens), then the API, then delivery, and the listener last, so that nobody is
-answered who could not be served. Stopped in reverse.
+Started in the order in which they need each other: the logs are recovered first (another process
+that has them is found before anything else happens), then the API, then delivery, and the listener
+last, so that nobody is answered who could not be served. Stopped in reverse.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from dispatcher.delivery.config import DeliveryConfig
 from dispatcher.delivery.pool import Pool
 from dispatcher.ingress.config import IngressConfig
 from dispatcher.ingress.listener import Listener
+from dispatcher.node.descriptors import raise_limit, share
 from dispatcher.node.metrics import metrics
 from dispatcher.node.observer import EventObserver
 from dispatcher.queue.queue import Queue, QueueConfig
@@ -48,7 +49,7 @@ _NOT_READY: Final = PublicHealth(is_ready=False)
 
 
 class Server:
-    """Everything that runs in the process. `failed` is set when the log can't be written any more."""
+    """Everything that runs in the process. `failed` is set once the log can't be written."""
 
     def __init__(self, settings: Settings, events: Events) -> None:
         self.failed = asyncio.Event()
@@ -56,6 +57,7 @@ class Server:
         self._events = events
         self._started = False
         incarnation = random.SystemRandom().getrandbits(32)
+        connections = share(raise_limit(), settings.worker)
         self._log = FileLog(settings.transaction_log, keep_everything=settings.event_sourcing)
         self._dead_log = FileLog(settings.dead_letter)
         self._observer = EventObserver(
@@ -72,7 +74,7 @@ class Server:
             random=random.Random(),
             incarnation=incarnation,
         )
-        self._pool = Pool(_delivery_config(settings), self._queue.bodies)
+        self._pool = Pool(_delivery_config(settings, connections.idle), self._queue.bodies)
         self._pool.settler = self._queue
         self._listener = Listener(
             self._queue,
@@ -81,6 +83,7 @@ class Server:
                 settings.listen.port,
                 keys=settings.listen_keys,
                 max_body=settings.max_body_bytes,
+                max_connections=connections.callers,
             ),
             self._public_health,
             incarnation,
@@ -201,13 +204,14 @@ def _queue_config(settings: Settings) -> QueueConfig:
     )
 
 
-def _delivery_config(settings: Settings) -> DeliveryConfig:
+def _delivery_config(settings: Settings, max_idle: int) -> DeliveryConfig:
     return DeliveryConfig(
         default_timeout_ms=settings.default_timeout_ms,
         egress=EgressPolicy.parse(
             settings.egress.value, settings.egress_allow, settings.egress_deny
         ),
         ack_any_response=settings.ack_any_response,
+        max_idle_total=max_idle,
     )
 
 

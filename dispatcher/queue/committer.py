@@ -18,22 +18,11 @@ from enum import Enum
 from functools import partial
 from typing import Protocol
 
-from dispatcher.errors import LogError, LogUnavailable, Refusal
+from dispatcher.errors import LogUnavailable, Refusal
 from dispatcher.queue.records import NOTHING, OVERHEAD_BYTES
+from dispatcher.queue.refusals import DISK_FULL, LOG_FAILED, SHUTTING_DOWN
 from dispatcher.txlog import TransactionLog
 
-DISK_FULL = Refusal(
-    503,
-    "disk_full",
-    "The disk of the transaction log is full. Nothing was stored; send the request again later.",
-    retry_after_s=5,
-)
-LOG_FAILED = Refusal(
-    503,
-    "log_failed",
-    "The transaction log could not be written. Send the request again; it may have been stored.",
-    retry_after_s=5,
-)
 LAZY_SECONDS = 0.025
 """How long a record that nobody waits for waits for others to share its sync."""
 PROBE_SECONDS = 1.0
@@ -105,7 +94,7 @@ class Committer:
     became full, with False when there is space again.
 
         IDLE      nothing is with the log; a submit leads to STARTING, a lazy wake to a timer
-        STARTING  a batch is handed over in the next turn of the loop, with all that comes until then
+        STARTING  a batch is handed over in the next turn of the loop, with all that comes till then
         BUSY      a batch is with the log; what comes meanwhile is the next one
         STUCK     not even urgent records found space; the next probe leads to STARTING
 
@@ -134,6 +123,7 @@ class Committer:
         self._normal = _Pending()
         self._urgent = _Pending()
         self._state = _State.STOPPED
+        self._refusal: Refusal | None = None
         self._loop: asyncio.AbstractEventLoop
         self._wanted = False
         self._is_quiet = True
@@ -155,7 +145,11 @@ class Committer:
 
     async def stop(self) -> None:
         """Store what was submitted, as far as there is space for it, then end. Idempotent."""
+        if self._refusal is None:
+            self._refusal = SHUTTING_DOWN
         await self.flush()
+        while self._state is _State.BUSY:  # somebody settled a message meanwhile
+            await self.flush()
         self._state = _State.STOPPED
         for timer in (self._lazy, self._probing):
             if timer is not None:
@@ -163,8 +157,8 @@ class Committer:
 
     def submit(self, payload: bytes, waiter: Waiter) -> None:
         """Queue a record that can be refused: at once while the disk is full or after a failure."""
-        if self.full or self.dead:
-            waiter.refused(LOG_FAILED if self.dead else DISK_FULL)
+        if self._refusal is not None:
+            waiter.refused(self._refusal)
             return
         pending = self._normal
         pending.payloads.append(payload)
@@ -178,7 +172,12 @@ class Committer:
                 self._loop.call_soon(self._hand_over)
 
     def submit_urgent(self, payload: bytes, waiter: Waiter | None = None) -> None:
-        """Queue a record that must get there. Starts no batch: see `wake` and `wake_lazily`."""
+        """Queue a record that must get there; it is refused only after a failure. Starts no batch:
+        see `wake` and `wake_lazily`."""
+        if self.dead:
+            if waiter is not None:
+                waiter.refused(LOG_FAILED)
+            return
         pending = self._urgent
         pending.payloads.append(payload)
         pending.waiters.append(waiter)
@@ -218,6 +217,8 @@ class Committer:
 
     def _hand_over(self) -> None:
         """Give the next batch to the log, or rest when there is nothing."""
+        if self._state is _State.STOPPED:
+            return
         self._wanted = False
         self._collect()
         most = self._log.max_batch_bytes
@@ -244,17 +245,21 @@ class Committer:
         """A batch is durable, or not: hand over the next one first, then tell the waiters."""
         try:
             positions = stored.result()
-        except LogUnavailable:
-            self._find_no_space(urgent, normal)
+        except LogUnavailable as error:
+            if self.dead:
+                self._die(error, urgent.waiters + normal.waiters)
+            else:
+                self._find_no_space(urgent, normal)
             return
-        except LogError as error:
+        except Exception as error:
+            # Not LogError only: after a mistake in an engine every caller would wait for ever.
             self._die(error, urgent.waiters + normal.waiters)
             return
         self.batches += 1
         self.records += len(positions)
         if self._normal.payloads or self._urgent.payloads or self._wanted:
             self._hand_over()
-        else:
+        elif self._state is _State.BUSY:
             self._rest(_State.IDLE)
         self._tell(urgent.waiters, positions)
         self._tell(normal.waiters, positions[len(urgent.waiters) :])
@@ -306,12 +311,21 @@ class Committer:
     def _set_full(self, full: bool) -> None:
         if full != self.full:
             self.full = full
+            if self._refusal is None or self._refusal is DISK_FULL:
+                self._refusal = DISK_FULL if full else None
             self._space_changed(full)
 
-    def _die(self, error: LogError, waiters: list[Waiter | None]) -> None:
+    def fail(self, error: Exception) -> None:
+        """The log turned out to be damaged: store nothing more, and refuse what waits."""
+        if not self.dead:
+            self._die(error, [])
+
+    def _die(self, error: Exception, waiters: list[Waiter | None]) -> None:
         """Whether this batch is stored is unknown, and nothing will be stored any more."""
-        self.dead = True
-        self._failed(error)
+        if not self.dead:
+            self.dead = True
+            self._refusal = LOG_FAILED
+            self._failed(error)
         waiters = waiters + self._urgent.waiters + self._normal.waiters
         self._urgent, self._normal = _Pending(), _Pending()
         self._rest(_State.STOPPED)

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from functools import partial
 
 from dispatcher.core.message import Message
-from dispatcher.errors import LogError, LogTrimmed, Refusal
+from dispatcher.errors import LogTrimmed, Refusal
 from dispatcher.queue.accepting import ChunkUpload
 from dispatcher.queue.committer import Committer
 from dispatcher.queue.extents import Extent
@@ -29,7 +29,6 @@ from dispatcher.queue.pending import Pending
 from dispatcher.queue.readback import Bodies, read_messages
 from dispatcher.queue.records import (
     OVERHEAD_BYTES,
-    RecordError,
     decode_retry,
     destination_bytes,
     encode_moved,
@@ -173,11 +172,11 @@ class Compactor:
         if not index.holds(slot, message.position):
             return None
         if index.attempts[slot] != message.attempt:
-            payload = self._pending.unwritten.get(slot)
-            if payload is None:
+            retry = self._pending.unwritten.get(slot)
+            if retry is None:
                 return None
             message.attempt = index.attempts[slot]
-            message.history = decode_retry(payload).history
+            message.history = decode_retry(retry).history
         due_at = index.due_at[slot] if index.state[slot] == State.SCHEDULED else 0
         payload = encode_moved(message, due_at, destination_bytes(message.destination))
         move = _Move(self._pending, message, len(payload) + OVERHEAD_BYTES)

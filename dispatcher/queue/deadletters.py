@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from dispatcher.core.message import Message
-from dispatcher.errors import Refusal
+from dispatcher.errors import LogError, Refusal
 from dispatcher.queue.committer import Committer
 from dispatcher.queue.ports import BodySource
 from dispatcher.queue.records import (
     Kind,
+    RecordError,
     decode_dead,
     decode_removed,
     destination_bytes,
@@ -30,6 +31,7 @@ from dispatcher.txlog import TransactionLog
 RESPONSE_START_BYTES = 1024
 MAX_WAITING_BYTES = 16 * 1024 * 1024
 """Dead letters that wait for space, in bytes, before no more attempts are started."""
+_LOOK_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ class DeadLetters:
     ) -> None:
         self._log = log
         self._bodies = bodies
+        self._failed = failed
         self._partition = partition
         self._positions: dict[bytes, tuple[int, int]] = {}
         self._copies: set[asyncio.Task[None]] = set()
@@ -107,22 +110,34 @@ class DeadLetters:
     async def stop(self) -> None:
         """Store what was buried, as far as there is space. Idempotent."""
         await self.flush()
+        copies = list(self._copies)
+        for copy in copies:
+            copy.cancel()
+        if copies:
+            await asyncio.wait(copies)
         await self._committer.stop()
 
     async def flush(self) -> None:
         """Return when what was buried is durable, or has to wait for space."""
-        if self._copies:
-            await asyncio.wait(self._copies)
         await self._committer.flush()
+        while self._copies and not (self._committer.full or self._committer.dead):
+            await asyncio.wait(self._copies, timeout=_LOOK_SECONDS)
+            await self._committer.flush()
 
     def bury(self, burial: Burial, then: Callable[[], None]) -> None:
         """Store a dead letter; `then` is called once it is durable, and not before."""
         if burial.message.chunks is None:
             self._store(burial, burial.message, then)
             return
-        task = asyncio.get_running_loop().create_task(self._copy(burial, then))
+        task = asyncio.get_running_loop().create_task(self._bury_big(burial, then))
         self._copies.add(task)
         task.add_done_callback(self._copies.discard)
+
+    async def _bury_big(self, burial: Burial, then: Callable[[], None]) -> None:
+        try:
+            await self._copy(burial, then)
+        except (LogError, RecordError) as error:  # the message would wait for ever, and silently
+            self._failed(error)
 
     async def _copy(self, burial: Burial, then: Callable[[], None]) -> None:
         """Copy a large body here, chunk by chunk, then store its dead letter."""

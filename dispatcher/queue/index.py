@@ -110,7 +110,7 @@ class Index:
         return (
             slot < len(self.state)
             and self.id_position[slot] == id_position
-            and self.state[slot] != State.FREE
+            and self.state[slot] != 0
         )
 
     def shrink(self) -> bool:

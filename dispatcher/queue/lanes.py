@@ -23,10 +23,12 @@ class Lane:
     the slot after those. `scheduled` counts messages that wait for a retry. `paused_until` is in
     microseconds since the epoch. `calm` says that the breaker is closed with no failure counted,
     and there is no pause: the hot path asks nothing else. `queued` says that the lane waits for a
-    turn; `loading` that messages of it are being read back.
+    turn; `loading` that messages of it are being read back. `alarm` is when it is looked at again
+    after a pause (0: never), `probed_at` when the breaker's last probe started.
     """
 
     __slots__ = (
+        "alarm",
         "breaker",
         "calm",
         "destination",
@@ -37,6 +39,7 @@ class Lane:
         "loading",
         "number",
         "paused_until",
+        "probed_at",
         "queued",
         "ready",
         "scheduled",
@@ -59,6 +62,8 @@ class Lane:
         self.scheduled = 0
         self.in_flight = 0
         self.paused_until = 0
+        self.alarm = 0
+        self.probed_at = 0
         self.calm = True
         self.queued = False
         self.loading = False
@@ -124,6 +129,12 @@ class Lane:
         `calm`."""
         return self.paused_until <= now_us and self.breaker.admits(now_us)
 
+    def start(self, now_us: int) -> None:
+        """Note that an attempt starts. Not needed while `calm`."""
+        if self.breaker.state is State.OPEN:
+            self.probed_at = now_us
+        self.breaker.start(now_us)
+
     @property
     def idle(self) -> bool:
         """Nothing waits in it and nothing is under way."""
@@ -180,8 +191,8 @@ class Lanes:
 
     def forget_idle(self, now_us: int) -> None:
         """Drop the lanes with nothing in them that are not paused either; what they learned goes
-        too."""
+        too. A number that an alarm still refers to is not used again."""
         for lane in [lane for lane in self if lane.idle and not lane.queued]:
-            if lane.wakes_at() <= now_us:
+            if lane.wakes_at() <= now_us and not lane.alarm:
                 del self._by_key[lane.destination.key]
                 self._free.append(lane.number)

@@ -73,8 +73,8 @@ class Pending:
             self.index.live_bytes -= size
 
     def move_chunks(self, slot: int, chunks: array[int], body_size: int) -> None:
-        """The chunk records of the slot were copied. An attempt that is under way still asks for the
-        old positions, until it has ended."""
+        """The chunk records of the slot were copied. An attempt that is under way still asks for
+        the old positions, until it has ended."""
         if self.index.state[slot] == State.IN_FLIGHT:
             old = self.big[slot][0]
             self.relocated.update(zip(old, chunks, strict=True))

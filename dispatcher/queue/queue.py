@@ -21,61 +21,46 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from heapq import heappop, heappush
 
-from dispatcher.core.breaker import Signal, classify
-from dispatcher.core.breaker import State as BreakerState
+from dispatcher.core.breaker import Signal
 from dispatcher.core.clock import Clock, Random
 from dispatcher.core.message import Message
 from dispatcher.core.outcome import AttemptResult
-from dispatcher.core.retry import RetryPolicy, parse_retry_after
+from dispatcher.core.retry import RetryPolicy
 from dispatcher.core.verdict import Dead, Delivered, RetryAt, decide
-from dispatcher.errors import LogCorrupt, LogTrimmed, Refusal
+from dispatcher.errors import Refusal
 from dispatcher.queue.accepting import Acceptance, ChunkUpload
-from dispatcher.queue.committer import DISK_FULL, LOG_FAILED, Committer
+from dispatcher.queue.committer import Committer
 from dispatcher.queue.compaction import Compactor
 from dispatcher.queue.deadletters import MAX_WAITING_BYTES, Burial, DeadLetters
 from dispatcher.queue.index import State
 from dispatcher.queue.lanes import Lane, Lanes
+from dispatcher.queue.learning import Learning
+from dispatcher.queue.loading import Loading
 from dispatcher.queue.pending import Pending
 from dispatcher.queue.ports import Deliverer, Observer, Receipt, Upload
-from dispatcher.queue.readback import (
-    READ_AHEAD_BELOW,
-    Bodies,
-    Warm,
-    next_to_read,
-    read_messages,
-)
+from dispatcher.queue.readback import READ_AHEAD_BELOW, Bodies, Warm, read_messages
 from dispatcher.queue.records import (
     OVERHEAD_BYTES,
     encode_attempt,
     encode_message,
-    encode_retry,
     encode_settled,
     wire_id,
 )
 from dispatcher.queue.recovery import Recovery
+from dispatcher.queue.refusals import (
+    BACKLOG_FULL,
+    DISK_FULL,
+    LOG_FAILED,
+    OVERLOADED,
+    SHUTTING_DOWN,
+)
+from dispatcher.queue.retries import Retries
 from dispatcher.txlog import TransactionLog
 
 MAX_UNSTORED_BYTES = 64 * 1024 * 1024
 IDLE_LANE_SECONDS = 60.0
 _SETTLED_AT_ONCE = 16_384
-
-SHUTTING_DOWN = Refusal(
-    503, "shutting_down", "The dispatcher is stopping. Send the request again.", retry_after_s=2
-)
-BACKLOG_FULL = Refusal(
-    503,
-    "backlog_full",
-    "More is waiting to be delivered than MAX_BACKLOG_BYTES allows. Send the request again later.",
-    retry_after_s=10,
-)
-OVERLOADED = Refusal(
-    503,
-    "overloaded",
-    "Requests come faster than the disk takes them. Send the request again.",
-    retry_after_s=1,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +113,8 @@ class Queue:
         self.pending = Pending(self._lanes)
         self._warm = Warm()
         self._settled = array("Q")
-        self._pauses: list[tuple[int, int]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0
-        self._loads: set[asyncio.Task[None]] = set()
         self._closing = False
         self._idle: asyncio.Event = asyncio.Event()
         self._deliverer: Deliverer | None = None
@@ -142,17 +125,41 @@ class Queue:
             collect=self._collect,
             settled=self._batch_done,
             failed=observer.log_failed,
-            space_changed=observer.space_changed,
+            space_changed=self._space_changed,
+        )
+        self._retries = Retries(self.pending, self.committer)
+        self._learning = Learning(
+            self._lanes,
+            self.pending.index,
+            self._warm,
+            policy=config.policy,
+            observer=observer,
+            on_alarm=self._arm,
+        )
+        self._loading = Loading(
+            log,
+            self.pending,
+            self._warm,
+            partition=config.partition,
+            loaded=self._loaded,
+            failed=self.committer.fail,
         )
         self.bodies = Bodies(log, self.pending)
         self.dead_letters = DeadLetters(
             dead_log,
             self.bodies,
             partition=config.partition,
-            failed=observer.log_failed,
+            failed=self.committer.fail,
             space_changed=observer.space_changed,
         )
-        self._compactor = Compactor(log, self.pending, self.committer, partition=config.partition)
+        self._compactor = Compactor(
+            log,
+            self.pending,
+            self.committer,
+            partition=config.partition,
+            keep_everything=config.keep_everything,
+            failed=self.committer.fail,
+        )
 
     # ------------------------------------------------------------------ life
 
@@ -166,7 +173,8 @@ class Queue:
         recovery = Recovery(self.pending)
         await self._log.open(owner, epoch, recovery.visit)
         await self._settle_buried()
-        recovery.finish(self.now_us())
+        now = self.now_us()
+        recovery.finish(now, now + self._config.policy.max_delay_ms * 1000)
         return recovery
 
     async def _settle_buried(self) -> None:
@@ -176,7 +184,7 @@ class Queue:
             if slot < 0:
                 continue
             (message,) = await read_messages(
-                self._log, self.pending.index, [slot], partition=self._config.partition
+                self._log, self.pending, [slot], partition=self._config.partition
             )
             if message.wire_id == message_id and message.redrives <= redrives:
                 self._settled.append(message.position)
@@ -198,11 +206,14 @@ class Queue:
         self._closing = True
 
     async def drain(self, timeout_s: float) -> bool:
-        """Wait until nothing is in flight; False when time ran out first."""
+        """Wait until nothing is in flight; False when time ran out first.
+
+        Dead letters that wait for space are not waited for: they are made again after the next start.
+        """
         self.close_intake()
         try:
             async with asyncio.timeout(timeout_s):
-                while self.in_flight or self.burying:
+                while self.in_flight or (self.burying and not self.dead_letters.full):
                     self._idle.clear()
                     await self._idle.wait()
         except TimeoutError:
@@ -216,8 +227,7 @@ class Queue:
             if handle is not None:
                 handle.cancel()
         await self._compactor.stop()
-        for load in list(self._loads):
-            load.cancel()
+        await self._loading.stop()
         await self.dead_letters.stop()
         await self.committer.stop()
         await self._log.close()
@@ -237,7 +247,10 @@ class Queue:
         if committer.waiting_bytes > MAX_UNSTORED_BYTES:
             return OVERLOADED
         most = self._config.max_backlog_bytes
-        if most and self.pending.index.live_bytes + committer.waiting_bytes >= most:
+        pending = self.pending
+        if most and (
+            pending.index.live_bytes + pending.uploading_bytes + committer.waiting_bytes >= most
+        ):
             return BACKLOG_FULL
         return None
 
@@ -247,18 +260,18 @@ class Queue:
             self._submit(message, receipt, None)
             return
         assert isinstance(upload, ChunkUpload)
-        upload.when_stored(partial(self._uploaded, message, receipt, upload))
+        upload.use(partial(self._uploaded, message, receipt, upload))
 
     def start_upload(self, on_progress: Callable[[], None]) -> ChunkUpload:
         """Begin a large body (`ports.Acceptor`)."""
-        return ChunkUpload(self.committer, self.pending.extents, on_progress)
+        return ChunkUpload(self.committer, self.pending, on_progress)
 
     def _uploaded(self, message: Message, receipt: Receipt, upload: ChunkUpload) -> None:
         if upload.refusal is not None:
-            upload.abort()
+            upload.let_go()
             receipt.refused(upload.refusal)
             return
-        message.chunks = tuple(upload.positions)
+        message.chunks = tuple(upload.positions) or None
         self._submit(message, receipt, upload)
 
     def _submit(self, message: Message, receipt: Receipt, upload: ChunkUpload | None) -> None:
@@ -269,7 +282,7 @@ class Queue:
         )
 
     def name(self, message: Message, position: int) -> None:
-        """The record of a message is durable at `position`: from here on it exists and has an id."""
+        """The record of a message is durable at `position`: it exists from here on, with its id."""
         message.position = position
         message.wire_id = self._id_prefix + b"%016x" % position
 
@@ -293,8 +306,8 @@ class Queue:
     # ------------------------------------------------------------------ looking
 
     def count_states(self) -> dict[str, int]:
-        """Pending messages now, by the name of their state. Those on their way to the dead-letter log
-        count as in flight."""
+        """Pending messages now, by the name of their state. Those on their way to the dead-letter
+        log count as in flight."""
         scheduled = self.pending.timers.count
         in_flight = self.in_flight + self.burying
         ready = self.pending.index.count - scheduled - in_flight
@@ -320,12 +333,14 @@ class Queue:
                 return
             lane = ring.popleft()
             lane.queued = False
+            if lane.in_flight >= lane.limit.value:
+                continue  # halved while it waited; the end of an attempt brings it back
             now = self.now_us()
             if not lane.calm and not lane.admits(now):
-                self._pause(lane, now)
+                self._learning.pause(lane, now)
                 continue
             if not lane.warm:
-                self._load(lane)
+                self._loading.load(lane)
                 continue
             self._begin(lane, now)
             if lane.ready and lane.in_flight < lane.limit.value:
@@ -342,42 +357,15 @@ class Queue:
         lane.in_flight += 1
         self.in_flight += 1
         if not lane.calm:
-            lane.breaker.start(now)
+            lane.start(now)
         if lane.warm < READ_AHEAD_BELOW and lane.warm < lane.ready and self._warm.has_room:
-            self._load(lane)
+            self._loading.load(lane)
+        if message.chunks is not None:  # they may have been copied since it was read
+            message.chunks = tuple(self.pending.big[slot][0])
         assert self._deliverer is not None
         self._deliverer.deliver(message)
 
-    def _load(self, lane: Lane) -> None:
-        """Read the lane's next messages back; the lane gets its turn when they are there."""
-        if lane.loading:
-            return
-        slots = next_to_read(lane, self.pending.index, has_room=self._warm.has_room)
-        if not slots:
-            return
-        lane.loading = True
-        task = asyncio.get_running_loop().create_task(self._read_back(lane, slots))
-        self._loads.add(task)
-        task.add_done_callback(self._loads.discard)
-
-    async def _read_back(self, lane: Lane, slots: list[int]) -> None:
-        try:
-            messages = await read_messages(
-                self._log, self.pending.index, slots, partition=self._config.partition
-            )
-        except LogTrimmed:  # copied forward meanwhile: read again where it is now
-            lane.loading = False
-            self._lanes.enter(lane)
-            self.pump()
-            return
-        except LogCorrupt as error:
-            self.committer.dead = True
-            self._observer.log_failed(error)
-            return
-        lane.loading = False
-        for slot, message in zip(slots, messages, strict=True):
-            self._warm.put(slot, message)
-        lane.warmed(self.pending.index, slots)
+    def _loaded(self, lane: Lane) -> None:
         self._lanes.enter(lane)
         self.pump()
 
@@ -389,7 +377,7 @@ class Queue:
         lane.limit.success()
         self._ended(lane)
         if not lane.calm:
-            self._signal(lane, Signal.HEALTHY, message)
+            self._learning.signal(lane, Signal.HEALTHY, message, self.now_us())
         self.attempts["delivered"] += 1
         self.delivered_total += 1
         if self._is_debug:
@@ -401,12 +389,11 @@ class Queue:
 
     def failed(self, message: Message, result: AttemptResult) -> None:
         """An attempt did not succeed (`ports.Settler`)."""
-        now = self.now_us()
-        policy = self._config.policy
+        now, wall = self.now_us(), self._clock.now_us()
         lane = self._lanes.by_number[self.pending.index.lane[message.slot]]
         self._ended(lane)
-        self._learn(lane, message, result, now)
-        verdict = decide(result, message.attempt, policy, now, self._random)
+        self._learning.failed(lane, message, result, now_us=now, wall_us=wall)
+        verdict = decide(result, message.attempt, self._config.policy, wall, self._random)
         if isinstance(verdict, Delivered):
             self.attempts["delivered"] += 1
             self.delivered_total += 1
@@ -416,7 +403,8 @@ class Queue:
             message.history += encode_attempt(message.started_at, result)
             if isinstance(verdict, RetryAt):
                 self._observer.attempt_failed(message, result, verdict.due_us)
-                self._retry(message, result, verdict, now)
+                # Dates are the wall clock's, what waits here waits by the queue's own.
+                self._retry(message, result, verdict.due_us - wall + now, now)
             else:
                 self._observer.attempt_failed(message, result, None)
                 self._bury(message, result, verdict)
@@ -434,18 +422,11 @@ class Queue:
         self.pending.remove(message.slot)
         self.committer.wake_lazily()
 
-    def _retry(self, message: Message, result: AttemptResult, verdict: RetryAt, now: int) -> None:
+    def _retry(self, message: Message, result: AttemptResult, due_at: int, now: int) -> None:
         slot = message.slot
         self.pending.index.attempts[slot] = message.attempt
-        self.pending.schedule(slot, verdict.due_us, now)
-        if not self.committer.full:
-            # While the disk is full only the count in memory grows: the space that is kept back is
-            # for settling.
-            payload = encode_retry(message, verdict.due_us, result.detail)
-            self.committer.submit_urgent(
-                payload, _StoredRetry(self.pending, message, len(payload) + OVERHEAD_BYTES)
-            )
-            self.committer.wake_lazily()
+        self.pending.schedule(slot, due_at, now)
+        self._retries.write(message, due_at, result.detail)
         self._arm()
 
     def _bury(self, message: Message, result: AttemptResult, verdict: Dead) -> None:
@@ -467,59 +448,15 @@ class Queue:
         self._idle.set()
         self.pump()
 
-    # ------------------------------------------------------------------ what lanes learn
-
-    def _learn(self, lane: Lane, message: Message, result: AttemptResult, now: int) -> None:
-        policy = self._config.policy
-        signal = classify(result, policy)
-        if signal is Signal.HEALTHY:
-            lane.limit.success()
-        elif signal is Signal.OVERLOAD:
-            lane.limit.overload(message.started_at, now)
-        if result.retry_after is not None and result.status in (429, 503):
-            asked = parse_retry_after(result.retry_after, self._clock.now_us()) or 0
-            until = now + min(asked, policy.max_delay_ms) * 1000
-            if until > max(lane.paused_until, now):
-                lane.paused_until = until
-                lane.calm = False
-                self._observer.lane_paused(str(lane.destination), until, "retry_after")
-        if signal is not Signal.HEALTHY or not lane.calm:
-            self._signal(lane, signal, message)
-
-    def _signal(self, lane: Lane, signal: Signal, message: Message) -> None:
-        """Tell the breaker how an attempt ended, and say so where it opened or closed."""
-        lane.calm = False
-        now = self.now_us()
-        breaker = lane.breaker
-        if not breaker.finish(signal, message.started_at, now):
-            if signal is Signal.HEALTHY and breaker.state is BreakerState.CLOSED:
-                lane.calm = lane.paused_until <= now
-            return
-        if breaker.state is BreakerState.CLOSED:
-            lane.calm = lane.paused_until <= now
-            self._observer.lane_resumed(str(lane.destination))
-        elif breaker.state is BreakerState.OPEN:
-            self._pause(lane, now)
-            if breaker.open_until_us > now:
-                self._observer.lane_paused(str(lane.destination), breaker.open_until_us, "breaker")
-
-    def _pause(self, lane: Lane, now: int) -> None:
-        """Leave a lane alone until its breaker and its pause allow an attempt."""
-        self._warm.chill(lane, self.pending.index)
-        wakes_at = lane.wakes_at()
-        if wakes_at > now:
-            heappush(self._pauses, (wakes_at, lane.number))
-            self._arm()
-        # Otherwise a probe is under way: its end lets the lane wait for a turn again.
-
     # ------------------------------------------------------------------ timers
 
     def _arm(self) -> None:
         """Have the loop call `_tick` when the next retry is due or the next pause is over."""
         due = self.pending.timers.next_at()
-        if self._pauses and (due is None or self._pauses[0][0] < due):
-            due = self._pauses[0][0]
-        if due is None or self._deliverer is None:
+        alarm = self._learning.next_at()
+        if due is None or (alarm is not None and alarm < due):
+            due = alarm
+        if due is None or self._deliverer is None or self._closing:
             return
         if self._timer is not None:
             if self._timer_at <= due:
@@ -534,17 +471,14 @@ class Queue:
         now = self.now_us()
         for lane in self.pending.expire(now):
             self._lanes.enter(lane)
-        while self._pauses and self._pauses[0][0] <= now:
-            _, number = heappop(self._pauses)
-            lane = self._lanes.by_number[number]
-            if lane.paused_until <= now and lane.breaker.state is BreakerState.CLOSED:
-                lane.calm = True
+        for lane in self._learning.wake(now):
             self._lanes.enter(lane)
         self._arm()
         self.pump()
 
     def _forget_idle_lanes(self) -> None:
-        self._lanes.forget_idle(self.now_us())
+        if not self.burying:  # those messages are in no lane's count
+            self._lanes.forget_idle(self.now_us())
         self._forget = asyncio.get_running_loop().call_later(
             IDLE_LANE_SECONDS, self._forget_idle_lanes
         )
@@ -559,9 +493,13 @@ class Queue:
             self.committer.submit_urgent(payload, _Noted(self.pending, len(payload)))
 
     def _batch_done(self) -> None:
-        if not self._config.keep_everything:
-            self._compactor.look()
+        self._compactor.look()
         self.pump()
+
+    def _space_changed(self, full: bool) -> None:
+        self._observer.space_changed(full)
+        if not full:
+            self._retries.write_unwritten()
 
 
 class _Noted:
@@ -578,35 +516,6 @@ class _Noted:
 
     def refused(self, refusal: Refusal) -> None:
         """The log failed and the process ends."""
-
-
-class _StoredRetry:
-    """A RETRY record on its way; the index learns where it is, unless the message is done
-    meanwhile."""
-
-    __slots__ = ("_attempts", "_id_position", "_pending", "_size", "_slot")
-
-    def __init__(self, pending: Pending, message: Message, size: int) -> None:
-        self._pending = pending
-        self._slot = message.slot
-        self._id_position = message.position
-        self._attempts = message.attempt
-        self._size = size
-
-    def stored(self, position: int) -> None:
-        self._pending.extents.note(position, self._size)
-        index = self._pending.index
-        slot = self._slot
-        if (
-            index.id_position[slot] == self._id_position
-            and index.state[slot]
-            and index.attempts[slot] >= self._attempts
-            and index.position[slot] < position
-        ):
-            index.retry[slot] = position
-
-    def refused(self, refusal: Refusal) -> None:
-        """The log failed and the process ends: the attempt is made again after the next start."""
 
 
 def _outcome(result: AttemptResult) -> str:

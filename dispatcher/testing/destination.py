@@ -18,6 +18,7 @@ import asyncio
 import re
 import ssl
 import struct
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -68,12 +69,14 @@ def answer(
 
 @dataclass(slots=True)
 class Request:
-    """One request as it came. `connection` counts the connections from 0."""
+    """One request as it came. `connection` counts the connections from 0; `arrived_s` is when its
+    head was complete, on the monotonic clock."""
 
     connection: int
     head: bytes = b""
     body_bytes: int = 0
     body: bytearray = field(default_factory=bytearray)
+    arrived_s: float = field(default_factory=time.monotonic)
 
     @property
     def raw(self) -> bytes:

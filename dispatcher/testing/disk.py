@@ -137,7 +137,7 @@ class SimulatedDisk:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
         return [name.name for name in self._names if name.parent == path]
 
-    def lock(self, path: Path, text: bytes) -> int:
+    def lock(self, path: Path, text: bytes | None) -> int:
         self._call()
         if path in self._locks.values():
             raise BlockingIOError(errno.EWOULDBLOCK, "the lock is taken")
@@ -145,7 +145,8 @@ class SimulatedDisk:
         if file is None:
             file = _File()
             self._change_names([(path, file)])
-        file.content[:] = text
+        if text is not None:
+            file.content[:] = text
         fd = self._descriptor(path, file)
         self._locks[fd] = path
         return fd

@@ -2,7 +2,8 @@
 
 Unlike an engine it is made to misbehave on purpose; what it promises is the seam's
 (`dispatcher.txlog.TransactionLog`). A crash keeps what `append` returned for, and the batch under
-way if the test says so; the object is then opened again, as a new process would.
+way if the test says so; it leaves a new object, as the process that opens the log next has one, and
+the old one does nothing any more, however long its owner goes on.
 """
 
 from __future__ import annotations
@@ -51,7 +52,8 @@ class FaultyLog:
         self._next = 1
         self._trim_at = 0
         self._under_way: list[bytes] | None = None
-        self._life = 0
+        self._done: asyncio.Future[list[int]] | None = None
+        self._is_gone = False
 
     @property
     def is_busy(self) -> bool:
@@ -79,8 +81,7 @@ class FaultyLog:
         return [(position, self._payloads[position]) for position in self._positions]
 
     async def open(self, owner: str, epoch: int, visit: Visit | None = None) -> Bounds:
-        """See the seam. Also after a crash."""
-        self._under_way = None
+        """See the seam."""
         if visit is not None:
             for position in self._positions:
                 visit(position, self._payloads[position])
@@ -98,11 +99,12 @@ class FaultyLog:
             done.set_exception(BatchTooLarge(f"{len(batch)} records"))
             return done
         self._under_way = list(batch)
-        loop.call_later(self.append_s, self._finish, self._life, done, urgent)
+        self._done = done
+        loop.call_later(self.append_s, self._finish, done, urgent)
         return done
 
-    def _finish(self, life: int, done: asyncio.Future[list[int]], urgent: bool) -> None:
-        if life != self._life:
+    def _finish(self, done: asyncio.Future[list[int]], urgent: bool) -> None:
+        if self._is_gone:
             return
         batch, self._under_way = self._under_way, None
         assert batch is not None
@@ -144,8 +146,9 @@ class FaultyLog:
     async def trim(self, upto: int) -> None:
         """See the seam."""
         await asyncio.sleep(0)
-        self._trim_at = max(self._trim_at, upto)
-        self._drop()
+        if not self._is_gone:
+            self._trim_at = max(self._trim_at, upto)
+            self._drop()
 
     def _drop(self) -> None:
         count = bisect_left(self._positions, self._trim_at)
@@ -158,14 +161,21 @@ class FaultyLog:
         for position in gone:
             del self._payloads[position]
 
-    def crash(self, *, keep_batch: bool = False) -> None:
-        """End the process: what is under way is stored or not, and nobody is told."""
-        self._life += 1
-        under_way, self._under_way = self._under_way, None
-        self._trim_at = 0
-        if under_way is not None and keep_batch and self.space is Space.ENOUGH:
-            self._store(under_way)
-        self.broken = False
+    def crash(self, *, keep_batch: bool = False) -> FaultyLog:
+        """End the process: what is under way is stored or not, and nobody is told.
+
+        Returns what the next process finds. Its disk is neither full nor slow.
+        """
+        if self._under_way is not None and keep_batch and self.space is Space.ENOUGH:
+            self._store(self._under_way)
+        self._is_gone = True
+        heir = FaultyLog(max_batch_bytes=self._max_batch_bytes, segment_bytes=self._segment_bytes)
+        heir._positions = list(self._positions)
+        heir._payloads = dict(self._payloads)
+        heir._next = self._next
+        return heir
 
     async def close(self) -> None:
         """See the seam."""
+        if self._under_way is not None and self._done is not None and not self._is_gone:
+            await asyncio.wait([self._done])

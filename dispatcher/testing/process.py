@@ -38,17 +38,17 @@ class ServerProcess:
     def __init__(
         self,
         directory: Path,
-        *,
-        timeout_s: float = 20.0,
         prefix: Sequence[str] = (),
+        timeout_s: float = 20.0,
+        /,
         **settings: str,
     ) -> None:
         """Start it, without waiting.
 
         Args:
             directory: its working directory.
-            timeout_s: for everything that is waited for.
             prefix: a command to run it under, such as `("strace", "-f")`.
+            timeout_s: for everything that is waited for.
             settings: as in the environment.
         """
         self.lines: list[Line] = []

@@ -214,8 +214,9 @@ class Bench:
 
     async def crash(self, *, keep_batch: bool = False, keep_dead_batch: bool = False) -> None:
         """End as a process does that lost its power."""
-        self.log.crash(keep_batch=keep_batch)
-        self.dead_log.crash(keep_batch=keep_dead_batch)
+        self.queue.close_intake()  # its callbacks go on, and must reach nobody
+        self.log = self.log.crash(keep_batch=keep_batch)
+        self.dead_log = self.dead_log.crash(keep_batch=keep_dead_batch)
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
             task.cancel()

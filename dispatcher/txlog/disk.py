@@ -25,8 +25,9 @@ class Disk(Protocol):
     def names(self, path: Path) -> list[str]:
         """Return the names in a directory, in any order."""
 
-    def lock(self, path: Path, text: bytes) -> int:
-        """Take the lock of a file (made if missing) for this process and write `text` into it.
+    def lock(self, path: Path, text: bytes | None) -> int:
+        """Take the lock of a file for this process and write `text` into it; the file is made if it
+        is missing. With None nothing is written or made.
 
         Returns the descriptor that holds it. Raises BlockingIOError when somebody else has it.
         """
@@ -69,24 +70,23 @@ class RealDisk:
     """The operating system's."""
 
     def make_directory(self, path: Path) -> None:
-        if path.is_dir():
-            return
+        missing = [made for made in (path, *path.parents) if not made.exists()]
         path.parent.mkdir(parents=True, exist_ok=True)
         path.mkdir(mode=0o700, exist_ok=True)
-        for made in (path, *path.parents):
+        for made in missing:
             self.sync_directory(made.parent)
-            if made.parent == made or made.parent.is_mount():
-                return
 
     def names(self, path: Path) -> list[str]:
         return os.listdir(path)
 
-    def lock(self, path: Path, text: bytes) -> int:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT, _CLOSED_TO_OTHERS)
+    def lock(self, path: Path, text: bytes | None) -> int:
+        flags = os.O_RDONLY if text is None else os.O_RDWR | os.O_CREAT
+        fd = os.open(path, flags, _CLOSED_TO_OTHERS)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.ftruncate(fd, 0)
-            os.pwrite(fd, text, 0)
+            if text is not None:
+                os.ftruncate(fd, 0)
+                os.pwrite(fd, text, 0)
         except BaseException:
             os.close(fd)
             raise

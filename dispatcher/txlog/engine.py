@@ -9,7 +9,6 @@ strictly, so the tail needs no lock.
 
 from __future__ import annotations
 
-import errno
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,11 +18,6 @@ from typing import Final, Protocol
 
 from dispatcher.errors import (
     BatchTooLarge,
-    ConfigError,
-    LogCorrupt,
-    LogError,
-    LogLocked,
-    LogTrimmed,
     LogUnavailable,
     LogUnknown,
 )
@@ -33,7 +27,6 @@ from dispatcher.txlog.frame import (
     DATA,
     HEADER_BYTES,
     OPEN,
-    Chain,
     encode_batch,
     offset_of,
     open_payload,
@@ -41,16 +34,14 @@ from dispatcher.txlog.frame import (
     seed_of,
     segment_of,
 )
-from dispatcher.txlog.reader import read_records
-from dispatcher.txlog.recovery import Torn, read_file, recover
-from dispatcher.txlog.scan import Source, walk_segment
+from dispatcher.txlog.place import cannot_open, take_lock
+from dispatcher.txlog.reader import Reader
+from dispatcher.txlog.recovery import Torn, recover
 from dispatcher.txlog.segment import (
     HEADER_SPACE,
     MIB,
-    Header,
     Sizes,
     is_no_space,
-    name_of,
 )
 
 RETRY_S: Final = 0.5
@@ -59,22 +50,6 @@ _SMALL_BYTES: Final = 4 * MIB
 """A segment of at most this size has its successor made at once, a larger one when it is half full:
 until then a segment that is trimmed away can become the successor, which saves writing it full of
 zeros."""
-
-
-_UNUSABLE: Final = frozenset(
-    {
-        errno.EACCES,
-        errno.EEXIST,
-        errno.EISDIR,
-        errno.ELOOP,
-        errno.ENAMETOOLONG,
-        errno.ENOENT,
-        errno.ENOTDIR,
-        errno.EPERM,
-        errno.EROFS,
-    }
-)
-"""What is wrong with the place, and not with the disk."""
 
 
 class Waitable(Protocol):
@@ -127,6 +102,7 @@ class Engine:
         self._random = random
         self._lock_fd = -1
         self._failure = "is not open"
+        self._holds_segments = False
         self._tending: Waitable | None = None
         self._tried_at = -RETRY_S
 
@@ -134,29 +110,15 @@ class Engine:
 
     def open(self, owner: str, epoch: int, visit: Visit | None) -> Bounds:
         """Do what `TransactionLog.open` says."""
-        self._take_lock()
+        self._lock_fd = take_lock(self._directory, self._disk)
         try:
             return self._open(owner, epoch, visit)
         except OSError as error:
             self.close()
-            raise _cannot_open(self._directory, error) from error
+            raise cannot_open(self._directory, error) from error
         except BaseException:
             self.close()
             raise
-
-    def _take_lock(self) -> None:
-        path = self._directory / "lock"
-        try:
-            self._disk.make_directory(self._directory)
-            self._lock_fd = self._disk.lock(path, b"%d\n" % os.getpid())
-        except BlockingIOError as error:
-            holder = self._disk.read_text(path).decode(errors="replace").strip()
-            raise LogLocked(
-                f"{self._directory}: the log is in use by process {holder or 'unknown'}."
-                " Two processes never use one log; stop the other one, or name another directory."
-            ) from error
-        except OSError as error:
-            raise _cannot_open(self._directory, error) from error
 
     def _open(self, owner: str, epoch: int, visit: Visit | None) -> Bounds:
         recovered = recover(
@@ -173,12 +135,16 @@ class Engine:
         self._active = recovered.active
         self._tail = found.end
         self._seed = seed_of(found.uid)
+        self._reader = Reader(
+            self._directory, self._disk, sizes=self.sizes, seed=self._seed, log=self
+        )
         self._sequence = 1 if found.chain.sequence is None else found.chain.sequence
         # Before the first batch of all, a place in a segment that never was.
         self._durable_upto = found.chain.end or position_of(found.active - 1, 0)
         self._dead_upto = 0
         self._batch = int.from_bytes(self._random(4), "little")
         self._failure = ""
+        self._holds_segments = True
         try:
             opening = self.prepare([open_payload(owner, epoch)], urgent=True, type_=OPEN)
             self.write(opening)
@@ -190,10 +156,11 @@ class Engine:
 
     def close(self) -> None:
         """Let go of everything. Idempotent; nothing may be under way."""
-        if not self._failure:
+        self._failure = self._failure or "is closed"
+        if self._holds_segments:
+            self._holds_segments = False
             for segment in (self._active, *self._supply.spares):
                 self._disk.close(segment.fd)
-            self._failure = "is closed"
         if self._lock_fd >= 0:
             self._disk.close(self._lock_fd)
             self._lock_fd = -1
@@ -204,6 +171,22 @@ class Engine:
         """Return the first position that is kept, and the end."""
         first = next(iter(tuple(self._supply.ends)), self._active.number)
         return Bounds(position_of(first, HEADER_SPACE), self._tail)
+
+    def segment_ends(self) -> dict[int, int]:
+        """Return the end position of each segment that has records, oldest first."""
+        # The tail first: the writer may be going over to the next segment.
+        tail = self._tail
+        ends = dict(self._supply.ends)
+        ends[segment_of(tail)] = tail
+        return ends
+
+    def read(self, positions: Sequence[int]) -> list[bytes]:
+        """Do what `TransactionLog.read` says."""
+        return self._reader.read(positions)
+
+    def replay(self, start: int | None = None) -> Iterator[tuple[int, bytes]]:
+        """Do what `TransactionLog.replay` says."""
+        return self._reader.replay(start)
 
     @property
     def size_bytes(self) -> int:
@@ -256,9 +239,11 @@ class Engine:
         if prepared.rolls:
             # In this order: the housekeeper must never see neither a spare nor the new active
             # segment.
-            self._supply.left_behind(self._active, self._tail)
+            left = self._active
+            self._supply.left_behind(left, self._tail)
             self._active = target
             self._supply.spares.popleft()
+            self._disk.close(left.fd)
         self._sequence += prepared.records
         self._tail = self._durable_upto = prepared.end
         self._tend_if_due()
@@ -365,78 +350,3 @@ class Engine:
         self._tried_at = self._clock()
         self._tending = self._spawn(lambda: self._supply.tend(self._active, self._dead_upto))
         return self._tending
-
-    # Reading
-
-    def read(self, positions: Sequence[int]) -> list[bytes]:
-        """Return the payloads at these positions, in the order asked for. Raises LogCorrupt,
-        LogTrimmed."""
-        self._check_kept(positions)
-        try:
-            payloads = read_records(
-                positions,
-                directory=self._directory,
-                seed=self._seed,
-                largest=self.sizes.batch,
-                read=self._read_segment,
-            )
-        except (LogCorrupt, FileNotFoundError):
-            self._check_kept(positions)
-            raise
-        # Its segment may have become another one while we read.
-        self._check_kept(positions)
-        return payloads
-
-    def _read_segment(self, number: int, size: int, offset: int) -> bytes:
-        return read_file(self._disk, self._directory / name_of(number), size, offset)
-
-    def _check_kept(self, positions: Sequence[int]) -> None:
-        first = self.bounds().first
-        if positions and min(positions) < first:
-            raise LogTrimmed(f"{self._directory}: position {min(positions):#x} was trimmed away")
-
-    def replay(self, start: int | None = None) -> Iterator[tuple[int, bytes]]:
-        """Yield (position, payload) of every data record from `start` to the present end."""
-        bounds = self.bounds()
-        begin = bounds.first if start is None else start
-        self._check_kept([begin])
-        ends = {**self._supply.ends, self._active.number: bounds.end}
-        chain = Chain()
-        records: list[tuple[int, bytes]] = []
-        for number, end in ends.items():
-            if number < segment_of(begin) or end <= begin:
-                continue
-            for _ in walk_segment(
-                self._source(number, end),
-                chain,
-                self._seed,
-                self.sizes.chunk,
-                lambda position, payload: records.append((position, payload)),
-            ):
-                yield from (record for record in records if record[0] >= begin)
-                records.clear()
-            if chain.end != end and end != position_of(number, HEADER_SPACE):
-                stopped = chain.end or position_of(number, HEADER_SPACE)
-                path = str(self._directory / name_of(segment_of(stopped)))
-                raise LogCorrupt(path, offset_of(stopped), "there is no intact batch here any more")
-
-    def _source(self, number: int, end: int) -> Source:
-        header = Header(number, self.sizes.largest, b"")
-        return Source(
-            number,
-            offset_of(end),
-            header,
-            lambda size, offset: self._read_segment(number, size, offset),
-        )
-
-
-def _cannot_open(directory: Path, error: OSError) -> LogError | ConfigError:
-    """Translate what the disk said while a log was opened."""
-    if is_no_space(error):
-        return LogUnavailable(f"{directory}: {error}. Free some space, and start again.")
-    if error.errno in _UNUSABLE:
-        return ConfigError(
-            f"{directory}: not usable for a log: {error.strerror} ({error.filename or directory})."
-            " It has to be a directory, with files that this process may read and write."
-        )
-    return LogError(f"{directory}: the log cannot be opened: {error}. Look at the disk.")

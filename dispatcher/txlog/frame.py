@@ -41,23 +41,32 @@ from typing import Final
 
 import google_crc32c
 
-from dispatcher.txlog import Visit
-
 HEADER: Final = struct.Struct("<IIQIQHBB")
+
 HEADER_BYTES: Final = HEADER.size
+
 MAGIC: Final = 0x10D5
+
 DATA: Final = 1
+
 OPEN: Final = 2
+
 HOLE: Final = 3
+
 LAST: Final = 1
 
 _BATCH_PART: Final = struct.Struct("<IQHBB")
+
 _RECORD_PART: Final = struct.Struct("<IQ")
+
 _SEARCHED: Final = struct.Struct("<IH")
+
 _SEARCHED_AT: Final = 24
+
 _OPEN_PAYLOAD: Final = struct.Struct("<Q")
 
 OFFSET_BITS: Final = 32
+
 _OFFSET_MASK: Final = (1 << OFFSET_BITS) - 1
 
 # Looked up at each call, so that a test can plant a log that checks nothing.
@@ -183,110 +192,3 @@ def find_header(data: bytes, segment: int, start: int) -> int:
     or -1."""
     found = data.find(_SEARCHED.pack(segment, MAGIC), start + _SEARCHED_AT)
     return found - _SEARCHED_AT if found >= 0 else -1
-
-
-@dataclass(slots=True)
-class Chain:
-    """How far a log has been read, and with it what the next frame has to say.
-
-    `end` is the position after the last whole batch and `sequence` that of the next frame; both are
-    None until a batch was read. `last_batch` is where the last whole batch starts. `epoch` and
-    `owner` are the highest that opened the log.
-    """
-
-    end: int | None = None
-    sequence: int | None = None
-    last_batch: int | None = None
-    records: int = 0
-    epoch: int = -1
-    owner: str = ""
-
-    def opened(self, payload: bytes) -> None:
-        """Note an open frame."""
-        owner, epoch = read_open_payload(payload)
-        if epoch >= self.epoch:
-            self.owner, self.epoch = owner, epoch
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """Where reading batches ended: `consumed` bytes were whole batches, the frame at `at` is not
-    believed for the reason `why`. `short` is true when more bytes could make it whole."""
-
-    consumed: int
-    at: int
-    why: str
-    short: bool = False
-
-
-def read_batches(data: bytes, base: int, chain: Chain, seed: int, visit: Visit | None) -> Stop:
-    """Read whole batches from the start of `data`, which stands at position `base`, moving `chain`
-    on.
-
-    `visit` is called for the data records of whole batches only. The hottest loop of a start: about
-    1 µs a record, so no call, no object a frame but the payload itself.
-    """
-    unpack, extend, size = HEADER.unpack_from, checksum, len(data)
-    consumed = 0
-    first = _first_expected(data, base, chain)
-    end, expected = first
-    records: list[tuple[int, bytes]] = []
-    while True:
-        at, sequence, opened = consumed, expected, b""
-        records.clear()
-        count = 0
-        batch = -1
-        while True:
-            body = at + HEADER_BYTES
-            if body > size:
-                return Stop(consumed, at, "the segment ends within a frame", short=True)
-            crc, length, number, nonce, durable_upto, magic, type_, flags = unpack(data, at)
-            if magic != MAGIC:
-                return Stop(consumed, at, "there is no frame")
-            if durable_upto != end or number != sequence or (nonce != batch and batch >= 0):
-                if type_ != HOLE or durable_upto != end or number < sequence:
-                    return Stop(consumed, at, "the frame does not follow the one before it")
-                sequence = number
-            stop = body + length
-            if stop > size:
-                return Stop(consumed, at, "the segment ends within a frame", short=True)
-            if extend(seed, data[at + 4 : stop]) != crc:
-                return Stop(consumed, at, "the checksum does not fit")
-            if type_ == DATA:
-                count += 1
-                if visit is not None:
-                    records.append((base + at, data[body:stop]))
-            elif type_ == OPEN:
-                opened = data[body:stop]
-            elif type_ != HOLE:
-                return Stop(consumed, at, f"frames of type {type_} are not known to this version")
-            batch = nonce
-            sequence += 1
-            at = stop
-            if flags & LAST:
-                break
-        chain.last_batch = base + consumed
-        consumed = at
-        chain.end = end = base + at
-        chain.sequence = expected = sequence
-        chain.records += count
-        if opened:
-            chain.opened(opened)
-        if visit is not None:
-            for position, payload in records:
-                visit(position, payload)
-
-
-def _first_expected(data: bytes, base: int, chain: Chain) -> tuple[int, int]:
-    """Return the (durable_upto, sequence) that the first frame in `data` must have.
-
-    Where nothing was read before (the segments before were trimmed away), the frame may say it
-    itself, if it names a place in the segment before its own: what is left over in a recycled
-    segment names an older one.
-    """
-    if chain.end is not None and chain.sequence is not None:
-        return chain.end, chain.sequence
-    frame = decode_header(data, 0)
-    if frame is None or segment_of(frame.durable_upto) != segment_of(base) - 1:
-        return -1, -1
-    return frame.durable_upto, frame.sequence

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from dispatcher.errors import ConfigError, LogError, LogLocked
+from dispatcher.errors import ConfigError, LogError
 from dispatcher.txlog.disk import Disk
 from dispatcher.txlog.frame import (
     HEADER_BYTES,
@@ -26,12 +26,22 @@ from dispatcher.txlog.frame import (
     read_open_payload,
     seed_of,
 )
+from dispatcher.txlog.holes import Patch
+from dispatcher.txlog.place import LOCK, cannot_open, locked
 from dispatcher.txlog.recovery import open_sources
-from dispatcher.txlog.repair import Patch, Plan, plan_repair
-from dispatcher.txlog.scan import Damage, Found, Source, check_headers, scan
-from dispatcher.txlog.segment import HEADER_SPACE, Header, Sizes, name_of, write_all, write_synced
+from dispatcher.txlog.repair import Plan, plan_repair
+from dispatcher.txlog.scan import Damage, Found, check_headers, scan
+from dispatcher.txlog.segment import (
+    HEADER_SPACE,
+    Header,
+    Sizes,
+    name_of,
+    write_all,
+    write_synced,
+)
+from dispatcher.txlog.source import Source
 
-_LOOKS: Final = 5
+_LOOKS: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +52,7 @@ class Line:
     frame: Frame | None
     payload: bytes = b""
     note: str = ""
+    damaged: bool = False
 
 
 def verify(directory: Path, disk: Disk, sizes: Sizes) -> Found | Damage:
@@ -67,17 +78,31 @@ def plan(directory: Path, disk: Disk, sizes: Sizes) -> Plan:
     return plan_repair(_sources(directory, disk), sizes)
 
 
+def dry_run(directory: Path, disk: Disk, sizes: Sizes) -> Plan:
+    """Do what `plan` does for a log that nobody uses. Raises LogLocked when a process has it: what
+    it is writing would look like damage, and it could not be repaired under its hands anyway."""
+    _sources(directory, disk)
+    if LOCK not in disk.names(directory):
+        return plan(directory, disk, sizes)
+    lock = _lock(directory, disk, None)
+    try:
+        return plan(directory, disk, sizes)
+    finally:
+        disk.close(lock)
+
+
 def repair(directory: Path, disk: Disk, sizes: Sizes) -> tuple[Plan, list[Path]]:
     """Repair the log; returns what was done and the copies of the segments as they were.
 
     Takes the log's lock: raises LogLocked when a process has it. The copies are on stable storage
     before the first byte is changed, and after a crash in between the repair can be done again.
     """
-    lock = _lock(directory, disk)
+    lock = _lock(directory, disk, b"%d\n" % os.getpid())
     try:
         planned = plan(directory, disk, sizes)
-        numbers = sorted({patch.number for patch in planned.patches if patch.size_bytes is None})
-        copies = [_copy_segment(directory, disk, number) for number in numbers]
+        made = {patch.number for patch in planned.patches if patch.size_bytes is not None}
+        changed = sorted({patch.number for patch in planned.patches} - made)
+        copies = [_copy_segment(directory, disk, number) for number in changed]
         _apply(directory, disk, planned.patches)
         result = scan(_sources(directory, disk), sizes)
     finally:
@@ -105,7 +130,7 @@ def dump(directory: Path, disk: Disk, sizes: Sizes) -> Iterator[Line]:
     first = next(headers, None)
     if first is not None:
         yield from _frames(sources, seed_of(first.uid), stop)
-    yield Line(stop, None, note=note)
+    yield Line(stop, None, note=note, damaged=not isinstance(result, Found))
 
 
 def _frames(sources: list[Source], seed: int, stop: int) -> Iterator[Line]:
@@ -158,13 +183,14 @@ def _sources(directory: Path, disk: Disk) -> list[Source]:
     return sources
 
 
-def _lock(directory: Path, disk: Disk) -> int:
+def _lock(directory: Path, disk: Disk, text: bytes | None) -> int:
+    _sources(directory, disk)  # or there would be a lock where there is no log
     try:
-        return disk.lock(directory / "lock", b"%d\n" % os.getpid())
+        return disk.lock(directory / LOCK, text)
     except BlockingIOError as error:
-        raise LogLocked(f"{directory}: the log is in use; stop that process first") from error
+        raise locked(directory, disk) from error
     except OSError as error:
-        raise ConfigError(f"{directory}: cannot be locked: {error.strerror}") from error
+        raise cannot_open(directory, error) from error
 
 
 def _copy_segment(directory: Path, disk: Disk, number: int) -> Path:

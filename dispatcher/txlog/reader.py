@@ -1,24 +1,31 @@
-"""Reading single records back, many at a time: neighbours share one read."""
+"""Reading records back, one by one or all in order, from the segments of an open log.
+
+Runs beside the writer and the housekeeper, and shares nothing with them but the files: whatever is
+read is verified, and a segment that is gone afterwards was trimmed away meanwhile.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
-from dispatcher.errors import LogCorrupt
+from dispatcher.errors import LogCorrupt, LogTrimmed
+from dispatcher.txlog import Bounds, frame
+from dispatcher.txlog.chain import Chain
+from dispatcher.txlog.disk import Disk
 from dispatcher.txlog.frame import (
     DATA,
+    HEADER,
     HEADER_BYTES,
-    decode_header,
-    is_intact,
+    MAGIC,
     offset_of,
+    position_of,
     segment_of,
 )
-from dispatcher.txlog.segment import name_of
-
-ReadSegment = Callable[[int, int, int], bytes]
-"""Returns from segment (number) up to (size) bytes at (offset)."""
+from dispatcher.txlog.recovery import read_file
+from dispatcher.txlog.segment import HEADER_SPACE, Header, Sizes, name_of
+from dispatcher.txlog.source import Source, walk_segment
 
 _GAP_BYTES: Final = 16 * 1024
 """Reading this much for nothing costs less than a call of its own."""
@@ -28,39 +35,125 @@ _AHEAD_BYTES: Final = 4 * 1024
 smaller."""
 
 
-def read_records(
-    positions: Sequence[int], *, directory: Path, seed: int, largest: int, read: ReadSegment
-) -> list[bytes]:
-    """Return the payloads at these positions, in the order asked for.
+class Segments(Protocol):
+    """What the reader asks the log."""
 
-    `largest` is what a record can have at most, in bytes. Raises LogCorrupt when one is not the
-    position of an intact record, and what `read` raises.
-    """
-    payloads: dict[int, bytes] = {}
-    for run in _runs(sorted(set(positions))):
+    def bounds(self) -> Bounds:
+        """Return the first position that is kept, and the end."""
+
+    def segment_ends(self) -> dict[int, int]:
+        """Return the end position of each segment that has records, oldest first."""
+
+
+class Reader:
+    """Reads one log, which says what it has."""
+
+    def __init__(
+        self,
+        directory: Path,
+        disk: Disk,
+        *,
+        sizes: Sizes,
+        seed: int,
+        log: Segments,
+    ) -> None:
+        self._directory = directory
+        self._disk = disk
+        self._sizes = sizes
+        self._seed = seed
+        self._log = log
+
+    def read(self, positions: Sequence[int]) -> list[bytes]:
+        """Return the payloads at these positions, in the order asked for.
+
+        Raises LogCorrupt when one is not the position of an intact record, LogTrimmed.
+        """
+        self._check_kept(positions)
+        payloads: dict[int, bytes] = {}
+        try:
+            for run in runs(sorted(set(positions))):
+                self._read_run(run, payloads)
+        except (LogCorrupt, FileNotFoundError):
+            self._check_kept(positions)
+            raise
+        # Its segment may have become another one while we read.
+        self._check_kept(positions)
+        return [payloads[position] for position in positions]
+
+    def _read_run(self, run: Sequence[int], payloads: dict[int, bytes]) -> None:
+        """Read neighbours in one go. On the way of every message of a backlog: no call that is not
+        needed."""
         number, start = segment_of(run[0]), offset_of(run[0])
-        data = read(number, offset_of(run[-1]) - start + _AHEAD_BYTES, start)
+        data = self._segment(number, offset_of(run[-1]) - start + _AHEAD_BYTES, start)
+        unpack, checksum, seed, size = HEADER.unpack_from, frame.checksum, self._seed, len(data)
         for position in run:
-            at = offset_of(position)
-            piece, within = data, at - start
-            frame = decode_header(piece, within)
-            if frame is not None and len(piece) < frame.stop and frame.length <= largest:
-                piece, within = read(number, HEADER_BYTES + frame.length, at), 0
-                frame = decode_header(piece, 0)
-            path = str(directory / name_of(number))
-            if frame is None or not is_intact(piece, frame, seed):
-                raise LogCorrupt(path, at, "there is no intact record here")
-            if frame.type != DATA:
-                raise LogCorrupt(path, at, "the record that was here was lost or never was one")
-            payloads[position] = piece[within + HEADER_BYTES : frame.stop]
-    return [payloads[position] for position in positions]
+            at = position - run[0]
+            if at + HEADER_BYTES > size:
+                raise self._no_record(position)
+            crc, length, _, _, _, magic, type_, _ = unpack(data, at)
+            if magic != MAGIC or length > self._sizes.batch:
+                raise self._no_record(position)
+            whole = data[at + 4 : at + HEADER_BYTES + length]
+            if len(whole) < HEADER_BYTES - 4 + length:
+                whole = self._segment(number, HEADER_BYTES + length, start + at)[4:]
+            if checksum(seed, whole) != crc or type_ != DATA:
+                raise self._no_record(position)
+            payloads[position] = whole[HEADER_BYTES - 4 :]
+
+    def _no_record(self, position: int) -> LogCorrupt:
+        path = str(self._directory / name_of(segment_of(position)))
+        return LogCorrupt(path, offset_of(position), "there is no intact record here")
+
+    def _segment(self, number: int, size: int, offset: int) -> bytes:
+        return read_file(self._disk, self._directory / name_of(number), size, offset)
+
+    def _check_kept(self, positions: Sequence[int]) -> None:
+        first = self._log.bounds().first
+        if positions and min(positions) < first:
+            lost = min(positions)
+            raise LogTrimmed(f"{self._directory}: position {lost:#x} was trimmed away")
+
+    def replay(self, start: int | None) -> Iterator[tuple[int, bytes]]:
+        """Yield (position, payload) of every data record from `start` to the present end."""
+        ends = self._log.segment_ends()
+        begin = position_of(next(iter(ends)), HEADER_SPACE) if start is None else start
+        self._check_kept([begin])
+        chain = Chain()
+        records: list[tuple[int, bytes]] = []
+        for number, end in ends.items():
+            if end <= begin:
+                continue
+            for _ in walk_segment(
+                self._source(number, end),
+                chain,
+                self._seed,
+                self._sizes.chunk,
+                lambda position, payload: records.append((position, payload)),
+            ):
+                yield from (record for record in records if record[0] >= begin)
+                records.clear()
+            if chain.end != end:
+                stopped = chain.end or position_of(number, HEADER_SPACE)
+                path = str(self._directory / name_of(segment_of(stopped)))
+                reason = "there is no intact batch here any more"
+                raise LogCorrupt(path, offset_of(stopped), reason)
+
+    def _source(self, number: int, end: int) -> Source:
+        """Return a segment up to `end`, for its header is known to be good."""
+        header = Header(number, self._sizes.largest, b"")
+        return Source(
+            number,
+            offset_of(end),
+            header,
+            lambda size, offset: self._segment(number, size, offset),
+        )
 
 
-def _runs(positions: list[int]) -> list[list[int]]:
+def runs(positions: Sequence[int]) -> list[list[int]]:
     """Group sorted positions that are near enough to be read in one go."""
-    runs: list[list[int]] = []
+    found: list[list[int]] = []
     for position in positions:
-        run = runs[-1] if runs else None
+        run = found[-1] if found else None
         if (
             run is not None
             and segment_of(run[0]) == segment_of(position)
@@ -69,5 +162,5 @@ def _runs(positions: list[int]) -> list[list[int]]:
         ):
             run.append(position)
         else:
-            runs.append([position])
-    return runs
+            found.append([position])
+    return found

@@ -18,9 +18,10 @@ from pathlib import Path
 
 from dispatcher.errors import LogCorrupt, LogFenced
 from dispatcher.txlog import Visit
+from dispatcher.txlog.chain import Chain
 from dispatcher.txlog.disk import Disk
-from dispatcher.txlog.frame import Chain, offset_of, position_of
-from dispatcher.txlog.scan import Damage, Found, Remains, Source, scan
+from dispatcher.txlog.frame import offset_of, position_of
+from dispatcher.txlog.scan import Damage, Found, Remains, scan
 from dispatcher.txlog.segment import (
     HEADER_BYTES,
     HEADER_SPACE,
@@ -34,6 +35,7 @@ from dispatcher.txlog.segment import (
     write_all,
     write_synced,
 )
+from dispatcher.txlog.source import Source
 from dispatcher.txlog.supply import UNFINISHED, Supply
 
 
@@ -140,21 +142,22 @@ def _mend(
         disk.sync_directory(directory)
     torn = _keep_aside(directory, disk, names, found.remains)
     supply = Supply(directory, disk, sizes, found.uid)
-    active: Segment | None = None
-    for source in sources:
-        if source.number < found.active:
-            supply.bytes_behind[source.number] = source.size_bytes
-            supply.ends[source.number] = found.ends[source.number]
-        elif source.number not in found.useless:
-            segment = _open_for_writing(directory, disk, source, found)
-            if active is None:
-                active = segment
-            else:
-                supply.spares.append(segment)
-    disk.sync_directory(directory)
-    supply.newest = supply.spares[-1].number if supply.spares else found.active
-    assert active is not None, "scan names a segment that is there"
-    return Recovered(found, active, supply, torn)
+    opened: list[Segment] = []
+    try:
+        for source in sources:
+            if source.number < found.active:
+                supply.bytes_behind[source.number] = source.size_bytes
+                supply.ends[source.number] = found.ends[source.number]
+            elif source.number not in found.useless:
+                opened.append(_open_for_writing(directory, disk, source, found))
+        disk.sync_directory(directory)
+    except BaseException:
+        for segment in opened:
+            disk.close(segment.fd)
+        raise
+    supply.newest = opened[-1].number
+    supply.spares.extend(opened[1:])
+    return Recovered(found, opened[0], supply, torn)
 
 
 def _open_for_writing(directory: Path, disk: Disk, source: Source, found: Found) -> Segment:

@@ -18,46 +18,23 @@ be told from a torn write, and the batch is cut.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from dispatcher.txlog import Visit
+from dispatcher.txlog.chain import Chain, Stop
 from dispatcher.txlog.frame import (
-    DATA,
     HEADER_BYTES,
-    HOLE,
-    Chain,
     Frame,
-    Stop,
     decode_header,
     find_header,
-    is_intact,
     offset_of,
     position_of,
-    read_batches,
     seed_of,
     segment_of,
 )
 from dispatcher.txlog.segment import HEADER_SPACE, VERSION, Header, Sizes, name_of
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A segment file to be read: what it is named after, its real size, its header (or why it has
-    none)."""
-
-    number: int
-    size_bytes: int
-    header: Header | str
-    read: Callable[[int, int], bytes]
-    """Returns up to (size) bytes from (offset); fewer only at the end of the file."""
-
-    @property
-    def limit(self) -> int:
-        """Where frames end: what is behind the declared size is not part of the segment."""
-        if isinstance(self.header, Header):
-            return min(self.size_bytes, self.header.size_bytes)
-        return self.size_bytes
+from dispatcher.txlog.source import Source, intact_frames, read_segment
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,26 +99,20 @@ def scan(sources: Sequence[Source], sizes: Sizes, visit: Visit | None = None) ->
         return uid
     seed = seed_of(uid)
     chain = Chain()
-    ends: dict[int, int] = {}
-    active, stopped = 0, HEADER_SPACE
-    why = ""
-    for index, source in enumerate(sources):
-        if isinstance(source.header, str):
-            break
-        stop = read_segment(source, chain, seed, sizes.chunk, visit)
-        if index and (chain.end is None or segment_of(chain.end) != source.number):
-            break
-        active, stopped, why = index, stop.at, stop.why
-        if chain.end is None:
-            break
-        ends[source.number] = chain.end
     first = position_of(sources[0].number, HEADER_SPACE)
-    end = first if chain.end is None else chain.end
+    ends: dict[int, int] = {}
+    active, stop = _read_on(0, sources, chain, seed, sizes, visit, ends)
+    while True:
+        end = first if chain.end is None else chain.end
+        tail = sources[active:]
+        damage = _find_damage(tail, end, stop, seed, sizes)
+        if damage is None:
+            break
+        active, stop = _read_on(active, sources, chain, seed, sizes, visit, ends)
+        if chain.end is None or chain.end == end:
+            return replace(damage, chain=chain, stopped=position_of(tail[0].number, stop.at))
+        # A server is writing to the log, and got further while we searched.
     ends.pop(sources[active].number, None)
-    tail = sources[active:]
-    damage = _find_damage(tail, end, Stop(offset_of(end), stopped, why), seed, sizes)
-    if damage is not None:
-        return replace(damage, chain=chain, stopped=position_of(tail[0].number, stopped))
     return Found(
         chain,
         uid,
@@ -152,6 +123,34 @@ def scan(sources: Sequence[Source], sizes: Sizes, visit: Visit | None = None) ->
         tuple(_remains(tail, end, chain, sizes)),
         tuple(source.number for source in _after_bad_header(tail)),
     )
+
+
+def _read_on(
+    start: int,
+    sources: Sequence[Source],
+    chain: Chain,
+    seed: int,
+    sizes: Sizes,
+    visit: Visit | None,
+    ends: dict[int, int],
+) -> tuple[int, Stop]:
+    """Read batches from source `start` on, from where `chain` is, noting the ends of the segments.
+
+    Returns the index of the source that the log ends in as far as it was read, and where in it.
+    """
+    active, last = start, Stop(HEADER_SPACE, HEADER_SPACE, "")
+    for index in range(start, len(sources)):
+        source = sources[index]
+        if isinstance(source.header, str):
+            break
+        stop = read_segment(source, chain, seed, sizes.chunk, visit)
+        if index > start and (chain.end is None or segment_of(chain.end) != source.number):
+            break
+        active, last = index, stop
+        if chain.end is None:
+            break
+        ends[source.number] = chain.end
+    return active, last
 
 
 def check_headers(sources: Sequence[Source]) -> bytes | Damage:
@@ -178,91 +177,6 @@ def check_headers(sources: Sequence[Source]) -> bytes | Damage:
             return Damage(source.number, 24, "the segment belongs to another log")
         uid = header.uid
     return uid
-
-
-def read_segment(source: Source, chain: Chain, seed: int, chunk: int, visit: Visit | None) -> Stop:
-    """Read all batches of a segment that follow `chain`. Returns where they end, as offsets in the
-    file."""
-    *_, stop = walk_segment(source, chain, seed, chunk, visit)
-    return stop
-
-
-def walk_segment(
-    source: Source, chain: Chain, seed: int, chunk: int, visit: Visit | None
-) -> Iterator[Stop]:
-    """Do what `read_segment` does, a chunk at a time, and yield after each. The last is the
-    result."""
-    offset, size = HEADER_SPACE, chunk
-    while True:
-        data = source.read(max(0, min(size, source.limit - offset)), offset)
-        stop = read_batches(data, position_of(source.number, offset), chain, seed, visit)
-        yield Stop(offset + stop.consumed, offset + stop.at, stop.why)
-        if not stop.short or offset + len(data) >= source.limit or len(data) < size:
-            return
-        # A batch that does not fit into a chunk (a hole may be large) is read in one piece.
-        size = chunk if stop.consumed else 2 * size
-        offset += stop.consumed
-
-
-def intact_frames(
-    source: Source, start: int, seed: int, beyond: int, chunk: int
-) -> Iterator[Frame]:
-    """Yield the intact frames from offset `start` on whose `durable_upto` is at least `beyond`.
-
-    The checksum is looked at last: in a recycled segment nearly everything is refused before it.
-    `at` of the frames is the offset in the file.
-    """
-    offset = start
-    while offset + HEADER_BYTES <= source.size_bytes:
-        data = source.read(min(chunk, source.size_bytes - offset), offset)
-        for at in _candidates(data, source.number):
-            frame = _frame_at(source, data, at, offset)
-            if frame is None or not beyond <= frame.durable_upto:
-                continue
-            here = position_of(source.number, frame.at)
-            if frame.durable_upto <= here and _is_intact_in(source, frame, data, offset, seed):
-                yield frame
-        if offset + len(data) >= source.size_bytes or len(data) <= HEADER_BYTES:
-            return
-        offset += len(data) - HEADER_BYTES + 1
-
-
-def _candidates(data: bytes, number: int) -> list[int]:
-    """Return the offsets of what may be frames of this segment, in order. A frame of it names a
-    place in it or, in its first batch, in the segment before."""
-    found = []
-    for named in (number - 1, number):
-        at = find_header(data, named, 0)
-        while at >= 0:
-            found.append(at)
-            at = find_header(data, named, at + 1)
-    return sorted(found)
-
-
-def _frame_at(source: Source, data: bytes, at: int, offset: int) -> Frame | None:
-    frame = decode_header(data, at)
-    if frame is None or not DATA <= frame.type <= HOLE or offset + frame.stop > source.size_bytes:
-        return None
-    return Frame(
-        offset + at,
-        frame.crc,
-        frame.length,
-        frame.sequence,
-        frame.batch,
-        frame.durable_upto,
-        frame.magic,
-        frame.type,
-        frame.flags,
-    )
-
-
-def _is_intact_in(source: Source, frame: Frame, data: bytes, offset: int, seed: int) -> bool:
-    inside = decode_header(data, frame.at - offset)
-    if inside is not None and inside.stop <= len(data):
-        return is_intact(data, inside, seed)
-    whole = source.read(HEADER_BYTES + frame.length, frame.at)
-    alone = decode_header(whole, 0)
-    return alone is not None and is_intact(whole, alone, seed)
 
 
 def _find_damage(
@@ -314,7 +228,8 @@ def _remains(tail: Sequence[Source], end: int, chain: Chain, sizes: Sizes) -> It
         if not isinstance(source.header, Header):
             return
         offset = offset_of(end) if source is tail[0] else HEADER_SPACE
-        data = source.read(min(sizes.batch, source.limit - offset), offset).rstrip(b"\0")
+        size = max(0, min(sizes.batch, source.limit - offset))
+        data = source.read(size, offset).rstrip(b"\0")
         if data:
             torn = not source.header.recycled or _looks_torn(data, end, chain)
             yield Remains(source.number, offset, data, torn)

@@ -1,0 +1,95 @@
+"""Reading the beginning of a lane back into memory, while other lanes are served."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import Callable
+from typing import Final
+
+from dispatcher.errors import LogError, LogTrimmed
+from dispatcher.queue.lanes import Lane
+from dispatcher.queue.pending import Pending
+from dispatcher.queue.readback import Warm, next_to_read, read_messages
+from dispatcher.queue.records import RecordError
+from dispatcher.txlog import TransactionLog
+
+_PASSING: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+_AGAIN_SECONDS: Final = 1.0
+
+
+class Loading:
+    """Reads lanes back, one read at a time for each of them.
+
+    `loaded` is called when a lane may wait for a turn again; `failed` when the log could not be
+    read: the process must end.
+    """
+
+    def __init__(
+        self,
+        log: TransactionLog,
+        pending: Pending,
+        warm: Warm,
+        *,
+        partition: int,
+        loaded: Callable[[Lane], None],
+        failed: Callable[[Exception], None],
+    ) -> None:
+        self._log = log
+        self._pending = pending
+        self._warm = warm
+        self._partition = partition
+        self._loaded = loaded
+        self._failed = failed
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def load(self, lane: Lane) -> None:
+        """Read the lane's next messages back, unless that is under way."""
+        if lane.loading:
+            return
+        index = self._pending.index
+        slots = next_to_read(lane, index, has_room=self._warm.has_room)
+        if not slots:
+            return
+        lane.loading = True
+        task = asyncio.get_running_loop().create_task(self._load(lane, slots))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _load(self, lane: Lane, slots: list[int]) -> None:
+        size = sum(self._pending.index.size[slot] for slot in slots)
+        self._warm.reading_bytes += size
+        try:
+            messages = await read_messages(
+                self._log, self._pending, slots, partition=self._partition
+            )
+        except LogTrimmed:  # copied forward meanwhile: read again where it is now
+            messages = []
+        except OSError as error:
+            if error.errno not in _PASSING:
+                self._failed(error)
+                return
+            # Nothing is wrong with the log: this process lacks something, descriptors most likely.
+            await asyncio.sleep(_AGAIN_SECONDS)
+            messages = []
+        except (LogError, RecordError) as error:
+            self._failed(error)
+            return
+        finally:
+            self._warm.reading_bytes -= size
+        lane.loading = False
+        # A lane that was left alone meanwhile begins with a colder message again; what was read
+        # would not be the next in turn.
+        if messages and lane.first_cold == slots[0]:
+            for slot, message in zip(slots, messages, strict=True):
+                self._warm.put(slot, message)
+            lane.warmed(self._pending.index, slots)
+        self._loaded(lane)
+
+    async def stop(self) -> None:
+        """Read no more. Idempotent."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)

@@ -1,0 +1,33 @@
+"""Why the queue accepts nothing, as callers are told."""
+
+from __future__ import annotations
+
+from dispatcher.errors import Refusal
+
+SHUTTING_DOWN = Refusal(
+    503, "shutting_down", "The dispatcher is stopping. Send the request again.", retry_after_s=2
+)
+BACKLOG_FULL = Refusal(
+    503,
+    "backlog_full",
+    "More is waiting to be delivered than MAX_BACKLOG_BYTES allows. Send the request again later.",
+    retry_after_s=10,
+)
+OVERLOADED = Refusal(
+    503,
+    "overloaded",
+    "Requests come faster than the disk takes them. Send the request again.",
+    retry_after_s=1,
+)
+DISK_FULL = Refusal(
+    503,
+    "disk_full",
+    "The disk of the transaction log is full. Nothing was stored; send the request again later.",
+    retry_after_s=5,
+)
+LOG_FAILED = Refusal(
+    503,
+    "log_failed",
+    "The transaction log could not be written. Send the request again; it may have been stored.",
+    retry_after_s=5,
+)

@@ -1,0 +1,102 @@
+"""The fake destination, run in a thread of its own so that tests can be plain blocking code."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from dispatcher.testing.destination import FakeDestination, Request, Script
+
+T = TypeVar("T")
+
+_POLL_S = 0.002
+
+
+def eventually(what: Callable[[], T], *, timeout_s: float = 10.0) -> T:
+    """Ask until it is true, and return what it was then.
+
+    Raises:
+        AssertionError: it did not become true in time.
+    """
+    end_s = time.monotonic() + timeout_s
+    while not (found := what()):
+        assert time.monotonic() < end_s, f"still {found!r} after {timeout_s} s"
+        time.sleep(_POLL_S)
+    return found
+
+
+class Receiver:
+    """A destination that was started. Ports of earlier ones come back rarely, so lanes are new."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, fake: FakeDestination) -> None:
+        self._loop = loop
+        self.fake = fake
+
+    @property
+    def authority(self) -> str:
+        """`host:port`, as a caller would write it."""
+        return self.fake.authority
+
+    @property
+    def requests(self) -> list[Request]:
+        """What came so far, in order of the ends of their heads."""
+        return self.fake.requests
+
+    def script(self, *scripts: Script) -> None:
+        """Say what the next requests are answered with, one script each; then 200 again."""
+        self.fake.script(*scripts)
+
+    def received(self, count: int = 1, *, timeout_s: float = 10.0) -> list[Request]:
+        """Wait until this many requests have come whole, and return them.
+
+        Raises:
+            AssertionError: they do not come in time.
+        """
+        eventually(
+            lambda: len(self.requests) >= count and all(map(_is_whole, self.requests[:count])),
+            timeout_s=timeout_s,
+        )
+        return self.requests[:count]
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run something of the fake destination to its end, in its thread."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+
+
+class Receivers:
+    """Makes destinations, all in one thread."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+
+    @contextmanager
+    def open(self, **options: Any) -> Iterator[Receiver]:
+        """Run one. `options` are those of `FakeDestination`."""
+
+        async def make() -> FakeDestination:
+            fake = FakeDestination(**options)
+            await fake.start()
+            return fake
+
+        fake = asyncio.run_coroutine_threadsafe(make(), self._loop).result(10)
+        receiver = Receiver(self._loop, fake)
+        try:
+            yield receiver
+        finally:
+            receiver.run(fake.stop())
+
+    def close(self) -> None:
+        """Stop the thread."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+
+
+def _is_whole(one: Request) -> bool:
+    return one.body_bytes == int(one.headers.get("content-length", "0"))

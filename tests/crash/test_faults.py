@@ -1,0 +1,248 @@
+"""The real server when the disk fails under it: system calls are made to fail with strace.
+
+strace counts calls for each thread on its own. The log's writer is a thread that does nothing but
+write and sync batches, so `when=20` is its twentieth batch; the start and the making of segments
+happen on others, and take fewer calls than that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dispatcher.testing.process import ServerProcess
+from tests.crash.load import Account, Answer, Destination, Load, ask, come, delivered, until
+
+pytestmark = [pytest.mark.crash, pytest.mark.strace]
+
+Injecting = Callable[..., tuple[str, ...]]
+
+_QUICK = {"RETRY_DELAY": "60", "RETRY_MAX_DELAY": "400", "RETRYLIMIT": "1000"}
+_CALLERS = 16
+_WAVES = 60
+
+
+@pytest.fixture(scope="module")
+def injecting() -> Injecting:
+    """Make the command to run the server under, from faults as `fdatasync:error=EIO:when=3`."""
+    program = shutil.which("strace")
+    if program is None:
+        pytest.skip("strace is not installed")
+
+    def command(*faults: str) -> tuple[str, ...]:
+        calls = ",".join(fault.partition(":")[0] for fault in faults)
+        options = [option for fault in faults for option in ("-e", f"inject={fault}")]
+        quiet = ("-f", "--seccomp-bpf", "-qqq", "-o", "/dev/null")
+        return (program, *quiet, "-e", f"trace={calls}", *options)
+
+    trial = [*command("fdatasync:error=EIO"), "true"]
+    result = subprocess.run(trial, capture_output=True, text=True, timeout=20, check=False)
+    if result.returncode:
+        pytest.skip(f"strace may not attach here: {result.stderr.strip()}")
+    return command
+
+
+def _readiness(server: ServerProcess) -> tuple[int, str]:
+    connection = http.client.HTTPConnection(*server.api, timeout=5)
+    with contextlib.closing(connection):
+        connection.request("GET", "/readyz")
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+
+
+async def _wave(account: Account, server: ServerProcess, destination: Destination) -> list[Answer]:
+    """Send so many messages at once; every one of them gets an answer."""
+    targets = [account.begin(500) for _ in range(_CALLERS)]
+    answers = await asyncio.gather(
+        *(ask(server.listen, destination.origin, each, account.body(each)) for each in targets)
+    )
+    for target, answer in zip(targets, answers, strict=True):
+        account.note(target, answer)
+    return answers
+
+
+async def _wave_after_wave(
+    account: Account, server: ServerProcess, destination: Destination
+) -> list[Answer]:
+    """Send until something is refused; return those refusals."""
+    for _ in range(_WAVES):
+        answers = await _wave(account, server, destination)
+        refused = [answer for answer in answers if answer.status != 202]
+        if refused:
+            return refused
+    raise AssertionError("the fault was not met")
+
+
+@pytest.mark.parametrize(
+    "fault", ["fdatasync:error=EIO:when=20", "pwrite64:error=EIO:when=20"], ids=["sync", "write"]
+)
+async def test_the_process_ends_when_the_log_cannot_be_written(
+    tmp_path: Path, injecting: Injecting, fault: str
+) -> None:
+    """Callers of that batch get 503, the process ends with 1 and says why in one line; a restart
+    recovers, and delivers everything that was answered 202."""
+    account = Account()
+    async with Destination(account) as destination:
+        with ServerProcess(tmp_path, injecting(fault), **_QUICK) as server:
+            refused = await _wave_after_wave(account, server, destination)
+            code = await asyncio.to_thread(server.wait)
+        assert {answer.slug for answer in refused} == {"log_failed"}
+        assert {answer.status for answer in refused} == {503}
+        assert all(b"\r\nretry-after: " in answer.headers.lower() for answer in refused)
+        assert code == 1
+        assert len(server.events("log.failed")) == 1
+        assert server.events("server.stopped")[0]["exit_code"] == 1
+        assert not server.events("server.crashed")
+        assert "Traceback" not in server.stderr
+        with ServerProcess(tmp_path, **_QUICK) as server:
+            deliveries = await delivered(account, [destination])
+    account.check(deliveries, refused_may_come=True)
+    assert account.accepted
+
+
+async def test_the_process_ends_when_the_dead_letter_log_cannot_be_written(
+    tmp_path: Path, injecting: Injecting
+) -> None:
+    """A dead letter that could not be made durable is not settled: the next start gives the message
+    up once more, or delivers it."""
+    account = Account()
+    status = 404
+    async with Destination(account, fails=lambda target, attempt: status) as destination:
+        # One message at a time costs the dead-letter log one batch each, the other log two.
+        fault = "fdatasync:error=EIO:when=12"
+        with ServerProcess(tmp_path, injecting(fault), **_QUICK) as server:
+            for _ in range(30):
+                target = account.begin(10)
+                with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+                    body = account.body(target)
+                    answer = await ask(server.listen, destination.origin, target, body)
+                    account.note(target, answer)
+                    await asyncio.sleep(0.05)
+                if server.events("log.failed"):
+                    break
+            assert await asyncio.to_thread(server.wait) == 1
+        status = 200
+        dead = {line["id"] for line in server.events("message.dead_lettered")}
+        account.accepted = {t: id_ for t, id_ in account.accepted.items() if id_ not in dead}
+        with ServerProcess(tmp_path, **_QUICK) as server:
+            await asyncio.sleep(0.3)
+            count = await asyncio.to_thread(_count_dead, server)
+    assert dead
+    assert len(dead) <= count
+    again = {each.id for each in come([destination]) if each.status == 200}
+    assert not dead & again, "a dead letter was delivered"
+    assert len(account.missing(come([destination]))) == count - len(dead), "each is in one place"
+
+
+def _count_dead(server: ServerProcess) -> int:
+    connection = http.client.HTTPConnection(*server.api, timeout=5)
+    with contextlib.closing(connection):
+        connection.request("GET", "/metrics")
+        text = connection.getresponse().read().decode()
+    (line,) = [line for line in text.splitlines() if 'messages{state="dead"}' in line]
+    return int(float(line.rpartition(" ")[2]))
+
+
+async def test_accepting_pauses_and_resumes_by_itself_when_writes_find_no_space(
+    tmp_path: Path, injecting: Injecting
+) -> None:
+    """No space is not a failure: 503 with Retry-After, `/readyz` says so, deliveries go on, and
+    nothing that was refused is ever delivered."""
+    account = Account()
+    held = 503
+    async with (
+        Destination(account) as destination,
+        Destination(account, fails=lambda target, attempt: held) as late,
+    ):
+        fault = "pwrite64:error=ENOSPC:when=20..23"
+        with ServerProcess(tmp_path, injecting(fault), **_QUICK) as server:
+            target = account.begin(2000)
+            answer = await ask(server.listen, late.origin, target, account.body(target))
+            account.note(target, answer)
+            refused = await _wave_after_wave(account, server, destination)
+            assert {(answer.status, answer.slug) for answer in refused} == {(503, "disk_full")}
+            assert all(b"\r\nretry-after: " in answer.headers.lower() for answer in refused)
+            status, text = await asyncio.to_thread(_readiness, server)
+            assert status == 503
+            assert "disk_full" in text
+            held = 200
+            await until(lambda: any(each.status == 200 for each in late.deliveries))
+            assert not server.events("log.space_again"), "it was delivered while the disk was full"
+            await asyncio.to_thread(server.event, "log.space_again")
+            assert {answer.status for answer in await _wave(account, server, destination)} == {202}
+            assert (await asyncio.to_thread(_readiness, server))[0] == 200
+            deliveries = await delivered(account, [destination, late])
+            assert await asyncio.to_thread(server.stop) == 0
+        with ServerProcess(tmp_path, **_QUICK) as server:
+            assert server.event("server.ready")["pending"] == 0
+            await asyncio.sleep(0.2)
+        account.check(come([destination, late]))
+    assert len(deliveries) == len(come([destination, late])), "settled is settled"
+    assert len(server.events("log.disk_full")) <= 1
+
+
+@pytest.mark.parametrize(
+    "fault",
+    ["fsync:error=EIO:when=1", "fsync:error=EIO:when=2", "fdatasync:error=EIO:when=1"],
+    ids=["directory", "segment-name", "segment"],
+)
+async def test_the_start_fails_in_one_line_when_the_log_cannot_be_made(
+    tmp_path: Path, injecting: Injecting, fault: str
+) -> None:
+    """Nothing is listened on before the log is durable; the next start begins afresh."""
+    server = ServerProcess(tmp_path, injecting(fault))
+    try:
+        assert await asyncio.to_thread(server.wait) == 1
+    finally:
+        server.kill()
+    assert not server.events("server.ready")
+    assert "Traceback" not in server.stderr
+    assert server.stderr.startswith("dispatcher: error: ")
+    assert server.stderr.count("\n") == 1
+    with ServerProcess(tmp_path) as server:
+        assert server.event("server.ready")["pending"] == 0
+
+
+@pytest.mark.parametrize("call", ["fsync", "rename"], ids=["directory-sync", "rename"])
+async def test_the_process_ends_when_a_segment_cannot_be_made(
+    tmp_path: Path, injecting: Injecting, call: str
+) -> None:
+    """A failure of the thread that makes segments is one of the log: no 202 after it that a crash
+    could take back."""
+    account = Account()
+    when = {"fsync": 5, "rename": 3}[call]
+    async with Destination(account) as destination:
+        prefix = injecting(f"{call}:error=EIO:when={when}")
+        with ServerProcess(tmp_path, prefix, **_QUICK) as server:
+            async with Load(account, server.listen, [destination], callers=16, large_one_in=5):
+                code = await asyncio.to_thread(server.wait)
+        assert code == 1
+        assert len(server.events("log.failed")) == 1
+        assert "Traceback" not in server.stderr
+        with ServerProcess(tmp_path, **_QUICK) as server:
+            deliveries = await delivered(account, [destination])
+    account.check(deliveries, refused_may_come=True)
+
+
+async def test_everything_is_delivered_when_syncs_are_slow(
+    tmp_path: Path, injecting: Injecting
+) -> None:
+    """A disk that takes 5 ms a sync makes callers wait, and nothing else."""
+    account = Account()
+    async with Destination(account) as destination:
+        prefix = injecting("fdatasync:delay_enter=5000")
+        with ServerProcess(tmp_path, prefix, **_QUICK) as server:
+            load = Load(account, server.listen, [destination], callers=32, most=1500)
+            async with load:
+                await asyncio.sleep(1.0)
+            deliveries = await delivered(account, [destination])
+            assert await asyncio.to_thread(server.stop) == 0
+    account.check(deliveries)
+    assert len(account.accepted) > 300

@@ -1,0 +1,211 @@
+"""The real server on a disk that is really full: a small file system of its own.
+
+An ext4 in a file where a loop device can be mounted, otherwise a tmpfs of that size (which is full
+in the same way, though nothing on it is durable); skipped where neither can be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dispatcher.testing.process import ServerProcess
+from tests.crash.load import Account, Answer, Destination, ask, come, delivered, until
+
+pytestmark = pytest.mark.crash
+
+_SIZE_BYTES = 24 * 1024 * 1024
+_QUICK = {"RETRY_DELAY": "100", "RETRY_MAX_DELAY": "500", "RETRYLIMIT": "1000", "WORKER": "16"}
+_BODY_BYTES = 20_000
+_CALLERS = 16
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 24 MiB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    image = tmp_path / "image"
+    with image.open("wb") as file:
+        file.truncate(_SIZE_BYTES)
+    problems = [
+        _run("mkfs.ext4", "-q", "-O", "^has_journal", "-m", "0", str(image))
+        or _run("mount", "-o", "loop", str(image), str(place))
+    ]
+    if problems[0]:
+        size = f"size={_SIZE_BYTES}"
+        problems.append(_run("mount", "-t", "tmpfs", "-o", size, "tmpfs", str(place)))
+    if problems[-1]:
+        pytest.skip(f"nothing can be mounted here: {'; '.join(problems)}")
+    try:
+        yield place
+    finally:
+        problem = _run("umount", str(place))
+        assert not problem, problem
+
+
+def _run(*command: str) -> str:
+    """Return what went wrong; nothing when it worked."""
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    except OSError as error:
+        return str(error)
+    return result.stderr.strip() or "failed" if result.returncode else ""
+
+
+def _readiness(server: ServerProcess) -> tuple[int, str]:
+    connection = http.client.HTTPConnection(*server.api, timeout=5)
+    with contextlib.closing(connection):
+        connection.request("GET", "/readyz")
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+
+
+async def _send(account: Account, server: ServerProcess, origin: str, size_bytes: int) -> Answer:
+    target = account.begin(size_bytes)
+    answer = await ask(server.listen, origin, target, account.body(target))
+    account.note(target, answer)
+    return answer
+
+
+async def _fill(account: Account, server: ServerProcess, origin: str) -> list[Answer]:
+    """Send messages until the disk is full; return what the last callers were told."""
+    for _ in range(200):
+        answers = await asyncio.gather(
+            *(_send(account, server, origin, _BODY_BYTES) for _ in range(_CALLERS))
+        )
+        if all(answer.status != 202 for answer in answers):
+            return answers
+    raise AssertionError("the disk did not become full")
+
+
+async def _accepts_again(account: Account, server: ServerProcess, origin: str) -> None:
+    for _ in range(100):
+        if (await _send(account, server, origin, 10)).status == 202:
+            return
+        await asyncio.sleep(0.1)
+    raise AssertionError("it still refuses everything")
+
+
+def _used_bytes(place: Path) -> int:
+    return sum(file.stat().st_size for file in place.rglob("*.seg"))
+
+
+async def test_a_disk_full_of_messages_empties_by_itself_when_their_destination_is_back(
+    tmp_path: Path, small_disk: Path
+) -> None:
+    """503 while it is full, also after a restart; then everything that was accepted is delivered,
+    nothing that was refused is, the space is free again and accepting goes on without a restart."""
+    account = Account()
+    settings = {**_QUICK, "TRANSACTION_LOG": str(small_disk / "transaction.log")}
+    async with Destination(account) as destination:
+        await destination.stop()
+        with ServerProcess(tmp_path, **settings) as server:
+            refused = await _fill(account, server, destination.origin)
+            assert {(answer.status, answer.slug) for answer in refused} == {(503, "disk_full")}
+            assert all(b"\r\nretry-after: " in answer.headers.lower() for answer in refused)
+            status, text = await asyncio.to_thread(_readiness, server)
+            assert status == 503
+            assert "disk_full" in text
+            assert len(server.events("log.disk_full")) == 1
+        with ServerProcess(tmp_path, **settings) as server:
+            assert server.event("server.ready")["pending"] == len(account.accepted)
+            await _fill(account, server, destination.origin)
+            full_bytes = _used_bytes(small_disk)
+            await destination.start()
+            await delivered(account, [destination])
+            await _accepts_again(account, server, destination.origin)
+            assert (await asyncio.to_thread(_readiness, server))[0] == 200
+            for _ in range(20):
+                await _send(account, server, destination.origin, _BODY_BYTES)
+            deliveries = await delivered(account, [destination])
+            await asyncio.sleep(1)
+            assert _used_bytes(small_disk) < full_bytes / 2, "the space is free again"
+            assert await asyncio.to_thread(server.stop) == 0
+    account.check(deliveries, every=False)
+    assert len(account.accepted) * _BODY_BYTES > _SIZE_BYTES / 3, "the disk was used"
+
+
+async def test_a_disk_filled_by_somebody_else_is_noticed_and_so_is_its_end(
+    tmp_path: Path, small_disk: Path
+) -> None:
+    """A foreign file takes the space and is removed: 503 in between, and no restart."""
+    account = Account()
+    settings = {**_QUICK, "TRANSACTION_LOG": str(small_disk / "transaction.log")}
+    foreign = small_disk / "foreign"
+    async with Destination(account) as destination:
+        await destination.stop()
+        with ServerProcess(tmp_path, **settings) as server:
+            await _send(account, server, destination.origin, _BODY_BYTES)
+            with contextlib.suppress(OSError), foreign.open("wb", buffering=0) as file:
+                while file.write(bytes(65536)):
+                    pass
+            await _fill(account, server, destination.origin)
+            await destination.start()
+            await delivered(account, [destination])
+            foreign.unlink()
+            await asyncio.to_thread(server.event, "log.space_again")
+            await _accepts_again(account, server, destination.origin)
+            deliveries = await delivered(account, [destination])
+            assert await asyncio.to_thread(server.stop) == 0
+    account.check(deliveries, every=False)
+
+
+@pytest.mark.parametrize("size_bytes", [100, 600 * 1024], ids=["small", "large"])
+async def test_a_dead_letter_waits_when_the_disk_of_its_log_is_full(
+    tmp_path: Path, small_disk: Path, size_bytes: int
+) -> None:
+    """A message that is given up while there is no space for it is neither lost nor sent again and
+    again; a server that is stopped meanwhile stops, and gives it up after the next start."""
+    account = Account()
+    settings = {**_QUICK, "DEAD_LETTER": str(small_disk / "deadletter.log")}
+    foreign = small_disk / "foreign"
+    async with Destination(account, fails=lambda target, attempt: 404) as destination:
+        with ServerProcess(tmp_path, **settings) as server:
+            with contextlib.suppress(OSError), foreign.open("wb", buffering=0) as file:
+                while file.write(bytes(65536)):
+                    pass
+            count = 80 if size_bytes < 1000 else 12
+            await asyncio.gather(
+                *(_send(account, server, destination.origin, _BODY_BYTES) for _ in range(200))
+            )
+            for _ in range(count):
+                await _send(account, server, destination.origin, size_bytes)
+            await asyncio.to_thread(server.event, "log.disk_full")
+            await asyncio.sleep(1.5)
+            dead = {line["id"] for line in server.events("message.dead_lettered")}
+            assert len(dead) < len(account.accepted)
+            tries = [each.id for each in destination.deliveries]
+            assert len(tries) == len(set(tries)), "each is tried once"
+            assert (await asyncio.to_thread(_readiness, server))[0] == 503
+            assert await asyncio.to_thread(server.stop) == 0
+        with ServerProcess(tmp_path, **settings) as server:
+            await asyncio.sleep(0.5)
+            foreign.unlink()
+            await until(lambda: _waiting(server) == (0, len(account.accepted)))
+            assert (await asyncio.to_thread(_readiness, server))[0] == 200
+            assert await asyncio.to_thread(server.stop) == 0
+    seen = {each.target for each in come([destination])}
+    assert seen == set(account.accepted)
+    assert len(come([destination])) <= 2 * len(account.accepted)
+
+
+def _waiting(server: ServerProcess) -> tuple[int, int]:
+    """Return how many messages are pending, and how many are dead letters."""
+    connection = http.client.HTTPConnection(*server.api, timeout=5)
+    with contextlib.closing(connection):
+        connection.request("GET", "/metrics")
+        text = connection.getresponse().read().decode()
+    counts = {
+        line.partition('"')[2].partition('"')[0]: int(float(line.rpartition(" ")[2]))
+        for line in text.splitlines()
+        if line.startswith("dispatcher_messages{")
+    }
+    dead = counts.pop("dead")
+    return sum(counts.values()), dead

@@ -1,0 +1,191 @@
+"""The real server is killed at random moments, and started again on the same logs.
+
+What was answered 202 is delivered, with the right bytes, and nothing else is. The seed is printed;
+set `CRASH_SEED` to run the same moments again (the machine's part in them is not repeatable).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from dispatcher.testing.process import ServerProcess
+from tests.crash.load import Account, Destination, Load, ask, come, delivered, until
+
+pytestmark = pytest.mark.crash
+
+_ROUNDS = 10
+_QUICK = {"RETRY_DELAY": "60", "RETRY_MAX_DELAY": "400", "RETRYLIMIT": "1000", "WORKER": "16"}
+
+
+@pytest.fixture
+def dice() -> random.Random:
+    """Where random moments come from."""
+    seed = int(os.environ.get("CRASH_SEED", random.SystemRandom().randrange(1 << 32)))
+    print(f"CRASH_SEED={seed}")
+    return random.Random(seed)
+
+
+async def _ready(server: ServerProcess) -> tuple[str, int]:
+    """Wait without holding up the destinations, which are on this loop; return where it listens."""
+    await asyncio.to_thread(server.event, "server.ready")
+    return server.listen
+
+
+async def test_every_202_is_delivered_when_the_server_is_killed_again_and_again(
+    tmp_path: Path, dice: random.Random
+) -> None:
+    """Ten kills under load: nothing accepted is lost or changed, nothing is invented, what comes
+    twice has the same id, and attempts are counted on."""
+    account = Account()
+    async with contextlib.AsyncExitStack() as stack:
+        destinations = [
+            await stack.enter_async_context(Destination(account)),
+            await stack.enter_async_context(Destination(account)),
+            await stack.enter_async_context(Destination(account, fails=_now_and_then)),
+        ]
+        for round_ in range(_ROUNDS):
+            server = ServerProcess(tmp_path, **_QUICK)
+            stack.callback(server.kill)
+            address = await _ready(server)
+            load = Load(account, address, destinations, most=400, seed=dice.randrange(1 << 32))
+            async with load:
+                await asyncio.sleep(dice.uniform(0.02, 0.6))
+                await asyncio.to_thread(server.kill)
+            print(f"round {round_}: {len(account.sizes)} sent, {len(account.accepted)} accepted")
+        server = ServerProcess(tmp_path, **_QUICK)
+        stack.callback(server.kill)
+        await _ready(server)
+        deliveries = await delivered(account, destinations)
+        code = await asyncio.to_thread(server.stop)
+
+    account.check(deliveries)
+    assert not account.refused
+    assert len(account.accepted) > 20 * _ROUNDS, "there was no load to speak of"
+    assert code == 0
+    assert server.events("server.stopped")[0]["pending"] == 0
+
+
+async def test_nothing_is_lost_when_the_server_is_killed_while_it_starts(
+    tmp_path: Path, dice: random.Random
+) -> None:
+    """A start that is killed, during recovery or before, leaves a log as good as it found it."""
+    account = Account()
+    async with Destination(account) as destination:
+        await destination.stop()
+        with ServerProcess(tmp_path, **_QUICK) as server:
+            async with Load(account, server.listen, [destination], most=300, large_one_in=20):
+                await until(lambda: len(account.sizes) == 300)
+        began = time.monotonic()
+        for _ in range(8):
+            server = ServerProcess(tmp_path, **_QUICK)
+            await asyncio.sleep(dice.uniform(0.05, 0.5))
+            server.kill()
+        assert time.monotonic() - began < 10
+        await destination.start()
+        with ServerProcess(tmp_path, **_QUICK) as server:
+            deliveries = await delivered(account, [destination])
+    account.check(deliveries, every=False)
+    assert len(account.accepted) > 250
+
+
+async def test_nothing_is_lost_when_the_server_is_killed_while_it_drains(
+    tmp_path: Path, dice: random.Random
+) -> None:
+    """SIGTERM, and a kill at any moment of what it leads to."""
+    account = Account()
+    async with Destination(account) as destination:
+        for _ in range(4):
+            server = ServerProcess(tmp_path, **_QUICK)
+            address = await _ready(server)
+            async with Load(account, address, [destination], most=300):
+                await asyncio.sleep(0.2)
+                server.signal(signal.SIGTERM)
+                await asyncio.sleep(dice.uniform(0.0, 0.15))
+                await asyncio.to_thread(server.kill)
+        with ServerProcess(tmp_path, **_QUICK) as server:
+            deliveries = await delivered(account, [destination])
+    account.check(deliveries)
+
+
+async def test_all_is_settled_when_the_server_is_stopped_under_load(tmp_path: Path) -> None:
+    """SIGTERM under load: exit code 0; what was delivered is not sent again, what was answered 202
+    and not delivered is, and what was refused never is."""
+    account = Account()
+    async with Destination(account) as destination:
+        for _ in range(3):
+            server = ServerProcess(tmp_path, **_QUICK)
+            address = await _ready(server)
+            async with Load(account, address, [destination], most=1000, callers=16):
+                await asyncio.sleep(0.3)
+                code = await asyncio.to_thread(server.stop)
+            assert code == 0, server.stderr
+        with ServerProcess(tmp_path, **_QUICK) as server:
+            deliveries = await delivered(account, [destination])
+    account.check(deliveries)
+    twice = len(deliveries) - len({each.target for each in deliveries})
+    assert twice == 0, "an orderly stop settles what was delivered"
+
+
+async def test_a_second_signal_ends_the_server_at_once_and_loses_nothing(tmp_path: Path) -> None:
+    """While a destination lets it wait, a second signal ends it: no drain, nothing lost."""
+    account = Account()
+    silent = await asyncio.start_server(_never_answer, "127.0.0.1", 0)
+    port = silent.sockets[0].getsockname()[1]
+    with ServerProcess(tmp_path, DRAIN_TIMEOUT="15000") as server:
+        target = account.begin(1000)
+        answer = await ask(server.listen, f"127.0.0.1:{port}", target, account.body(target))
+        account.note(target, answer)
+        await asyncio.sleep(0.2)
+        server.signal(signal.SIGTERM)
+        await asyncio.to_thread(server.event, "server.stopping")
+        began = time.monotonic()
+        server.signal(signal.SIGTERM)
+        assert await asyncio.to_thread(server.wait) == 1
+        assert time.monotonic() - began < 1
+    silent.close()
+    destination = Destination(account)
+    destination.port = port
+    async with destination:
+        with ServerProcess(tmp_path, **_QUICK) as server:
+            deliveries = await delivered(account, [destination])
+    account.check(deliveries)
+    assert [each.attempt for each in deliveries] == [1]
+
+
+async def test_attempts_are_counted_on_after_a_kill(tmp_path: Path) -> None:
+    """What was tried twice before the kill is tried for the third time after it."""
+    account = Account()
+    settings = {**_QUICK, "RETRY_DELAY": "300"}
+    async with Destination(account, fails=_three_times) as destination:
+        with ServerProcess(tmp_path, **settings) as server:
+            target = account.begin(10)
+            answer = await ask(server.listen, destination.origin, target, account.body(target))
+            account.note(target, answer)
+            await until(lambda: len(come([destination])) == 2)
+            await asyncio.sleep(0.15)  # until the record of the attempt is written
+        with ServerProcess(tmp_path, **settings) as server:
+            deliveries = await delivered(account, [destination])
+    assert [each.attempt for each in deliveries] == [1, 2, 3, 4]
+
+
+def _now_and_then(target: str, attempt: int) -> int:
+    return 503 if attempt < 3 and target.endswith("7") else 200
+
+
+def _three_times(target: str, attempt: int) -> int:
+    return 503 if attempt < 4 else 200
+
+
+async def _never_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(ConnectionError):
+        while await reader.read(65536):
+            pass
+    writer.close()

@@ -1,0 +1,282 @@
+"""Group commit: order, batches, a full disk, a failed one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from dispatcher.errors import Refusal
+from dispatcher.queue.committer import LAZY_SECONDS, Committer
+from dispatcher.queue.records import NOTHING
+from dispatcher.testing.clock import SimulatedClock
+from dispatcher.testing.log import FaultyLog, Space
+from dispatcher.testing.loop import run
+
+
+class Bench:
+    """A committer on a log that misbehaves, and what it said in order."""
+
+    def __init__(self, log: FaultyLog) -> None:
+        self.log = log
+        self.said: list[str] = []
+        self.space: list[bool] = []
+        self.errors: list[Exception] = []
+        self.settling: list[bytes] = []
+        self.committer = Committer(
+            log,
+            collect=self._collect,
+            settled=lambda: self.said.append("settled"),
+            failed=self.errors.append,
+            space_changed=self.space.append,
+        )
+
+    def _collect(self) -> None:
+        for payload in self.settling:
+            self.urgent(payload)
+        self.settling.clear()
+
+    def submit(self, *payloads: bytes) -> None:
+        for payload in payloads:
+            self.committer.submit(payload, _Waiter(self.said, payload))
+
+    def urgent(self, *payloads: bytes) -> None:
+        for payload in payloads:
+            self.committer.submit_urgent(payload, _Waiter(self.said, payload))
+
+    @property
+    def batches(self) -> list[list[bytes]]:
+        return self.log.appended
+
+
+class _Waiter:
+    def __init__(self, said: list[str], payload: bytes) -> None:
+        self._said = said
+        self._name = payload.decode()
+
+    def stored(self, position: int) -> None:
+        self._said.append(f"{self._name} stored")
+
+    def refused(self, refusal: Refusal) -> None:
+        self._said.append(f"{self._name} {refusal.slug}")
+
+
+def simulate(
+    test: Callable[[Bench], Coroutine[Any, Any, None]],
+    *,
+    most: int = 10_000,
+    append_s: float = 0.01,
+) -> Bench:
+    """Run a test with a started committer, and stop it."""
+
+    async def main(clock: SimulatedClock) -> Bench:
+        log = FaultyLog(max_batch_bytes=most)
+        log.append_s = append_s
+        bench = Bench(log)
+        bench.committer.start()
+        await test(bench)
+        await asyncio.wait_for(bench.committer.stop(), 10)
+        return bench
+
+    return run(main)
+
+
+def test_callers_who_come_during_a_sync_share_the_next_one() -> None:
+    """Group commit: a hundred callers, two syncs or three, told in their order."""
+
+    async def test(bench: Bench) -> None:
+        bench.submit(b"first")
+        await asyncio.sleep(0.002)
+        bench.submit(*[b"%d" % n for n in range(100)])
+        await asyncio.sleep(0.1)
+
+    bench = simulate(test)
+    assert bench.batches == [[b"first"], [b"%d" % n for n in range(100)]]
+    told = [line for line in bench.said if line != "settled"]
+    assert told == ["first stored", *[f"{n} stored" for n in range(100)]]
+    assert bench.committer.records == 101
+    assert bench.committer.batches == 2
+
+
+def test_batch_is_never_larger_than_the_log_takes() -> None:
+    """The rest goes with the next one, in order, urgent records first."""
+
+    async def test(bench: Bench) -> None:
+        bench.submit(b"first")
+        bench.submit(*[b"n%d" % n + b"." * 50 for n in range(8)])
+        bench.urgent(*[b"u%d" % n + b"." * 50 for n in range(4)])
+        bench.committer.wake()
+        await asyncio.sleep(0.2)
+
+    bench = simulate(test, most=300)
+    for batch in bench.batches:
+        assert sum(len(payload) + 32 for payload in batch) <= 300
+    later = [payload[:2] for batch in bench.batches[1:] for payload in batch]
+    assert later == [b"u0", b"u1", b"u2", b"u3", *[b"n%d" % n for n in range(8)]]
+
+
+def test_record_that_nobody_waits_for_goes_with_the_next_batch_or_after_a_while() -> None:
+    """No sync of its own while callers come; at most 25 ms late where none come."""
+
+    async def test(bench: Bench) -> None:
+        bench.settling.append(b"done")
+        bench.committer.wake_lazily()
+        bench.submit(b"caller")
+        await asyncio.sleep(0.1)
+        bench.settling.append(b"alone")
+        bench.committer.wake_lazily()
+        await asyncio.sleep(LAZY_SECONDS - 0.001)
+        assert len(bench.batches) == 1
+        await asyncio.sleep(0.012)
+
+    bench = simulate(test)
+    assert bench.batches == [[b"done", b"caller"], [b"alone"]]
+
+
+def test_lazy_record_that_comes_while_a_batch_is_under_way_is_not_forgotten() -> None:
+    """Whatever the moment, it is durable soon."""
+
+    async def test(bench: Bench) -> None:
+        for wait in (0.001, 0.009, 0.0099, 0.01, 0.0101):
+            bench.submit(b"caller")
+            await asyncio.sleep(wait)
+            bench.settling.append(b"done")
+            bench.committer.wake_lazily()
+            await asyncio.sleep(0.2)
+            assert not bench.settling
+            assert bench.batches[-1] == [b"done"]
+
+    simulate(test)
+
+
+def test_full_disk_refuses_callers_and_keeps_settling() -> None:
+    """One mixed batch without space: callers get `disk_full`, urgent records use the reserve; later
+    callers are refused at once; when there is space again it goes on by itself."""
+
+    async def test(bench: Bench) -> None:
+        bench.log.space = Space.RESERVE
+        bench.submit(b"a", b"b")
+        bench.urgent(b"u")
+        bench.submit(b"c")
+        bench.committer.wake()
+        await asyncio.sleep(0.1)
+        assert bench.committer.full
+        assert bench.space == [True]
+        assert [payload for batch in bench.batches for payload in batch] == [b"u"]
+        bench.submit(b"d")
+        assert bench.said[-1] == "d disk_full"
+        bench.urgent(b"v")
+        bench.committer.wake()
+        await asyncio.sleep(0.5)
+        assert bench.batches[-1] == [b"v"]
+        bench.log.space = Space.ENOUGH
+        await asyncio.sleep(1.1)
+        assert bench.space == [True, False]
+        assert bench.batches[-1] == [NOTHING]
+        bench.submit(b"e")
+        await asyncio.sleep(0.1)
+
+    bench = simulate(test)
+    for line in ("a disk_full", "b disk_full", "c disk_full", "u stored", "v stored", "e stored"):
+        assert bench.said.count(line) == 1, line
+
+
+def test_urgent_records_wait_when_even_the_reserve_is_used_up() -> None:
+    """Nothing is lost and nothing changes its order: they are stored when there is space."""
+
+    async def test(bench: Bench) -> None:
+        bench.log.space = Space.NOTHING
+        bench.urgent(b"u0")
+        bench.committer.wake()
+        await asyncio.sleep(0.1)
+        assert bench.committer.full, "callers must not be left waiting"
+        bench.submit(b"a")
+        bench.urgent(b"u1")
+        bench.settling.append(b"u2")
+        bench.committer.wake()
+        await asyncio.wait_for(bench.committer.flush(), 1)
+        await asyncio.sleep(3)
+        assert bench.batches == []
+        bench.log.space = Space.ENOUGH
+        await asyncio.sleep(1.2)
+
+    bench = simulate(test)
+    stored = [payload for batch in bench.batches for payload in batch if payload != NOTHING]
+    assert stored == [b"u0", b"u1", b"u2"]
+    assert "a disk_full" in bench.said
+
+
+def test_stop_ends_while_the_disk_is_full() -> None:
+    """What finds no space is given up; the next start delivers it again."""
+
+    async def test(bench: Bench) -> None:
+        bench.log.space = Space.NOTHING
+        bench.urgent(b"u")
+        bench.committer.wake()
+        await asyncio.sleep(0.1)
+
+    assert simulate(test).batches == []
+
+
+def test_stop_stores_what_was_submitted_and_refuses_what_comes_after() -> None:
+    """A caller is always told something."""
+
+    async def test(bench: Bench) -> None:
+        bench.submit(b"a")
+        bench.settling.append(b"done")
+        await bench.committer.stop()
+        bench.submit(b"late")
+
+    bench = simulate(test)
+    assert [payload for batch in bench.batches for payload in batch] == [b"a", b"done"]
+    assert "a stored" in bench.said
+    assert bench.said[-1] == "late shutting_down"
+
+
+def test_failed_sync_refuses_everybody_once() -> None:
+    """The batch under way, what waits behind it, and whoever comes later: each is told."""
+
+    async def test(bench: Bench) -> None:
+        bench.log.broken = True
+        bench.submit(b"under way")
+        bench.submit(b"waiting")
+        bench.urgent(b"urgent")
+        await asyncio.sleep(0.1)
+        bench.submit(b"late")
+        bench.urgent(b"late urgent")
+        await bench.committer.flush()
+
+    bench = simulate(test)
+    assert sorted(bench.said) == sorted(
+        f"{name} log_failed" for name in ("under way", "waiting", "urgent", "late", "late urgent")
+    )
+    assert len(bench.errors) == 1
+
+
+def test_damage_found_by_a_reader_refuses_who_waits() -> None:
+    """The batch under way may still become durable, and then its callers are told so."""
+
+    async def test(bench: Bench) -> None:
+        bench.submit(b"under way")
+        bench.submit(b"waiting")
+        bench.committer.fail(ValueError("damaged"))
+        bench.committer.fail(ValueError("again"))
+        await asyncio.sleep(0.1)
+
+    bench = simulate(test)
+    assert [line for line in bench.said if line != "settled"] == [
+        "waiting log_failed",
+        "under way stored",
+    ]
+    assert len(bench.errors) == 1
+
+
+def test_mistake_in_an_engine_leaves_nobody_waiting() -> None:
+    """Whatever an append raises ends the process, loudly."""
+
+    async def test(bench: Bench) -> None:
+        bench.submit(b"." * 500)
+        await asyncio.sleep(0.1)
+
+    bench = simulate(test, most=100)
+    assert bench.batches == []
