@@ -366,8 +366,12 @@ class Connection(asyncio.Protocol):
     def _finish_body(self, body: Body) -> None:
         content, upload = body.finish()
         refusal = None if upload is None else upload.refusal
-        if upload is not None and refusal is not None:
-            upload.abort()
+        if self._shared.stopping:
+            # The head came before the stop. Stored now, it would wait for the next start.
+            refusal = refusal or self._shared.acceptor.refusal()
+        if refusal is not None:
+            if upload is not None:
+                upload.abort()
             self._abandon(refusal)
         elif self._body is body:
             self._body = None

@@ -26,7 +26,7 @@ from dispatcher.queue.committer import Committer
 from dispatcher.queue.extents import Extent
 from dispatcher.queue.index import State
 from dispatcher.queue.pending import Pending
-from dispatcher.queue.readback import Bodies, read_messages
+from dispatcher.queue.readback import Bodies, is_passing, read_messages
 from dispatcher.queue.records import (
     OVERHEAD_BYTES,
     decode_retry,
@@ -124,7 +124,11 @@ class Compactor:
         if upto is not None:
             await self._log.trim(upto)
         while self._is_wasteful():
-            await self._copy(self._pending.extents.oldest)
+            try:
+                await self._copy(self._pending.extents.oldest)
+            except OSError as error:
+                if not is_passing(error):
+                    raise
             upto = self._droppable()
             if upto is None:
                 self._rests_until = asyncio.get_running_loop().time() + _REST_SECONDS

@@ -16,6 +16,7 @@ from dispatcher.core.message import Message
 from dispatcher.errors import LogError, Refusal
 from dispatcher.queue.committer import Committer
 from dispatcher.queue.ports import BodySource
+from dispatcher.queue.readback import AGAIN_SECONDS, is_passing
 from dispatcher.queue.records import (
     Kind,
     RecordError,
@@ -134,10 +135,15 @@ class DeadLetters:
         task.add_done_callback(self._copies.discard)
 
     async def _bury_big(self, burial: Burial, then: Callable[[], None]) -> None:
-        try:
-            await self._copy(burial, then)
-        except (LogError, RecordError) as error:  # the message would wait for ever, and silently
-            self._failed(error)
+        while True:
+            try:
+                await self._copy(burial, then)
+                return
+            except (LogError, RecordError, OSError) as error:
+                if not (isinstance(error, OSError) and is_passing(error)):
+                    self._failed(error)  # the message would wait for ever, and silently
+                    return
+            await asyncio.sleep(AGAIN_SECONDS)
 
     async def _copy(self, burial: Burial, then: Callable[[], None]) -> None:
         """Copy a large body here, chunk by chunk, then store its dead letter."""

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 from collections.abc import Callable
-from typing import Final
 
 from dispatcher.errors import LogError, LogTrimmed
 from dispatcher.queue.lanes import Lane
 from dispatcher.queue.pending import Pending
-from dispatcher.queue.readback import Warm, next_to_read, read_messages
+from dispatcher.queue.readback import AGAIN_SECONDS, Warm, is_passing, next_to_read, read_messages
 from dispatcher.queue.records import RecordError
 from dispatcher.txlog import TransactionLog
-
-_PASSING: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
-_AGAIN_SECONDS: Final = 1.0
 
 
 class Loading:
@@ -52,13 +47,13 @@ class Loading:
         if not slots:
             return
         lane.loading = True
-        task = asyncio.get_running_loop().create_task(self._load(lane, slots))
+        size = sum(index.size[slot] for slot in slots)
+        self._warm.reading_bytes += size  # now, not when the task begins: others ask meanwhile
+        task = asyncio.get_running_loop().create_task(self._load(lane, slots, size))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _load(self, lane: Lane, slots: list[int]) -> None:
-        size = sum(self._pending.index.size[slot] for slot in slots)
-        self._warm.reading_bytes += size
+    async def _load(self, lane: Lane, slots: list[int], size: int) -> None:
         try:
             messages = await read_messages(
                 self._log, self._pending, slots, partition=self._partition
@@ -66,11 +61,10 @@ class Loading:
         except LogTrimmed:  # copied forward meanwhile: read again where it is now
             messages = []
         except OSError as error:
-            if error.errno not in _PASSING:
+            if not is_passing(error):
                 self._failed(error)
                 return
-            # Nothing is wrong with the log: this process lacks something, descriptors most likely.
-            await asyncio.sleep(_AGAIN_SECONDS)
+            await asyncio.sleep(AGAIN_SECONDS)
             messages = []
         except (LogError, RecordError) as error:
             self._failed(error)

@@ -150,7 +150,7 @@ class Queue:
             self.bodies,
             partition=config.partition,
             failed=self.committer.fail,
-            space_changed=observer.space_changed,
+            space_changed=self._dead_space_changed,
         )
         self._compactor = Compactor(
             log,
@@ -195,6 +195,8 @@ class Queue:
         self._deliverer = deliverer
         self.committer.start()
         self.dead_letters.start()
+        if self._settled:
+            self.committer.wake_lazily()
         for lane in self._lanes:
             self._lanes.enter(lane)
         self._forget_idle_lanes()
@@ -208,7 +210,7 @@ class Queue:
     async def drain(self, timeout_s: float) -> bool:
         """Wait until nothing is in flight; False when time ran out first.
 
-        Dead letters that wait for space are not waited for: they are made again after the next start.
+        Dead letters that wait for space are not waited for: the next start makes them again.
         """
         self.close_intake()
         try:
@@ -238,10 +240,10 @@ class Queue:
     def refusal(self) -> Refusal | None:
         """Why nothing is accepted now; None when it is."""
         committer = self.committer
-        if self._closing:
-            return SHUTTING_DOWN
         if committer.dead:
             return LOG_FAILED
+        if self._closing:
+            return SHUTTING_DOWN
         if committer.full:
             return DISK_FULL
         if committer.waiting_bytes > MAX_UNSTORED_BYTES:
@@ -500,6 +502,10 @@ class Queue:
         self._observer.space_changed(full)
         if not full:
             self._retries.write_unwritten()
+
+    def _dead_space_changed(self, full: bool) -> None:
+        self._observer.space_changed(full)
+        self._idle.set()  # `drain` does not wait for space
 
 
 class _Noted:

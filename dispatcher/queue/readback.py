@@ -8,6 +8,8 @@ its bodies.
 
 from __future__ import annotations
 
+import errno
+
 from dispatcher.core.message import Message
 from dispatcher.errors import LogTrimmed
 from dispatcher.queue.index import Index
@@ -21,6 +23,16 @@ READ_BYTES = 512 * 1024
 READ_MOST = 128
 READ_AHEAD_BELOW = 32
 _OBJECT_BYTES = 512  # a message's objects in memory besides its head and body, about
+
+
+_PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+AGAIN_SECONDS = 1.0
+
+
+def is_passing(error: OSError) -> bool:
+    """Whether nothing is wrong with the log: this process lacks something for a while, descriptors
+    most likely. Then the read is made again after `AGAIN_SECONDS`."""
+    return error.errno in _PASSING
 
 
 class Warm:

@@ -9,6 +9,7 @@ what they have to say is always taken before time passes.
 from __future__ import annotations
 
 import asyncio
+import gc
 import selectors
 from collections.abc import Callable, Coroutine
 from math import ceil
@@ -45,11 +46,19 @@ class _Selector(selectors.DefaultSelector):
 
 
 class SimulatedLoop(asyncio.SelectorEventLoop):
-    """A loop whose `time()` is the clock's monotonic time, and which never waits for it."""
+    """A loop whose `time()` is the clock's monotonic time, and which never waits for it.
+
+    `errors` are the exceptions of callbacks and tasks that nobody took.
+    """
 
     def __init__(self, clock: SimulatedClock) -> None:
         super().__init__(_Selector(clock))
         self.clock = clock
+        self.errors: list[str] = []
+        self.set_exception_handler(self._note)
+
+    def _note(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        self.errors.append(f"{context['message']}: {context.get('exception')!r}")
 
     def time(self) -> float:
         """Seconds, as `call_later` counts them."""
@@ -65,7 +74,12 @@ def run(main: Callable[[SimulatedClock], Coroutine[Any, Any, T]]) -> T:
 
     Raises:
         StuckError: it waits for something that never comes.
+        AssertionError: a callback or a task failed, and nobody noticed.
     """
     clock = SimulatedClock()
-    with asyncio.Runner(loop_factory=lambda: SimulatedLoop(clock)) as runner:
-        return runner.run(main(clock))
+    loop = SimulatedLoop(clock)
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        result = runner.run(main(clock))
+        gc.collect()  # a task's exception is reported when the task goes
+    assert not loop.errors, "\n".join(loop.errors)
+    return result

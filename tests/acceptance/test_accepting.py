@@ -116,9 +116,7 @@ def test_both_spellings_of_the_origin_header_mean_the_same(
     server: ServerProcess, receiver: Receiver, name: str
 ) -> None:
     """In any case of letters."""
-    forwarded(
-        server, receiver, request("GET / HTTP/1.1", "Host: x", name + receiver.authority)
-    )
+    forwarded(server, receiver, request("GET / HTTP/1.1", "Host: x", name + receiver.authority))
 
 
 @pytest.mark.parametrize("others", [["nowhere:1"], ["not a host"], [""], ["x:1", "y:2"]])
@@ -133,9 +131,7 @@ def test_origin_wins_and_original_is_not_looked_at(
     forwarded(server, receiver, request("GET / HTTP/1.1", "Host: x", *lines))
 
 
-def test_origin_wins_even_when_it_cannot_be_used(
-    server: ServerProcess, receiver: Receiver
-) -> None:
+def test_origin_wins_even_when_it_cannot_be_used(server: ServerProcess, receiver: Receiver) -> None:
     """The older spelling is no fallback."""
     headers = ("Host: x", ORIGINAL + receiver.authority, ORIGIN)
     assert ask(server.listen, request("GET / HTTP/1.1", *headers)).status == 400
@@ -202,8 +198,11 @@ def test_health_paths_with_an_origin_header_are_messages(
 
 @pytest.mark.parametrize(
     "method",
-    ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "M-SEARCH"]
-    + ["get", "Post", "PRI", "CONNECTED", "!#$%&'*+.^_`|~09aZ", "X" * 200],
+    [
+        *("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"),
+        *("PROPFIND", "M-SEARCH", "get", "Post", "PRI", "CONNECTED"),
+        *("!#$%&'*+.^_`|~09aZ", "X" * 200),
+    ],
 )
 def test_any_method_is_forwarded_as_it_is(
     server: ServerProcess, receiver: Receiver, method: str
@@ -356,8 +355,11 @@ def test_json_is_answered_where_it_is_named(
 
 @pytest.mark.parametrize(
     "accept",
-    ["*/*", "application/*", "", "text/html", "application/problem+json", "application/jsonl"]
-    + ["application/json;q=0", "application/json; q=0.000", "x/application/json"],
+    [
+        *("*/*", "application/*", "", "text/html", "application/problem+json"),
+        *("application/jsonl", "x/application/json"),
+        *("application/json;q=0", "application/json; q=0.000"),
+    ],
 )
 def test_json_is_not_answered_where_it_is_not_named(
     server: ServerProcess, receiver: Receiver, accept: str

@@ -27,12 +27,16 @@ def is_quiet(receiver: Receiver, count: int, *, seconds: float = 0.25) -> bool:
     return len(receiver.requests) == count
 
 
+def wait_for(server: ServerProcess, event: str, number: str) -> None:
+    """Wait until something was logged about a message."""
+    eventually(lambda: any(line["id"] == number for line in server.events(event)))
+
+
 def assert_delivered(server: ServerProcess, receiver: Receiver, script: Script) -> None:
     """This answer settles the message."""
     receiver.script(script)
     number = accept(server, receiver, body=b"x").id
-    delivered = "message.delivered"
-    eventually(lambda: any(x["event"] == delivered and x["id"] == number for x in server.lines))
+    wait_for(server, "message.delivered", number)
     assert is_quiet(receiver, 1, seconds=0.05)
 
 
@@ -78,9 +82,19 @@ def test_temporary_status_is_tried_again(
 
 @pytest.mark.parametrize(
     "status",
-    [300, 301, 302, 303, 304, 305, 307, 308, 399, 400, 401, 402, 403, 404, 405, 406, 407]
-    + [409, 410, 411, 412, 413, 414, 415, 416, 417, 418, 421, 422, 423, 424, 426, 428, 431]
-    + [451, 499, 501],
+    [
+        *range(300, 309),
+        399,
+        *range(400, 408),
+        *range(409, 419),
+        *range(421, 425),
+        426,
+        428,
+        431,
+        451,
+        499,
+        501,
+    ],
 )
 def test_final_status_makes_a_dead_letter_at_once(
     server: ServerProcess, receiver: Receiver, status: int
@@ -121,11 +135,7 @@ def test_answers_without_a_body_are_understood(
         data = request(f"{method} / HTTP/1.1", "Host: x", ORIGIN + receiver.authority)
         number = ask(server.listen, data, to_head=method == "HEAD").id
         receiver.received(count)
-        eventually(
-            lambda number=number: any(
-                x["event"] == "message.delivered" and x["id"] == number for x in server.lines
-            )
-        )
+        wait_for(server, "message.delivered", number)
     assert receiver.fake.connections == 1
 
 
@@ -141,19 +151,19 @@ def test_interim_answers_are_passed_over(
     server: ServerProcess, receiver: Receiver, interim: bytes
 ) -> None:
     """Only the final one counts."""
-    script = [Send(interim), Wait(0.02), Send(OK + b"Content-Length: 0\r\n\r\n")]
+    script: Script = [Send(interim), Wait(0.02), Send(OK + b"Content-Length: 0\r\n\r\n")]
     assert_delivered(server, receiver, script)
 
 
 def test_interim_answer_alone_is_no_success(server: ServerProcess, receiver: Receiver) -> None:
     """A destination that ends after it has not answered."""
-    script = [Send(b"HTTP/1.1 100 Continue\r\n\r\n"), Close()]
+    script: Script = [Send(b"HTTP/1.1 100 Continue\r\n\r\n"), Close()]
     assert_tried_again(server, receiver, script)
 
 
 def test_switching_protocols_is_no_success(server: ServerProcess, receiver: Receiver) -> None:
     """It was not asked for."""
-    script = [Send(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n"), Close()]
+    script: Script = [Send(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n"), Close()]
     assert_tried_again(server, receiver, script)
 
 
@@ -236,9 +246,7 @@ def test_2xx_that_still_drips_at_the_timeout_is_tried_again(
     assert failed(server, number)["error"] == "timeout"
 
 
-def test_after_1_mib_of_body_the_status_counts(
-    server: ServerProcess, receivers: Receivers
-) -> None:
+def test_after_1_mib_of_body_the_status_counts(server: ServerProcess, receivers: Receivers) -> None:
     """A destination that never ends its answer has answered: the rest is not read."""
     endless = b"x" * 65_536
     for status, event in ((200, "message.delivered"), (404, "message.dead_lettered")):
@@ -247,11 +255,7 @@ def test_after_1_mib_of_body_the_status_counts(
         with receivers.open(default=script) as receiver:
             began = time.monotonic()
             number = accept(server, receiver).id
-            eventually(
-                lambda number=number, event=event: any(
-                    x["event"] == event and x["id"] == number for x in server.lines
-                )
-            )
+            wait_for(server, event, number)
             assert time.monotonic() - began < 1.0
             assert is_quiet(receiver, 1, seconds=0.05)
 
@@ -261,7 +265,7 @@ def test_body_of_just_under_1_mib_must_be_complete(
 ) -> None:
     """A cut short one of that size is tried again; a whole one is delivered."""
     size = (1 << 20) - 1
-    cut = [Send(OK + f"Content-Length: {size + 1}\r\n\r\n".encode() + b"x" * size), Close()]
+    cut: Script = [Send(OK + f"Content-Length: {size + 1}\r\n\r\n".encode() + b"x" * size), Close()]
     assert assert_tried_again(server, receiver, cut) == "broken_response"
 
 
@@ -306,11 +310,7 @@ def test_answer_before_the_body_was_read_counts(
         script = [*answer(status), Wait(0.05)]
         with receivers.open(at_head=True, default=script) as receiver:
             number = accept(server, receiver, body=b"x" * 3_000_000).id
-            eventually(
-                lambda number=number, event=event: any(
-                    x["event"] == event and x["id"] == number for x in server.lines
-                )
-            )
+            wait_for(server, event, number)
 
 
 # Attempts

@@ -120,7 +120,7 @@ def test_request_is_forwarded_as_it_is(server: ServerProcess, receiver: Receiver
         "Authorization: Basic Og==",
         "Cookie: a=1; b=2",
         "Cookie: c=3",
-        "Content-Type: text/plain; charset=\"x,y\"",
+        'Content-Type: text/plain; charset="x,y"',
         "!#$%&'*+-.^_`|~1a: token",
         body=b"\x1f\x8b\x00",
     )
@@ -142,7 +142,7 @@ def test_request_is_forwarded_as_it_is(server: ServerProcess, receiver: Receiver
         "Authorization: Basic Og==",
         "Cookie: a=1; b=2",
         "Cookie: c=3",
-        "Content-Type: text/plain; charset=\"x,y\"",
+        'Content-Type: text/plain; charset="x,y"',
         "!#$%&'*+-.^_`|~1a: token",
         f"X-Dispatcher-Message-Id: {number}",
         "X-Dispatcher-Attempt: 1",

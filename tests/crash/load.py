@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import http.client
 import json
 import random
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from dispatcher.testing.process import ServerProcess
+
+_STATE = re.compile(r'^dispatcher_messages\{state="([a-z_]+)"\} (.+)$', re.MULTILINE)
 _STATUS = re.compile(rb"HTTP/1\.1 ([0-9]{3}) ")
 _ID = re.compile(rb"\r\nx-dispatcher-message-id: *([0-9a-f]{28})\r\n", re.IGNORECASE)
 _ATTEMPT = re.compile(rb"\r\nx-dispatcher-attempt: *([0-9]+)\r\n", re.IGNORECASE)
@@ -299,6 +303,27 @@ async def delivered(
         missing = account.missing(come(destinations))
         raise TimeoutError(f"{len(missing)} never came, such as {sorted(missing)[:5]}") from error
     return come(destinations)
+
+
+def counts(server: ServerProcess) -> tuple[int, int]:
+    """Return how many messages are pending, and how many are dead letters."""
+    _, text = _get(server, "/metrics")
+    by_state = {state: int(float(count)) for state, count in _STATE.findall(text)}
+    dead = by_state.pop("dead")
+    return sum(by_state.values()), dead
+
+
+def readiness(server: ServerProcess) -> tuple[int, str]:
+    """Return the status and the body of `/readyz`."""
+    return _get(server, "/readyz")
+
+
+def _get(server: ServerProcess, path: str) -> tuple[int, str]:
+    connection = http.client.HTTPConnection(*server.api, timeout=5)
+    with contextlib.closing(connection):
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
 
 
 async def until(holds: Callable[[], bool], *, timeout_s: float = 15.0) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import http.client
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -18,7 +17,18 @@ from pathlib import Path
 import pytest
 
 from dispatcher.testing.process import ServerProcess
-from tests.crash.load import Account, Answer, Destination, Load, ask, come, delivered, until
+from tests.crash.load import (
+    Account,
+    Answer,
+    Destination,
+    Load,
+    ask,
+    come,
+    counts,
+    delivered,
+    readiness,
+    until,
+)
 
 pytestmark = [pytest.mark.crash, pytest.mark.strace]
 
@@ -47,14 +57,6 @@ def injecting() -> Injecting:
     if result.returncode:
         pytest.skip(f"strace may not attach here: {result.stderr.strip()}")
     return command
-
-
-def _readiness(server: ServerProcess) -> tuple[int, str]:
-    connection = http.client.HTTPConnection(*server.api, timeout=5)
-    with contextlib.closing(connection):
-        connection.request("GET", "/readyz")
-        answer = connection.getresponse()
-        return answer.status, answer.read().decode()
 
 
 async def _wave(account: Account, server: ServerProcess, destination: Destination) -> list[Answer]:
@@ -133,21 +135,12 @@ async def test_the_process_ends_when_the_dead_letter_log_cannot_be_written(
         account.accepted = {t: id_ for t, id_ in account.accepted.items() if id_ not in dead}
         with ServerProcess(tmp_path, **_QUICK) as server:
             await asyncio.sleep(0.3)
-            count = await asyncio.to_thread(_count_dead, server)
+            _, count = await asyncio.to_thread(counts, server)
     assert dead
     assert len(dead) <= count
     again = {each.id for each in come([destination]) if each.status == 200}
     assert not dead & again, "a dead letter was delivered"
     assert len(account.missing(come([destination]))) == count - len(dead), "each is in one place"
-
-
-def _count_dead(server: ServerProcess) -> int:
-    connection = http.client.HTTPConnection(*server.api, timeout=5)
-    with contextlib.closing(connection):
-        connection.request("GET", "/metrics")
-        text = connection.getresponse().read().decode()
-    (line,) = [line for line in text.splitlines() if 'messages{state="dead"}' in line]
-    return int(float(line.rpartition(" ")[2]))
 
 
 async def test_accepting_pauses_and_resumes_by_itself_when_writes_find_no_space(
@@ -169,7 +162,7 @@ async def test_accepting_pauses_and_resumes_by_itself_when_writes_find_no_space(
             refused = await _wave_after_wave(account, server, destination)
             assert {(answer.status, answer.slug) for answer in refused} == {(503, "disk_full")}
             assert all(b"\r\nretry-after: " in answer.headers.lower() for answer in refused)
-            status, text = await asyncio.to_thread(_readiness, server)
+            status, text = await asyncio.to_thread(readiness, server)
             assert status == 503
             assert "disk_full" in text
             held = 200
@@ -177,7 +170,7 @@ async def test_accepting_pauses_and_resumes_by_itself_when_writes_find_no_space(
             assert not server.events("log.space_again"), "it was delivered while the disk was full"
             await asyncio.to_thread(server.event, "log.space_again")
             assert {answer.status for answer in await _wave(account, server, destination)} == {202}
-            assert (await asyncio.to_thread(_readiness, server))[0] == 200
+            assert (await asyncio.to_thread(readiness, server))[0] == 200
             deliveries = await delivered(account, [destination, late])
             assert await asyncio.to_thread(server.stop) == 0
         with ServerProcess(tmp_path, **_QUICK) as server:

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from dispatcher.testing.process import ServerProcess
-from tests.crash.load import Account, Destination, Load, ask, come, delivered, until
+from tests.crash.load import Account, Destination, Load, ask, come, counts, delivered, until
 
 pytestmark = pytest.mark.crash
 
@@ -132,6 +132,57 @@ async def test_all_is_settled_when_the_server_is_stopped_under_load(tmp_path: Pa
     account.check(deliveries)
     twice = len(deliveries) - len({each.target for each in deliveries})
     assert twice == 0, "an orderly stop settles what was delivered"
+
+
+async def test_each_message_is_pending_or_dead_when_the_server_is_killed_while_it_gives_up(
+    tmp_path: Path, dice: random.Random
+) -> None:
+    """Messages that a destination rejects: after kills in between each of them is a dead letter,
+    and none is one and pending too."""
+    account = Account()
+    async with Destination(account, fails=lambda target, attempt: 404) as destination:
+        for _ in range(4):
+            server = ServerProcess(tmp_path, **_QUICK)
+            address = await _ready(server)
+            async with Load(account, address, [destination], most=150, large_one_in=10):
+                await asyncio.sleep(dice.uniform(0.05, 0.4))
+                await asyncio.to_thread(server.kill)
+        with ServerProcess(tmp_path, **_QUICK) as server:
+            await until(lambda: counts(server)[0] == 0)
+            _, dead = counts(server)
+            assert await asyncio.to_thread(server.stop) == 0
+        with ServerProcess(tmp_path, **_QUICK) as server:
+            assert counts(server) == (0, dead)
+    tried = {each.target for each in come([destination])}
+    assert account.accepted.keys() <= tried
+    # A message whose 202 was cut off by the kill is there too, if it was tried.
+    assert dead == len(tried)
+
+
+async def test_a_caller_in_the_middle_of_a_body_is_told_when_the_server_stops(
+    tmp_path: Path,
+) -> None:
+    """It gets 503, so that it knows that the message will not be delivered."""
+    account = Account()
+    async with Destination(account) as destination:
+        with ServerProcess(tmp_path, **_QUICK) as server:
+            reader, writer = await asyncio.open_connection(*server.listen)
+            head = (
+                "POST /half HTTP/1.1\r\nHost: dispatcher\r\nContent-Length: 9000000\r\n"
+                f"X-Dispatcher-Origin-Host: {destination.origin}\r\n\r\n"
+            )
+            writer.write(head.encode() + bytes(3_000_000))
+            await writer.drain()
+            await asyncio.sleep(0.2)
+            server.signal(signal.SIGTERM)
+            answer = await asyncio.wait_for(reader.readuntil(b"}"), 5)
+            writer.close()
+            assert await asyncio.to_thread(server.wait) == 0
+        with ServerProcess(tmp_path, **_QUICK) as server:
+            assert server.event("server.ready")["pending"] == 0
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert b"shutting_down" in answer
+    assert not come([destination])
 
 
 async def test_a_second_signal_ends_the_server_at_once_and_loses_nothing(tmp_path: Path) -> None:

@@ -308,6 +308,7 @@ class QueueMachine(RuleBasedStateMachine):
             self.check_consistency()
             self.do(self.bench.stop)
             assert not self.bench.notes.errors
+            assert not self.loop.errors
         self.loop.close()
         self.patch.undo()
 
@@ -533,4 +534,4 @@ def _chained_in_timers(queue: Queue) -> list[int]:
 
 
 TestQueueMachine = QueueMachine.TestCase
-TestQueueMachine.settings = settings(max_examples=60, stateful_step_count=40)
+TestQueueMachine.settings = settings(max_examples=150, stateful_step_count=40)

@@ -167,6 +167,8 @@ def test_lane_that_is_paused_while_it_is_read_back_keeps_its_order() -> None:
         _always(bench)
         await asyncio.sleep(60)
         assert bench.queue.pending.index.count == 0
+        assert bench.queue._warm.size_bytes == 0
+        assert len(bench.queue._warm) == 0
         order = [int(target[1:]) for target, _ in bench.deliverer.started[started:]]
         retried = order.index(min(order))
         del order[retried]
@@ -475,6 +477,23 @@ def test_drain_waits_for_what_is_in_flight_and_starts_nothing() -> None:
         await asyncio.sleep(1)
         names = [target for target, _ in bench.deliverer.started[2:]]
         assert names == ["/2", "/3", "/4"]
+
+    simulate(test)
+
+
+def test_drain_does_not_wait_for_space_for_dead_letters() -> None:
+    """The disk of the dead letters turns out to be full while the process stops."""
+
+    async def test(bench: Bench) -> None:
+        bench.dead_log.append_s = 1.0
+        bench.dead_log.space = Space.NOTHING
+        bench.accept(message())
+        await asyncio.sleep(0.01)
+        bench.end(bench.deliverer.flying[0], failed(404))
+        before = bench.clock.monotonic_us()
+        assert await bench.queue.drain(60)
+        assert bench.clock.monotonic_us() - before < 2_000_000
+        await bench.queue.stop()
 
     simulate(test)
 
