@@ -148,7 +148,7 @@ class Committer:
         if self._refusal is None:
             self._refusal = SHUTTING_DOWN
         await self.flush()
-        while self._state is _State.BUSY:  # somebody settled a message meanwhile
+        while self._state in {_State.STARTING, _State.BUSY}:  # somebody settled a message meanwhile
             await self.flush()
         self._state = _State.STOPPED
         for timer in (self._lazy, self._probing):
@@ -258,12 +258,23 @@ class Committer:
         self.batches += 1
         self.records += len(positions)
         if self._normal.payloads or self._urgent.payloads or self._wanted:
-            self._hand_over()
+            self._go_on()
         elif self._state is _State.BUSY:
             self._rest(_State.IDLE)
         self._tell(urgent.waiters, positions)
         self._tell(normal.waiters, positions[len(urgent.waiters) :])
         self._settled()
+
+    def _go_on(self) -> None:
+        """Hand over what came while a batch was stored: at once when callers are few, and after one
+        more look at the sockets when they are many. Then the processor is what there is too little
+        of, and larger batches save it: 50 records instead of 33 with 64 callers."""
+        if self._is_quiet:
+            self._hand_over()
+            return
+        self._state = _State.STARTING
+        # A callback runs before the loop looks at its sockets, a callback of a callback after it.
+        self._loop.call_soon(self._loop.call_soon, self._hand_over)
 
     def _tell(self, waiters: list[Waiter | None], positions: list[int]) -> None:
         for waiter, position in zip(waiters, positions, strict=False):
