@@ -54,7 +54,8 @@ class LogCorrupt(LogError):
     def __init__(self, path: str, offset: int, reason: str) -> None:
         super().__init__(
             f"{path}: damaged at offset {offset}: {reason}. Nothing was changed. "
-            f"`dispatcher log verify` lists what is damaged, `dispatcher log repair` what would be lost."
+            "`dispatcher log verify` lists what is damaged, `dispatcher log repair` what would be "
+            "lost."
         )
         self.path = path
         self.offset = offset

@@ -307,11 +307,16 @@ class Committer:
         _refuse(refused, DISK_FULL)
 
     def _probe(self) -> None:
-        """Find out whether there is space again, by storing a record that says nothing."""
+        """Find out whether there is space again, by storing a record that says nothing.
+
+        As large as half a batch: a small one would fit into a gap that the refused batch did not
+        fit into, and the next large one would be refused again, and so on once a second.
+        """
         self._probing = None
-        self._normal.payloads.append(NOTHING)
+        payload = NOTHING.ljust(self._log.max_batch_bytes // 2 - OVERHEAD_BYTES, b"\0")
+        self._normal.payloads.append(payload)
         self._normal.waiters.append(_Probe(self))
-        self._normal.size_bytes += len(NOTHING) + OVERHEAD_BYTES
+        self._normal.size_bytes += len(payload) + OVERHEAD_BYTES
         if self._state in {_State.IDLE, _State.STUCK}:
             self._hand_over()
 

@@ -172,7 +172,7 @@ def test_health_is_answered_without_an_origin_header(server: ServerProcess) -> N
     ],
 )
 def test_without_an_origin_header_everything_else_is_405(server: ServerProcess, line: str) -> None:
-    """With a body that says what is missing; and nothing is stored."""
+    """With a body that says what is missing; and nothing is accepted."""
     before = metrics(server)
     answer = ask(server.listen, request(line, "Host: x", "Content-Length: 2", body=b"{}"))
     assert answer.status == 405
@@ -180,7 +180,7 @@ def test_without_an_origin_header_everything_else_is_405(server: ServerProcess, 
     assert answer.slug == "origin_missing"
     assert "X-Dispatcher-Origin-Host" in answer.json["message"]
     after = metrics(server)
-    counter = "dispatcher_log_records_total"
+    counter = "dispatcher_messages_accepted_total"
     assert after[counter] == before[counter]
 
 

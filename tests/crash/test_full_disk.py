@@ -116,7 +116,13 @@ async def test_a_disk_full_of_messages_empties_by_itself_when_their_destination_
             status, text = await asyncio.to_thread(readiness, server)
             assert status == 503
             assert "disk_full" in text
-            assert len(server.events("log.disk_full")) == 1
+            for _ in range(12):  # a gap at the end of the log is no reason to begin again
+                await asyncio.gather(
+                    *(_send(account, server, destination.origin, size) for size in (100, 150_000))
+                )
+                await asyncio.sleep(0.2)
+            assert len(server.events("log.disk_full")) == 1, "it is said once"
+            assert not server.events("log.space_again")
         with ServerProcess(tmp_path, **settings) as server:
             assert server.event("server.ready")["pending"] == len(account.accepted)
             await _fill(account, server, destination.origin)
