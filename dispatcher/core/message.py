@@ -34,6 +34,7 @@ class Message:
     `attempt`        number of the attempt under way or last made; 0 before the first.
     `slot`           its place in the index, -1 when it has none.
     `started_at`     microseconds since the epoch at which the attempt under way started.
+    `doubtful`       its attempt under way started while its destination was in doubt.
     `history`        the finished attempts, encoded by `queue.records`.
     """
 
@@ -44,6 +45,7 @@ class Message:
         "body_size",
         "chunks",
         "destination",
+        "doubtful",
         "head",
         "history",
         "incarnation",
@@ -82,6 +84,7 @@ class Message:
         self.started_at = 0
         self.history = b""
         self.redrives = 0
+        self.doubtful = False
 
     @property
     def method(self) -> str:

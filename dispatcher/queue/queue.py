@@ -56,6 +56,7 @@ from dispatcher.queue.refusals import (
     SHUTTING_DOWN,
 )
 from dispatcher.queue.retries import Retries
+from dispatcher.queue.turns import Turns
 from dispatcher.txlog import TransactionLog
 
 MAX_UNSTORED_BYTES = 64 * 1024 * 1024
@@ -110,6 +111,7 @@ class Queue:
         self._incarnation = incarnation
         self._id_prefix = wire_id(config.partition, incarnation, 0)[:12]
         self._lanes = Lanes(limit_max=config.workers, pause_max_ms=config.policy.max_delay_ms)
+        self._turns = Turns(self._lanes, config.workers)
         self.pending = Pending(self._lanes)
         self._warm = Warm()
         self._settled = array("Q")
@@ -328,13 +330,13 @@ class Queue:
 
     def pump(self) -> None:
         """Start as many attempts as may be in flight, lane after lane in turn."""
-        ring = self._lanes.ring
-        workers = self._config.workers
-        while ring and self.in_flight < workers and not self._closing:
+        turns = self._turns
+        while not self._closing:
             if self.committer.dead or self.dead_letters.waiting_bytes > MAX_WAITING_BYTES:
                 return
-            lane = ring.popleft()
-            lane.queued = False
+            lane = turns.next(self.in_flight)
+            if lane is None:
+                return
             if lane.in_flight >= lane.limit.value:
                 continue  # halved while it waited; the end of an attempt brings it back
             now = self.now_us()
@@ -360,6 +362,7 @@ class Queue:
         self.in_flight += 1
         if not lane.calm:
             lane.start(now)
+        self._turns.started(lane, message)
         if lane.warm < READ_AHEAD_BELOW and lane.warm < lane.ready and self._warm.has_room:
             self._loading.load(lane)
         if message.chunks is not None:  # they may have been copied since it was read
@@ -380,6 +383,7 @@ class Queue:
         self._ended(lane)
         if not lane.calm:
             self._learning.signal(lane, Signal.HEALTHY, message, self.now_us())
+        self._turns.ended(lane, message)
         self.attempts["delivered"] += 1
         self.delivered_total += 1
         if self._is_debug:
@@ -395,6 +399,7 @@ class Queue:
         lane = self._lanes.by_number[self.pending.index.lane[message.slot]]
         self._ended(lane)
         self._learning.failed(lane, message, result, now_us=now, wall_us=wall)
+        self._turns.ended(lane, message)
         verdict = decide(result, message.attempt, self._config.policy, wall, self._random)
         if isinstance(verdict, Delivered):
             self.attempts["delivered"] += 1

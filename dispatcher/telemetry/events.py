@@ -132,10 +132,6 @@ class Events:
         """A write or a sync failed. The process ends with exit code 1; the next start recovers what
         is on disk. Look at the disk first."""
 
-    @_event("debug", "log.compacted")
-    def log_compacted(self, *, path: str, records: int, size_bytes: int) -> None:
-        """Live records were copied forward, so that a mostly dead part of a log can be deleted."""
-
     # Messages
 
     @_event("debug", "message.accepted")

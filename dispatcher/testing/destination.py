@@ -187,9 +187,6 @@ class FakeDestination:
         await self.stop()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._server is None:  # it was on its way in when all others were dropped
-            writer.transport.abort()
-            return
         task = cast("asyncio.Task[None]", asyncio.current_task())
         self._tasks.add(task)
         self._writers.add(writer)

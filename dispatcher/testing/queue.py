@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from random import Random
+from typing import Any
 
 from dispatcher.core.destination import Destination, Origin
 from dispatcher.core.message import Message
@@ -18,6 +19,7 @@ from dispatcher.queue.queue import Queue, QueueConfig
 from dispatcher.queue.recovery import Recovery
 from dispatcher.testing.clock import SimulatedClock
 from dispatcher.testing.log import FaultyLog
+from dispatcher.testing.loop import run
 
 POLICY = RetryPolicy(retry_limit=3, delay_ms=100, max_delay_ms=20_000)
 
@@ -239,3 +241,14 @@ class Bench:
             self.queue.delivered(message, result)
         else:
             self.queue.failed(message, result)
+
+
+def simulate(test: Callable[[Bench], Coroutine[Any, Any, None]], **options: Any) -> Bench:
+    """Run a test with a started queue, an empty log and simulated time."""
+
+    async def main(clock: SimulatedClock) -> Bench:
+        bench = await Bench(clock, **options).start()
+        await test(bench)
+        return bench
+
+    return run(main)

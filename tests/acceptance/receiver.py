@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -14,6 +15,7 @@ from dispatcher.testing.destination import FakeDestination, Request, Script
 T = TypeVar("T")
 
 _POLL_S = 0.002
+_KEPT = 30
 
 
 def eventually(what: Callable[[], T], *, timeout_s: float = 10.0) -> T:
@@ -68,9 +70,14 @@ class Receiver:
 
 
 class Receivers:
-    """Makes destinations, all in one thread."""
+    """Makes destinations, all in one thread.
+
+    They live a while longer than their tests: what nobody waited for is answered, and holds up
+    nothing. (A connection that comes in while an asyncio server closes is never looked at again.)
+    """
 
     def __init__(self) -> None:
+        self._used: deque[Receiver] = deque()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
@@ -89,10 +96,15 @@ class Receivers:
         try:
             yield receiver
         finally:
-            receiver.run(fake.stop())
+            self._used.append(receiver)
+            if len(self._used) > _KEPT:
+                oldest = self._used.popleft()
+                oldest.run(oldest.fake.stop())
 
     def close(self) -> None:
-        """Stop the thread."""
+        """Stop them all, and the thread."""
+        for receiver in self._used:
+            receiver.run(receiver.fake.stop())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()

@@ -298,6 +298,7 @@ def test_secrets_are_in_no_line(tmp_path: Path, receiver: Receiver) -> None:
         key = "X-Dispatcher-Key: listen-secret"
         hidden = ("Authorization: Bearer hidden-1", "Cookie: hidden-2")
         accept(server, receiver, key, *hidden, body=b"hidden-3")
+        receiver.received(1)
         ask(server.listen, post("u:hidden-4@h", key))
         ask(server.listen, post(receiver.authority, "X-Dispatcher-Key: hidden-5"))
         get(server.api, "/metrics", "Authorization: Bearer hidden-6")

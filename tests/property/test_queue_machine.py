@@ -446,7 +446,7 @@ class QueueMachine(RuleBasedStateMachine):
             assert all(slot in queue._warm._messages for slot in chain[: lane.warm])
             assert all(entries.lane[slot] == lane.number for slot in chain)
             assert queue._lanes.by_number[lane.number] is lane
-            assert lane.queued == (lane in queue._lanes.ring)
+            assert lane.queued == (lane in queue._turns)
             flying = [s for s in in_flight if entries.lane[s] == lane.number]
             assert lane.in_flight == len(flying)
             in_timer = [s for s in in_timers if entries.lane[s] == lane.number]
