@@ -6,11 +6,13 @@ A file that needs settings has `SETTINGS`, as in the environment.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from dispatcher.testing.process import ServerProcess
+from tests.acceptance import slow
 from tests.acceptance.receiver import Receiver, Receivers
 from tests.acceptance.running import quick
 
@@ -21,6 +23,18 @@ def receivers() -> Iterator[Receivers]:
     made = Receivers()
     yield made
     made.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def slow_head(
+    request: pytest.FixtureRequest, receivers: Receivers, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Future[None] | None]:
+    """The scenario that takes 10 s, under way from the start if its test was asked for."""
+    if not any(item.name.endswith("_is_answered_408") for item in request.session.items):
+        yield None
+        return
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(slow.slow_head, tmp_path_factory.mktemp("slow"), receivers)
 
 
 @pytest.fixture

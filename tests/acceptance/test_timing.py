@@ -1,4 +1,4 @@
-"""Sections 1 and 2: what takes long. All of it runs at once, each with a server of its own.
+"""Section 2: what takes long. All of it runs at once, each with a server of its own.
 
 The first test to ask starts every scenario in a thread; each test waits for the end of its own.
 """
@@ -39,33 +39,6 @@ def attempts_of(requests: list[Request]) -> dict[str, list[int]]:
         number = one.headers["x-dispatcher-message-id"]
         found.setdefault(number, []).append(int(one.headers["x-dispatcher-attempt"]))
     return found
-
-
-# The listener
-
-
-def slow_head(directory: Path, receivers: Receivers) -> None:
-    """A caller slower than 10 s over its head gets 408, although it sends all the time; one that
-    needs less is served."""
-    with (
-        ServerProcess(directory) as server,
-        receivers.open() as receiver,
-        Caller(server.listen, timeout_s=15) as slow,
-        Caller(server.listen, timeout_s=15) as quicker,
-    ):
-        data = post(receiver.authority, path="/quicker")
-        began = time.monotonic()
-        slow.send(b"POST / HTTP/1.1\r\nHost: h\r\nX-Slow: ")
-        for number in range(9):
-            slow.send(b"s")
-            quicker.send(data[number * 10 : number * 10 + 10])
-            time.sleep(1)
-        quicker.send(data[90:])
-        assert quicker.answer().id
-        refused = slow.answer()
-        assert 9.8 < time.monotonic() - began < 13
-        assert (refused.status, refused.slug) == (408, "head_timeout")
-        assert slow.at_end()
 
 
 # Retries
@@ -356,7 +329,6 @@ def _accepts(caller: Caller, receiver: Receiver) -> bool:
 
 
 SCENARIOS: list[Scenario] = [
-    slow_head,
     breaker,
     retry_after,
     backoff,
@@ -396,3 +368,11 @@ def running(
 def test_timing(running: dict[str, Future[None]], scenario: str) -> None:
     """What each promises is said where it is defined, above."""
     running[scenario].result(60)
+
+
+def test_caller_slower_than_10_s_over_its_head_is_answered_408(
+    slow_head: Future[None] | None,
+) -> None:
+    """`slow.py` says more."""
+    assert slow_head is not None
+    slow_head.result(30)

@@ -73,7 +73,7 @@ def test_event_is_written_when_it_is_at_the_level_or_above(
     """Each level is exactly itself and what is worse."""
     lines: list[str] = []
     events = events_to(lines, level)
-    events.log_compacted(path="x", records=1, size_bytes=2)
+    events.message_accepted(id="x", method="GET", destination="http://b", size_bytes=2)
     events.log_space_again(path="x")
     events.server_abandoned(in_flight=1)
     events.log_disk_full(path="x")
