@@ -332,7 +332,9 @@ class Queue:
         """Start as many attempts as may be in flight, lane after lane in turn."""
         turns = self._turns
         while not self._closing:
-            if self.committer.dead or self.dead_letters.waiting_bytes > MAX_WAITING_BYTES:
+            if self.committer.dead or (
+                self.burying and self.dead_letters.waiting_bytes > MAX_WAITING_BYTES
+            ):
                 return
             lane = turns.next(self.in_flight)
             if lane is None:
@@ -362,7 +364,7 @@ class Queue:
         self.in_flight += 1
         if not lane.calm:
             lane.start(now)
-        self._turns.started(lane, message)
+            self._turns.doubt(message)
         if lane.warm < READ_AHEAD_BELOW and lane.warm < lane.ready and self._warm.has_room:
             self._loading.load(lane)
         if message.chunks is not None:  # they may have been copied since it was read
@@ -383,7 +385,8 @@ class Queue:
         self._ended(lane)
         if not lane.calm:
             self._learning.signal(lane, Signal.HEALTHY, message, self.now_us())
-        self._turns.ended(lane, message)
+        if message.doubtful or lane.queued:
+            self._turns.ended(lane, message)
         self.attempts["delivered"] += 1
         self.delivered_total += 1
         if self._is_debug:

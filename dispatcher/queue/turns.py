@@ -69,13 +69,14 @@ class Turns:
                 return lane
         return None
 
-    def started(self, lane: Lane, message: Message) -> None:
-        """An attempt of the lane starts."""
-        message.doubtful = not lane.calm
-        self.doubtful += message.doubtful
+    def doubt(self, message: Message) -> None:
+        """An attempt starts while its lane is in doubt."""
+        message.doubtful = True
+        self.doubtful += 1
 
     def ended(self, lane: Lane, message: Message) -> None:
-        """An attempt of the lane ended, and the lane has learned from it."""
+        """An attempt of the lane ended, and the lane has learned from it. Need not be called for one
+        that started without doubt, of a lane that does not wait for a turn."""
         self.doubtful -= message.doubtful
         if lane.queued and (
             (not lane.in_flight and _took(self._crowded, lane))
