@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from dispatcher.testing.process import ServerProcess
-from tests.acceptance import slow
 from tests.acceptance.receiver import Receiver, Receivers
 from tests.acceptance.running import quick
+from tests.acceptance.slow import SLOW
 
 
 @pytest.fixture(scope="session")
@@ -26,15 +26,17 @@ def receivers() -> Iterator[Receivers]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def slow_head(
+def slow(
     request: pytest.FixtureRequest, receivers: Receivers, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Future[None] | None]:
-    """The scenario that takes 10 s, under way from the start if its test was asked for."""
-    if not any(item.name.endswith("_is_answered_408") for item in request.session.items):
-        yield None
-        return
-    with ThreadPoolExecutor(1) as pool:
-        yield pool.submit(slow.slow_head, tmp_path_factory.mktemp("slow"), receivers)
+) -> Iterator[dict[str, Future[None]]]:
+    """The scenarios of `slow.py` that were asked for, under way from the start."""
+    names = {item.name for item in request.session.items}
+    with ThreadPoolExecutor(len(SLOW)) as pool:
+        yield {
+            one.__name__: pool.submit(one, tmp_path_factory.mktemp(one.__name__), receivers)
+            for one in SLOW
+            if f"test_slow[{one.__name__}]" in names
+        }
 
 
 @pytest.fixture

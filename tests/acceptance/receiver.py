@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any, TypeVar
 
 from dispatcher.testing.destination import FakeDestination, Request, Script
@@ -108,6 +109,21 @@ class Receivers:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()
+
+
+def gaps(requests: list[Request]) -> list[float]:
+    """Seconds between each request and the one before it."""
+    times = [one.arrived_s for one in requests]
+    return [later - earlier for earlier, later in pairwise(times)]
+
+
+def attempts_of(requests: list[Request]) -> dict[str, list[int]]:
+    """The numbers of the attempts, by message, in the order they came."""
+    found: dict[str, list[int]] = {}
+    for one in requests:
+        number = one.headers["x-dispatcher-message-id"]
+        found.setdefault(number, []).append(int(one.headers["x-dispatcher-attempt"]))
+    return found
 
 
 def _is_whole(one: Request) -> bool:

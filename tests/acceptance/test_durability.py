@@ -143,8 +143,9 @@ def test_signal_lets_what_is_in_flight_finish(
     """Nothing more is accepted, what finishes is settled and not sent again, and it exits 0."""
     settings = quick(DRAIN_TIMEOUT="5000")
     receiver.script([Wait(0.4), *answer()])
-    with ServerProcess(tmp_path, **settings) as server, Caller(server.listen) as caller:
+    with ServerProcess(tmp_path, **settings) as server:
         address, api = server.listen, server.api
+        caller = Caller(address)
         accept(server, receiver)
         receiver.received(1)
         caller.send(post(receiver.authority, body=b"12345")[:-1])
@@ -160,6 +161,7 @@ def test_signal_lets_what_is_in_flight_finish(
         assert (refused.status, refused.slug) == (503, "shutting_down")
         assert int(refused.headers["retry-after"]) >= 1
         assert caller.at_end()
+        caller.reset()
         assert server.wait() == 0
         assert server.event("server.stopped")["exit_code"] == 0
     with ServerProcess(tmp_path, **settings) as server:

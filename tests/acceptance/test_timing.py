@@ -8,37 +8,23 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from email.utils import formatdate
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from dispatcher.testing.destination import Close, Request, Reset, Wait, answer
 from dispatcher.testing.process import ServerProcess
-from tests.acceptance.receiver import Receiver, Receivers, eventually
+from tests.acceptance.receiver import Receiver, Receivers, attempts_of, eventually, gaps
 from tests.acceptance.running import accept, dead
+from tests.acceptance.slow import SLOW
 from tests.acceptance.wire import Caller, post, request
 
 SLACK_S = 0.15
 """What a busy machine may add to a delay."""
 
 Scenario = Callable[[Path, Receivers], None]
-
-
-def gaps(requests: list[Request]) -> list[float]:
-    """Seconds between each request and the one before it."""
-    times = [one.arrived_s for one in requests]
-    return [later - earlier for earlier, later in pairwise(times)]
-
-
-def attempts_of(requests: list[Request]) -> dict[str, list[int]]:
-    """The numbers of the attempts, by message, in the order they came."""
-    found: dict[str, list[int]] = {}
-    for one in requests:
-        number = one.headers["x-dispatcher-message-id"]
-        found.setdefault(number, []).append(int(one.headers["x-dispatcher-attempt"]))
-    return found
 
 
 # Retries
@@ -49,11 +35,12 @@ def backoff(directory: Path, receivers: Receivers) -> None:
     settings = {"RETRY_DELAY": "250", "RETRY_MAX_DELAY": "900", "RETRYLIMIT": "4", "WORKER": "100"}
     with ServerProcess(directory, **settings) as server:
         firsts = []
-        for _ in range(6):
-            with receivers.open(default=answer(500)) as receiver:
+        with ExitStack() as stack:
+            failing = [stack.enter_context(receivers.open(default=answer(500))) for _ in range(6)]
+            for receiver in failing:
                 accept(server, receiver)
+            for receiver in failing:
                 first, second, third, fourth = gaps(receiver.received(5))
-                time.sleep(0.02)
                 assert 0.2 <= first < 0.3 + SLACK_S
                 assert 0.4 <= second < 0.6 + SLACK_S
                 assert 0.72 <= third < 0.9 + SLACK_S
@@ -80,14 +67,17 @@ def retry_after(directory: Path, receivers: Receivers) -> None:
         (503, "soon", 0.0, 0.3),
         (503, "-5", 0.0, 0.3),
     ]
-    with ServerProcess(directory, **settings) as server:
-        for status, value, least_s, most_s in cases:
-            with receivers.open() as receiver:
-                text = date(value) if isinstance(value, int) else value
-                receiver.script(answer(status, b"", ("Retry-After", text)))
-                accept(server, receiver)
-                (gap,) = gaps(receiver.received(2))
-                assert least_s <= gap < most_s + SLACK_S, (status, value, gap)
+    with ServerProcess(directory, **settings) as server, ExitStack() as stack:
+        asking = []
+        for status, value, _, _ in cases:
+            text = date(value) if isinstance(value, int) else value
+            receiver = stack.enter_context(receivers.open())
+            receiver.script(answer(status, b"", ("Retry-After", text)))
+            accept(server, receiver)
+            asking.append(receiver)
+        for receiver, (status, value, least_s, most_s) in zip(asking, cases, strict=True):
+            (gap,) = gaps(receiver.received(2))
+            assert least_s <= gap < most_s + SLACK_S, (status, value, gap)
 
 
 def retry_after_is_capped(directory: Path, receivers: Receivers) -> None:
@@ -101,28 +91,6 @@ def retry_after_is_capped(directory: Path, receivers: Receivers) -> None:
 
 
 # Lanes
-
-
-def breaker(directory: Path, receivers: Receivers) -> None:
-    """After 10 failed attempts in a row nothing is sent for 1 s, then 2, then 4, each followed by
-    one real message as a probe; its success closes the breaker. No message spends an attempt by
-    waiting."""
-    settings = {"RETRY_DELAY": "1", "RETRY_MAX_DELAY": "60000", "RETRYLIMIT": "20"}
-    settings["WORKER"] = "1"  # else another attempt may be in flight when the tenth fails
-    with ServerProcess(directory, **settings) as server, receivers.open() as receiver:
-        receiver.script(*[answer(500)] * 12)
-        numbers = {accept(server, receiver).id for _ in range(30)}
-        requests = receiver.received(42, timeout_s=20)
-        between = gaps(requests)
-        long = [(at, gap) for at, gap in enumerate(between) if gap > 0.5]
-        # 10 attempts, 1 s, a probe, 2 s, a probe, 4 s, a probe that succeeds, and all the others.
-        assert [at for at, _ in long] == [9, 10, 11], between
-        for (_, gap), pause_s in zip(long, (1, 2, 4), strict=True):
-            assert pause_s <= gap < pause_s + SLACK_S * 2
-        found = attempts_of(requests)
-        assert found.keys() == numbers
-        for attempts in found.values():
-            assert attempts == list(range(1, len(attempts) + 1))
 
 
 def breaker_is_short(directory: Path, receivers: Receivers) -> None:
@@ -329,7 +297,6 @@ def _accepts(caller: Caller, receiver: Receiver) -> bool:
 
 
 SCENARIOS: list[Scenario] = [
-    breaker,
     retry_after,
     backoff,
     fairness,
@@ -370,9 +337,7 @@ def test_timing(running: dict[str, Future[None]], scenario: str) -> None:
     running[scenario].result(60)
 
 
-def test_caller_slower_than_10_s_over_its_head_is_answered_408(
-    slow_head: Future[None] | None,
-) -> None:
-    """`slow.py` says more."""
-    assert slow_head is not None
-    slow_head.result(30)
+@pytest.mark.parametrize("scenario", [scenario.__name__ for scenario in SLOW])
+def test_slow(slow: dict[str, Future[None]], scenario: str) -> None:
+    """Of `slow.py`: these run beside all other tests."""
+    slow[scenario].result(60)
