@@ -75,8 +75,10 @@ class Turns:
         self.doubtful += 1
 
     def ended(self, lane: Lane, message: Message) -> None:
-        """An attempt of the lane ended, and the lane has learned from it. Need not be called for one
-        that started without doubt, of a lane that does not wait for a turn."""
+        """An attempt of the lane ended, and the lane has learned from it.
+
+        Need not be called for one that started without doubt, of a lane that waits for no turn.
+        """
         self.doubtful -= message.doubtful
         if lane.queued and (
             (not lane.in_flight and _took(self._crowded, lane))
