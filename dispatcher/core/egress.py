@@ -104,9 +104,13 @@ class Patterns:
         everything = any(item.strip() == "*" for item in items)
         return Patterns(frozenset(hosts), tuple(suffixes), tuple(networks), everything)
 
+    def match_name(self, host: str) -> bool:
+        """Say whether the host's name is in the list, whatever its addresses are."""
+        return self.everything or host in self.hosts or host.endswith(self.suffixes)
+
     def match(self, host: str, addresses: Sequence[Address]) -> bool:
         """Say whether the host's name, or any of these forms of its address, is in the list."""
-        if self.everything or host in self.hosts or host.endswith(self.suffixes):
+        if self.match_name(host):
             return True
         return any(address in network for network in self.networks for address in addresses)
 
@@ -136,6 +140,14 @@ class EgressPolicy:
         return EgressPolicy(
             "any" if mode == "any" else "public", Patterns.parse(allow), Patterns.parse(deny)
         )
+
+    def check_name(self, host: str) -> str | None:
+        """Say why `host` may not be connected to whatever its addresses are, so that it need not be
+        looked up; None: that depends on the address."""
+        name = host.lower().removesuffix(".")
+        if self.deny.match_name(name) and not (self.allow.networks or self.allow.match_name(name)):
+            return f"{host} is in EGRESS_DENY"
+        return None
 
     def check(
         self,

@@ -58,6 +58,8 @@ class Dialer:
     ) -> Connection | Unreachable:
         """Open one connection; `on_phase` hears what is being waited for, in words."""
         host, port = destination.host, destination.port
+        if denied := self.policy.check_name(host):
+            return Unreachable(Failure.EGRESS, denied)
         on_phase(f"looking up {host}")
         answer = await self._resolver.resolve(host)
         if not answer.addresses:

@@ -263,6 +263,29 @@ async def test_only_allowed_addresses_of_a_name_are_connected_to(
     assert names.asked == ["mixed.test"]
 
 
+async def test_denied_name_is_not_even_looked_up(
+    make_pool: MakePool, settler: RecordingSettler, names: Names, recorder: Recorder
+) -> None:
+    """It is a dead letter at once, also when the name does not exist."""
+    result = await failure_of(make_pool(deny=["*.inside.test"]), settler, "db.inside.test")
+    assert (result.failure, result.detail) == (
+        Failure.EGRESS,
+        "db.inside.test is in EGRESS_DENY",
+    )
+    assert names.asked == recorder.asked == []
+
+
+async def test_denied_name_is_looked_up_where_its_address_may_be_allowed(
+    make_pool: MakePool, settler: RecordingSettler, names: Names
+) -> None:
+    """Allow comes first, and may name a network."""
+    names.names["db.inside.test"] = ["127.0.0.1"]
+    async with FakeDestination() as destination:
+        pool = make_pool(allow=["127.0.0.0/8"], deny=["*.inside.test"])
+        pool.deliver(outgoing(f"db.inside.test:{destination.port}"))
+        assert (await settler.settled(1))[0].status == 200
+
+
 async def test_public_mode_refuses_loopback_unless_allowed(
     make_pool: MakePool, settler: RecordingSettler
 ) -> None:
