@@ -8,6 +8,7 @@ the connection (RFC 9112 §6.3), and how much is worth reading.
 
 from __future__ import annotations
 
+import re
 from enum import Enum, auto
 
 import httptools
@@ -21,6 +22,9 @@ BODY_BYTES = 1024 * 1024
 
 START_BYTES = 1024
 """This much of the body of an answer other than 2xx is kept for the dead letter."""
+
+
+_INTERIM = re.compile(rb"HTTP/[0-9.]+ 1[0-9][0-9]")
 
 
 class Progress(Enum):
@@ -46,8 +50,8 @@ class Response:
         "_body_bytes",
         "_done",
         "_head",
-        "_headers",
         "_parser",
+        "_raw_head",
         "_silent_bytes",
         "problem",
         "retry_after",
@@ -59,14 +63,14 @@ class Response:
 
     def __init__(self) -> None:
         self._parser = httptools.HttpResponseParser(self)
-        self._headers: list[tuple[bytes, bytes]] = []
+        self._raw_head = b""
         self.expect(head=False)
 
     def expect(self, *, head: bool) -> None:
         """Begin: the next bytes answer a request. `head`: its method was HEAD."""
         self._head = head
         self._done = False
-        self._headers.clear()
+        self._raw_head = b""
         self._silent_bytes = 0
         self._body_bytes = 0
         self.status = 0
@@ -107,6 +111,8 @@ class Response:
 
     def _parse(self, data: bytes) -> Progress:
         self._silent_bytes += len(data)
+        if not self.status:
+            self._raw_head += data
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
@@ -133,17 +139,12 @@ class Response:
         if self._done:
             self.reusable = False
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep the head's lines; those of trailers are kept too and never looked at."""
-        self._headers.append((name, value))
-
     def on_headers_complete(self) -> None:
         """Learn the status; skip interim answers (RFC 9110 §15.2)."""
         if self._done:
             return
         status = self._parser.get_status_code()
         if status < 200:
-            self._headers.clear()
             if status < 100:
                 self.problem = f"{status:03} is not a status"
             elif status == 101:
@@ -172,10 +173,19 @@ class Response:
             self._done = True
             self.reusable = self._parser.should_keep_alive()
 
-    # What the head says. Looked at only when it matters.
+    # What the head says. Looked at only when it matters: a callback for each header line would cost
+    # more than all the rest of a plain answer.
 
     def _values(self, name: bytes) -> list[bytes]:
-        return [value for key, value in self._headers if key.lower() == name]
+        """The values of a header of the final answer, whose head the parser took for valid."""
+        head = self._raw_head.lstrip(b"\r\n")
+        while True:
+            lines, _, rest = head.partition(b"\r\n\r\n")
+            if not _INTERIM.match(lines):
+                break
+            head = rest
+        pairs = (line.partition(b":") for line in lines.split(b"\r\n")[1:])
+        return [value.strip(b" \t") for key, _, value in pairs if key.lower() == name]
 
     def _ends_with_connection(self) -> bool:
         """No length and no chunks: the body is what comes until the close (RFC 9112 §6.3, 8)."""
