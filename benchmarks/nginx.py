@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -95,5 +96,11 @@ def _nginx(directory: Path, port: int, http: str) -> Iterator[int]:
 
 
 def _worker(master: subprocess.Popen[bytes]) -> int:
-    (worker,) = procfs.children(master.pid)
+    """The master listens before it forks, so its worker may be a moment late."""
+    deadline = time.monotonic() + 5
+    while not (workers := procfs.children(master.pid)):
+        if time.monotonic() > deadline:
+            raise SystemExit("nginx has started no worker")
+        time.sleep(0.01)
+    (worker,) = workers
     return worker
