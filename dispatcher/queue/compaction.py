@@ -30,7 +30,6 @@ from dispatcher.queue.readback import Bodies, is_passing, read_messages
 from dispatcher.queue.records import (
     OVERHEAD_BYTES,
     decode_retry,
-    destination_bytes,
     encode_moved,
 )
 from dispatcher.txlog import TransactionLog
@@ -182,7 +181,7 @@ class Compactor:
             message.attempt = index.attempts[slot]
             message.history = decode_retry(retry).history
         due_at = index.due_at[slot] if index.state[slot] == State.SCHEDULED else 0
-        payload = encode_moved(message, due_at, destination_bytes(message.destination))
+        payload = encode_moved(message, due_at)
         move = _Move(self._pending, message, len(payload) + OVERHEAD_BYTES)
         self._committer.submit_urgent(payload, move)
         self.copied_total += 1

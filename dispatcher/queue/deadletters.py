@@ -22,7 +22,6 @@ from dispatcher.queue.records import (
     RecordError,
     decode_dead,
     decode_removed,
-    destination_bytes,
     encode_chunk,
     encode_dead,
     wire_id,
@@ -166,7 +165,6 @@ class DeadLetters:
             reason=burial.reason,
             detail=burial.detail,
             response_start=burial.response_start[:RESPONSE_START_BYTES],
-            destination=destination_bytes(message.destination),
         )
         self._committer.submit_urgent(payload, _Buried(self, message, then))
         self._committer.wake()

@@ -280,7 +280,7 @@ class Queue:
 
     def _submit(self, message: Message, receipt: Receipt, upload: ChunkUpload | None) -> None:
         message.incarnation = self._incarnation
-        payload = encode_message(message, message.destination.key)
+        payload = encode_message(message)
         self.committer.submit(
             payload, Acceptance(self, message, receipt, len(payload) + OVERHEAD_BYTES, upload)
         )

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from struct import Struct
 
-from dispatcher.core.destination import Destination, Origin
+from dispatcher.core.destination import Origin
 from dispatcher.core.message import Message
 from dispatcher.core.outcome import AttemptResult, Failure
 
@@ -104,14 +104,9 @@ class DeadLetter:
     response_start: bytes
 
 
-def destination_bytes(destination: Destination) -> bytes:
-    """The destination as records hold it: `scheme://host[:port]`."""
-    return destination.key
-
-
-def encode_message(message: Message, destination: bytes) -> bytes:
-    """A MESSAGE payload. `destination` is `destination_bytes(message.destination)`, kept by the
-    caller."""
+def encode_message(message: Message) -> bytes:
+    """A MESSAGE payload. The destination is held as its key, `scheme://host[:port]`."""
+    destination = message.destination.key
     chunks = message.chunks
     if chunks is None:
         count, body = 0, message.body
@@ -232,7 +227,7 @@ def decode_retry(payload: bytes) -> Retry:
     )
 
 
-def encode_moved(message: Message, due_at: int, destination: bytes) -> bytes:
+def encode_moved(message: Message, due_at: int) -> bytes:
     """A MOVED payload: the whole message with its state, under its old id."""
     return (
         _STATE.pack(
@@ -244,7 +239,7 @@ def encode_moved(message: Message, due_at: int, destination: bytes) -> bytes:
             len(message.history),
         )
         + message.history
-        + encode_message(message, destination)
+        + encode_message(message)
     )
 
 
@@ -280,7 +275,6 @@ def encode_dead(
     reason: str,
     detail: str,
     response_start: bytes,
-    destination: bytes,
 ) -> bytes:
     """A DEAD payload. `message.chunks`, if any, are positions in the dead-letter log."""
     reason_text = reason.encode("ascii")
@@ -303,7 +297,7 @@ def encode_dead(
             reason_text,
             detail_text,
             response_start,
-            encode_message(message, destination),
+            encode_message(message),
         )
     )
 

@@ -51,7 +51,6 @@ GOLDEN = {
 
 def _encoded() -> dict[str, bytes]:
     sent = _message()
-    key = records.destination_bytes(sent.destination)
     dead = records.encode_dead(
         sent,
         partition=3,
@@ -59,16 +58,15 @@ def _encoded() -> dict[str, bytes]:
         reason="rejected",
         detail="nope",
         response_start=b"\x00\xff\r",
-        destination=key,
     )
     head, letter = dead[: records._DEAD.size], dead[records._DEAD.size :]
     assert letter == bytes.fromhex(HISTORY) + b"rejectednope\x00\xff\r" + bytes.fromhex(MESSAGE)
     return {
-        "message": records.encode_message(sent, key),
+        "message": records.encode_message(sent),
         "chunk": records.encode_chunk(b"data\x00"),
         "settled": records.encode_settled(array("Q", [0x1_0000_1000, 2])),
         "retry": records.encode_retry(sent, 1_704_067_200_000_068, "busy"),
-        "moved": records.encode_moved(sent, 1_704_067_200_000_068, key),
+        "moved": records.encode_moved(sent, 1_704_067_200_000_068),
         "nothing": records.NOTHING,
         "dead": head + b"rejectednope\x00\xff\r",
         "removed": records.encode_removed(3, sent.incarnation, sent.position, 1),
