@@ -309,11 +309,11 @@ class Committer:
     def _probe(self) -> None:
         """Find out whether there is space again, by storing a record that says nothing.
 
-        As large as half a batch: a small one would fit into a gap that the refused batch did not
+        As large as most batches: a small one would fit into a gap that the refused batch did not
         fit into, and the next large one would be refused again, and so on once a second.
         """
         self._probing = None
-        payload = NOTHING.ljust(self._log.max_batch_bytes // 2 - OVERHEAD_BYTES, b"\0")
+        payload = NOTHING.ljust(self._log.max_batch_bytes * 7 // 8 - OVERHEAD_BYTES, b"\0")
         self._normal.payloads.append(payload)
         self._normal.waiters.append(_Probe(self))
         self._normal.size_bytes += len(payload) + OVERHEAD_BYTES
