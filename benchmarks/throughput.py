@@ -37,7 +37,7 @@ def main() -> None:
         report.heading(
             directory,
             detail=f"{options.rounds} rounds of {options.seconds} s, {options.connections} "
-            f"connections, {options.body} bytes, WORKER={options.worker}",
+            f"connections, {options.body} bytes, WORKER={options.worker}, vary {options.vary}",
         )
         sink_port, proxy_port = free_port(), free_port()
         site = Site(directory / "dispatcher", {"WORKER": str(options.worker)})
@@ -46,7 +46,12 @@ def main() -> None:
             nginx.proxy(directory / "proxy", proxy_port, sink_port=sink_port)
         )
         server = stack.enter_context(dispatcher(site))
-        script = wrk.post_script(directory, origin=f"{HOST}:{sink_port}", body_bytes=options.body)
+        script = wrk.post_script(
+            directory,
+            origin=f"{HOST}:{sink_port}",
+            body_bytes=options.body,
+            vary=options.vary,
+        )
 
         def ours(seconds: int) -> Measured:
             return _dispatcher(server, script, seconds, options.connections)
@@ -66,6 +71,12 @@ def _options() -> Namespace:
     parser.add_argument("--connections", type=int, default=64, help="callers at once")
     parser.add_argument("--body", type=int, default=1024, help="bytes of a message's body")
     parser.add_argument("--worker", type=int, default=64, help="WORKER: deliveries at once")
+    parser.add_argument(
+        "--vary",
+        choices=wrk.VARIATIONS,
+        default="nothing",
+        help="what differs between requests: heads that repeat are read faster",
+    )
     parser.add_argument(
         "--profile", type=Path, help="a file for py-spy's profile of one more round (speedscope)"
     )

@@ -31,6 +31,28 @@ wrk.headers["Content-Type"] = "application/octet-stream"
 wrk.headers["X-Dispatcher-Origin-Host"] = "%(origin)s"
 """
 
+_POST_VARIED = """
+local made = {}
+init = function(args)
+    for i = 1, 1000 do
+        %(change)s
+        made[i] = wrk.format()
+    end
+end
+local n = 0
+request = function()
+    n = n %% #made + 1
+    return made[n]
+end
+"""
+
+VARIATIONS = {
+    "nothing": "",
+    "length": 'wrk.body = string.rep("x", {body_bytes} + i % 10)',
+    "heads": 'wrk.headers["X-Request-Id"] = string.format("%08x", i * 2654435761 % 4294967296)',
+}
+"""What differs from one request of a load to the next."""
+
 _MIX = """
 local kinds = {%(kinds)s}
 local made = {}
@@ -87,10 +109,20 @@ class Kind:
     size_bytes: int
 
 
-def post_script(directory: Path, *, origin: str, body_bytes: int, path: str = "/message") -> Path:
-    """Write a script that posts the same request again and again."""
-    values = {"origin": origin, "body_bytes": body_bytes, "path": path}
-    return _write(directory / "post.lua", _POST % values)
+def post_script(
+    directory: Path,
+    *,
+    origin: str,
+    body_bytes: int,
+    path: str = "/message",
+    vary: str = "nothing",
+) -> Path:
+    """Write a script that posts one request again and again; `vary` is one of VARIATIONS."""
+    text = _POST % {"origin": origin, "body_bytes": body_bytes, "path": path}
+    change = VARIATIONS[vary].format(body_bytes=body_bytes)
+    if change:
+        text += _POST_VARIED % {"change": change}
+    return _write(directory / "post.lua", text)
 
 
 def mix_script(directory: Path, kinds: Sequence[Kind], *, pause_ms: int) -> Path:

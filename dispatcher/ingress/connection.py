@@ -43,6 +43,7 @@ from dispatcher.ingress.body import Body
 from dispatcher.ingress.forward import Forward, forward, is_path
 from dispatcher.ingress.head import CHUNKED, EXPECT, Head, is_broken, read_head
 from dispatcher.ingress.outbox import Outbox
+from dispatcher.ingress.pattern import MAX_MISSES, Pattern, pattern_of
 from dispatcher.ingress.reading import Reading, Wait
 from dispatcher.ingress.refusals import (
     MAX_HEAD_BYTES,
@@ -88,7 +89,9 @@ class Connection(asyncio.Protocol):
         "_left",
         "_linger_until_s",
         "_lingers",
+        "_misses",
         "_outbox",
+        "_pattern",
         "_reading",
         "_shared",
         "_since_s",
@@ -108,6 +111,8 @@ class Connection(asyncio.Protocol):
         self._buffer = bytearray()
         self._since_s = shared.now_s
         self._empty_lines = 0
+        self._pattern: Pattern | None = None
+        self._misses = 0
         self._body: Body | None = None
         self._left = 0
         self._at_eof = False
@@ -233,11 +238,44 @@ class Connection(asyncio.Protocol):
                 start += 2
                 self._count_empty_line()
                 continue
+            if self._pattern is not None:
+                next_start = self._take_alike(self._pattern, data, start)
+                if next_start:
+                    start = next_start
+                    continue
             head_end = data.find(_HEAD_END, start)
             if head_end < 0:
                 self._begin_head(data[start:])
                 return
             start = self._take_request(data, start, head_end)
+
+    def _take_alike(self, pattern: Pattern, data: bytes, start: int) -> int:
+        """Take the request at `data[start:]` if it is whole, can be accepted and its head is like
+        the last one; return where the next begins, or 0."""
+        digits = pattern.digits(data, start)
+        if digits is None:
+            return 0
+        start += len(pattern.before) + len(digits) + len(pattern.after)
+        end = start + int(digits or b"0")
+        shared = self._shared
+        if (
+            end > len(data)
+            or end - start > shared.config.max_body
+            or shared.acceptor.refusal() is not None
+        ):
+            return 0
+        self._misses = 0
+        head = pattern.sent_before + digits + pattern.sent_after
+        self._accept(pattern.style, pattern, head, data[start:end])
+        return end
+
+    def _remember(self, raw: bytes, head: Head, wanted: Forward) -> None:
+        """Keep a head as the pattern of the next one, unless this caller's differ each time."""
+        if self._misses < MAX_MISSES:
+            self._misses += 1
+            self._pattern = pattern_of(raw, head, wanted)
+        else:
+            self._pattern = None
 
     def _take_request(self, data: bytes, start: int, head_end: int) -> int:
         """Take the request whose head is `data[start:head_end]`; return where the next begins."""
@@ -260,28 +298,30 @@ class Connection(asyncio.Protocol):
             return body_start + self._answer(head, len(data) - body_start, refused)
         body_end = body_start + head.length
         if body_start <= body_end <= len(data):
-            self._accept(head, wanted, data[body_start:body_end])
+            self._remember(raw, head, wanted)
+            self._accept(head.style, wanted, wanted.head, data[body_start:body_end])
             return body_end
         rest = self._begin_body(head, wanted, data[body_start:])
         return len(data) - len(rest)
 
     def _accept(
         self,
-        head: Head,
-        wanted: Forward,
+        style: int,
+        wanted: Forward | Pattern,
+        head: bytes,
         content: bytes,
         upload: Upload | None = None,
         size: int = 0,
     ) -> None:
         """Hand a whole request to the queue, which may answer before this returns.
 
-        `size` is the body's in bytes where it is in `upload`.
+        `head` is what will be sent; `size` is the body's in bytes where it is in `upload`.
         """
         shared = self._shared
         body_size = len(content) if upload is None else size
         message = Message(
             wanted.destination,
-            wanted.head if wanted.length_at < 0 else wanted.head_with_length(body_size),
+            head,
             content,
             timeout_ms=wanted.timeout_ms,
             accepted_at=time.time_ns() // 1000,
@@ -289,10 +329,10 @@ class Connection(asyncio.Protocol):
             body_size=body_size,
         )
         outbox = self._outbox
-        outbox.expect(head.style, body_size)
+        outbox.expect(style, body_size)
         self._empty_lines = 0
         self._since_s = shared.now_s
-        if head.style & answers.CLOSE:
+        if style & answers.CLOSE:
             self._state = State.ENDING
         shared.acceptor.accept(message, outbox, upload)
 
@@ -376,7 +416,9 @@ class Connection(asyncio.Protocol):
         elif self._body is body:
             self._body = None
             self._state = State.IDLE
-            self._accept(self._head, self._forward, content, upload, body.size)
+            wanted = self._forward
+            head = wanted.head_with_length(body.size)
+            self._accept(self._head.style, wanted, head, content, upload, body.size)
 
     def _on_progress(self) -> None:
         """The log took a piece of the body, or refused it."""

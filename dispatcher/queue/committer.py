@@ -310,13 +310,16 @@ class Committer:
         """Find out whether there is space again, by storing a record that says nothing.
 
         As large as most batches: a small one would fit into a gap that the refused batch did not
-        fit into, and the next large one would be refused again, and so on once a second.
+        fit into, and the next large one would be refused again, and so on once a second. While the
+        disk is full nothing but the probe is in `_normal`; one that waits there still, because
+        urgent records left no room for it in their batch, is the probe of this second too.
         """
         self._probing = None
-        payload = NOTHING.ljust(self._log.max_batch_bytes * 7 // 8 - OVERHEAD_BYTES, b"\0")
-        self._normal.payloads.append(payload)
-        self._normal.waiters.append(_Probe(self))
-        self._normal.size_bytes += len(payload) + OVERHEAD_BYTES
+        if not self._normal.payloads:
+            payload = NOTHING.ljust(self._log.max_batch_bytes * 7 // 8 - OVERHEAD_BYTES, b"\0")
+            self._normal.payloads.append(payload)
+            self._normal.waiters.append(_Probe(self))
+            self._normal.size_bytes += len(payload) + OVERHEAD_BYTES
         if self._state in {_State.IDLE, _State.STUCK}:
             self._hand_over()
 

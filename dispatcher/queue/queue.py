@@ -301,6 +301,15 @@ class Queue:
         slot = message.slot = pending.add(position, lane, size)
         if message.chunks is not None:
             pending.own_chunks(slot, array("Q", message.chunks), message.body_size)
+        if (
+            not lane.ready
+            and lane.calm
+            and lane.in_flight < lane.limit.value
+            and self._turns.are_free(self.in_flight)
+            and self._may_start()
+        ):
+            self._begin(lane, message, self.now_us())
+            return
         warm = lane.warm == lane.ready and self._warm.has_room and lane.calm
         if warm:
             self._warm.put(slot, message)
@@ -331,11 +340,7 @@ class Queue:
     def pump(self) -> None:
         """Start as many attempts as may be in flight, lane after lane in turn."""
         turns = self._turns
-        while not self._closing:
-            if self.committer.dead or (
-                self.burying and self.dead_letters.waiting_bytes > MAX_WAITING_BYTES
-            ):
-                return
+        while turns.are_wanted and self._may_start():
             lane = turns.next(self.in_flight)
             if lane is None:
                 return
@@ -348,16 +353,24 @@ class Queue:
             if not lane.warm:
                 self._loading.load(lane)
                 continue
-            self._begin(lane, now)
+            slot = lane.pop(self.pending.index)
+            message = self._warm.pop(slot)
+            message.slot = slot
+            self._begin(lane, message, now)
             if lane.ready and lane.in_flight < lane.limit.value:
                 self._lanes.enter(lane)
 
-    def _begin(self, lane: Lane, now: int) -> None:
-        index = self.pending.index
-        slot = lane.pop(index)
-        message = self._warm.pop(slot)
-        index.state[slot] = State.IN_FLIGHT
-        message.slot = slot
+    def _may_start(self) -> bool:
+        """Whether attempts may be started at all."""
+        return not (
+            self._closing
+            or self.committer.dead
+            or (self.burying and self.dead_letters.waiting_bytes > MAX_WAITING_BYTES)
+        )
+
+    def _begin(self, lane: Lane, message: Message, now: int) -> None:
+        slot = message.slot
+        self.pending.index.state[slot] = State.IN_FLIGHT
         message.attempt += 1
         message.started_at = now
         lane.in_flight += 1

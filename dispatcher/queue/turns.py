@@ -46,6 +46,15 @@ class Turns:
     def __contains__(self, lane: Lane) -> bool:
         return lane in self._lanes.ring or lane in self._doubted or lane in self._crowded
 
+    @property
+    def are_wanted(self) -> bool:
+        """Whether a lane waits for its turn, or is held aside."""
+        return bool(self._lanes.ring or self._crowded or self._doubted)
+
+    def are_free(self, in_flight: int) -> bool:
+        """Whether nobody waits for a turn, and any lane that is not in doubt could have one."""
+        return not self._lanes.ring and not self._crowded and in_flight < self._workers - self._kept
+
     def next(self, in_flight: int) -> Lane | None:
         """Take the lane whose turn it is, with this many attempts in flight; None: nobody may
         go."""

@@ -10,6 +10,7 @@ import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from unittest import mock
 
 import h11
 from hypothesis import given
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from dispatcher.core.message import Message
 from dispatcher.ingress.config import IngressConfig
 from dispatcher.ingress.connection import Connection
+from dispatcher.ingress.pattern import Pattern
 from dispatcher.ingress.shared import Shared
 from dispatcher.testing.ingress import MemoryAcceptor, MemoryTransport
 
@@ -244,3 +246,50 @@ def test_cuts_change_nothing_even_in_damaged_streams(stream: bytes, cuts: list[i
     assert [one.head for one in pieces.messages] == [one.head for one in whole.messages]
     assert pieces.bodies == whole.bodies
     assert pieces_answers == whole_answers
+
+
+@st.composite
+def similar(draw: st.DrawFn) -> list[bytes]:
+    """Requests of one caller: one head again and again, with other lengths, good ones and bad."""
+    one = draw(requests().filter(lambda made: not made.is_chunked))
+    lines = [line for line in one.lines if not line.startswith(b"Content-Length")]
+    name = draw(st.sampled_from([b"Content-Length: ", b"content-length:", b"CONTENT-LENGTH:\t"]))
+    at = draw(st.none() | st.integers(0, len(lines)))
+    stream = []
+    for _ in range(draw(st.integers(2, 5))):
+        body = draw(st.binary(max_size=12))
+        spelled = [b"0%d", b"%d ", b"+%d", b"%d,%d", b"%d_0", b"-%d", b" %d", b""]
+        digits = draw(st.just(b"%d") | st.sampled_from(spelled)).replace(b"%d", b"%d" % len(body))
+        here = list(lines)
+        if at is not None:
+            here.insert(at, name + digits)
+        elif body:
+            body = b""
+        if draw(st.integers(0, 4)) == 0:
+            here.append(draw(plain_line | special_line | st.just(b"Content-Length: 3")))
+        path = draw(st.just(one.target) | target)
+        head = one.method + b" " + path + b" HTTP/1.1\r\n" + b"".join(x + b"\r\n" for x in here)
+        stream.append(head + b"\r\n" + body)
+    return stream
+
+
+def without_patterns(pieces: Sequence[bytes]) -> tuple[MemoryAcceptor, bytes]:
+    """What `take` gives when every head is read anew."""
+    with mock.patch.object(Pattern, "digits", return_value=None):
+        return take(pieces)
+
+
+@given(similar(), st.lists(st.integers(0, 2000), max_size=4))
+def test_a_head_like_the_last_one_is_read_as_if_it_were_the_first(
+    stream: list[bytes], cuts: list[int]
+) -> None:
+    """Comparing with the last head of a connection changes nothing but the time it takes."""
+    for pieces in (stream, [b"".join(stream)], cut(b"".join(stream), cuts)):
+        compared, compared_answers = take(pieces)
+        read, read_answers = without_patterns(pieces)
+        assert [one.head for one in compared.messages] == [one.head for one in read.messages]
+        assert [one.timeout_ms for one in compared.messages] == [
+            one.timeout_ms for one in read.messages
+        ]
+        assert compared.bodies == read.bodies
+        assert compared_answers == read_answers

@@ -55,6 +55,9 @@ def test_scripts_of_wrk_name_the_origin_and_the_size(tmp_path: Path) -> None:
     text = wrk.post_script(tmp_path, origin="127.0.0.1:9", body_bytes=1024).read_text()
     assert 'string.rep("x", 1024)' in text
     assert '"127.0.0.1:9"' in text
+    assert "request = function" not in text
+    varied = wrk.post_script(tmp_path, origin="127.0.0.1:9", body_bytes=9, vary="length")
+    assert 'string.rep("x", 9 + i % 10)' in varied.read_text()
     mixed = wrk.mix_script(tmp_path, [wrk.Kind("127.0.0.1:9", "/a", 5)], pause_ms=7).read_text()
     assert '{origin="127.0.0.1:9", path="/a", size=5}' in mixed
     assert "return 7" in mixed

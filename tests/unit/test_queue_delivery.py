@@ -63,13 +63,13 @@ def test_limit_is_obeyed_by_a_lane_that_was_waiting_when_it_was_halved() -> None
             await asyncio.sleep(0)
         lane = bench.queue._lanes.of(a)
         assert lane.limit.value == 4
+        bench.accept(message(b, name="b"))
         for n in range(8):
             bench.accept(message(a, name=f"a{n}"))
-        bench.accept(message(b, name="b"))
         await asyncio.sleep(0.01)
         assert lane.in_flight == 3
         assert lane.queued, "it waits for a worker"
-        bench.end(bench.deliverer.flying[0], failed(failure=Failure.TIMEOUT))
+        bench.end(bench.deliverer.flying[1], failed(failure=Failure.TIMEOUT))
         assert lane.limit.value == 2
         assert lane.in_flight <= 2
         _always(bench)
