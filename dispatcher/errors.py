@@ -105,3 +105,13 @@ class Refusal:
     slug: str
     message: str
     retry_after_s: int | None = None
+
+
+class Refused(DispatcherError):
+    """What was asked for can't be done now, and nothing has changed."""
+
+    slug = "refused"
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal
