@@ -16,9 +16,17 @@ settings.register_profile(
 settings.load_profile("dispatcher")
 
 
+_OF_COMMANDS = (
+    "DISPATCHER_API",
+    "DISPATCHER_KEY",
+    "DISPATCHER_LISTENER",
+    "DISPATCHER_LISTENER_KEY",
+)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _no_settings_from_outside() -> None:
     """Servers that tests start must not inherit settings from the shell of the developer."""
     patch = pytest.MonkeyPatch()
-    for name in (*setting_names(Settings), *SECOND_NAMES, CONFIG_VARIABLE):
+    for name in (*setting_names(Settings), *SECOND_NAMES, CONFIG_VARIABLE, *_OF_COMMANDS):
         patch.delenv(name, raising=False)

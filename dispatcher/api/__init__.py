@@ -1,1 +1,2 @@
-"""The listener `API_LISTEN`: health and metrics, over aiohttp. Nothing here is on the hot path."""
+"""The listener `API_LISTEN`: management, health and metrics, over aiohttp. Nothing here is on the
+hot path."""

@@ -7,12 +7,12 @@ an event.
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from http import HTTPStatus
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from dispatcher.errors import Refusal, Refused
 from dispatcher.telemetry.events import Events
 
 
@@ -29,20 +29,6 @@ class ApiError(Exception):
         self.headers = headers
 
 
-def refuse_parameters(request: web.Request, *, known: Collection[str] = ()) -> None:
-    """Refuse a request with query parameters that mean nothing: they would be ignored silently.
-
-    Raises:
-        ApiError: 400, naming the first one.
-    """
-    for name in request.query:
-        if name not in known:
-            expected = ", ".join(known) or "none"
-            raise ApiError(
-                400, "parameter_unknown", f"Unknown parameter {name!r}; known here: {expected}."
-            )
-
-
 def error_middleware(events: Events) -> Middleware:
     """Make the middleware that turns every error into an answer."""
 
@@ -52,6 +38,8 @@ def error_middleware(events: Events) -> Middleware:
             return await handler(request)
         except ApiError as error:
             return _answer(error)
+        except Refused as error:
+            return _answer(_as_api_error(error.refusal))
         except web.HTTPException as error:
             if error.status < HTTPStatus.BAD_REQUEST:
                 raise
@@ -66,6 +54,13 @@ def error_middleware(events: Events) -> Middleware:
 def _answer(error: ApiError) -> web.Response:
     body = {"error": error.slug, "message": error.message}
     return web.json_response(body, status=error.status, headers=error.headers)
+
+
+def _as_api_error(refusal: Refusal) -> ApiError:
+    """What the queue refuses, with the time to ask again."""
+    after_s = refusal.retry_after_s
+    headers = None if after_s is None else {"Retry-After": str(after_s)}
+    return ApiError(refusal.status, refusal.slug, refusal.message, headers=headers)
 
 
 def _translated(request: web.Request, error: web.HTTPException) -> ApiError:

@@ -1,29 +1,42 @@
-"""The server on `API_LISTEN`: `/healthz`, `/readyz`, `/metrics`.
+"""The server on `API_LISTEN`: one table of routes, over aiohttp.
 
-It knows nothing of the rest of the server: health and metrics are asked of two functions it is
-given.
+A request passes the error boundary, then the keys or, where there are none, the guard against web
+pages, then the models of its route, and only then a handler. Nothing here knows the rest of the
+server: the queue is asked through `Admin`, health and metrics through two functions.
 """
 
 from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
+import dispatcher
+from dispatcher.api import openapi
+from dispatcher.api.answers import response
 from dispatcher.api.auth import key_middleware
-from dispatcher.api.errors import ApiError, error_middleware, refuse_parameters
+from dispatcher.api.destinations import DestinationCalls
+from dispatcher.api.errors import error_middleware
+from dispatcher.api.guard import page_middleware
 from dispatcher.api.health import Health
+from dispatcher.api.letters import LetterCalls
+from dispatcher.api.messages import MessageCalls
+from dispatcher.api.models import Nothing
+from dispatcher.api.pages import Pages
+from dispatcher.api.process import ProcessCalls
+from dispatcher.api.reading import MAX_BODY_BYTES, read
+from dispatcher.api.routes import JSON, AnyRoute, Asked, Route
+from dispatcher.api.stream import EventStream
 from dispatcher.errors import ConfigError, PortTaken
+from dispatcher.queue.admin import Admin
 from dispatcher.telemetry.events import Events
-from dispatcher.telemetry.metrics import CONTENT_TYPE
 
 KEEPALIVE_SECONDS = 75.0
 STOP_SECONDS = 1.0
-
-_OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 
 
 class ApiServer:
@@ -35,6 +48,7 @@ class ApiServer:
         port: int,
         keys: tuple[bytes, ...],
         *,
+        admin: Admin,
         health: Callable[[], Health],
         metrics: Callable[[], str],
         events: Events,
@@ -42,8 +56,9 @@ class ApiServer:
         """`host` "" is every interface; `port` 0 any free one; no `keys`: everybody is let in."""
         self._host = host
         self._port = port
-        self._health = health
-        self._metrics = metrics
+        self._needs_key = bool(keys)
+        self._stream = EventStream(admin)
+        self._routes = self._table(admin, ProcessCalls(health, metrics))
         # aiohttp logs every malformed request with a traceback: strangers could fill the log with
         # them, and nobody needs to act.
         silent = logging.Logger("dispatcher.api", logging.CRITICAL)
@@ -89,34 +104,77 @@ class ApiServer:
             f"set API_LISTEN to another address."
         )
 
+    def _table(self, admin: Admin, process: ProcessCalls) -> Sequence[AnyRoute]:
+        return [
+            *process.routes(),
+            Route(
+                "GET", "/openapi.json", self._describe, "showApi", "This API",
+                Nothing, Nothing, Nothing,
+            ),
+            *DestinationCalls(admin).routes(),
+            *MessageCalls(admin).routes(),
+            *LetterCalls(admin).routes(),
+            *self._stream.routes(),
+        ]  # fmt: skip
+
     def _application(self, keys: tuple[bytes, ...], events: Events) -> web.Application:
-        application = web.Application(
-            middlewares=[error_middleware(events), key_middleware(keys, open_paths=_OPEN_PATHS)]
+        pages = Pages()
+        open_paths = pages.paths | {route.path for route in self._routes if route.is_open}
+        guard = (
+            key_middleware(keys, open_paths=open_paths)
+            if keys
+            else page_middleware(self._host, open_paths=open_paths)
         )
-        application.router.add_get("/healthz", self._answer_healthz)
-        application.router.add_get("/readyz", self._answer_readyz)
-        application.router.add_get("/metrics", self._answer_metrics)
-        application.on_response_prepare.append(_hide_versions)
+        application = web.Application(
+            middlewares=[error_middleware(events), guard], client_max_size=MAX_BODY_BYTES
+        )
+        for route in self._routes:
+            path = _pattern(route.path, self._routes)
+            application.router.add_route(route.method, path, _handler(route))
+            if route.method == "GET":
+                application.router.add_route("HEAD", path, _handler(route))
+        pages.add_to(application.router)
+        application.on_response_prepare.append(_finish_headers)
+        application.on_shutdown.append(self._let_readers_go)
         return application
 
-    async def _answer_healthz(self, request: web.Request) -> web.Response:
-        refuse_parameters(request)
-        return web.json_response({"status": "alive"})
-
-    async def _answer_readyz(self, request: web.Request) -> web.Response:
-        refuse_parameters(request)
-        health = self._health()
-        if health.reason is not None:
-            raise ApiError(503, health.reason, health.message)
-        return web.json_response({"status": "ready"})
-
-    async def _answer_metrics(self, request: web.Request) -> web.Response:
-        refuse_parameters(request)
-        return web.Response(
-            body=self._metrics().encode("utf-8"), headers={"Content-Type": CONTENT_TYPE}
+    def description(self) -> dict[str, Any]:
+        """The document of /openapi.json."""
+        return openapi.document(
+            self._routes, version=dispatcher.__version__, needs_key=self._needs_key
         )
 
+    async def _describe(self, _: Asked[Nothing, Nothing, Nothing]) -> web.Response:
+        return web.json_response(self.description(), content_type=JSON)
 
-async def _hide_versions(_: web.Request, response: Any) -> None:
-    """aiohttp says its own and Python's version in every answer."""
-    response.headers.pop("Server", None)
+    async def _let_readers_go(self, _: web.Application) -> None:
+        self._stream.close()
+
+
+def _pattern(path: str, routes: Sequence[AnyRoute]) -> str:
+    """A path for aiohttp. `{name}` at its end is not what another route has there as a word: else a
+    wrong method for `/v1/dead-letters/purge` would be about a letter with the id `purge`."""
+    front, _, last = path.rpartition("/")
+    if not last.startswith("{"):
+        return path
+    words = {route.path.removeprefix(f"{front}/") for route in routes} - {last}
+    fixed = "|".join(sorted(word for word in words if word.isalpha()))
+    return f"{front}/{{{last[1:-1]}:(?!(?:{fixed})$)[^{{}}/]+}}" if fixed else path
+
+
+def _handler(route: AnyRoute) -> Handler:
+    """What aiohttp calls for a route."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        asked = await read(request, route)
+        return response(await route.handler(asked), route.status)
+
+    return handle
+
+
+async def _finish_headers(request: web.Request, answer: Any) -> None:
+    """What every answer has, errors included."""
+    answer.headers.pop("Server", None)  # aiohttp says its own and Python's version
+    answer.headers["X-Content-Type-Options"] = "nosniff"
+    if request.path.startswith("/v1/"):
+        answer.headers["Cache-Control"] = "no-store"

@@ -86,6 +86,25 @@ class Message:
         self.redrives = 0
         self.doubtful = False
 
+    def with_chunks(self, chunks: tuple[int, ...] | None) -> Message:
+        """The same message with its body in other chunk records."""
+        copy = Message(
+            self.destination,
+            self.head,
+            self.body,
+            timeout_ms=self.timeout_ms,
+            accepted_at=self.accepted_at,
+            incarnation=self.incarnation,
+            chunks=chunks,
+            body_size=self.body_size,
+        )
+        copy.position = self.position
+        copy.wire_id = self.wire_id
+        copy.attempt = self.attempt
+        copy.history = self.history
+        copy.redrives = self.redrives
+        return copy
+
     @property
     def method(self) -> str:
         """The method, as the caller spelled it."""

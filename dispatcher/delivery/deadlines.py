@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from dispatcher.delivery.attempt import Attempt
 
@@ -28,6 +28,9 @@ class Deadlines:
 
     def __len__(self) -> int:
         return len(self._attempts)
+
+    def __iter__(self) -> Iterator[Attempt]:
+        return iter(self._attempts)
 
     def __contains__(self, attempt: Attempt) -> bool:
         return attempt in self._attempts

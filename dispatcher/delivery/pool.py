@@ -103,6 +103,15 @@ class Pool:
         else:
             self._start(attempt, connection)
 
+    def under_way(self, message_id: bytes) -> tuple[int, int] | None:
+        """When the attempt of a message started, and its timeout in ms (`queue.ports.Deliverer`).
+        Looks through all attempts."""
+        for attempt in self._deadlines:
+            message = attempt.message
+            if message.wire_id == message_id:
+                return message.started_at, message.timeout_ms or self._default_timeout_ms
+        return None
+
     async def close(self) -> None:
         """Close every connection; attempts under way are abandoned, without a call. Idempotent."""
         self._closed = True

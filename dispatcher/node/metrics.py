@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from heapq import nlargest
 
 from dispatcher.delivery.pool import Pool
 from dispatcher.ingress.listener import Listener
+from dispatcher.queue.lanes import Lane
 from dispatcher.queue.queue import Queue
-from dispatcher.telemetry.metrics import Metric
+from dispatcher.telemetry.metrics import Distribution, Metric
 from dispatcher.txlog.files import FileLog
+
+MOST_LANES = 100
+"""Destinations with metrics of their own: each is a time series for whoever scrapes."""
 
 
 def metrics(
     queue: Queue, pool: Pool, listener: Listener, log: FileLog, dead_log: FileLog
-) -> tuple[Metric, ...]:
+) -> tuple[Metric | Distribution, ...]:
     """Say what every metric means and where it is read. Totals count from the process's start."""
 
     def states() -> Mapping[str, int]:
         counts = queue.count_states()
         return {**counts, "dead": len(queue.dead_letters)}
+
+    def lanes(read: Callable[[Lane], int]) -> Mapping[str, int]:
+        return {str(lane.destination): read(lane) for lane in largest(queue.lanes)}
 
     return (
         Metric(
@@ -61,6 +69,12 @@ def metrics(
             label="state",
         ),
         Metric(
+            "dispatcher_oldest_message_age_seconds",
+            "gauge",
+            "How long the oldest pending message has been waiting, about.",
+            lambda: queue.oldest_age_us() / 1_000_000,
+        ),
+        Metric(
             "dispatcher_log_bytes",
             "gauge",
             "Bytes that a log takes on disk.",
@@ -98,4 +112,65 @@ def metrics(
             "Destinations that have a lane now.",
             lambda: queue.count_lanes(),
         ),
+        Metric(
+            "dispatcher_dead_letters_dropped_total",
+            "counter",
+            "Dead letters that were dropped for their age or their number of bytes.",
+            lambda: queue.retention.dropped_total,
+        ),
+        Metric(
+            "dispatcher_dead_letters_redriven_total",
+            "counter",
+            "Dead letters that were made messages again.",
+            lambda: queue.redriver.redriven_total,
+        ),
+        Metric(
+            "dispatcher_dead_letter_bytes",
+            "gauge",
+            "Bytes of the dead-letter log that dead letters need.",
+            lambda: queue.dead_letters.letters.size_bytes,
+        ),
+        Metric(
+            "dispatcher_lane_ready",
+            "gauge",
+            "Messages that wait for their turn, of the destinations with the most.",
+            lambda: lanes(lambda lane: lane.ready),
+            label="destination",
+        ),
+        Metric(
+            "dispatcher_lane_limit",
+            "gauge",
+            "Attempts that a destination may have in flight now.",
+            lambda: lanes(lambda lane: lane.limit.value),
+            label="destination",
+        ),
+        Metric(
+            "dispatcher_lane_paused",
+            "gauge",
+            "1 for a destination that is left alone: paused by an operator, its breaker or itself.",
+            lambda: lanes(lambda lane: int(lane.held or lane.wakes_at() > queue.now_us())),
+            label="destination",
+        ),
+        Distribution(
+            "dispatcher_delivery_seconds",
+            "Time from the acceptance of a message to its delivery.",
+            queue.delivery_us,
+            per_unit=1_000_000,
+        ),
+        Distribution(
+            "dispatcher_log_sync_seconds",
+            "Time that a batch of the transaction log took to be written and synced.",
+            log.sync_us,
+            per_unit=1_000_000,
+        ),
+        Distribution(
+            "dispatcher_log_batch_records",
+            "Records of a batch of the transaction log.",
+            queue.committer.batch_records,
+        ),
     )
+
+
+def largest(lanes: Iterable[Lane]) -> list[Lane]:
+    """The destinations that are told one by one: a bounded number, those with most messages."""
+    return nlargest(MOST_LANES, lanes, key=lambda lane: lane.ready + lane.scheduled)

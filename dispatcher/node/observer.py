@@ -67,6 +67,10 @@ class EventObserver:
             last_error=_error(result),
         )
 
+    def letters_dropped(self, count: int, why: str) -> None:
+        """Dead letters are gone for good."""
+        self._events.dead_letters_dropped(count=count, reason=why)
+
     def lane_paused(self, destination: str, until_us: int, why: str) -> None:
         """Nothing is sent to a destination for a while."""
         self._events.destination_paused(

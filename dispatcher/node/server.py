@@ -25,6 +25,7 @@ from dispatcher.node.descriptors import raise_limit, share
 from dispatcher.node.metrics import metrics
 from dispatcher.node.observer import EventObserver
 from dispatcher.queue.queue import Queue, QueueConfig
+from dispatcher.queue.retention import RetentionPolicy
 from dispatcher.settings import Settings
 from dispatcher.telemetry.events import Events
 from dispatcher.telemetry.metrics import render
@@ -95,6 +96,7 @@ class Server:
             settings.api_keys,
             health=self.health,
             metrics=lambda: render(self._metrics),
+            admin=self._queue.admin,
             events=events,
         )
 
@@ -201,6 +203,10 @@ def _queue_config(settings: Settings) -> QueueConfig:
         workers=settings.worker,
         max_backlog_bytes=settings.max_backlog_bytes,
         keep_everything=settings.event_sourcing,
+        retention=RetentionPolicy(
+            max_age_ms=settings.dead_letter_retention_ms,
+            max_bytes=settings.dead_letter_max_bytes,
+        ),
     )
 
 

@@ -202,7 +202,7 @@ class Event:
 class Listener(Protocol):
     """Who is told of events, synchronously and quickly."""
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: Event, /) -> None:
         """One event."""
 
 
@@ -231,13 +231,13 @@ class Admin(Protocol):
     async def letters(self, which: LetterFilter, *, cursor: int, limit: int) -> LetterPage:
         """A page of dead letters; `cursor` 0 is the first page."""
 
-    def letter_groups(self, which: LetterFilter) -> Sequence[LetterGroup]:
+    async def letter_groups(self, which: LetterFilter) -> Sequence[LetterGroup]:
         """Dead letters by destination and cause, the largest group first."""
 
     async def letter(self, message_id: str) -> LetterDetail | None:
         """One dead letter, None when there is none with this id."""
 
-    def count_letters(self, which: LetterFilter) -> int:
+    async def count_letters(self, which: LetterFilter) -> int:
         """How many dead letters match."""
 
     def missing_letters(self, ids: Sequence[str]) -> Sequence[str]:

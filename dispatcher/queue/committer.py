@@ -18,6 +18,7 @@ from enum import Enum
 from functools import partial
 from typing import Protocol
 
+from dispatcher.core.histogram import Histogram
 from dispatcher.errors import LogUnavailable, Refusal
 from dispatcher.queue.records import NOTHING, OVERHEAD_BYTES
 from dispatcher.queue.refusals import DISK_FULL, LOG_FAILED, SHUTTING_DOWN
@@ -27,6 +28,9 @@ LAZY_SECONDS = 0.025
 """How long a record that nobody waits for waits for others to share its sync."""
 PROBE_SECONDS = 1.0
 """How often a full disk is tried again."""
+
+
+_BATCH_RECORDS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096)
 
 
 class Waiter(Protocol):
@@ -115,6 +119,7 @@ class Committer:
         self.dead = False
         self.batches = 0
         self.records = 0
+        self.batch_records = Histogram(_BATCH_RECORDS)
         self._log = log
         self._collect = collect
         self._settled = settled
@@ -257,6 +262,7 @@ class Committer:
             return
         self.batches += 1
         self.records += len(positions)
+        self.batch_records.observe(len(positions))
         if self._normal.payloads or self._urgent.payloads or self._wanted:
             self._go_on()
         elif self._state is _State.BUSY:

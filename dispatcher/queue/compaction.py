@@ -17,14 +17,16 @@ from __future__ import annotations
 import asyncio
 from array import array
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 from dispatcher.core.message import Message
-from dispatcher.errors import LogTrimmed, Refusal
+from dispatcher.errors import LogTrimmed, Refusal, Refused
 from dispatcher.queue.accepting import ChunkUpload
 from dispatcher.queue.committer import Committer
 from dispatcher.queue.extents import Extent
 from dispatcher.queue.index import State
+from dispatcher.queue.pauses import Pauses
 from dispatcher.queue.pending import Pending
 from dispatcher.queue.readback import Bodies, is_passing, read_messages
 from dispatcher.queue.records import (
@@ -57,9 +59,11 @@ class Compactor:
         *,
         partition: int,
         keep_everything: bool,
+        pauses: Pauses,
         failed: Callable[[Exception], None],
     ) -> None:
         """`failed` is told when the log could not be read or trimmed: the process must end."""
+        self._pauses = pauses
         self.copied_total = 0
         self._keep_everything = keep_everything
         self._failed = failed
@@ -148,6 +152,8 @@ class Compactor:
             for move in moves:
                 await move.done
         if not self._committer.full:  # there is no space kept back for so much
+            with suppress(Refused):
+                await self._pauses.move_from(extent)
             for slot in self._big_in(extent):
                 await self._copy_big(slot)
 

@@ -1,29 +1,37 @@
 """Dead letters: what was given up, in a log of its own.
 
 A message is written here, with its history, and synced, before the queue settles it: in between it
-is in both logs, and the next start settles it (`Queue.recover`). A message that is redriven comes
-back under the same id with a higher `redrives`, so the two cases can be told apart.
+is in both logs, and the next start settles it (`Queue.open`). A letter ends with a REMOVED record;
+one that is redriven comes back under the same id with a higher `redrives`, so that what is left of
+a crash in between can be told apart.
 """
 
 from __future__ import annotations
 
 import asyncio
 from array import array
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from dispatcher.core.message import Message
-from dispatcher.errors import LogError, Refusal
+from dispatcher.errors import LogError, LogTrimmed, Refusal
 from dispatcher.queue.committer import Committer
+from dispatcher.queue.deadspace import DeadSpace
+from dispatcher.queue.letters import Letters
+from dispatcher.queue.pending import chunk_sizes
 from dispatcher.queue.ports import BodySource
 from dispatcher.queue.readback import AGAIN_SECONDS, is_passing
 from dispatcher.queue.records import (
+    OVERHEAD_BYTES,
+    DeadLetter,
     Kind,
     RecordError,
+    decode_chunk,
     decode_dead,
     decode_removed,
     encode_chunk,
     encode_dead,
+    encode_removed,
     wire_id,
 )
 from dispatcher.txlog import TransactionLog
@@ -46,9 +54,10 @@ class Burial:
 
 
 class DeadLetters:
-    """The dead-letter log of one partition, and which ids are in it.
+    """The dead-letter log of one partition, and the index of what is in it.
 
-    `bodies` reads large bodies back from the transaction log, to be copied here.
+    `bodies` reads large bodies back from the transaction log, to be copied here. `removed_total`
+    counts letters that were redriven or purged.
     """
 
     def __init__(
@@ -60,29 +69,33 @@ class DeadLetters:
         failed: Callable[[Exception], None],
         space_changed: Callable[[bool], None],
     ) -> None:
+        self.letters = Letters()
+        self.removed_total = 0
         self._log = log
         self._bodies = bodies
         self._failed = failed
         self._partition = partition
-        self._positions: dict[bytes, tuple[int, int]] = {}
+        self._chunks: dict[bytes, list[tuple[int, int]]] = {}  # position and size, by id
         self._copies: set[asyncio.Task[None]] = set()
+        self._space = DeadSpace(log, self.letters, self._chunks, self._copy_forward, failed)
         self._committer = Committer(
             log,
             collect=lambda: None,
-            settled=lambda: None,
+            settled=self._look,
             failed=failed,
             space_changed=space_changed,
         )
 
     def __len__(self) -> int:
-        return len(self._positions)
+        return len(self.letters)
 
     def __contains__(self, message_id: bytes) -> bool:
-        return message_id in self._positions
+        return self.letters.find(message_id) >= 0
 
     def __iter__(self) -> Iterator[tuple[bytes, int]]:
         """Each dead letter's id and how often it had been redriven."""
-        return ((key, redrives) for key, (_, redrives) in self._positions.items())
+        letters = self.letters
+        return ((letters.id(row), letters.redrives(row)) for row in letters.alive())
 
     @property
     def waiting_bytes(self) -> int:
@@ -94,14 +107,23 @@ class DeadLetters:
         """There is no space for dead letters; those that come wait in memory."""
         return self._committer.full
 
+    # Life
+
     def visit(self, position: int, payload: bytes) -> None:
         """Take in a record of the dead-letter log, in order, while it is opened."""
+        self._space.note(position, len(payload) + OVERHEAD_BYTES)
         if payload[0] == Kind.DEAD:
-            letter = decode_dead(payload)
-            self._positions[letter.message.wire_id] = (position, letter.message.redrives)
+            self._enter(decode_dead(payload), position, len(payload) + OVERHEAD_BYTES)
         elif payload[0] == Kind.REMOVED:
-            partition, incarnation, id_position, _ = decode_removed(payload)
-            self._positions.pop(wire_id(partition, incarnation, id_position), None)
+            partition, incarnation, id_position, redrives = decode_removed(payload)
+            message_id = wire_id(partition, incarnation, id_position)
+            row = self.letters.find(message_id)
+            if row >= 0 and self.letters.redrives(row) <= redrives:
+                self._forget(message_id)
+
+    def opened(self) -> None:
+        """Every record was visited."""
+        self.letters.sort()
 
     def start(self) -> None:
         """Begin to take dead letters. The log is open and was visited."""
@@ -109,6 +131,7 @@ class DeadLetters:
 
     async def stop(self) -> None:
         """Store what was buried, as far as there is space. Idempotent."""
+        await self._space.stop()
         await self.flush()
         copies = list(self._copies)
         for copy in copies:
@@ -124,88 +147,236 @@ class DeadLetters:
             await asyncio.wait(self._copies, timeout=_LOOK_SECONDS)
             await self._committer.flush()
 
+    # Burying
+
     def bury(self, burial: Burial, then: Callable[[], None]) -> None:
         """Store a dead letter; `then` is called once it is durable, and not before."""
+        letter = DeadLetter(
+            self._partition,
+            burial.message,
+            burial.dead_at,
+            burial.reason,
+            burial.detail,
+            burial.response_start[:RESPONSE_START_BYTES],
+        )
         if burial.message.chunks is None:
-            self._store(burial, burial.message, then)
+            self._store(letter, then)
             return
-        task = asyncio.get_running_loop().create_task(self._bury_big(burial, then))
+        task = asyncio.get_running_loop().create_task(self._bury_big(letter, then))
         self._copies.add(task)
         task.add_done_callback(self._copies.discard)
 
-    async def _bury_big(self, burial: Burial, then: Callable[[], None]) -> None:
+    async def _bury_big(self, letter: DeadLetter, then: Callable[[], None]) -> None:
+        """Copy a large body here, chunk by chunk, then store its dead letter."""
+        body = _Body(self)
         while True:
             try:
-                await self._copy(burial, then)
+                message = await body.copy(letter.message, self._read_from_transaction_log)
+                self._store(replace(letter, message=message), then, body)
                 return
             except (LogError, RecordError, OSError) as error:
+                body.let_go()
                 if not (isinstance(error, OSError) and is_passing(error)):
                     self._failed(error)  # the message would wait for ever, and silently
                     return
             await asyncio.sleep(AGAIN_SECONDS)
 
-    async def _copy(self, burial: Burial, then: Callable[[], None]) -> None:
-        """Copy a large body here, chunk by chunk, then store its dead letter."""
-        assert burial.message.chunks is not None
-        loop = asyncio.get_running_loop()
-        chunks = array("Q")
-        for position in burial.message.chunks:
-            (data,) = await self._bodies.read([position])
-            stored: asyncio.Future[int] = loop.create_future()
-            self._committer.submit_urgent(encode_chunk(data), _Future(stored))
-            self._committer.wake()
-            chunks.append(await stored)
-        self._store(burial, _with_chunks(burial.message, tuple(chunks)), then)
+    async def _read_from_transaction_log(self, position: int) -> bytes:
+        (data,) = await self._bodies.read([position])
+        return data
 
-    def _store(self, burial: Burial, message: Message, then: Callable[[], None]) -> None:
-        payload = encode_dead(
-            message,
-            partition=self._partition,
-            dead_at=burial.dead_at,
-            reason=burial.reason,
-            detail=burial.detail,
-            response_start=burial.response_start[:RESPONSE_START_BYTES],
-        )
-        self._committer.submit_urgent(payload, _Buried(self, message, then))
+    def _store(
+        self, letter: DeadLetter, then: Callable[[], None], body: _Body | None = None
+    ) -> None:
+        payload = encode_dead(letter)
+        self._committer.submit_urgent(payload, _Buried(self, letter, len(payload), then, body))
         self._committer.wake()
 
-    def buried(self, message: Message, position: int) -> None:
-        """The dead letter of `message` is durable at `position`."""
-        self._positions[message.wire_id] = (position, message.redrives)
+    def submit(self, payload: bytes) -> asyncio.Future[int]:
+        """Append a record; the future has its position when it is durable, and is cancelled when
+        the log failed."""
+        stored: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        waiter = _Stored(self._space, len(payload) + OVERHEAD_BYTES, stored)
+        self._committer.submit_urgent(payload, waiter)
+        self._committer.wake()
+        return stored
+
+    def buried(self, letter: DeadLetter, position: int, size: int) -> None:
+        """A dead letter is durable at `position`; `size` is what its record takes."""
+        self._space.note(position, size)
+        self._enter(letter, position, size)
+
+    # What is there
+
+    async def read(self, ids: Sequence[bytes]) -> list[DeadLetter]:
+        """The letters with these ids that are there, in the order of `ids`.
+
+        Raises:
+            LogCorrupt: the disk gave back something else than was written.
+        """
+        while True:
+            positions = self._positions(ids)
+            try:
+                return [decode_dead(payload) for payload in await self._log.read(positions)]
+            except LogTrimmed:
+                # Removed or copied forward while it was read.
+                if positions == self._positions(ids):
+                    raise
+
+    def _positions(self, ids: Sequence[bytes]) -> list[int]:
+        letters = self.letters
+        return [letters.position[row] for one in ids if (row := letters.find(one)) >= 0]
+
+    async def read_chunk(self, position: int) -> bytes:
+        """One piece of a large body."""
+        (payload,) = await self._log.read([position])
+        return decode_chunk(payload)
+
+    async def remove(self, ids: Sequence[bytes]) -> None:
+        """Forget letters for good; returns when that is durable. Ids of none are passed over."""
+        letters = self.letters
+        removals = []
+        for message_id in ids:
+            row = letters.find(message_id)
+            if row >= 0:
+                removals.append((message_id, self.submit(self._removal(message_id, row))))
+        for message_id, stored in removals:
+            await stored
+            self.removed_total += self._forget(message_id)
+        self._look()
+
+    def drop(self, message_id: bytes) -> None:
+        """Forget a letter whose message is back in the queue; written down when there is time."""
+        row = self.letters.find(message_id)
+        if row >= 0:
+            payload = self._removal(message_id, row)
+            self._forget(message_id)
+            self._committer.submit_urgent(
+                payload, _Stored(self._space, len(payload) + OVERHEAD_BYTES, None)
+            )
+
+    def _removal(self, message_id: bytes, row: int) -> bytes:
+        return encode_removed(
+            int(message_id[:4], 16),
+            int(message_id[4:12], 16),
+            int(message_id[12:], 16),
+            self.letters.redrives(row),
+        )
+
+    def _enter(self, letter: DeadLetter, position: int, size: int) -> None:
+        message = letter.message
+        self._forget(message.wire_id)
+        self._space.hold(position, size)
+        if message.chunks is not None:
+            size += self._hold_chunks(message)
+        self.letters.add(letter, position, size)
+
+    def _hold_chunks(self, message: Message) -> int:
+        assert message.chunks is not None
+        chunks = chunk_sizes(array("Q", message.chunks), message.body_size)
+        self._chunks[message.wire_id] = chunks
+        for position, size in chunks:
+            self._space.hold(position, size)
+        return sum(size for _, size in chunks)
+
+    def _forget(self, message_id: bytes) -> bool:
+        row = self.letters.remove(message_id)
+        if row >= 0:
+            self._release(message_id, row)
+        return row >= 0
+
+    def _release(self, message_id: bytes, row: int) -> None:
+        size = self.letters.sizes[row]
+        for position, chunk_bytes in self._chunks.pop(message_id, ()):
+            self._space.release(position, chunk_bytes)
+            size -= chunk_bytes
+        self._space.release(self.letters.position[row], size)
+
+    # The log's space
+
+    def _look(self) -> None:
+        self._space.look(full=self._committer.full)
+
+    async def _copy_forward(self, message_id: bytes) -> None:
+        """Append a letter again, at the end of the log."""
+        for letter in await self.read([message_id]):
+            body = _Body(self)
+            try:
+                if letter.message.chunks is not None:
+                    message = await body.copy(letter.message, self.read_chunk)
+                    letter = replace(letter, message=message)
+                payload = encode_dead(letter)
+                position = await self.submit(payload)
+                self._copied(letter, position, len(payload) + OVERHEAD_BYTES)
+            except LogTrimmed:
+                if message_id in self:
+                    raise
+            finally:
+                body.let_go()
+
+    def _copied(self, letter: DeadLetter, position: int, size: int) -> None:
+        message = letter.message
+        row = self.letters.find(message.wire_id)
+        if row < 0 or self.letters.redrives(row) != message.redrives:
+            return  # removed meanwhile: the copy is dead
+        self._release(message.wire_id, row)
+        self._space.hold(position, size)
+        if message.chunks is not None:
+            self._hold_chunks(message)
+        self.letters.position[row] = position
 
 
-def _with_chunks(message: Message, chunks: tuple[int, ...]) -> Message:
-    """The same message with its body elsewhere."""
-    copy = Message(
-        message.destination,
-        message.head,
-        b"",
-        timeout_ms=message.timeout_ms,
-        accepted_at=message.accepted_at,
-        incarnation=message.incarnation,
-        chunks=chunks,
-        body_size=message.body_size,
-    )
-    copy.position = message.position
-    copy.wire_id = message.wire_id
-    copy.attempt = message.attempt
-    copy.history = message.history
-    copy.redrives = message.redrives
-    return copy
+class _Body:
+    """The chunks of a large body on their way into the dead-letter log. They are held until its
+    letter holds them, so that nothing is trimmed away in between."""
+
+    def __init__(self, letters: DeadLetters) -> None:
+        self._letters = letters
+        self._held: list[tuple[int, int]] = []
+
+    async def copy(self, message: Message, read: Callable[[int], Awaitable[bytes]]) -> Message:
+        """Copy the chunks of a message; returns the message with its body in the copies."""
+        assert message.chunks is not None
+        chunks = []
+        for position in message.chunks:
+            payload = encode_chunk(await read(position))
+            copied = await self._letters.submit(payload)
+            size = len(payload) + OVERHEAD_BYTES
+            self._letters._space.hold(copied, size)
+            self._held.append((copied, size))
+            chunks.append(copied)
+        return message.with_chunks(tuple(chunks))
+
+    def let_go(self) -> None:
+        """Hold nothing any more. Idempotent."""
+        held, self._held = self._held, []
+        for position, size in held:
+            self._letters._space.release(position, size)
 
 
 class _Buried:
     """A DEAD record on its way."""
 
-    __slots__ = ("_letters", "_message", "_then")
+    __slots__ = ("_body", "_letter", "_letters", "_size", "_then")
 
-    def __init__(self, letters: DeadLetters, message: Message, then: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        letters: DeadLetters,
+        letter: DeadLetter,
+        size: int,
+        then: Callable[[], None],
+        body: _Body | None,
+    ) -> None:
         self._letters = letters
-        self._message = message
+        self._letter = letter
+        self._size = size + OVERHEAD_BYTES
         self._then = then
+        self._body = body
 
     def stored(self, position: int) -> None:
-        self._letters.buried(self._message, position)
+        self._letters.buried(self._letter, position, self._size)
+        if self._body is not None:
+            self._body.let_go()
         self._then()
 
     def refused(self, refusal: Refusal) -> None:
@@ -213,18 +384,22 @@ class _Buried:
         start."""
 
 
-class _Future:
-    """A waiter for code that awaits; it is never told when the log failed, as the process ends
-    then."""
+class _Stored:
+    """A waiter for code that awaits, or for nobody. After a failure of the log the process ends,
+    and the future is cancelled."""
 
-    __slots__ = ("_future",)
+    __slots__ = ("_future", "_size", "_space")
 
-    def __init__(self, future: asyncio.Future[int]) -> None:
+    def __init__(self, space: DeadSpace, size: int, future: asyncio.Future[int] | None) -> None:
+        self._space = space
+        self._size = size
         self._future = future
 
     def stored(self, position: int) -> None:
-        if not self._future.done():
+        self._space.note(position, self._size)
+        if self._future is not None and not self._future.done():
             self._future.set_result(position)
 
     def refused(self, refusal: Refusal) -> None:
-        self._future.cancel()
+        if self._future is not None:
+            self._future.cancel()

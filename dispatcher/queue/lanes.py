@@ -34,6 +34,7 @@ class Lane:
         "destination",
         "first_cold",
         "head",
+        "held",
         "in_flight",
         "limit",
         "loading",
@@ -67,6 +68,7 @@ class Lane:
         self.calm = True
         self.queued = False
         self.loading = False
+        self.held = False
 
     def push(self, index: Index, slot: int, *, warm: bool) -> None:
         """Put a slot at the end. `warm` only when every slot before it is warm."""
@@ -107,6 +109,25 @@ class Lane:
         self.warm += len(slots)
         self.first_cold = index.next[slots[-1]]
 
+    def unlink(self, index: Index, slot: int) -> bool:
+        """Take a slot out wherever it is; returns whether it was warm. Looks through the lane."""
+        links = index.next
+        before, found, place = NO_SLOT, self.head, 0
+        while found != slot:
+            before, found, place = found, links[found], place + 1
+        if before == NO_SLOT:
+            self.head = links[slot]
+        else:
+            links[before] = links[slot]
+        if self.tail == slot:
+            self.tail = before
+        if self.first_cold == slot:
+            self.first_cold = links[slot]
+        self.ready -= 1
+        warm = place < self.warm
+        self.warm -= warm
+        return warm
+
     def chill(self, index: Index) -> list[int]:
         """Forget that slots are warm; returns those that were, in order."""
         slots: list[int] = []
@@ -127,7 +148,7 @@ class Lane:
     def admits(self, now_us: int) -> bool:
         """Whether neither the breaker nor a pause forbids an attempt now. Not asked while
         `calm`."""
-        return self.paused_until <= now_us and self.breaker.admits(now_us)
+        return not self.held and self.paused_until <= now_us and self.breaker.admits(now_us)
 
     def start(self, now_us: int) -> None:
         """Note that an attempt starts. Not needed while `calm`."""
@@ -137,8 +158,8 @@ class Lane:
 
     @property
     def idle(self) -> bool:
-        """Nothing waits in it and nothing is under way."""
-        return not (self.ready or self.scheduled or self.in_flight)
+        """Nothing waits in it, nothing is under way, and nobody paused it."""
+        return not (self.ready or self.scheduled or self.in_flight or self.held)
 
 
 class Lanes:

@@ -75,7 +75,7 @@ class Learning:
         if breaker.state is State.CLOSED:
             # A success of before the last probe says nothing, and leaves failures counted.
             if signal is Signal.HEALTHY and message.started_at >= lane.probed_at:
-                lane.calm = lane.paused_until <= now_us
+                lane.calm = lane.paused_until <= now_us and not lane.held
             if changed:
                 self._observer.lane_resumed(str(lane.destination))
         elif changed and breaker.state is State.OPEN:

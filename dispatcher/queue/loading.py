@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from dispatcher.core.message import Message
 from dispatcher.errors import LogError, LogTrimmed
 from dispatcher.queue.lanes import Lane
 from dispatcher.queue.pending import Pending
@@ -72,13 +73,20 @@ class Loading:
         finally:
             self._warm.reading_bytes -= size
         lane.loading = False
-        # A lane that was left alone meanwhile begins with a colder message again; what was read
-        # would not be the next in turn.
-        if messages and lane.first_cold == slots[0]:
+        if messages and self._are_next(lane, slots, messages):
             for slot, message in zip(slots, messages, strict=True):
                 self._warm.put(slot, message)
             lane.warmed(self._pending.index, slots)
         self._loaded(lane)
+
+    def _are_next(self, lane: Lane, slots: list[int], messages: list[Message]) -> bool:
+        """Whether what was read is still next in turn: a lane that was left alone meanwhile begins
+        with a colder message again, and a message may have been cancelled."""
+        index = self._pending.index
+        return lane.cold_slots(index, len(slots)) == slots and all(
+            index.holds(slot, message.position)
+            for slot, message in zip(slots, messages, strict=True)
+        )
 
     async def stop(self) -> None:
         """Read no more. Idempotent."""

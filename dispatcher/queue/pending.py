@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from array import array
 
+from dispatcher.core.message import Message
 from dispatcher.queue.extents import Extents
 from dispatcher.queue.index import Index, State
 from dispatcher.queue.lanes import Lane, Lanes
@@ -56,6 +57,15 @@ class Pending:
         no chain."""
         slot = self.index.add(position, lane.number, size)
         self.extents.put(position, slot, size)
+        return slot
+
+    def revive(self, message: Message, position: int, size: int) -> int:
+        """Enter a message that was dead, whose record under its old id is at `position` now;
+        returns its slot, IN_FLIGHT until somebody lines it up."""
+        slot = self.add(position, self.lanes.of(message.destination), size)
+        self.index.id_position[slot] = message.position
+        self.index.state[slot] = State.IN_FLIGHT
+        self.moved.add(slot)
         return slot
 
     def own_chunks(self, slot: int, chunks: array[int], body_size: int) -> None:
@@ -118,6 +128,19 @@ class Pending:
         if self.unwritten:
             self.unwritten.pop(slot, None)
         index.remove(slot)
+
+    def unlink(self, slot: int) -> bool:
+        """Take a READY or SCHEDULED slot out of its chain; returns whether its message is warm."""
+        index = self.index
+        lane = self.lanes.by_number[index.lane[slot]]
+        warm = False
+        if index.state[slot] == State.SCHEDULED:
+            self.timers.remove(slot)
+            lane.scheduled -= 1
+        else:
+            warm = lane.unlink(index, slot)
+        index.state[slot] = State.IN_FLIGHT
+        return warm
 
     def shrink(self) -> None:
         """Give memory back after a backlog."""

@@ -88,6 +88,10 @@ class Deliverer(Protocol):
         """Start the attempt `message.attempt`; its `Settler` is told how it ended, never before
         this returns."""
 
+    def under_way(self, message_id: bytes) -> tuple[int, int] | None:
+        """When the attempt of a message started (`Message.started_at`), and after how many
+        milliseconds it times out; None when none is under way."""
+
 
 class Observer(Protocol):
     """Who writes down what happens in the queue: one call an event.
@@ -113,6 +117,9 @@ class Observer(Protocol):
 
     def dead_lettered(self, message: Message, reason: str, result: AttemptResult) -> None:
         """A message was given up; its dead letter is durable."""
+
+    def letters_dropped(self, count: int, why: str) -> None:
+        """Dead letters were dropped, because of their `age` or of the `bytes` of all of them."""
 
     def lane_paused(self, destination: str, until_us: int, why: str) -> None:
         """Nothing is sent to a destination until then (`breaker` or `retry_after`)."""

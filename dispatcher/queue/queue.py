@@ -24,12 +24,15 @@ from functools import partial
 
 from dispatcher.core.breaker import Signal
 from dispatcher.core.clock import Clock, Random
+from dispatcher.core.destination import Destination
+from dispatcher.core.histogram import Histogram
 from dispatcher.core.message import Message
 from dispatcher.core.outcome import AttemptResult
 from dispatcher.core.retry import RetryPolicy
 from dispatcher.core.verdict import Dead, Delivered, RetryAt, decide
-from dispatcher.errors import Refusal
+from dispatcher.errors import Refusal, Refused
 from dispatcher.queue.accepting import Acceptance, ChunkUpload
+from dispatcher.queue.administration import Administration
 from dispatcher.queue.committer import Committer
 from dispatcher.queue.compaction import Compactor
 from dispatcher.queue.deadletters import MAX_WAITING_BYTES, Burial, DeadLetters
@@ -37,10 +40,14 @@ from dispatcher.queue.index import State
 from dispatcher.queue.lanes import Lane, Lanes
 from dispatcher.queue.learning import Learning
 from dispatcher.queue.loading import Loading
+from dispatcher.queue.oldest import Oldest
+from dispatcher.queue.pauses import Pauses
 from dispatcher.queue.pending import Pending
 from dispatcher.queue.ports import Deliverer, Observer, Receipt, Upload
 from dispatcher.queue.readback import READ_AHEAD_BELOW, Bodies, Warm, read_messages
+from dispatcher.queue.recent import Recent
 from dispatcher.queue.records import (
+    NOTHING,
     OVERHEAD_BYTES,
     encode_attempt,
     encode_message,
@@ -48,6 +55,7 @@ from dispatcher.queue.records import (
     wire_id,
 )
 from dispatcher.queue.recovery import Recovery
+from dispatcher.queue.redrive import Redriver
 from dispatcher.queue.refusals import (
     BACKLOG_FULL,
     DISK_FULL,
@@ -55,13 +63,22 @@ from dispatcher.queue.refusals import (
     OVERLOADED,
     SHUTTING_DOWN,
 )
+from dispatcher.queue.retention import KEEP_ALL, Retention, RetentionPolicy
 from dispatcher.queue.retries import Retries
 from dispatcher.queue.turns import Turns
+from dispatcher.queue.watching import Watch
 from dispatcher.txlog import TransactionLog
 
 MAX_UNSTORED_BYTES = 64 * 1024 * 1024
 IDLE_LANE_SECONDS = 60.0
 _SETTLED_AT_ONCE = 16_384
+_DELIVERY_US = tuple(
+    round(seconds * 1_000_000)
+    for seconds in (
+        *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+        *(300, 1800, 7200, 86_400),
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +91,7 @@ class QueueConfig:
     max_backlog_bytes: int = 0
     keep_everything: bool = False
     partition: int = 0
+    retention: RetentionPolicy = KEEP_ALL
 
 
 class Queue:
@@ -99,20 +117,23 @@ class Queue:
         self.delivered_total = 0
         self.dead_total = 0
         self.attempts: Counter[str] = Counter()
+        self.delivery_us = Histogram(_DELIVERY_US)
         self.in_flight = 0
         self.burying = 0
         self._log = log
         self._dead_log = dead_log
         self._config = config
         self._observer = observer
-        self._is_debug = observer.is_debug
+        self.watch = Watch(observer, clock)
+        self.recent = Recent()
+        self.admin = Administration(self)
         self._clock = clock
         self._random = random
         self._incarnation = incarnation
         self._id_prefix = wire_id(config.partition, incarnation, 0)[:12]
-        self._lanes = Lanes(limit_max=config.workers, pause_max_ms=config.policy.max_delay_ms)
-        self._turns = Turns(self._lanes, config.workers)
-        self.pending = Pending(self._lanes)
+        self.lanes = Lanes(limit_max=config.workers, pause_max_ms=config.policy.max_delay_ms)
+        self._turns = Turns(self.lanes, config.workers)
+        self.pending = Pending(self.lanes)
         self._warm = Warm()
         self._settled = array("Q")
         self._timer: asyncio.TimerHandle | None = None
@@ -129,9 +150,10 @@ class Queue:
             failed=observer.log_failed,
             space_changed=self._space_changed,
         )
+        self.pauses = Pauses(self.pending.extents, self.committer)
         self._retries = Retries(self.pending, self.committer)
         self._learning = Learning(
-            self._lanes,
+            self.lanes,
             self.pending.index,
             self._warm,
             policy=config.policy,
@@ -160,7 +182,19 @@ class Queue:
             self.committer,
             partition=config.partition,
             keep_everything=config.keep_everything,
+            pauses=self.pauses,
             failed=self.committer.fail,
+        )
+        self.redriver = Redriver(
+            self.dead_letters,
+            self.pending,
+            self.committer,
+            barrier=self._barrier,
+            line_up=self._line_up,
+        )
+        self.oldest = Oldest(log, self.pending, partition=config.partition)
+        self.retention = Retention(
+            self.dead_letters.letters, self.redriver, config.retention, clock, observer
         )
 
     # ------------------------------------------------------------------ life
@@ -172,7 +206,8 @@ class Queue:
             LogLocked, LogCorrupt: as the logs say; nothing was changed.
         """
         await self._dead_log.open(owner, epoch, self.dead_letters.visit)
-        recovery = Recovery(self.pending)
+        self.dead_letters.opened()
+        recovery = Recovery(self.pending, self.pauses)
         await self._log.open(owner, epoch, recovery.visit)
         await self._settle_buried()
         now = self.now_us()
@@ -180,15 +215,20 @@ class Queue:
         return recovery
 
     async def _settle_buried(self) -> None:
-        """Settle what became a dead letter just before the process ended."""
-        for message_id, redrives in self.dead_letters:
+        """Settle what became a dead letter just before the process ended, and drop the letters of
+        what was being redriven."""
+        for message_id, redrives in list(self.dead_letters):
             slot = self.pending.find(int(message_id[12:], 16))
             if slot < 0:
                 continue
             (message,) = await read_messages(
                 self._log, self.pending, [slot], partition=self._config.partition
             )
-            if message.wire_id == message_id and message.redrives <= redrives:
+            if message.wire_id != message_id:
+                continue
+            if message.redrives > redrives:
+                self.dead_letters.drop(message_id)
+            else:
                 self._settled.append(message.position)
                 self.pending.remove(slot)
 
@@ -197,10 +237,14 @@ class Queue:
         self._deliverer = deliverer
         self.committer.start()
         self.dead_letters.start()
+        self.retention.start()
+        self.oldest.start()
         if self._settled:
             self.committer.wake_lazily()
-        for lane in self._lanes:
-            self._lanes.enter(lane)
+        for key in self.pauses.keys:
+            self._hold(self.lanes.by_key(key), held=True)
+        for lane in self.lanes:
+            self.lanes.enter(lane)
         self._forget_idle_lanes()
         self._arm()
         self.pump()
@@ -230,6 +274,9 @@ class Queue:
         for handle in (self._timer, self._forget):
             if handle is not None:
                 handle.cancel()
+        await self.oldest.stop()
+        await self.retention.stop()
+        await self.admin.stop()
         await self._compactor.stop()
         await self._loading.stop()
         await self.dead_letters.stop()
@@ -294,10 +341,10 @@ class Queue:
         """Give a durable message its place in the index and in its lane."""
         position = message.position
         self.accepted_total += 1
-        if self._is_debug:
-            self._observer.accepted(message)
+        if self.watch.is_wanted:
+            self.watch.accepted(message)
         pending = self.pending
-        lane = self._lanes.of(message.destination)
+        lane = self.lanes.of(message.destination)
         slot = message.slot = pending.add(position, lane, size)
         if message.chunks is not None:
             pending.own_chunks(slot, array("Q", message.chunks), message.body_size)
@@ -314,7 +361,7 @@ class Queue:
         if warm:
             self._warm.put(slot, message)
         lane.push(pending.index, slot, warm=warm)
-        self._lanes.enter(lane)
+        self.lanes.enter(lane)
 
     # ------------------------------------------------------------------ looking
 
@@ -326,9 +373,14 @@ class Queue:
         ready = self.pending.index.count - scheduled - in_flight
         return {"ready": ready, "scheduled": scheduled, "in_flight": in_flight}
 
+    def oldest_age_us(self) -> int:
+        """How long the oldest message has been waiting, as of a few seconds ago; 0: none waits."""
+        accepted_at = self.oldest.accepted_at
+        return 0 if accepted_at is None else max(0, self._clock.now_us() - accepted_at)
+
     def count_lanes(self) -> int:
         """Destinations that have a lane now."""
-        return len(self._lanes)
+        return len(self.lanes)
 
     # ------------------------------------------------------------------ starting attempts
 
@@ -358,7 +410,7 @@ class Queue:
             message.slot = slot
             self._begin(lane, message, now)
             if lane.ready and lane.in_flight < lane.limit.value:
-                self._lanes.enter(lane)
+                self.lanes.enter(lane)
 
     def _may_start(self) -> bool:
         """Whether attempts may be started at all."""
@@ -386,14 +438,14 @@ class Queue:
         self._deliverer.deliver(message)
 
     def _loaded(self, lane: Lane) -> None:
-        self._lanes.enter(lane)
+        self.lanes.enter(lane)
         self.pump()
 
     # ------------------------------------------------------------------ settling
 
     def delivered(self, message: Message, status: int) -> None:
         """An attempt succeeded (`ports.Settler`)."""
-        lane = self._lanes.by_number[self.pending.index.lane[message.slot]]
+        lane = self.lanes.by_number[self.pending.index.lane[message.slot]]
         lane.limit.success()
         self._ended(lane)
         if not lane.calm:
@@ -402,17 +454,20 @@ class Queue:
             self._turns.ended(lane, message)
         self.attempts["delivered"] += 1
         self.delivered_total += 1
-        if self._is_debug:
-            duration_ms = (self.now_us() - message.started_at) // 1000
-            self._observer.delivered(message, status, duration_ms)
+        now = self.now_us()
+        self.delivery_us.observe(now - message.accepted_at)
+        if self.watch.is_wanted:
+            duration_ms = (now - message.started_at) // 1000
+            self.watch.delivered(message, status, duration_ms)
+        self.recent.add(message, lane.destination.key)
         self._settle(message)
-        self._lanes.enter(lane)
+        self.lanes.enter(lane)
         self.pump()
 
     def failed(self, message: Message, result: AttemptResult) -> None:
         """An attempt did not succeed (`ports.Settler`)."""
         now, wall = self.now_us(), self._clock.now_us()
-        lane = self._lanes.by_number[self.pending.index.lane[message.slot]]
+        lane = self.lanes.by_number[self.pending.index.lane[message.slot]]
         self._ended(lane)
         self._learning.failed(lane, message, result, now_us=now, wall_us=wall)
         self._turns.ended(lane, message)
@@ -420,18 +475,19 @@ class Queue:
         if isinstance(verdict, Delivered):
             self.attempts["delivered"] += 1
             self.delivered_total += 1
+            self.recent.add(message, lane.destination.key)
             self._settle(message)
         else:
             self.attempts[_outcome(result)] += 1
             message.history += encode_attempt(message.started_at, result)
             if isinstance(verdict, RetryAt):
-                self._observer.attempt_failed(message, result, verdict.due_us)
+                self.watch.attempt_failed(message, result, verdict.due_us)
                 # Dates are the wall clock's, what waits here waits by the queue's own.
                 self._retry(message, result, verdict.due_us - wall + now, now)
             else:
-                self._observer.attempt_failed(message, result, None)
+                self.watch.attempt_failed(message, result, None)
                 self._bury(message, result, verdict)
-        self._lanes.enter(lane)
+        self.lanes.enter(lane)
         self.pump()
 
     def _ended(self, lane: Lane) -> None:
@@ -467,9 +523,82 @@ class Queue:
         self.burying -= 1
         self.dead_total += 1
         self._settle(message)
-        self._observer.dead_lettered(message, reason, result)
+        self.watch.dead_lettered(message, reason, result)
         self._idle.set()
         self.pump()
+
+    # ------------------------------------------------------------------ operators
+
+    @property
+    def log(self) -> TransactionLog:
+        """The transaction log, for reading."""
+        return self._log
+
+    @property
+    def log_bytes(self) -> int:
+        """What the transaction log takes on disk."""
+        return self._log.size_bytes
+
+    @property
+    def partition(self) -> int:
+        """The partition's number."""
+        return self._config.partition
+
+    @property
+    def workers(self) -> int:
+        """Attempts in flight at once, at most."""
+        return self._config.workers
+
+    @property
+    def wall_offset_us(self) -> int:
+        """What has to be added to an instant of `now_us` for the wall clock's."""
+        return self._clock.now_us() - self.now_us()
+
+    async def cancel(self, slot: int) -> None:
+        """Forget a message that is READY or SCHEDULED; returns when that is durable."""
+        pending = self.pending
+        if pending.unlink(slot):
+            self._warm.pop(slot)
+        self._settled.append(pending.index.id_position[slot])
+        await self._barrier()
+        pending.remove(slot)
+
+    async def hold(self, destination: Destination, *, held: bool) -> None:
+        """Pause a destination, or let it go on; returns when that is durable.
+
+        Raises:
+            Refused: there is no space to write it down.
+        """
+        keys = self.pauses.keys - {destination.key}
+        await self.pauses.set(keys | {destination.key} if held else keys)
+        lane = self.lanes.of(destination)
+        self._hold(lane, held=held)
+        self.lanes.enter(lane)
+        self.pump()
+
+    def _hold(self, lane: Lane, *, held: bool) -> None:
+        lane.held = held
+        if held:
+            lane.calm = False
+            self._warm.chill(lane, self.pending.index)
+
+    def _barrier(self) -> asyncio.Future[None]:
+        """A future that is done when everything that was settled so far is durable."""
+        self._collect()
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.committer.submit_urgent(NOTHING, _Barrier(self.pending, len(NOTHING), done))
+        self.committer.wake()
+        return done
+
+    def _line_up(self, slot: int) -> None:
+        self.lanes.enter(self.pending.line_up(slot))
+        self.pump()
+
+    def under_way(self, message_id: bytes) -> tuple[int, int] | None:
+        """When the attempt of a message started, by the wall clock, and after how many milliseconds
+        it times out; None when none is under way."""
+        found = self._deliverer.under_way(message_id) if self._deliverer is not None else None
+        return None if found is None else (found[0] + self.wall_offset_us, found[1])
 
     # ------------------------------------------------------------------ timers
 
@@ -493,15 +622,15 @@ class Queue:
         self._timer = None
         now = self.now_us()
         for lane in self.pending.expire(now):
-            self._lanes.enter(lane)
+            self.lanes.enter(lane)
         for lane in self._learning.wake(now):
-            self._lanes.enter(lane)
+            self.lanes.enter(lane)
         self._arm()
         self.pump()
 
     def _forget_idle_lanes(self) -> None:
-        if not self.burying:  # those messages are in no lane's count
-            self._lanes.forget_idle(self.now_us())
+        if not (self.burying or self.redriver.is_busy):  # those messages are in no lane's count
+            self.lanes.forget_idle(self.now_us())
         self._forget = asyncio.get_running_loop().call_later(
             IDLE_LANE_SECONDS, self._forget_idle_lanes
         )
@@ -543,6 +672,25 @@ class _Noted:
 
     def refused(self, refusal: Refusal) -> None:
         """The log failed and the process ends."""
+
+
+class _Barrier(_Noted):
+    """The record behind everything that had to be durable."""
+
+    __slots__ = ("_done",)
+
+    def __init__(self, pending: Pending, size: int, done: asyncio.Future[None]) -> None:
+        super().__init__(pending, size)
+        self._done = done
+
+    def stored(self, position: int) -> None:
+        super().stored(position)
+        if not self._done.done():
+            self._done.set_result(None)
+
+    def refused(self, refusal: Refusal) -> None:
+        if not self._done.done():
+            self._done.set_exception(Refused(refusal))
 
 
 def _outcome(result: AttemptResult) -> str:

@@ -13,11 +13,13 @@ a new layout gets a new kind, and old kinds are read for ever.
     NOTHING   proof that there is space again
     DEAD      (dead-letter log) a message that was given up, with its whole history
     REMOVED   (dead-letter log) a dead letter that was redriven or purged
+    PAUSED    every destination that an operator paused; the newest counts
 """
 
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 from struct import Struct
@@ -41,6 +43,7 @@ class Kind(IntEnum):
     NOTHING = 6
     DEAD = 7
     REMOVED = 8
+    PAUSED = 9
 
 
 # kind, incarnation, accepted_at, timeout_ms, destination length, head length, body size, chunk
@@ -267,36 +270,29 @@ def decode_stored(position: int, payload: bytes, partition: int) -> Message:
     return message
 
 
-def encode_dead(
-    message: Message,
-    *,
-    partition: int,
-    dead_at: int,
-    reason: str,
-    detail: str,
-    response_start: bytes,
-) -> bytes:
-    """A DEAD payload. `message.chunks`, if any, are positions in the dead-letter log."""
-    reason_text = reason.encode("ascii")
-    detail_text = detail.encode("utf-8", "replace")[:MAX_DETAIL_BYTES]
+def encode_dead(letter: DeadLetter) -> bytes:
+    """A DEAD payload. `letter.message.chunks`, if any, are positions in the dead-letter log."""
+    message = letter.message
+    reason = letter.reason.encode("ascii")
+    detail = letter.detail.encode("utf-8", "replace")[:MAX_DETAIL_BYTES]
     return b"".join(
         (
             _DEAD.pack(
                 Kind.DEAD,
-                partition,
+                letter.partition,
                 message.position,
                 message.attempt,
                 message.redrives,
-                dead_at,
+                letter.dead_at,
                 len(message.history),
-                len(reason_text),
-                len(detail_text),
-                len(response_start),
+                len(reason),
+                len(detail),
+                len(letter.response_start),
             ),
             message.history,
-            reason_text,
-            detail_text,
-            response_start,
+            reason,
+            detail,
+            letter.response_start,
             encode_message(message),
         )
     )
@@ -348,6 +344,16 @@ def decode_removed(payload: bytes) -> tuple[int, int, int, int]:
     return partition, incarnation, position, redrives
 
 
+def encode_paused(keys: Iterable[bytes]) -> bytes:
+    """A PAUSED payload: the keys of destinations, `scheme://host[:port]`."""
+    return bytes([Kind.PAUSED]) + b"\n".join(sorted(keys))
+
+
+def decode_paused(payload: bytes) -> list[bytes]:
+    """The keys of a PAUSED payload."""
+    return payload[1:].split(b"\n") if len(payload) > 1 else []
+
+
 def encode_attempt(started_at: int, result: AttemptResult) -> bytes:
     """One finished attempt, to be put at the end of a history."""
     return _ATTEMPT.pack(
@@ -365,6 +371,11 @@ def decode_history(history: bytes) -> list[Attempt]:
         Attempt(started, duration, status or None, _FAILURES[failure - 1] if failure else None)
         for started, duration, status, failure, _ in _ATTEMPT.iter_unpack(history)
     ]
+
+
+def last_attempt(history: bytes) -> Attempt | None:
+    """The last finished attempt, None before the first."""
+    return decode_history(history[-_ATTEMPT.size :])[0] if history else None
 
 
 def wire_id(partition: int, incarnation: int, position: int) -> bytes:

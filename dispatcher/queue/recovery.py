@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from struct import Struct
 
 from dispatcher.queue.index import State
+from dispatcher.queue.pauses import Pauses
 from dispatcher.queue.pending import Pending
 from dispatcher.queue.records import (
     OVERHEAD_BYTES,
@@ -28,8 +29,9 @@ _POSITION = Struct("<Q")
 class Recovery:
     """Rebuilds a `Pending` that is empty at the beginning."""
 
-    def __init__(self, pending: Pending) -> None:
+    def __init__(self, pending: Pending, pauses: Pauses) -> None:
         self._pending = pending
+        self._pauses = pauses
         self._by_destination = {lane.destination.key: lane for lane in pending.lanes}
         self._first: int | None = None
         self.records = 0
@@ -52,6 +54,8 @@ class Recovery:
             self._settle(payload)
         elif kind == Kind.RETRY:
             self._retry(position, payload)
+        elif kind == Kind.PAUSED:
+            self._pauses.visit(position, payload)
 
     def _message(self, position: int, payload: bytes) -> None:
         destination, body_size, chunks = message_facts(payload)

@@ -8,8 +8,9 @@ probing (Knuth, TAOCP 3, §6.4, algorithm L), cut into 256 tables so that growin
 from __future__ import annotations
 
 from array import array
+from typing import Protocol
 
-from dispatcher.queue.index import NO_SLOT, Index
+from dispatcher.queue.index import NO_SLOT
 
 _TABLES = 256
 _GONE = NO_SLOT - 1
@@ -25,12 +26,18 @@ class _Table:
         self.live = 0  # cells that hold a slot
 
 
+class Keyed(Protocol):
+    """Whatever has an id position for each slot."""
+
+    id_position: array[int]
+
+
 class SlotMap:
-    """Slots by the id position that the index has for them."""
+    """Slots by the id position that an index has for them."""
 
     __slots__ = ("_index", "_tables", "count")
 
-    def __init__(self, index: Index) -> None:
+    def __init__(self, index: Keyed) -> None:
         self._index = index
         self._tables = [_Table(_FIRST_SIZE) for _ in range(_TABLES)]
         self.count = 0

@@ -50,6 +50,25 @@ class Timers:
         self._index.next[slot] = head
         self._heads[key] = slot
 
+    def remove(self, slot: int) -> None:
+        """Take out a slot before it is due. Looks through its bucket."""
+        due = -(-self._index.due_at[slot] // TICK_US)
+        links = self._index.next
+        for level, shift in enumerate(_SHIFTS):
+            key = (due >> shift << shift) << 2 | level
+            found = self._heads.get(key, NO_SLOT)
+            if found == slot:
+                self._heads[key] = links[slot]  # the bucket may be empty now: expire finds nothing
+                self.count -= 1
+                return
+            while found != NO_SLOT:
+                if links[found] == slot:
+                    links[found] = links[slot]
+                    self.count -= 1
+                    return
+                found = links[found]
+        raise AssertionError("a slot that is scheduled and in no bucket")
+
     def next_at(self) -> int | None:
         """Microseconds since the epoch at which `expire` has something to do; None: never."""
         return (self._heap[0] >> 2) * TICK_US if self._heap else None

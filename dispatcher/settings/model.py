@@ -115,6 +115,12 @@ class Settings(BaseSettings):
     max_backlog_bytes: Annotated[int, _bytes(0, 2**63 - 1)] = Field(
         0, validation_alias="MAX_BACKLOG_BYTES"
     )
+    dead_letter_retention_ms: Annotated[int, _ms(0, 10 * _YEAR_MS)] = Field(
+        30 * _DAY_MS, validation_alias="DEAD_LETTER_RETENTION"
+    )
+    dead_letter_max_bytes: Annotated[int, _bytes(0, 2**63 - 1)] = Field(
+        2**30, validation_alias="DEAD_LETTER_MAX_BYTES"
+    )
     drain_timeout_ms: Annotated[int, _ms(0, _DAY_MS)] = Field(
         10_000, validation_alias="DRAIN_TIMEOUT"
     )

@@ -173,6 +173,11 @@ class Events:
         """A message was given up and is in the dead-letter log. `reason` is `retries_exhausted`,
         `rejected` or `egress_denied`."""
 
+    @_event("warning", "dead_letters.dropped")
+    def dead_letters_dropped(self, *, count: int, reason: str) -> None:
+        """Dead letters are gone for good: they were older than `DEAD_LETTER_RETENTION` (`age`), or
+        the oldest of more than `DEAD_LETTER_MAX_BYTES` (`bytes`)."""
+
     @_event("info", "destination.paused")
     def destination_paused(self, *, destination: str, until: str, reason: str) -> None:
         """Nothing is sent to a destination for a while, because it failed again and again

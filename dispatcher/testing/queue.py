@@ -17,6 +17,7 @@ from dispatcher.core.retry import RetryPolicy
 from dispatcher.errors import Refusal
 from dispatcher.queue.queue import Queue, QueueConfig
 from dispatcher.queue.recovery import Recovery
+from dispatcher.queue.retention import KEEP_ALL, RetentionPolicy
 from dispatcher.testing.clock import SimulatedClock
 from dispatcher.testing.log import FaultyLog
 from dispatcher.testing.loop import run
@@ -102,6 +103,13 @@ class HeldDeliverer:
         if self.answer is not None:
             asyncio.get_running_loop().call_soon(self._answer, message)
 
+    def under_way(self, message_id: bytes) -> tuple[int, int] | None:
+        """See `ports.Deliverer`."""
+        for message in self.flying:
+            if message.wire_id == message_id:
+                return message.started_at, message.timeout_ms or 1000
+        return None
+
     def _answer(self, message: Message) -> None:
         if self.answer is not None and message in self.flying:
             self.flying.remove(message)
@@ -119,6 +127,7 @@ class Notes:
         self.paused: list[tuple[str, int, str]] = []
         self.resumed: list[str] = []
         self.space: list[bool] = []
+        self.dropped: list[tuple[int, str]] = []
         self.errors: list[Exception] = []
 
     def accepted(self, message: Message) -> None:
@@ -136,6 +145,10 @@ class Notes:
     def dead_lettered(self, message: Message, reason: str, result: AttemptResult) -> None:
         """See `ports.Observer`."""
         self.dead.append((message, reason))
+
+    def letters_dropped(self, count: int, why: str) -> None:
+        """See `ports.Observer`."""
+        self.dropped.append((count, why))
 
     def lane_paused(self, destination: str, until_us: int, why: str) -> None:
         """See `ports.Observer`."""
@@ -173,12 +186,15 @@ class Bench:
         workers: int = 10,
         max_backlog_bytes: int = 0,
         keep_everything: bool = False,
+        retention: RetentionPolicy = KEEP_ALL,
         prepare: Callable[[Queue], None] = lambda queue: None,
     ) -> None:
         self.clock = clock
         self.log = log or FaultyLog()
         self.dead_log = dead_log or FaultyLog()
-        self.config = QueueConfig(policy, workers, max_backlog_bytes, keep_everything)
+        self.config = QueueConfig(
+            policy, workers, max_backlog_bytes, keep_everything, retention=retention
+        )
         self.receipts = Receipts()
         self.deliverer = HeldDeliverer()
         self.notes = Notes()

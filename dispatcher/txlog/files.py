@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
+from dispatcher.core.histogram import Histogram
 from dispatcher.errors import LogError, LogUnknown
 from dispatcher.txlog import Bounds, Visit
 from dispatcher.txlog.disk import Disk, RealDisk
@@ -29,8 +31,28 @@ _SIZES: Final = Sizes()
 _Done = asyncio.Future[list[int]]
 
 
+_SYNC_US = (
+    50,
+    100,
+    200,
+    500,
+    1000,
+    2000,
+    5000,
+    10_000,
+    20_000,
+    50_000,
+    100_000,
+    500_000,
+    2_000_000,
+)
+
+
 class FileLog:
-    """A partition's log in the segment files of a directory (see FORMAT.md). A `TransactionLog`."""
+    """A partition's log in the segment files of a directory (see FORMAT.md). A `TransactionLog`.
+
+    `sync_us` counts how many microseconds batches took to be written and synced.
+    """
 
     def __init__(
         self,
@@ -53,6 +75,7 @@ class FileLog:
             sizes=sizes,
             keep_everything=keep_everything,
         )
+        self.sync_us = Histogram(_SYNC_US)
         self._writer: threading.Thread | None = None
         self._under_way: _Done | None = None
 
@@ -140,10 +163,11 @@ class FileLog:
     def _write(self) -> None:
         """The writer's thread. One wake-up of the loop for each batch."""
         take, write, wake = self._work.popleft, self._engine.write, self._loop.call_soon_threadsafe
-        bell, wait = self._bell, os.eventfd_read
+        bell, wait, clock = self._bell, os.eventfd_read, time.perf_counter_ns
         while wait(bell) and (work := take()) is not None:
             prepared, done = work
             failure: LogError | None = None
+            began = clock()
             try:
                 write(prepared)
             except LogError as error:
@@ -151,10 +175,13 @@ class FileLog:
             except BaseException as error:  # the thread must never leave an append waiting
                 failure = LogUnknown(f"the log's writer failed: {error!r}")
                 failure.__cause__ = error
-            wake(self._finish, done, prepared.positions, failure)
+            wake(self._finish, done, prepared.positions, failure, (clock() - began) // 1000)
 
-    def _finish(self, done: _Done, positions: list[int], failure: LogError | None) -> None:
+    def _finish(
+        self, done: _Done, positions: list[int], failure: LogError | None, took_us: int
+    ) -> None:
         self._under_way = None
+        self.sync_us.observe(took_us)
         if done.cancelled():
             return
         if failure is None:

@@ -49,6 +49,8 @@ NUMBERS = {
     "RETRY_MAX_DELAY": ("-1", "hour"),
     "MAX_BODY": ("-1", "64MiB"),
     "MAX_BACKLOG_BYTES": ("-1", "0x10"),
+    "DEAD_LETTER_RETENTION": ("-1", "30d"),
+    "DEAD_LETTER_MAX_BYTES": ("-1", "1G"),
     "DRAIN_TIMEOUT": ("-1", "soon"),
 }
 OTHERS = {
@@ -245,6 +247,8 @@ def test_defaults_are_those_of_the_contract(tmp_path: Path) -> None:
         "EGRESS_DENY": [],
         "MAX_BODY": 67_108_864,
         "MAX_BACKLOG_BYTES": 0,
+        "DEAD_LETTER_RETENTION": 2_592_000_000,
+        "DEAD_LETTER_MAX_BYTES": 1_073_741_824,
         "DRAIN_TIMEOUT": 10_000,
         "LISTEN": ":80",
         "LISTEN_KEYS": [],

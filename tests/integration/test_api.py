@@ -5,89 +5,42 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import NoReturn
 
-import aiohttp
 import pytest
 
 from dispatcher.api.auth import is_valid
-from dispatcher.api.health import Health
 from dispatcher.api.server import ApiServer
 from dispatcher.errors import ConfigError, PortTaken
-from dispatcher.telemetry.events import Events
-from dispatcher.telemetry.log import open_log
 from dispatcher.telemetry.metrics import CONTENT_TYPE
+from dispatcher.testing.api import ApiBench
 
 KEYS = (b"first-key", b"second key")
 
 
-class Fixture:
-    """An API on a free port, what it is told to say, and what it logged."""
-
-    def __init__(self, keys: tuple[bytes, ...] = ()) -> None:
-        self.reason: str | None = None
-        self.render: Callable[[], str] = lambda: "up 1\n"
-        self.lines: list[str] = []
-        self.server = ApiServer(
-            "127.0.0.1",
-            0,
-            keys,
-            health=lambda: Health(self.reason),
-            metrics=lambda: self.render(),
-            events=Events(open_log(self.lines.append, level="debug", format="json")),
-        )
-
-    async def ask(
-        self, path: str, method: str = "GET", headers: dict[str, str] | None = None
-    ) -> tuple[int, dict[str, str], str]:
-        """Send a request; status, headers and body of its answer."""
-        host, port = self.server.bound[0]
-        url = f"http://{host}:{port}{path}"
-        async with (
-            aiohttp.ClientSession() as session,
-            session.request(method, url, headers=headers) as answer,
-        ):
-            return answer.status, dict(answer.headers), await answer.text()
-
-    async def error(
-        self, path: str, method: str = "GET", headers: dict[str, str] | None = None
-    ) -> tuple[int, str]:
-        """Send a request that is refused; status and slug, after a look at the shape."""
-        status, received, text = await self.ask(path, method, headers)
-        body = json.loads(text)
-        assert list(body) == ["error", "message"]
-        assert body["message"].endswith(".")
-        assert received["Content-Type"].startswith("application/json")
-        return status, body["error"]
-
-
 @pytest.fixture
-async def api() -> AsyncIterator[Fixture]:
+async def api() -> AsyncIterator[ApiBench]:
     """An API without keys."""
-    fixture = Fixture()
-    await fixture.server.start()
-    yield fixture
-    await fixture.server.stop()
+    async with ApiBench() as bench:
+        yield bench
 
 
 @pytest.fixture
-async def locked() -> AsyncIterator[Fixture]:
+async def locked() -> AsyncIterator[ApiBench]:
     """An API with keys."""
-    fixture = Fixture(KEYS)
-    await fixture.server.start()
-    yield fixture
-    await fixture.server.stop()
+    async with ApiBench(KEYS) as bench:
+        yield bench
 
 
-async def test_healthz_answers_200_whatever_the_health(api: Fixture) -> None:
+async def test_healthz_answers_200_whatever_the_health(api: ApiBench) -> None:
     """The process lives."""
     api.reason = "disk_full"
     status, _, body = await api.ask("/healthz")
     assert (status, json.loads(body)) == (200, {"status": "alive"})
 
 
-async def test_readyz_answers_200_when_messages_are_accepted(api: Fixture) -> None:
+async def test_readyz_answers_200_when_messages_are_accepted(api: ApiBench) -> None:
     """And the log is healthy."""
     status, _, body = await api.ask("/readyz")
     assert (status, json.loads(body)) == (200, {"status": "ready"})
@@ -96,19 +49,19 @@ async def test_readyz_answers_200_when_messages_are_accepted(api: Fixture) -> No
 @pytest.mark.parametrize(
     "reason", ["starting", "shutting_down", "disk_full", "backlog_full", "log_failed", "overloaded"]
 )
-async def test_readyz_answers_503_with_the_reason(api: Fixture, reason: str) -> None:
+async def test_readyz_answers_503_with_the_reason(api: ApiBench, reason: str) -> None:
     """A load balancer sees the status, a person the reason."""
     api.reason = reason
     assert await api.error("/readyz") == (503, reason)
 
 
-async def test_health_needs_no_key_when_keys_are_set(locked: Fixture) -> None:
+async def test_health_needs_no_key_when_keys_are_set(locked: ApiBench) -> None:
     """Load balancers and supervisors have none."""
     assert (await locked.ask("/healthz"))[0] == 200
     assert (await locked.ask("/readyz"))[0] == 200
 
 
-async def test_metrics_are_prometheus_text_read_at_every_request(api: Fixture) -> None:
+async def test_metrics_are_prometheus_text_read_at_every_request(api: ApiBench) -> None:
     """Version 0.0.4, in UTF-8."""
     status, headers, body = await api.ask("/metrics")
     assert (status, headers["Content-Type"], body) == (200, CONTENT_TYPE, "up 1\n")
@@ -119,7 +72,7 @@ async def test_metrics_are_prometheus_text_read_at_every_request(api: Fixture) -
 @pytest.mark.parametrize(
     "value", ["Bearer first-key", "Bearer second key", "bearer first-key", "BEARER  second key"]
 )
-async def test_metrics_answer_when_one_of_the_keys_is_shown(locked: Fixture, value: str) -> None:
+async def test_metrics_answer_when_one_of_the_keys_is_shown(locked: ApiBench, value: str) -> None:
     """The scheme in any case (RFC 9110, 11.1)."""
     assert (await locked.ask("/metrics", headers={"Authorization": value}))[0] == 200
 
@@ -130,7 +83,7 @@ async def test_metrics_answer_when_one_of_the_keys_is_shown(locked: Fixture, val
      "first-key", "Bearer FIRST-KEY", "Bearer first-key,second key", "Bearer clé"],
 )  # fmt: skip
 async def test_metrics_answer_401_when_no_valid_key_is_shown(
-    locked: Fixture, value: str | None
+    locked: ApiBench, value: str | None
 ) -> None:
     """With the scheme that is expected (RFC 9110, 11.6.1)."""
     headers = {} if value is None else {"Authorization": value}
@@ -138,7 +91,7 @@ async def test_metrics_answer_401_when_no_valid_key_is_shown(
     assert (await locked.ask("/metrics", headers=headers))[1]["WWW-Authenticate"] == "Bearer"
 
 
-async def test_unknown_path_answers_401_when_no_key_is_shown(locked: Fixture) -> None:
+async def test_unknown_path_answers_401_when_no_key_is_shown(locked: ApiBench) -> None:
     """Strangers cannot find out what there is."""
     assert await locked.error("/v1/other") == (401, "key_invalid")
     headers = {"Authorization": "Bearer first-key"}
@@ -153,39 +106,39 @@ def test_no_key_is_valid_when_nothing_is_shown() -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/metrics/", "/v1/nothing", "/healthz/x", "//metrics"])
-async def test_unknown_path_answers_404(api: Fixture, path: str) -> None:
+async def test_unknown_path_answers_404(api: ApiBench, path: str) -> None:
     """In the shape of every error."""
     assert await api.error(path) == (404, "not_found")
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "PURGE"])
-async def test_wrong_method_answers_405(api: Fixture, path: str, method: str) -> None:
+async def test_wrong_method_answers_405(api: ApiBench, path: str, method: str) -> None:
     """`Allow` says which are right."""
     assert await api.error(path, method) == (405, "method_not_allowed")
     assert (await api.ask(path, method))[1]["Allow"] == "GET, HEAD"
 
 
 @pytest.mark.parametrize("path", ["/healthz?a=1", "/readyz?verbose", "/metrics?name%5B%5D=x"])
-async def test_unknown_parameter_answers_400(api: Fixture, path: str) -> None:
+async def test_unknown_parameter_answers_400(api: ApiBench, path: str) -> None:
     """Unknown parameters are errors, not ignored."""
     assert await api.error(path) == (400, "parameter_unknown")
 
 
-async def test_head_answers_like_get_without_a_body(api: Fixture) -> None:
+async def test_head_answers_like_get_without_a_body(api: ApiBench) -> None:
     """Some load balancers ask like that."""
     status, headers, body = await api.ask("/readyz", "HEAD")
     assert (status, body) == (200, "")
     assert int(headers["Content-Length"]) > 0
 
 
-async def test_answer_does_not_say_what_it_is_made_with(api: Fixture) -> None:
+async def test_answer_does_not_say_what_it_is_made_with(api: ApiBench) -> None:
     """No versions for strangers."""
     for path in ("/healthz", "/nothing"):
         assert "Server" not in (await api.ask(path))[1]
 
 
-async def test_error_nobody_foresaw_answers_500_and_is_logged(api: Fixture) -> None:
+async def test_error_nobody_foresaw_answers_500_and_is_logged(api: ApiBench) -> None:
     """The answer says nothing of the inside; the log has the traceback; the next request works."""
 
     def fail() -> str:
@@ -203,7 +156,7 @@ async def test_error_nobody_foresaw_answers_500_and_is_logged(api: Fixture) -> N
     "sent", [b"\x16\x03\x01\x02\x00\r\n\r\n", b"GET /%s HTTP/1.1\r\na b\r\n\r\n"]
 )
 async def test_malformed_request_is_refused_and_not_logged(
-    api: Fixture, sent: bytes, caplog: pytest.LogCaptureFixture
+    api: ApiBench, sent: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Strangers must not be able to fill the log."""
     reader, writer = await asyncio.open_connection(*api.server.bound[0])
@@ -262,11 +215,4 @@ async def test_every_interface_is_listened_on_when_the_host_is_empty() -> None:
 
 
 def _server(host: str, port: int) -> ApiServer:
-    return ApiServer(
-        host,
-        port,
-        (),
-        health=Health,
-        metrics=str,
-        events=Events(open_log(lambda _: None, level="error", format="json")),
-    )
+    return ApiBench(host=host, port=port).server

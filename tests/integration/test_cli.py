@@ -202,7 +202,7 @@ def test_serve_has_the_promised_metrics(tmp_path: Path) -> None:
         ):
             assert f"# TYPE {name} " in body.decode()
         for state in ("ready", "in_flight", "scheduled"):
-            assert f'dispatcher_messages{{state="{state}"}} 0\n' in body.decode()
+            assert f'dispatcher_messages{{state="{state}"}} 0.0\n' in body.decode()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

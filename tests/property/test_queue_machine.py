@@ -318,7 +318,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.do(self.bench.open)
         self.order = defaultdict(list)
         entries = self.queue.pending.index
-        for lane in self.queue._lanes:
+        for lane in self.queue.lanes:
             ids = []
             slot = lane.head
             while slot != NO_SLOT:
@@ -403,7 +403,7 @@ class QueueMachine(RuleBasedStateMachine):
         assert sent.started_at == now
         assert len([m for m in self.bench.deliverer.flying if m.target == sent.target]) == 1
         assert self.queue.in_flight <= WORKERS
-        lane = self.queue._lanes.of(sent.destination)
+        lane = self.queue.lanes.of(sent.destination)
         assert lane.in_flight <= lane.limit.value, "more at once than the lane may"
         assert now >= lane.paused_until, "the lane is paused"
         order = self.order[str(sent.destination)]
@@ -432,7 +432,7 @@ class QueueMachine(RuleBasedStateMachine):
         in_timers = _chained_in_timers(queue)
         in_lanes: list[int] = []
         in_flight = {m.slot for m in self.bench.deliverer.flying}
-        for lane in queue._lanes:
+        for lane in queue.lanes:
             chain = []
             slot = lane.head
             while slot != NO_SLOT:
@@ -445,14 +445,14 @@ class QueueMachine(RuleBasedStateMachine):
             assert lane.first_cold == cold
             assert all(slot in queue._warm._messages for slot in chain[: lane.warm])
             assert all(entries.lane[slot] == lane.number for slot in chain)
-            assert queue._lanes.by_number[lane.number] is lane
+            assert queue.lanes.by_number[lane.number] is lane
             assert lane.queued == (lane in queue._turns)
             flying = [s for s in in_flight if entries.lane[s] == lane.number]
             assert lane.in_flight == len(flying)
             in_timer = [s for s in in_timers if entries.lane[s] == lane.number]
             assert lane.scheduled == len(in_timer)
             in_lanes += chain
-        assert len(queue._warm) == sum(lane.warm for lane in queue._lanes)
+        assert len(queue._warm) == sum(lane.warm for lane in queue.lanes)
         assert {entries.state[slot] for slot in in_lanes} <= {State.READY}
         assert {entries.state[slot] for slot in in_timers} <= {State.SCHEDULED}
         assert states[State.READY] == len(in_lanes) == len(set(in_lanes))
@@ -460,7 +460,7 @@ class QueueMachine(RuleBasedStateMachine):
         assert states[State.IN_FLIGHT] == queue.in_flight + queue.burying
         assert queue.in_flight == len(in_flight) <= WORKERS
         assert entries.count == len(entries.state) - states[State.FREE]
-        assert (len(queue._learning)) <= 2 * len(queue._lanes) + 2, "pauses pile up"
+        assert (len(queue._learning)) <= 2 * len(queue.lanes) + 2, "pauses pile up"
         self.check_extents()
 
     def check_extents(self) -> None:

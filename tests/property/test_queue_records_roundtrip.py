@@ -101,12 +101,7 @@ def test_dead_letter_is_read_as_it_was_written(
 ) -> None:
     """A DEAD record holds the message with its whole history."""
     payload = records.encode_dead(
-        message,
-        partition=partition,
-        dead_at=dead_at,
-        reason="rejected",
-        detail="no",
-        response_start=response,
+        records.DeadLetter(partition, message, dead_at, "rejected", "no", response)
     )
     letter = records.decode_dead(payload)
     message.wire_id = records.wire_id(partition, message.incarnation, message.position)

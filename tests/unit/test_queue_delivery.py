@@ -61,7 +61,7 @@ def test_limit_is_obeyed_by_a_lane_that_was_waiting_when_it_was_halved() -> None
         for _ in range(3):
             bench.end(bench.deliverer.flying[0])
             await asyncio.sleep(0)
-        lane = bench.queue._lanes.of(a)
+        lane = bench.queue.lanes.of(a)
         assert lane.limit.value == 4
         bench.accept(message(b, name="b"))
         for n in range(8):
@@ -139,7 +139,7 @@ def test_lane_that_is_paused_while_it_is_read_back_keeps_its_order() -> None:
         await bench.start()
         bench.log.read_s = 1.0
         await asyncio.sleep(1.5)
-        lane = bench.queue._lanes.of(destination())
+        lane = bench.queue.lanes.of(destination())
         while not lane.loading:
             bench.end(bench.deliverer.flying[0])
             await asyncio.sleep(0)

@@ -52,12 +52,9 @@ GOLDEN = {
 def _encoded() -> dict[str, bytes]:
     sent = _message()
     dead = records.encode_dead(
-        sent,
-        partition=3,
-        dead_at=1_704_067_200_000_069,
-        reason="rejected",
-        detail="nope",
-        response_start=b"\x00\xff\r",
+        records.DeadLetter(
+            3, sent, 1_704_067_200_000_069, "rejected", "nope", response_start=b"\x00\xff\r"
+        )
     )
     head, letter = dead[: records._DEAD.size], dead[records._DEAD.size :]
     assert letter == bytes.fromhex(HISTORY) + b"rejectednope\x00\xff\r" + bytes.fromhex(MESSAGE)

@@ -591,7 +591,7 @@ def test_recovery_does_not_resurrect_what_a_lazily_trimmed_prefix_shows() -> Non
             await asyncio.sleep(0)
         await asyncio.sleep(0.1)
         records = bench.log.records
-        recovery = Recovery(Pending(Lanes(limit_max=1, pause_max_ms=1)))
+        recovery = Recovery(Pending(Lanes(limit_max=1, pause_max_ms=1)), bench.queue.pauses)
         for position, payload in records:
             recovery.visit(position, payload)
         recovery.finish(0, 0)

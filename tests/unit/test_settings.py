@@ -33,6 +33,8 @@ DEFAULTS = {
     "EGRESS_DENY": [],
     "MAX_BODY": 64 * 1024 * 1024,
     "MAX_BACKLOG_BYTES": 0,
+    "DEAD_LETTER_RETENTION": 2_592_000_000,
+    "DEAD_LETTER_MAX_BYTES": 1_073_741_824,
     "DRAIN_TIMEOUT": 10_000,
     "API_LISTEN": "127.0.0.1:8081",
     "API_KEYS": [],
@@ -48,6 +50,8 @@ RANGES = [
     ("RETRY_MAX_DELAY", "retry_max_delay_ms", 1, 31_536_000_000),
     ("MAX_BODY", "max_body_bytes", 0, 2**40),
     ("MAX_BACKLOG_BYTES", "max_backlog_bytes", 0, 2**63 - 1),
+    ("DEAD_LETTER_RETENTION", "dead_letter_retention_ms", 0, 315_360_000_000),
+    ("DEAD_LETTER_MAX_BYTES", "dead_letter_max_bytes", 0, 2**63 - 1),
     ("DRAIN_TIMEOUT", "drain_timeout_ms", 0, 86_400_000),
 ]
 

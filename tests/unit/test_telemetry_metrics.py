@@ -1,23 +1,36 @@
-"""Metrics: the text format, byte for byte."""
+"""Metrics: what a scraper reads is what the parts counted."""
 
 from __future__ import annotations
 
-from dispatcher.telemetry.metrics import Metric, render
+from prometheus_client.parser import text_string_to_metric_families
+
+from dispatcher.core.histogram import Histogram
+from dispatcher.telemetry.metrics import Distribution, Metric, render
 
 
-def test_metric_is_rendered_with_help_type_and_value() -> None:
-    """One number, read when it is asked for."""
+def scraped(*metrics: Metric | Distribution) -> dict[tuple[str, str], float]:
+    """Samples by name and the value of their label, as Prometheus reads them."""
+    return {
+        (sample.name, next(iter(sample.labels.values()), "")): sample.value
+        for family in text_string_to_metric_families(render(metrics))
+        for sample in family.samples
+    }
+
+
+def test_metric_is_read_each_time_it_is_asked_for() -> None:
+    """One number, under its name, with its help and its type."""
     numbers = iter([3, 4])
     metric = Metric("a_total", "counter", "What a counts.", lambda: next(numbers))
-    expected = "# HELP a_total What a counts.\n# TYPE a_total counter\na_total {}\n"
-    assert render([metric]) == expected.format(3)
-    assert render([metric]) == expected.format(4)
+    assert scraped(metric) == {("a_total", ""): 3}
+    expected = "# HELP a_total What a counts.\n# TYPE a_total counter\na_total 4.0\n"
+    assert render([metric]) == expected
 
 
-def test_metric_is_rendered_once_for_each_value_of_its_label() -> None:
-    """In the order in which they were counted first."""
-    metric = Metric("b", "gauge", "B.", lambda: {"x": 1, "y": 2.5}, label="state")
-    assert render([metric]) == ('# HELP b B.\n# TYPE b gauge\nb{state="x"} 1\nb{state="y"} 2.5\n')
+def test_metric_has_a_sample_for_each_value_of_its_label() -> None:
+    """Whatever the value looks like."""
+    values = {"x": 1, 'back\\slash "quoted"\nline': 2.5}
+    metric = Metric("b", "gauge", 'B "b" \\ \n', lambda: values, label="state")
+    assert scraped(metric) == {("b", value): number for value, number in values.items()}
 
 
 def test_metric_with_a_label_is_announced_when_nothing_was_counted() -> None:
@@ -26,17 +39,15 @@ def test_metric_with_a_label_is_announced_when_nothing_was_counted() -> None:
     assert render([metric]) == "# HELP c_total C.\n# TYPE c_total counter\n"
 
 
-def test_help_and_labels_are_escaped() -> None:
-    """As the format asks: backslash and line feed, in labels the quotation mark too."""
-    metric = Metric("d", "gauge", 'a\\b\n"c"', lambda: {'x\\y\n"z"': 1}, label="l")
-    assert render([metric]) == (
-        '# HELP d a\\\\b\\n"c"\n# TYPE d gauge\nd{l="x\\\\y\\n\\"z\\""} 1\n'
-    )
-
-
-def test_metrics_follow_each_other() -> None:
-    """The text ends with a line feed."""
-    metrics = [Metric(name, "gauge", "X.", lambda: 0) for name in ("e", "f")]
-    text = render(metrics)
-    assert text.index("# HELP e") < text.index("# HELP f")
-    assert text.endswith("f 0\n")
+def test_distribution_is_cumulative_and_in_the_unit_of_its_name() -> None:
+    """A value on a bound belongs to it; what is above all of them is in +Inf."""
+    histogram = Histogram([1000, 5000])
+    for value in (10, 1000, 1001, 90_000):
+        histogram.observe(value)
+    assert scraped(Distribution("d_seconds", "D.", histogram, per_unit=1000)) == {
+        ("d_seconds_bucket", "1.0"): 2,
+        ("d_seconds_bucket", "5.0"): 3,
+        ("d_seconds_bucket", "+Inf"): 4,
+        ("d_seconds_count", ""): 4,
+        ("d_seconds_sum", ""): 92.011,
+    }

@@ -1,0 +1,18 @@
+"""An answer of a handler as a response."""
+
+from __future__ import annotations
+
+from aiohttp import web
+from pydantic import BaseModel
+
+from dispatcher.api.routes import JSON, Answer
+
+
+def response(answer: Answer, status: int = 200) -> web.StreamResponse:
+    """A model as JSON, None without a body, a response as it is."""
+    if answer is None:
+        return web.Response(status=status)
+    if isinstance(answer, BaseModel):
+        body = answer.model_dump_json().encode("utf-8")
+        return web.Response(status=status, body=body, content_type=JSON, charset="utf-8")
+    return answer

@@ -1,0 +1,47 @@
+// The one dialog: asks before something that can't be taken back.
+
+import { inWords } from "./api.js";
+import { byId, h } from "./dom.js";
+
+/** Ask; true once it was done.
+ *
+ * `act` does it when it is confirmed. What it throws is told, and it can be tried again. Closing the
+ * dialog meanwhile does not stop it: `act` then goes on by itself and says what came of it. */
+export function ask({ title, text, confirm, isDanger = false, act }) {
+  const dialog = byId("dialog");
+  const yes = byId("dialog-confirm");
+  const no = byId("dialog-cancel");
+  byId("dialog-title").textContent = title;
+  byId("dialog-text").replaceChildren(...text.map((one) => (typeof one === "string" ? h("p", {}, one) : one)));
+  yes.textContent = confirm;
+  yes.className = isDanger ? "danger" : "primary";
+  setBusy(false);
+
+  return new Promise((resolve) => {
+    let isDone = false;
+    no.onclick = () => dialog.close();
+    dialog.onclose = () => resolve(isDone);
+    byId("dialog-form").onsubmit = async (event) => {
+      event.preventDefault();
+      if (yes.getAttribute("aria-disabled") === "true") return;
+      setBusy(true);
+      try {
+        await act();
+        isDone = true;
+        dialog.close();
+      } catch (error) {
+        setBusy(false, inWords(error));
+      }
+    };
+    dialog.showModal();
+    no.focus(); // the harmless answer
+  });
+
+  function setBusy(isBusy, trouble = "") {
+    // Not disabled: that would lose the focus.
+    yes.setAttribute("aria-disabled", String(isBusy));
+    no.textContent = isBusy ? "Close" : "Cancel";
+    byId("dialog-error").textContent = isBusy ? "Working…" : trouble;
+    byId("dialog-error").classList.toggle("calm", isBusy);
+  }
+}

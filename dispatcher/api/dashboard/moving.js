@@ -1,0 +1,100 @@
+// Redrive and purge dead letters: count first, ask, then do exactly that.
+
+import { call, inWords } from "./api.js";
+import { ask } from "./dialog.js";
+import { h } from "./dom.js";
+import { justAfter, outcome, plural, reason } from "./format.js";
+import { notify } from "./notice.js";
+
+const WORDS = {
+  redrive: {
+    verb: "Redrive",
+    done: (number) => `${plural(number, "dead letter")} redriven: ready again, attempts from 1.`,
+    field: "redriven",
+    effect: "They are sent again under the same ids, with attempts from 1.",
+  },
+  purge: {
+    verb: "Purge",
+    done: (number) => `${plural(number, "dead letter")} purged.`,
+    field: "purged",
+    effect: "They are gone for good, and are never delivered. This can't be taken back.",
+  },
+};
+
+/** Redrive or purge those of a filter `{destination, status, error}`; without any: all.
+ *
+ * True once it was done. What dies after the count is not touched. */
+export async function moveMany(kind, filter, where) {
+  try {
+    const groups = (await call(`v1/dead-letters/groups?${new URLSearchParams(filter)}`)).items;
+    if (groups.length === 0) {
+      notify("There are no such dead letters any more.");
+      return true;
+    }
+    return await confirmMany(kind, selection(filter, groups), groups, where);
+  } catch (error) {
+    notify(inWords(error), "bad");
+    return false;
+  }
+}
+
+/** Redrive one, at once. */
+export async function redriveOne(id) {
+  const answer = await call(`v1/dead-letters/${id}/redrive`, { method: "POST" });
+  notify(WORDS.redrive.done(answer.redriven));
+}
+
+/** Purge one, after a question; true once it was done. */
+export function purgeOne(id) {
+  return ask({
+    title: "Purge this dead letter?",
+    text: [h("p", { class: "code" }, id), "It is gone for good, and is never delivered. This can't be taken back."],
+    confirm: "Purge 1 dead letter",
+    isDanger: true,
+    act: async () => {
+      await call(`v1/dead-letters/${id}`, { method: "DELETE" });
+      notify(WORDS.purge.done(1));
+    },
+  });
+}
+
+async function confirmMany(kind, which, groups, where) {
+  const words = WORDS[kind];
+  const path = `v1/dead-letters/${kind}`;
+  const counted = await call(path, { method: "POST", body: { ...which, dry_run: true } });
+  const number = counted[words.field];
+  const rate = kind === "redrive" ? rateField() : null;
+  return ask({
+    title: `${words.verb} ${plural(number, "dead letter")}?`,
+    text: [where, ...others(which, groups), words.effect, ...(rate ? [rate.element] : [])],
+    confirm: `${words.verb} ${plural(number, "dead letter")}`,
+    isDanger: kind === "purge",
+    act: async () => {
+      const body = { ...which, ...rate?.value() };
+      // A rate makes it take long.
+      const answer = await call(path, { method: "POST", body, timeoutMs: 0 });
+      notify(words.done(answer[words.field]));
+    },
+  });
+}
+
+// Instants of the server's own clock: ours may be wrong.
+function selection(filter, groups) {
+  const newest = groups.map((group) => group.newest).reduce((one, other) => (one > other ? one : other));
+  const which = "destination" in filter ? { ...filter } : { ...filter, all: true };
+  if (which.status !== undefined) which.status = Number(which.status);
+  return { ...which, before: justAfter(newest) };
+}
+
+// The API selects by destination, status and error. Several groups may have those in common.
+function others(which, groups) {
+  if (groups.length === 1 || which.all) return [];
+  const line = (group) => `${plural(group.count, "dead letter")}: ${outcome(group.status, group.error)}, ${reason(group.reason)}`;
+  return ["The server selects by destination, status and error only, so these go together:", h("ul", {}, ...groups.map((group) => h("li", {}, line(group))))];
+}
+
+function rateField() {
+  const input = h("input", { id: "rate", type: "number", min: 1, max: 100000, step: 1, inputmode: "numeric" });
+  const element = h("div", { class: "field" }, h("label", { for: "rate" }, "Messages a second at most (empty: as fast as possible)"), input);
+  return { element, value: () => (input.value === "" ? {} : { rate: Number(input.value) }) };
+}

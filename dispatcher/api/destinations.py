@@ -1,0 +1,47 @@
+"""Calls about the whole and about destinations: `/v1/stats`, `/v1/destinations`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dispatcher.api.models import ByDestination, DestinationState, Nothing, Stats
+from dispatcher.api.routes import AnyRoute, Asked, Route
+from dispatcher.queue.admin import Admin
+
+_ONE = "/v1/destinations/{destination}"
+
+
+class DestinationCalls:
+    """Look at lanes, pause and resume them."""
+
+    def __init__(self, admin: Admin) -> None:
+        self._admin = admin
+
+    def routes(self) -> Sequence[AnyRoute]:
+        """The rows of the table."""
+        return [
+            Route(
+                "GET", "/v1/stats", self._stats, "showStats", "Totals, states and lanes",
+                Nothing, Nothing, Nothing, answer=Stats,
+            ),
+            Route(
+                "POST", f"{_ONE}/pause", self._pause, "pauseDestination",
+                "Send nothing there until it is resumed, restarts included",
+                ByDestination, Nothing, Nothing, answer=DestinationState,
+            ),
+            Route(
+                "POST", f"{_ONE}/resume", self._resume, "resumeDestination", "Go on sending there",
+                ByDestination, Nothing, Nothing, answer=DestinationState,
+            ),
+        ]  # fmt: skip
+
+    async def _stats(self, _: Asked[Nothing, Nothing, Nothing]) -> Stats:
+        return Stats.of(self._admin.totals(), self._admin.lanes())
+
+    async def _pause(self, asked: Asked[ByDestination, Nothing, Nothing]) -> DestinationState:
+        destination = await self._admin.pause(asked.place.destination)
+        return DestinationState(destination=destination, paused=True)
+
+    async def _resume(self, asked: Asked[ByDestination, Nothing, Nothing]) -> DestinationState:
+        destination = await self._admin.resume(asked.place.destination)
+        return DestinationState(destination=destination, paused=False)

@@ -1,0 +1,153 @@
+"""Types of fields and parameters: how each is checked on its way in and spelled on its way out.
+
+What has a slug of its own is refused with it; everything else gets the slug of the place it is in
+(`reading`). Each type says in JSON Schema what it takes, so that /openapi.json does.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+    WithJsonSchema,
+)
+
+from dispatcher.api import cursor, instants
+from dispatcher.api.errors import ApiError
+from dispatcher.core.destination import Origin
+
+_ID = re.compile(r"[0-9a-f]{28}")
+_SHOWN_CHARACTERS = 100
+
+
+def spelling(destination: str) -> str:
+    """Normalise a destination, `host[:port]` or `scheme://host[:port]`.
+
+    Raises:
+        ApiError: 400, saying what is wrong.
+    """
+    try:
+        # An unpaired surrogate has no bytes; as "?" it is refused like any other strange character.
+        origin = Origin.parse(destination.encode("utf-8", "replace"))
+        if origin.base_path:
+            raise ValueError("it must not have a path")
+    except ValueError as error:
+        raise ApiError(
+            400, "destination_invalid", f"{_shown(destination)} is no destination: {error}."
+        ) from error
+    return str(origin.destination)
+
+
+def _checked_id(value: str) -> str:
+    if not _ID.fullmatch(value):
+        raise ApiError(
+            400,
+            "id_invalid",
+            f"{_shown(value)} is no id of a message: 28 hexadecimal digits in lower case.",
+        )
+    return value
+
+
+def _decoded_cursor(value: object) -> int:
+    try:
+        return cursor.decode(value if isinstance(value, str) else "")
+    except ValueError as error:
+        raise ApiError(
+            400, "cursor_invalid", f"{_shown(value)} is no cursor: {error}; leave it out to begin."
+        ) from error
+
+
+def _shown(value: object) -> str:
+    """A caller's own word in a message, cut where it gets long."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
+
+
+def _parsed_instant(value: object) -> int:
+    if not isinstance(value, str):
+        raise ValueError("it is not text, like 2026-01-31T12:00:00Z")
+    return instants.parse(value)
+
+
+def _digits(value: object) -> object:
+    """Of parameters, which are text, digits only: int() takes blanks and underscores too."""
+    if isinstance(value, str) and not re.fullmatch(r"[0-9]{1,18}", value):
+        raise ValueError("it is not a number in digits")
+    return value
+
+
+def _decoded(value: object) -> object:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+
+def _only_true(value: object) -> object:
+    if value is not True:  # Literal[True] alone takes 1, as it equals it
+        raise ValueError("it is not true")
+    return value
+
+
+MessageId = Annotated[
+    str,
+    AfterValidator(_checked_id),
+    WithJsonSchema({"type": "string", "pattern": "^[0-9a-f]{28}$"}),
+]
+"""The id of a message, else `id_invalid`."""
+
+DestinationIn = Annotated[
+    str,
+    AfterValidator(spelling),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "description": "`host[:port]` or `scheme://host[:port]`; http when no scheme is there.",
+            "pattern": r"^([Hh][Tt][Tt][Pp][Ss]?://)?[A-Za-z0-9._\[\]:-]+/?$",
+            "examples": ["https://example.com", "example.com:8080"],
+        }
+    ),
+]
+"""A destination in any spelling, else `destination_invalid`; in the one spelling from then on."""
+
+InstantIn = Annotated[
+    int,
+    BeforeValidator(_parsed_instant),
+    WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2026-01-31T12:00:00Z"]}),
+]
+"""RFC 3339 with any offset; microseconds since the epoch from then on."""
+
+InstantOut = Annotated[
+    int,
+    PlainSerializer(instants.text, return_type=str),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "format": "date-time",
+            "description": "RFC 3339, UTC, with microseconds.",
+            "examples": ["2026-01-31T12:00:00.000000Z"],
+        }
+    ),
+]
+"""Microseconds since the epoch, spelled in UTC with microseconds."""
+
+CursorIn = Annotated[
+    int,
+    BeforeValidator(_decoded_cursor),
+    WithJsonSchema({"type": "string", "description": "The `next` of the page before."}),
+]
+"""Where a page begins, else `cursor_invalid`; the number inside from then on."""
+
+Slug = Annotated[
+    str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=64), Field(examples=["timeout"])
+]
+# Bounds stand before the validator: after it they would be checked, but not be in the schema.
+Status = Annotated[int, Field(ge=100, le=599), BeforeValidator(_digits)]
+PageSize = Annotated[int, Field(ge=1, le=1000), BeforeValidator(_digits)]
+Text = Annotated[str, BeforeValidator(_decoded)]
+"""Text, or bytes that are shown as UTF-8 as far as they are."""
+Everything = Annotated[Literal[True], BeforeValidator(_only_true)]
+"""A selector that must be spelled out."""

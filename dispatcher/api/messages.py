@@ -1,0 +1,85 @@
+"""Calls about one message: `/v1/messages/{id}`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import assert_never
+
+from dispatcher.api.errors import ApiError
+from dispatcher.api.models import ById, Message, MessageExplanation, Nothing
+from dispatcher.api.routes import AnyRoute, Asked, Route
+from dispatcher.queue.admin import Admin, Cancelled
+
+_UNKNOWN = {404: "It never was, or was delivered long ago: `message_unknown`."}
+_TOO_LATE = {
+    409: "It can't be cancelled any more: `message_in_flight`, `message_delivered`, `message_dead`."
+}
+
+
+class MessageCalls:
+    """Look at messages, and cancel them."""
+
+    def __init__(self, admin: Admin) -> None:
+        self._admin = admin
+
+    def routes(self) -> Sequence[AnyRoute]:
+        """The rows of the table."""
+        return [
+            Route(
+                "GET", "/v1/messages/{id}", self._show, "showMessage", "One message",
+                ById, Nothing, Nothing, answer=Message, refusals=_UNKNOWN,
+            ),
+            Route(
+                "GET", "/v1/messages/{id}/explain", self._explain, "explainMessage",
+                "The one reason why a message is not delivered yet",
+                ById, Nothing, Nothing, answer=MessageExplanation, refusals=_UNKNOWN,
+            ),
+            Route(
+                "DELETE", "/v1/messages/{id}", self._cancel, "cancelMessage",
+                "Cancel a message: it is never delivered from then on",
+                ById, Nothing, Nothing, status=204, refusals={**_UNKNOWN, **_TOO_LATE},
+            ),
+        ]  # fmt: skip
+
+    async def _show(self, asked: Asked[ById, Nothing, Nothing]) -> Message:
+        message = await self._admin.message(asked.place.id)
+        if message is None:
+            raise _unknown(asked.place.id)
+        return Message.model_validate(message)
+
+    async def _explain(self, asked: Asked[ById, Nothing, Nothing]) -> MessageExplanation:
+        explanation = await self._admin.explain(asked.place.id)
+        if explanation is None:
+            raise _unknown(asked.place.id)
+        return MessageExplanation.model_validate(explanation)
+
+    async def _cancel(self, asked: Asked[ById, Nothing, Nothing]) -> None:
+        outcome = await self._admin.cancel(asked.place.id)
+        match outcome:
+            case Cancelled.DONE:
+                return
+            case Cancelled.UNKNOWN:
+                raise _unknown(asked.place.id)
+            case Cancelled.IN_FLIGHT:
+                raise ApiError(
+                    409,
+                    "message_in_flight",
+                    "An attempt is under way; cancel the message when that has failed.",
+                )
+            case Cancelled.DELIVERED:
+                raise ApiError(409, "message_delivered", "The message was delivered.")
+            case Cancelled.DEAD:
+                raise ApiError(
+                    409, "message_dead", "The message is a dead letter; purge that instead."
+                )
+            case _:
+                assert_never(outcome)
+
+
+def _unknown(message_id: str) -> ApiError:
+    return ApiError(
+        404,
+        "message_unknown",
+        f"No message {message_id} is known: it never was, was cancelled or purged, or was "
+        "delivered long ago.",
+    )

@@ -1,0 +1,415 @@
+"""What the API takes and gives, as models: the same ones check a request, make an answer and are
+drawn in /openapi.json.
+
+Models of answers read the values of `queue.admin` by attribute; a field whose name has a unit there
+has none here, because its type says it (`accepted_at_us` is `accepted_at`).
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.config import JsonDict
+
+from dispatcher.api import cursor
+from dispatcher.api.fields import (
+    CursorIn,
+    DestinationIn,
+    Everything,
+    InstantIn,
+    InstantOut,
+    MessageId,
+    PageSize,
+    Slug,
+    Status,
+    Text,
+)
+from dispatcher.core.breaker import State as BreakerState
+from dispatcher.core.verdict import DeadReason
+from dispatcher.queue.admin import (
+    Event,
+    LaneView,
+    LetterDetail,
+    LetterFilter,
+    LetterPage,
+    MessageState,
+    Moved,
+    Reason,
+    Totals,
+)
+
+MAX_IDS: Final = 10_000
+MAX_RATE: Final = 100_000
+DEFAULT_PAGE: Final = 100
+
+
+class Input(BaseModel):
+    """What callers send. Nothing unknown is ignored, and null is never another word for absent."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_null(cls, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            for name, field in value.items():
+                if field is None and name in cls.model_fields:
+                    raise ValueError(f"`{name}` is null; leave it out instead")
+        return value
+
+
+class Output(BaseModel):
+    """What the API answers."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, from_attributes=True)
+
+
+class Nothing(Input):
+    """No parameters, or no body."""
+
+
+class ById(Input):
+    """The path of one message or dead letter."""
+
+    id: MessageId
+
+
+class ByDestination(Input):
+    """The path of one destination."""
+
+    destination: DestinationIn
+
+
+class Filter(Input):
+    """Which dead letters: those that match everything that is said."""
+
+    destination: DestinationIn | None = None
+    status: Status | None = Field(None, description="The last status.")
+    error: Slug | None = Field(None, description="The slug of the last attempt's failure.")
+    before: InstantIn | None = Field(None, description="Died before this instant.")
+    after: InstantIn | None = Field(None, description="Died after this instant.")
+
+    def filter(self) -> LetterFilter:
+        """As the queue understands it."""
+        return LetterFilter(
+            destination=self.destination,
+            status=self.status,
+            error=self.error,
+            before_us=self.before,
+            after_us=self.after,
+        )
+
+
+class LetterQuery(Filter):
+    """A page of dead letters."""
+
+    limit: PageSize = Field(DEFAULT_PAGE, description="How many at most.")
+    cursor: CursorIn | None = None
+
+
+_SELECTORS: Final = ("ids", "destination", "all")
+_NARROWING: Final = ("status", "error", "before", "after")
+
+
+def _say_one_selector(schema: JsonDict) -> None:
+    """The rules of `Selection` in JSON Schema."""
+    narrowed: list[Any] = [{"required": [name]} for name in _NARROWING]
+    schema["oneOf"] = [
+        {"required": ["ids"], "not": {"anyOf": narrowed}},
+        {"required": ["destination"]},
+        {"required": ["all"]},
+    ]
+
+
+class Selection(Filter):
+    """Dead letters to do something with: exactly one of `ids`, `destination` and `all`, the last
+    two narrowed by what else is said."""
+
+    model_config = ConfigDict(json_schema_extra=_say_one_selector)
+
+    ids: list[MessageId] | None = Field(None, max_length=MAX_IDS)
+    all: Everything | None = None
+    dry_run: bool = Field(False, description="Count, and change nothing.")
+
+    @model_validator(mode="after")
+    def _check_selectors(self) -> Self:
+        given = [name for name in _SELECTORS if name in self.model_fields_set]
+        if len(given) != 1:
+            raise ValueError(
+                f"exactly one of `ids`, `destination` and `all` is expected, not {len(given)}"
+            )
+        narrowing = [name for name in _NARROWING if name in self.model_fields_set]
+        if self.ids is not None and narrowing:
+            raise ValueError(f"`ids` can't be narrowed with `{narrowing[0]}`")
+        return self
+
+    def which(self) -> LetterFilter | Sequence[str]:
+        """As the queue understands it; each id once, in the order of the caller."""
+        return self.filter() if self.ids is None else list(dict.fromkeys(self.ids))
+
+
+class RedriveRequest(Selection):
+    """Dead letters to make ready again."""
+
+    rate: int | None = Field(None, ge=1, le=MAX_RATE, description="Messages a second at most.")
+
+
+class PurgeRequest(Selection):
+    """Dead letters to remove for good."""
+
+
+class Error(Output):
+    """Why something was refused: a stable slug, and what to do."""
+
+    error: Slug
+    message: str
+
+
+class HealthStatus(Output):
+    """How the process is."""
+
+    status: Literal["alive", "ready"]
+
+
+class Lane(Output):
+    """One destination that has messages or is paused."""
+
+    destination: str
+    ready: int
+    scheduled: int
+    in_flight: int
+    limit: int = Field(description="How many attempts it may have at once.")
+    paused_until: InstantOut | None = Field(
+        validation_alias="paused_until_us",
+        description="When a Retry-After or the breaker lets it go on.",
+    )
+    paused: bool = Field(description="An operator paused it.")
+    breaker: BreakerState
+
+
+class Stats(Output):
+    """Totals since the start of the process, and how it stands now."""
+
+    accepted_total: int
+    delivered_total: int
+    dead_total: int
+    ready: int
+    scheduled: int
+    in_flight: int
+    dead: int
+    log_bytes: int
+    log_live_bytes: int
+    lanes: list[Lane]
+
+    @classmethod
+    def of(cls, totals: Totals, lanes: Sequence[LaneView]) -> Self:
+        """From what the queue says."""
+        return cls.model_validate({**_attributes(totals), "lanes": lanes})
+
+
+class Message(Output):
+    """One message."""
+
+    id: MessageId
+    state: MessageState
+    destination: str
+    method: str
+    target: str
+    accepted_at: InstantOut = Field(validation_alias="accepted_at_us")
+    attempts: int = Field(description="How many were started.")
+    next_attempt_at: InstantOut | None = Field(validation_alias="next_attempt_at_us")
+    last_error: str | None = Field(description="The slug of an attempt's failure, or `http_503`.")
+
+
+class MessageExplanation(Output):
+    """The one reason why a message is not delivered yet."""
+
+    id: MessageId
+    state: MessageState
+    reason: Reason
+    message: str = Field(description="A sentence for people.")
+    until: InstantOut | None = Field(validation_alias="until_us")
+    expected_at: InstantOut | None = Field(
+        validation_alias="expected_at_us",
+        description="When the next attempt is expected at the earliest.",
+    )
+
+
+class Letter(Output):
+    """One dead letter as it is listed."""
+
+    id: MessageId
+    destination: str
+    method: str
+    target: str
+    accepted_at: InstantOut = Field(validation_alias="accepted_at_us")
+    dead_at: InstantOut = Field(validation_alias="dead_at_us")
+    attempts: int
+    last_status: int | None
+    last_error: str | None
+    reason: DeadReason
+    size_bytes: int = Field(description="Bytes of the body.")
+
+
+class Letters(Output):
+    """A page of dead letters, oldest first."""
+
+    items: list[Letter]
+    next: str | None = Field(description="The `cursor` of the next page.")
+
+    @classmethod
+    def of(cls, page: LetterPage) -> Self:
+        """From what the queue says."""
+        following = None if page.next_cursor is None else cursor.encode(page.next_cursor)
+        return cls.model_validate({"items": page.items, "next": following})
+
+
+class Attempt(Output):
+    """One attempt of a dead letter."""
+
+    attempt: int
+    started_at: InstantOut = Field(validation_alias="started_at_us")
+    duration_ms: int
+    status: int | None
+    error: str | None
+    response_start: Text | None = Field(description="Of the last attempt only.")
+
+
+class FullLetter(Letter):
+    """All of a dead letter."""
+
+    headers: list[tuple[str, str]] = Field(description="Name and value, bytes as Latin-1.")
+    body: str = Field(description="Base64.", json_schema_extra={"contentEncoding": "base64"})
+    detail: str = Field(description="What went wrong last, in words.")
+    redrives: int = Field(description="How often it was redriven before.")
+    history: list[Attempt]
+
+    @classmethod
+    def of(cls, detail: LetterDetail) -> Self:
+        """From what the queue says."""
+        return cls.model_validate(
+            {
+                **_attributes(detail.letter),
+                "headers": [
+                    tuple(one.decode("latin-1") for one in line) for line in detail.headers
+                ],
+                "body": base64.b64encode(detail.body).decode("ascii"),
+                "detail": detail.detail,
+                "redrives": detail.redrives,
+                "history": detail.history,
+            }
+        )
+
+
+class Group(Output):
+    """Dead letters with the same destination and cause."""
+
+    destination: str
+    status: int | None
+    error: str | None
+    reason: DeadReason
+    count: int
+    size_bytes: int
+    oldest: InstantOut = Field(validation_alias="oldest_us")
+    newest: InstantOut = Field(validation_alias="newest_us")
+
+
+class Groups(Output):
+    """Groups of dead letters, the largest first."""
+
+    items: list[Group]
+
+
+class Redriven(Output):
+    """How many dead letters are ready again, and which ids were none."""
+
+    redriven: int
+    not_found: list[MessageId]
+
+    @classmethod
+    def of(cls, moved: Moved) -> Self:
+        """From what the queue says."""
+        return cls(redriven=moved.count, not_found=list(moved.not_found))
+
+
+class Purged(Output):
+    """How many dead letters are gone, and which ids were none."""
+
+    purged: int
+    not_found: list[MessageId]
+
+    @classmethod
+    def of(cls, moved: Moved) -> Self:
+        """From what the queue says."""
+        return cls(purged=moved.count, not_found=list(moved.not_found))
+
+
+class DestinationState(Output):
+    """Whether an operator paused a destination."""
+
+    destination: str
+    paused: bool
+
+
+class Happened(Output):
+    """What the data of every event begins with."""
+
+    time: InstantOut
+    id: MessageId
+    destination: str
+
+
+class AcceptedEvent(Happened):
+    """A message is durable and was answered 202."""
+
+    method: Text
+    target: Text
+    size_bytes: int = Field(description="Bytes of the body.")
+
+
+class AttemptedEvent(Happened):
+    """An attempt ended."""
+
+    attempt: int
+    status: int | None
+    error: str | None
+    duration_ms: int
+    next_attempt_at: InstantOut | None
+
+
+class DeliveredEvent(Happened):
+    """A message is done."""
+
+    attempt: int
+    status: int
+    duration_ms: int
+
+
+class DeadEvent(Happened):
+    """A message was given up and is a dead letter."""
+
+    reason: DeadReason
+    attempts: int
+
+
+EVENTS: Final[Mapping[str, type[Happened]]] = {
+    "accepted": AcceptedEvent,
+    "attempted": AttemptedEvent,
+    "delivered": DeliveredEvent,
+    "dead": DeadEvent,
+}
+"""The data of server-sent events, by the name of the event."""
+
+
+def event_data(event: Event) -> Happened:
+    """The data of an event."""
+    data = {"time": event.time_us, "id": event.id, "destination": event.destination}
+    return EVENTS[event.kind].model_validate({**data, **event.fields})
+
+
+def _attributes(value: Any) -> dict[str, Any]:
+    """The fields of a slotted dataclass, not those of what is in them."""
+    return {name: getattr(value, name) for name in value.__slots__}

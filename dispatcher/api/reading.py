@@ -1,0 +1,133 @@
+"""A request, checked by the models of its route: what is unknown, repeated or of the wrong type is
+refused with a message that names it and says what is expected."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any, Final, NoReturn, TypeVar
+
+from aiohttp import web
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from dispatcher.api.errors import ApiError
+from dispatcher.api.models import Input
+from dispatcher.api.routes import JSON, AnyRoute, Asked
+
+MAX_BODY_BYTES: Final = 1024 * 1024
+_BODY_SECONDS: Final = 30.0
+_SHOWN_CHARACTERS: Final = 200
+
+_Model = TypeVar("_Model", bound=Input)
+
+
+async def read(request: web.Request, route: AnyRoute) -> Asked[Any, Any, Any]:
+    """Read a request.
+
+    Raises:
+        ApiError: 400 for what is not as the models say, 408, 413 and 415 for a body.
+    """
+    place = route.place.model_validate(dict(request.match_info))
+    query = _query(request, route.query)
+    body = await _body(request) if route.takes_body else {}
+    return Asked(place, query, _checked_body(route.body, body), request)
+
+
+def _query(request: web.Request, model: type[_Model]) -> _Model:
+    for name in request.query:
+        if len(request.query.getall(name)) > 1:
+            raise ApiError(400, "parameter_invalid", f"Parameter {_shown(name)} is repeated.")
+    try:
+        return model.model_validate(dict(request.query))
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        name = _where(problem)
+        if problem["type"] == "extra_forbidden":
+            known = ", ".join(model.model_fields) or "none"
+            raise ApiError(
+                400, "parameter_unknown", f"Unknown parameter {_shown(name)}; known here: {known}."
+            ) from error
+        raise ApiError(
+            400, "parameter_invalid", f"Parameter `{name}`: {_expectation(problem)}."
+        ) from error
+
+
+async def _body(request: web.Request) -> Any:
+    raw = await _raw_body(request)
+    if not raw:
+        return {}
+    if request.content_type != JSON:
+        # Also what a page in a browser can't send elsewhere without asking first.
+        raise ApiError(415, "content_type_invalid", f"Send the body with `Content-Type: {JSON}`.")
+    try:
+        return json.loads(
+            raw.decode("utf-8"), object_pairs_hook=_without_duplicates, parse_constant=_no_number
+        )
+    except RecursionError:
+        raise ApiError(400, "body_invalid", "The body is nested too deeply.") from None
+    except ValueError as error:
+        raise ApiError(400, "body_invalid", f"The body is not valid JSON: {error}.") from error
+
+
+async def _raw_body(request: web.Request) -> bytes:
+    try:
+        async with asyncio.timeout(_BODY_SECONDS):
+            return await request.read()
+    except TimeoutError:
+        raise ApiError(408, "body_timeout", "The body stopped arriving; send it again.") from None
+    except web.HTTPRequestEntityTooLarge:
+        raise ApiError(
+            413, "body_too_large", f"A body has at most {MAX_BODY_BYTES} bytes; send several."
+        ) from None
+    except (web.RequestPayloadError, OSError):
+        # Wrong chunks or a wrong Content-Encoding, or the caller went away and reads no answer.
+        raise ApiError(400, "body_invalid", "The body was cut short or is malformed.") from None
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Of two fields of one name each reader takes another one."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        repeated = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"field {_shown(repeated)} is repeated")
+    return found
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a number in JSON")
+
+
+def _checked_body(model: type[_Model], body: Any) -> _Model:
+    if not isinstance(body, dict):
+        raise ApiError(400, "body_invalid", "The body: a JSON object is expected.")
+    try:
+        return model.model_validate(body, strict=True)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        name = _where(problem)
+        if problem["type"] == "extra_forbidden":
+            known = ", ".join(model.model_fields) or "none"
+            text = f"unknown field {_shown(name)}; known here: {known}"
+        elif name:
+            text = f"field `{name}`: {_expectation(problem)}"
+        else:
+            text = _expectation(problem)
+        raise ApiError(400, "body_invalid", f"The body: {text}.") from error
+
+
+def _where(problem: ErrorDetails) -> str:
+    return ".".join(str(part) for part in problem["loc"])
+
+
+def _expectation(problem: ErrorDetails) -> str:
+    """Pydantic's sentence as a part of one."""
+    text = problem["msg"].removeprefix("Value error, ").rstrip(".")
+    return text[:1].lower() + text[1:]
+
+
+def _shown(text: str) -> str:
+    """A caller's own word, cut where it gets long."""
+    shown = repr(text)
+    return shown if len(shown) <= _SHOWN_CHARACTERS else f"{shown[:_SHOWN_CHARACTERS]}…"

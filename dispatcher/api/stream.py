@@ -1,0 +1,223 @@
+"""`GET /v1/events`: what happens, as server-sent events.
+
+One listener at the queue, however many read, and none while nobody does. What it does for an event
+is bounded and never waits: above `SAMPLE_PER_SECOND` an event is only counted, and so it is when a
+reader's buffer is full. Each reader is told how many it missed, in a comment, before the next
+event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from aiohttp import web
+
+from dispatcher.api.errors import ApiError
+from dispatcher.api.models import Nothing, event_data
+from dispatcher.api.routes import AnyRoute, Asked, Route
+from dispatcher.queue.admin import Admin, Event
+
+MAX_READERS: Final = 32
+BUFFERED_EVENTS: Final = 1_000
+SAMPLE_PER_SECOND: Final = 500
+HEARTBEAT_SECONDS: Final = 15.0
+CONTENT_TYPE: Final = "text/event-stream"
+
+_HEARTBEAT: Final = b": alive\n\n"
+_GREETING: Final = b": listening\n\n"
+# A reader that went away is only noticed when we look: its place is given free after this time.
+_LOOK_SECONDS: Final = 1.0
+
+
+class Sampler:
+    """Lets through so many a second: a bucket that holds one second's worth."""
+
+    __slots__ = ("_filled_at", "_left", "_now", "_per_second")
+
+    def __init__(self, per_second: int, now: Callable[[], float]) -> None:
+        """`now` is a monotonic clock, in seconds."""
+        self._per_second = per_second
+        self._now = now
+        self._left = float(per_second)
+        self._filled_at = now()
+
+    def admits(self) -> bool:
+        """Say whether one more may pass now, and count it if so."""
+        now = self._now()
+        self._left += (now - self._filled_at) * self._per_second
+        self._left = min(self._left, float(self._per_second))
+        self._filled_at = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+
+class Frame:
+    """An event as it is written, made once for all readers and only if one gets that far."""
+
+    __slots__ = ("_event", "_written")
+
+    def __init__(self, event: Event) -> None:
+        self._event = event
+        self._written = b""
+
+    def written(self) -> bytes:
+        """The bytes of the event."""
+        if not self._written:
+            data = event_data(self._event).model_dump_json()
+            self._written = f"event: {self._event.kind}\ndata: {data}\n\n".encode()
+        return self._written
+
+
+class Reader:
+    """What one reader has not been sent yet. `closed` once the server stops."""
+
+    def __init__(self) -> None:
+        self.closed = False
+        self._frames: deque[Frame] = deque()
+        self._dropped = 0
+        self._news = asyncio.Event()
+
+    def put(self, frame: Frame) -> None:
+        """Add an event, or count it where there is no room."""
+        if len(self._frames) < BUFFERED_EVENTS:
+            self._frames.append(frame)
+            self._news.set()
+        else:
+            self.drop()
+
+    def drop(self) -> None:
+        """Count an event that is not sent."""
+        self._dropped += 1
+        self._news.set()
+
+    def close(self) -> None:
+        """There will be no more."""
+        self.closed = True
+        self._news.set()
+
+    async def wait(self, seconds: float) -> None:
+        """Return when there is something to send, after `close`, or when the time is over."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._news.wait()
+
+    def take(self) -> bytes:
+        """Everything there is to send; what was dropped is said first."""
+        self._news.clear()
+        said = f": dropped {self._dropped}\n\n".encode() if self._dropped else b""
+        self._dropped = 0
+        frames = [frame.written() for frame in self._frames]
+        self._frames.clear()
+        return said + b"".join(frames)
+
+
+class EventStream:
+    """Every reader of the events of one queue."""
+
+    def __init__(self, admin: Admin, now: Callable[[], float] = time.monotonic) -> None:
+        self._admin = admin
+        self._sampler = Sampler(SAMPLE_PER_SECOND, now)
+        self._now = now
+        self._readers: set[Reader] = set()
+        self._closed = False
+
+    def routes(self) -> Sequence[AnyRoute]:
+        """The row of the table."""
+        return [
+            Route(
+                "GET", "/v1/events", self._answer, "listenToEvents",
+                "What happens, as server-sent events",
+                Nothing, Nothing, Nothing, content_type=CONTENT_TYPE,
+                refusals={503: "There are too many readers: `too_many_readers`."},
+            )
+        ]  # fmt: skip
+
+    def open(self) -> Reader:
+        """Begin to collect for one more reader.
+
+        Raises:
+            ApiError: 503; there are too many, or the server stops.
+        """
+        if self._closed:
+            raise ApiError(503, "shutting_down", "The server is stopping.")
+        if len(self._readers) >= MAX_READERS:
+            raise ApiError(
+                503,
+                "too_many_readers",
+                f"{MAX_READERS} readers listen already; ask again when one has gone.",
+                headers={"Retry-After": "10"},
+            )
+        if not self._readers:
+            self._admin.subscribe(self._tell)
+        reader = Reader()
+        self._readers.add(reader)
+        return reader
+
+    def leave(self, reader: Reader) -> None:
+        """Collect no more for a reader. Idempotent."""
+        self._readers.discard(reader)
+        if not self._readers:
+            self._admin.unsubscribe(self._tell)
+
+    def close(self) -> None:
+        """Let every reader go: the server stops. Idempotent."""
+        self._closed = True
+        for reader in tuple(self._readers):
+            reader.close()
+            self.leave(reader)
+
+    async def _answer(self, asked: Asked[Nothing, Nothing, Nothing]) -> web.StreamResponse:
+        """Write events until the reader leaves or the server stops."""
+        request = asked.request
+        response = web.StreamResponse(headers={"Content-Type": CONTENT_TYPE})
+        if request.method == "HEAD":
+            return response
+        reader = self.open()
+        is_whole = False
+        try:
+            await response.prepare(request)
+            await self._write(request, response, reader)
+            is_whole = True
+        except OSError:
+            is_whole = True  # the reader has gone, which is how streams end
+        finally:
+            self.leave(reader)
+            # An answer that broke off can't be followed by another one: the reader would wait.
+            if not is_whole and request.transport is not None:
+                request.transport.abort()
+        return response
+
+    async def _write(
+        self, request: web.Request, response: web.StreamResponse, reader: Reader
+    ) -> None:
+        await response.write(_GREETING)
+        written_at = self._now()
+        while not reader.closed and not _has_gone(request):
+            await reader.wait(_LOOK_SECONDS)
+            news = reader.take()
+            if not news and self._now() - written_at >= HEARTBEAT_SECONDS:
+                news = _HEARTBEAT
+            if news:
+                await response.write(news)
+                written_at = self._now()
+
+    def _tell(self, event: Event) -> None:
+        """Called by the queue, in the middle of its work."""
+        if self._sampler.admits():
+            frame = Frame(event)
+            for reader in self._readers:
+                reader.put(frame)
+        else:
+            for reader in self._readers:
+                reader.drop()
+
+
+def _has_gone(request: web.Request) -> bool:
+    return request.transport is None or request.transport.is_closing()

@@ -1,0 +1,131 @@
+"""Redriving and purging many dead letters: page by page, so it can be stopped and repeated.
+
+One call for a million of them would show nothing for minutes and leave behind nobody knows what
+when it is interrupted. Each batch is durable when its answer is there; what is done has left the
+list, so repeating the command goes on where it stopped, and the first page is always the next one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from dispatcher.cli.client import Api, Json
+from dispatcher.cli.selection import Ids, Matching, Selection
+
+BATCH: Final = 1000
+"""The largest page the API gives."""
+
+Sleep = Callable[[float], None]
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """What is done to dead letters: the last part of the path, and the field that counts them."""
+
+    name: str
+    done: str
+
+
+REDRIVE: Final = Verb("redrive", "redriven")
+PURGE: Final = Verb("purge", "purged")
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far it is. `not_found` are ids that are no dead letters, as far as they were named."""
+
+    count: int = 0
+    not_found: list[str] = field(default_factory=list)
+
+
+def count(api: Api, verb: Verb, selection: Selection) -> Progress:
+    """Ask how many there are, and change nothing."""
+    progress = Progress()
+    for selector in _selectors(selection):
+        _add(progress, verb, api.post(_path(verb), {**selector, "dry_run": True}))
+    return progress
+
+
+def run(
+    api: Api,
+    verb: Verb,
+    selection: Selection,
+    *,
+    expected: int,
+    progress: Progress,
+    advance: Callable[[int], None],
+    rate: int | None = None,
+    clock: Clock = time.monotonic,
+    sleep: Sleep = time.sleep,
+) -> None:
+    """Do it, in batches.
+
+    Args:
+        api: whom to ask.
+        verb: what to do.
+        selection: to which.
+        expected: how many there were; no more are touched, as what dies meanwhile comes last.
+        progress: counts what is done; right also when this is interrupted.
+        advance: told of every batch, how many.
+        rate: dead letters a second at most; the server spreads each batch, this the batches.
+        clock: in seconds.
+        sleep: waits for seconds.
+
+    Raises:
+        CommandError: the API refused a batch; those before it are done.
+    """
+    started_s = clock()
+    asked = 0
+    for ids in _batches(api, selection, expected, min(BATCH, rate or BATCH)):
+        if rate is not None:
+            sleep(max(0.0, started_s + asked / rate - clock()))
+        pace: Json = {} if rate is None else {"rate": rate}
+        before = progress.count
+        _add(progress, verb, api.post(_path(verb), {"ids": list(ids), **pace}))
+        asked += len(ids)
+        advance(progress.count - before)
+
+
+def _batches(api: Api, selection: Selection, expected: int, size: int) -> Iterator[Sequence[str]]:
+    if isinstance(selection, Ids):
+        yield from _sliced(selection.ids, size)
+        return
+    done: set[str] = set()
+    left = expected
+    while left > 0:
+        query = {**selection.filters.given(), "limit": min(BATCH, left)}
+        listed = [item["id"] for item in api.get("/v1/dead-letters", query)["items"]]
+        # What is in the list again died a second time meanwhile: it has had its turn.
+        page = [message_id for message_id in listed if message_id not in done]
+        if not page:
+            return
+        yield from _sliced(page, size)
+        left -= len(page)
+        done = set(page)
+
+
+def _sliced(ids: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    for start in range(0, len(ids), size):
+        yield ids[start : start + size]
+
+
+def _selectors(selection: Selection) -> Iterator[Json]:
+    match selection:
+        case Matching():
+            yield selection.selector()
+        case Ids():
+            for ids in _sliced(selection.ids, BATCH):
+                yield {"ids": list(ids)}
+
+
+def _path(verb: Verb) -> str:
+    return f"/v1/dead-letters/{verb.name}"
+
+
+def _add(progress: Progress, verb: Verb, answer: Json) -> None:
+    progress.count += answer[verb.done]
+    progress.not_found.extend(answer["not_found"])

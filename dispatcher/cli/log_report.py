@@ -1,0 +1,149 @@
+"""What `dispatcher log` does: read a log, and print what is found.
+
+Apart from `log`, which names the commands: this loads the transaction log, which takes longer than
+most other commands run.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+from dispatcher.cli import output
+from dispatcher.errors import LogCorrupt, LogError
+from dispatcher.settings import Settings
+from dispatcher.txlog import inspect
+from dispatcher.txlog.disk import RealDisk
+from dispatcher.txlog.frame import offset_of, segment_of
+from dispatcher.txlog.holes import Loss
+from dispatcher.txlog.repair import Plan
+from dispatcher.txlog.scan import Damage, Found
+from dispatcher.txlog.segment import Sizes, name_of
+
+_DISK: Final = RealDisk()
+_SIZES: Final = Sizes()
+
+
+def verify(path: Path | None, *, as_json: bool = False) -> int:
+    """Read the whole log and say whether it is intact. Returns the exit code."""
+    directory = _directory(path)
+    result = inspect.verify(directory, _DISK, _SIZES)
+    if as_json:
+        output.print_json(_document(directory, result))
+        return 0 if isinstance(result, Found) else LogCorrupt.exit_code
+    if isinstance(result, Found):
+        _show_found(directory, result)
+        return 0
+    print(_damage_line(directory, result))
+    try:
+        rest = inspect.plan(directory, _DISK, _SIZES).losses
+    except LogError as error:
+        print(str(error))
+    else:
+        for loss in rest:
+            if (loss.damage.number, loss.damage.offset) != (result.number, result.offset):
+                print(_damage_line(directory, loss.damage))
+        print("`dispatcher log repair` says what a repair would lose, and changes nothing.")
+    return LogCorrupt.exit_code
+
+
+def repair(path: Path | None, *, apply: bool) -> None:
+    """Say what a repair would lose; with `apply`, do it.
+
+    Raises:
+        LogError: the log is in use, or cannot be repaired.
+    """
+    directory = _directory(path)
+    if not apply:
+        planned = inspect.dry_run(directory, _DISK, _SIZES)
+        _show_plan(directory, planned, "would be lost")
+        if planned.patches:
+            print("Nothing was changed. --apply does it, and keeps a copy of what it changes.")
+        return
+    planned, copies = inspect.repair(directory, _DISK, _SIZES)
+    _show_plan(directory, planned, "were lost")
+    for copy in copies:
+        print(f"{copy}: the segment as it was")
+    if planned.patches:
+        print(f"{directory}: repaired")
+
+
+def dump(path: Path | None, *, payload: bool) -> int:
+    """Print a line for each frame, up to the end or the first damage. Returns the exit code."""
+    damaged = False
+    for line in inspect.dump(_directory(path), _DISK, _SIZES):
+        print(inspect.describe(line))
+        if payload and line.payload:
+            print(f"    {line.payload.hex()}")
+        damaged = line.damaged
+    return LogCorrupt.exit_code if damaged else 0
+
+
+def _directory(path: Path | None) -> Path:
+    return Settings.load(os.environ).transaction_log if path is None else path
+
+
+def _document(directory: Path, result: Found | Damage) -> dict[str, object]:
+    """What `verify` found, for programs: of several damages the first one."""
+    if isinstance(result, Damage):
+        file = str(directory / name_of(result.number))
+        damage = {"file": file, "offset": result.offset, "reason": result.reason}
+        return {"log": str(directory), "intact": False, "damage": damage}
+    tails = [
+        {
+            "file": str(directory / name_of(piece.number)),
+            "offset": piece.offset,
+            "size_bytes": len(piece.data),
+        }
+        for piece in result.remains
+        if piece.torn
+    ]
+    return {
+        "log": str(directory),
+        "intact": True,
+        "records": result.chain.records,
+        "torn_tails": tails,
+    }
+
+
+def _show_found(directory: Path, found: Found) -> None:
+    segments = found.active - segment_of(found.first) + 1
+    print(
+        f"{directory}: intact: {_count(found.chain.records, 'record')} in"
+        f" {_count(segments, 'segment')},"
+        f" up to offset {offset_of(found.end)} of {name_of(found.active)}"
+    )
+    for piece in found.remains:
+        if piece.torn:
+            print(
+                f"{directory / name_of(piece.number)}: a torn tail of {len(piece.data)} bytes at"
+                f" offset {piece.offset}: the next start cuts it off and keeps a copy."
+                " Nobody was told that it was stored."
+            )
+
+
+def _show_plan(directory: Path, planned: Plan, verb: str) -> None:
+    for loss in planned.losses:
+        print(_damage_line(directory, loss.damage))
+        print(f"    {_loss(loss)} {verb}")
+    if planned.losses:
+        print("And then:")
+    else:
+        print(f"{directory}: there is nothing to repair")
+    _show_found(directory, planned.found)
+
+
+def _loss(loss: Loss) -> str:
+    if loss.records is None:
+        return f"an unknown number of records, {loss.size_bytes} bytes,"
+    return f"at most {_count(loss.records, 'record')}, {loss.size_bytes} bytes,"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _damage_line(directory: Path, damage: Damage) -> str:
+    path = directory / name_of(damage.number)
+    return f"{path}: damaged at offset {damage.offset}: {damage.reason}"

@@ -1,0 +1,127 @@
+"""Which dead letters a command is about: some ids, those that match filters, or all.
+
+Pure: what was typed comes in, what to ask the API for goes out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from dispatcher.cli import times
+from dispatcher.cli.client import Json
+from dispatcher.cli.errors import BadUsage
+
+STDIN = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Dead letters that match everything that is not None; instants as the API spells them."""
+
+    destination: str | None = None
+    status: int | None = None
+    error: str | None = None
+    before: str | None = None
+    after: str | None = None
+
+    @staticmethod
+    def read(
+        destination: str | None,
+        status: int | None,
+        error: str | None,
+        *,
+        before: str | None,
+        after: str | None,
+        older_than: str | None,
+        now: datetime,
+    ) -> Filters:
+        """Make filters of options.
+
+        Raises:
+            BadUsage: an instant or a span cannot be read, or both ends are given twice.
+        """
+        if before is not None and older_than is not None:
+            raise BadUsage("--before and --older-than mean the same: give one of them")
+        if older_than is not None:
+            before = times.ago(older_than, "--older-than", now)
+        elif before is not None:
+            before = times.instant(before, "--before")
+        if after is not None:
+            after = times.instant(after, "--after")
+        return Filters(destination, status, error, before, after)
+
+    def given(self) -> Json:
+        """Return those that are not None, under the API's names."""
+        names = ("destination", "status", "error", "before", "after")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Ids:
+    """These dead letters."""
+
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Matching:
+    """The dead letters that match; with no filter at all, every one."""
+
+    filters: Filters
+
+    def selector(self) -> Json:
+        """Return the selector of the API."""
+        given = self.filters.given()
+        return given if "destination" in given else {"all": True, **given}
+
+
+Selection = Ids | Matching
+
+
+def select(ids: Sequence[str], filters: Filters, *, everything: bool) -> Selection:
+    """Decide what is meant.
+
+    Raises:
+        BadUsage: nothing is, or ids and filters at once.
+    """
+    given = filters.given()
+    if ids and (given or everything):
+        raise BadUsage("give ids, or filters, or --all: ids are not narrowed")
+    if ids:
+        return Ids(tuple(dict.fromkeys(ids)))
+    if not given and not everything:
+        raise BadUsage(
+            "say which: ids, '-' for ids on standard input, --destination, --status, --error, "
+            "--before, --after, --older-than, or --all"
+        )
+    return Matching(filters)
+
+
+def read_ids(lines: Iterable[str]) -> list[str]:
+    """Read ids between blanks, or out of the lines that `dead list --json` prints.
+
+    Raises:
+        BadUsage: a line is a JSON object without an id.
+    """
+    found: list[str] = []
+    for line in lines:
+        if line.lstrip().startswith("{"):
+            found.append(_id_of(line))
+        else:
+            found.extend(line.split())
+    return found
+
+
+def _id_of(line: str) -> str:
+    try:
+        found = json.loads(line)["id"]
+    except (ValueError, KeyError):
+        found = None
+    if not isinstance(found, str):
+        raise BadUsage(
+            "standard input: expected ids, or the lines of `dispatcher dead list --json`"
+        )
+    return found

@@ -1,0 +1,283 @@
+"""`dispatcher send`: hand a request to the dispatcher, as a caller does."""
+
+from __future__ import annotations
+
+import http.client
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Annotated, Final
+from urllib.parse import quote
+
+import typer
+
+from dispatcher.cli import output, where
+from dispatcher.cli.client import Api, Json, Server, refuse, translated
+from dispatcher.cli.errors import BadUsage, CommandError, Unreachable
+from dispatcher.cli.messages import path_of
+from dispatcher.cli.options import AsJson, KeyFile, Url
+
+_URL: Final = re.compile(r"(?P<origin>(?:https?://)?[^/?#]+)(?P<target>[^#]*)", re.IGNORECASE)
+_TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110, 5.6.2
+_PRINTABLE: Final = "".join(map(chr, range(0x21, 0x7F)))
+_OURS: Final = ("host", "content-length", "transfer-encoding")
+_FIRST_WAIT_SECONDS: Final = 0.05
+_LONGEST_WAIT_SECONDS: Final = 1.0
+_UNREACHABLE_SECONDS: Final = 30.0
+
+Target = Annotated[str, typer.Argument(metavar="URL", help="Where the message is to go.")]
+Method = Annotated[str, typer.Option("--method", "-X", metavar="METHOD", help="Any token.")]
+Headers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--header",
+        "-H",
+        metavar="'NAME: VALUE'",
+        help="Sent as it is; may be repeated. None is added.",
+        show_default=False,
+    ),
+]
+Data = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        "-d",
+        metavar="TEXT|@FILE|-",
+        help="The body: text, the content of a file, or standard input.",
+        show_default=False,
+    ),
+]
+Timeout = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=3_600_000,
+        metavar="MS",
+        help="For one attempt, in milliseconds. Default: the setting DEFAULT_TIMEOUT.",
+        show_default=False,
+    ),
+]
+Wait = Annotated[
+    bool,
+    typer.Option("--wait", help="Wait until it is delivered (exit code 0) or dead (1)."),
+]
+ListenerUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--listener",
+        metavar="URL",
+        help="Where messages are accepted. Default: DISPATCHER_LISTENER, else the setting LISTEN.",
+        show_default=False,
+    ),
+]
+ListenerKeyFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="A file with the listener's key in it. Default: DISPATCHER_LISTENER_KEY, else the "
+        "first of the setting LISTEN_KEYS.",
+        show_default=False,
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request as it is written to the listener; `target` is forwarded byte for byte."""
+
+    method: str
+    origin: str
+    target: str
+    headers: tuple[tuple[str, bytes], ...]
+
+    @staticmethod
+    def read(url: str, method: str, headers: Sequence[str], timeout_ms: int | None) -> Request:
+        """Make a request of what was typed.
+
+        Raises:
+            BadUsage: naming what cannot be sent.
+        """
+        match = _URL.fullmatch(url)
+        if match is None or "@" in match["origin"]:
+            raise BadUsage(
+                f"{url}: expected [http[s]://]host[:port][/path][?query], without user information "
+                "and fragment"
+            )
+        if not _TOKEN.fullmatch(method):
+            raise BadUsage(f"--method {method}: expected a token such as PUT")
+        # Blanks and other alphabets cannot stand in a request; everything else is left as it is.
+        target = quote(match["target"], safe=_PRINTABLE)
+        own = [] if timeout_ms is None else [("X-Dispatcher-Timeout", str(timeout_ms).encode())]
+        return Request(
+            method,
+            match["origin"],
+            target if target.startswith("/") else f"/{target}",
+            (*map(_header, headers), *own),
+        )
+
+
+def send(
+    target: Target,
+    method: Method = "POST",
+    header: Headers = None,
+    data: Data = None,
+    timeout: Timeout = None,
+    wait: Wait = False,
+    listener: ListenerUrl = None,
+    listener_key_file: ListenerKeyFile = None,
+    url: Url = None,
+    key_file: KeyFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send a message, and print its id once it is durable."""
+    request = Request.read(target, method, header or (), timeout)
+    server, key = where.listener(listener, listener_key_file)
+    api = where.api(url, key_file) if wait else None
+    with _body(data) as body:
+        message_id = post(server, key, request, body)
+    if as_json:
+        output.print_json({"id": message_id})
+    else:
+        print(message_id, flush=True)
+    if api is not None:
+        _follow(api, message_id, as_json=as_json)
+
+
+def post(server: Server, key: str | None, request: Request, body: bytes | IO[bytes] | None) -> str:
+    """Hand a request to the listener. Returns the id of the message, which is durable then.
+
+    Raises:
+        CommandError: it was refused, or nobody knows what came of it.
+    """
+    hint = "--listener or DISPATCHER_LISTENER says where messages are accepted"
+    with translated(server, hint):
+        connection = server.connect()
+        try:
+            answer = _exchange(connection, server, key, request, body)
+            content = answer.read()
+        finally:
+            connection.close()
+    message_id = answer.getheader("X-Dispatcher-Message-Id")
+    if answer.status != 202 or message_id is None:
+        refuse(answer.status, content, what=str(server))
+    return message_id
+
+
+def watch(
+    api: Api,
+    message_id: str,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Iterator[Json]:
+    """Yield a message whenever it has changed, until it is delivered or dead.
+
+    Raises:
+        Unreachable: for longer than a restart takes.
+        CommandError: the API refused to say.
+    """
+    last: Json = {}
+    wait_s = _FIRST_WAIT_SECONDS
+    seen_at_s = clock()
+    while last.get("state") not in ("delivered", "dead"):
+        try:
+            found = api.get(path_of(message_id))
+            seen_at_s = clock()
+        except Unreachable:
+            if clock() - seen_at_s > _UNREACHABLE_SECONDS:
+                raise
+            found = last
+        if found != last:
+            last = found
+            yield found
+            continue
+        sleep(wait_s)
+        wait_s = min(2 * wait_s, _LONGEST_WAIT_SECONDS)
+
+
+def _follow(api: Api, message_id: str, *, as_json: bool) -> None:
+    found: Json = {}
+    for found in watch(api, message_id):
+        if as_json:
+            output.print_json(found)
+        else:
+            output.print_note(_progress(found))
+    if found.get("state") == "dead":
+        raise CommandError(
+            f"{message_id} is dead: {found.get('last_error') or 'rejected'}; "
+            f"`dispatcher dead show {message_id}` says more"
+        )
+
+
+def _progress(found: Json) -> str:
+    tried = output.plural(found.get("attempts", 0), "attempt")
+    last = f", last error {found['last_error']}" if found.get("last_error") else ""
+    again = found.get("next_attempt_at")
+    when = f", next at {output.instant(again)}" if again else ""
+    return f"{found.get('state')}, {tried}{last}{when}"
+
+
+def _exchange(
+    connection: http.client.HTTPConnection,
+    server: Server,
+    key: str | None,
+    request: Request,
+    body: bytes | IO[bytes] | None,
+) -> http.client.HTTPResponse:
+    """Write exactly the headers that were asked for: http.client would add some of its own."""
+    connection.putrequest(
+        request.method,
+        server.base + request.target,
+        skip_host=True,
+        skip_accept_encoding=True,
+    )
+    connection.putheader("Host", str(server).removeprefix(f"{server.scheme}://"))
+    connection.putheader("X-Dispatcher-Origin-Host", request.origin.encode("utf-8"))
+    if key is not None:
+        connection.putheader("X-Dispatcher-Key", key)
+    for name, value in request.headers:
+        connection.putheader(name, value)
+    if isinstance(body, bytes):
+        connection.putheader("Content-Length", str(len(body)))
+    elif body is not None:
+        connection.putheader("Transfer-Encoding", "chunked")
+    elif request.method in ("POST", "PUT", "PATCH"):
+        connection.putheader("Content-Length", "0")
+    # When it is refused before all of the body was there, the answer says why.
+    with suppress(BrokenPipeError, ConnectionResetError):
+        connection.endheaders(body, encode_chunked=not isinstance(body, bytes))
+    return connection.getresponse()
+
+
+def _header(text: str) -> tuple[str, bytes]:
+    name, colon, value = text.partition(":")
+    if not colon or not _TOKEN.fullmatch(name):
+        raise BadUsage(f"--header {text}: expected 'Name: value'")
+    if name.lower() in _OURS or name.lower().startswith("x-dispatcher-"):
+        raise BadUsage(f"--header {name}: the dispatcher sets it itself; see --timeout and --data")
+    if any(c in value for c in "\r\n\0"):
+        raise BadUsage(f"--header {name}: a value has no line ends and no NUL")
+    return name, value.strip().encode("utf-8", "surrogateescape")
+
+
+@contextmanager
+def _body(data: str | None) -> Iterator[bytes | IO[bytes] | None]:
+    """Text is sent as it is; files and standard input are streamed, however large they are."""
+    if data in ("-", "@-"):
+        yield sys.stdin.buffer
+    elif data is not None and data.startswith("@"):
+        with _opened(Path(data[1:])) as file:
+            yield file
+    else:
+        yield None if data is None else data.encode("utf-8", "surrogateescape")
+
+
+def _opened(path: Path) -> IO[bytes]:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise BadUsage(f"--data @{path}: {error.strerror}; expected a file") from None

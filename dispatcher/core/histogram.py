@@ -1,0 +1,27 @@
+"""Counts of values by size, for metrics: one bisection and two additions for each value."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+
+
+class Histogram:
+    """Values by upper bound, the bound included (Prometheus' `le`). Values are whole numbers.
+
+    `counts` has one count for each of `bounds`, and a last one for what is above all of them; they
+    are not cumulative. `sum` is that of all values.
+    """
+
+    __slots__ = ("bounds", "counts", "sum")
+
+    def __init__(self, bounds: Sequence[int]) -> None:
+        """`bounds` grow."""
+        self.bounds = tuple(bounds)
+        self.counts = [0] * (len(self.bounds) + 1)
+        self.sum = 0
+
+    def observe(self, value: int) -> None:
+        """Count a value."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.sum += value

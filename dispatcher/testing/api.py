@@ -1,0 +1,109 @@
+"""The API on a free port of loopback, over a `MemoryAdmin`, and a client that asks it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+from yarl import URL
+
+from dispatcher.api.health import Health
+from dispatcher.api.server import ApiServer
+from dispatcher.telemetry.events import Events
+from dispatcher.telemetry.log import open_log
+from dispatcher.testing.admin import MemoryAdmin
+
+
+class ApiBench:
+    """A served API: what it stands on, what it is told to say, and what it logged."""
+
+    def __init__(
+        self, keys: tuple[bytes, ...] = (), *, host: str = "127.0.0.1", port: int = 0
+    ) -> None:
+        self.admin = MemoryAdmin()
+        self.reason: str | None = None
+        self.render: Callable[[], str] = lambda: "up 1\n"
+        self.lines: list[str] = []
+        self.server = ApiServer(
+            host,
+            port,
+            keys,
+            admin=self.admin,
+            health=lambda: Health(self.reason),
+            metrics=lambda: self.render(),
+            events=Events(open_log(self.lines.append, level="debug", format="json")),
+        )
+
+    async def __aenter__(self) -> Self:
+        await self.server.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.server.stop()
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it listens."""
+        return self.server.bound[0]
+
+    @property
+    def url(self) -> str:
+        """Where it listens, as the beginning of a URL."""
+        host, port = self.address
+        return f"http://{host}:{port}"
+
+    async def ask(
+        self,
+        path: str,
+        method: str = "GET",
+        headers: Mapping[str, str] | None = None,
+        *,
+        send: Any = None,
+        body: bytes | None = None,
+    ) -> tuple[int, dict[str, str], str]:
+        """Send a request; status, headers and body of its answer.
+
+        `path` is sent as it is; `send` is sent as JSON, `body` as it is.
+        """
+        url = URL(self.url + path, encoded=True)
+        async with (
+            aiohttp.ClientSession() as session,
+            session.request(method, url, headers=headers, json=send, data=body) as answer,
+        ):
+            return answer.status, dict(answer.headers), await answer.text()
+
+    async def get(self, path: str) -> Any:
+        """The document at a path that is there."""
+        status, _, text = await self.ask(path)
+        assert status == 200, text
+        return json.loads(text)
+
+    async def change(self, path: str, method: str = "POST", send: Any = None) -> tuple[int, Any]:
+        """Change something; status and document, None without one."""
+        status, _, text = await self.ask(path, method, send=send)
+        return status, json.loads(text) if text else None
+
+    async def error(
+        self,
+        path: str,
+        method: str = "GET",
+        headers: Mapping[str, str] | None = None,
+        *,
+        send: Any = None,
+        body: bytes | None = None,
+    ) -> tuple[int, str]:
+        """Send a request that is refused; status and slug, after a look at the shape."""
+        status, received, text = await self.ask(path, method, headers, send=send, body=body)
+        answer = json.loads(text)
+        assert list(answer) == ["error", "message"]
+        assert answer["message"].endswith(".")
+        assert received["Content-Type"].startswith("application/json")
+        return status, answer["error"]

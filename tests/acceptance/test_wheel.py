@@ -1,0 +1,82 @@
+"""What is built from this tree is complete: a wheel, installed with its dependencies, serves.
+
+Needs a package index, as setting up the tests does.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import dispatcher
+from dispatcher.testing.process import ServerProcess
+from tests.acceptance.receiver import Receiver
+from tests.acceptance.running import ROOT, accept, quick
+
+_TIMEOUT_S = 120
+"""For each command of pip: a slow index is no failure, one that hangs is."""
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel."""
+    directory = tmp_path_factory.mktemp("dist")
+    _run(sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", directory, ROOT)
+    (made,) = directory.glob("*.whl")
+    return made
+
+
+@pytest.fixture(scope="module")
+def command(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The `dispatcher` command of a virtual environment with nothing but the wheel in it.
+
+    The environment has no pip of its own: making one takes longer than everything else.
+    """
+    directory = tmp_path_factory.mktemp("venv")
+    venv.create(directory, with_pip=False)
+    python = directory / "bin" / "python"
+    _run(sys.executable, "-m", "pip", "--python", python, "install", wheel)
+    return directory / "bin" / "dispatcher"
+
+
+def _run(*given: str | Path) -> str:
+    # Not in the tree, and without its path: what is imported must be what was installed.
+    ended = subprocess.run(
+        given, cwd="/", capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended.stdout
+
+
+def test_wheel_holds_data_files_and_no_tests(wheel: Path) -> None:
+    """The format of the log and the marker of typed packages are installed; the tests are not."""
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "dispatcher/py.typed" in names
+    assert "dispatcher/txlog/FORMAT.md" in names
+    assert {name.partition("/")[0] for name in names} == {
+        "dispatcher",
+        f"dispatcher-{dispatcher.__version__}.dist-info",
+    }
+
+
+def test_installed_command_prints_its_version(command: Path) -> None:
+    """The one of this tree."""
+    assert _run(command, "version") == f"{dispatcher.__version__}\n"
+
+
+def test_installed_command_serves(command: Path, tmp_path: Path, receiver: Receiver) -> None:
+    """A message is accepted and delivered, and SIGTERM ends it in the orderly way."""
+    # The prefix runs the command in the place of what follows it, `python -m dispatcher`.
+    prefix = ("sh", "-c", 'exec "$0"', str(command))
+    with ServerProcess(tmp_path, prefix, **quick(PYTHONPATH="")) as server:
+        accepted = accept(server, receiver, body=b"from a wheel")
+        (one,) = receiver.received()
+        assert one.headers["x-dispatcher-message-id"] == accepted.id
+        assert bytes(one.body) == b"from a wheel"
+        assert server.stop() == 0
+        assert server.stderr == ""

@@ -1,0 +1,267 @@
+"""What every call has in common: bodies, headers, and who may ask."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+
+from dispatcher.api.guard import is_own, is_same
+from dispatcher.api.reading import MAX_BODY_BYTES
+from dispatcher.testing.admin import letter, message_id
+from dispatcher.testing.api import ApiBench
+
+PURGE = "/v1/dead-letters/purge"
+JSON = {"Content-Type": "application/json"}
+KEYS = (b"first-key",)
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[ApiBench]:
+    """An API without keys, with one dead letter."""
+    async with ApiBench() as bench:
+        bench.admin.bury(letter(1))
+        yield bench
+
+
+@pytest.fixture
+async def locked() -> AsyncIterator[ApiBench]:
+    """An API with keys, with one dead letter."""
+    async with ApiBench(KEYS) as bench:
+        bench.admin.bury(letter(1))
+        yield bench
+
+
+async def raw(api: ApiBench, sent: bytes) -> tuple[int, dict[str, object]]:
+    """Send bytes and read until the end: status and document of the answer, 0 without one."""
+    reader, writer = await asyncio.open_connection(*api.address)
+    writer.write(sent)
+    if b"POST" in sent:
+        writer.write_eof()  # there is no more of the body
+    async with asyncio.timeout(5):
+        received = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    if not received:
+        return 0, {}
+    head, _, body = received.partition(b"\r\n\r\n")
+    return int(head.split()[1]), json.loads(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{",
+        b"{}{}",
+        b"all=true",
+        b'{"all": true, "all": true}',
+        b'{"all": true, "rate": NaN}',
+        b'{"all": true, "rate": -Infinity}',
+        b"\xff\xfe{\x00}\x00",
+        b'{"all": tru\xe9}',
+        b"[" * 100_000,
+        b'{"all": ' + b"9" * 5_000 + b"}",
+        b'{"\\ud800": 1}',
+        b'{"destination": "\\ud800"}',
+        b"\xef\xbb\xbf{}",
+        b"null",
+    ],
+    ids=lambda body: repr(body[:20]),
+)
+async def test_body_answers_400_when_it_is_not_one_json_object(api: ApiBench, body: bytes) -> None:
+    """Twice the same field and what only Python reads as JSON are none either."""
+    status, slug = await api.error(PURGE, "POST", JSON, body=body)
+    assert (status, slug) in {(400, "body_invalid"), (400, "destination_invalid")}
+    assert len(api.admin.dead) == 1
+    assert api.lines == []
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x",
+     "application/json-seq", "*/*"],
+)  # fmt: skip
+async def test_body_answers_415_when_it_is_not_said_to_be_json(
+    api: ApiBench, content_type: str
+) -> None:
+    """A form of a web page is never taken for a command."""
+    headers = {"Content-Type": content_type}
+    error = await api.error(PURGE, "POST", headers, body=b'{"all": true}')
+    assert error == (415, "content_type_invalid")
+    assert len(api.admin.dead) == 1
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "Application/JSON;charset=utf-8"])
+async def test_body_is_read_when_it_is_said_to_be_json(api: ApiBench, content_type: str) -> None:
+    """In any case, with parameters."""
+    headers = {"Content-Type": content_type}
+    assert (await api.ask(PURGE, "POST", headers, body=b'{"all": true}'))[0] == 200
+
+
+async def test_body_answers_413_when_it_is_too_large(api: ApiBench) -> None:
+    """One byte more than 1 MiB; exactly that is taken."""
+    for size, expected in ((MAX_BODY_BYTES, 200), (MAX_BODY_BYTES + 1, 413)):
+        body = b'{"all": true}'.ljust(size)
+        assert (await api.ask(PURGE, "POST", JSON, body=body))[0] == expected
+    assert await api.error(PURGE, "POST", JSON, body=body) == (413, "body_too_large")
+
+
+async def test_body_answers_413_when_it_is_too_large_once_it_is_unpacked(api: ApiBench) -> None:
+    """A small body can be a large one."""
+    body = gzip.compress(b'{"all": true}'.ljust(MAX_BODY_BYTES * 20))
+    headers = {**JSON, "Content-Encoding": "gzip"}
+    assert await api.error(PURGE, "POST", headers, body=body) == (413, "body_too_large")
+
+
+async def test_body_answers_400_when_its_coding_is_wrong(api: ApiBench) -> None:
+    """It is the caller's error: no traceback."""
+    headers = {**JSON, "Content-Encoding": "gzip"}
+    assert (await api.error(PURGE, "POST", headers, body=b"no gzip"))[0] == 400
+    assert api.lines == []
+
+
+async def test_body_that_is_cut_short_is_not_logged(api: ApiBench) -> None:
+    """Strangers must not be able to fill the log."""
+    head = b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n" % (
+        PURGE.encode()
+    )
+    await raw(api, head + b'Content-Length: 99\r\n\r\n{"all": true}')
+    await raw(api, head + b'Transfer-Encoding: chunked\r\n\r\nzz\r\n{"all": true}')
+    assert (await api.ask("/healthz"))[0] == 200
+    assert len(api.admin.dead) == 1
+    assert api.lines == []
+
+
+async def test_body_of_a_get_is_ignored(api: ApiBench) -> None:
+    """It has no meaning (RFC 9110, 9.3.1)."""
+    assert (await api.ask("/v1/stats", body=b"not JSON"))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "method"),
+    [
+        (f"/v1/dead-letters/{message_id(1)}/redrive", "POST"),
+        (f"/v1/dead-letters/{message_id(1)}", "DELETE"),
+        (f"/v1/messages/{message_id(1)}", "DELETE"),
+        ("/v1/destinations/a/pause", "POST"),
+    ],
+)
+async def test_call_without_fields_takes_an_empty_object_only(
+    api: ApiBench, path: str, method: str
+) -> None:
+    """A field that is not known is an error here too."""
+    error = await api.error(path, method, send={"dry_run": True})
+    assert error == (400, "body_invalid")
+    assert await api.error(path + "?dry_run=1", method) == (400, "parameter_unknown")
+    assert len(api.admin.dead) == 1
+    assert (await api.ask(path, method, send={}))[0] in {200, 202, 204, 409}
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/v1/stats", "/v1/nothing", "/openapi.json"])
+async def test_every_answer_forbids_guessing_its_type_and_sharing_it(
+    api: ApiBench, path: str
+) -> None:
+    """And what is under /v1 is not kept by anybody; errors too."""
+    _, headers, _ = await api.ask(path, headers={"Origin": api.url})
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers.get("Cache-Control") == ("no-store" if path.startswith("/v1/") else None)
+    assert not [name for name in headers if name.startswith("Access-Control-")]
+
+
+@pytest.mark.parametrize("path", ["/v1/stats", "/v1/events", "/openapi.json", "/v1/other"])
+async def test_every_call_needs_a_key_when_keys_are_set(locked: ApiBench, path: str) -> None:
+    """Before anything is said about what is there."""
+    assert await locked.error(path) == (401, "key_invalid")
+    assert await locked.error(path + "?unknown=1") == (401, "key_invalid")
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://localhost:1", "", "x"])
+async def test_page_of_another_site_is_refused_when_there_are_no_keys(
+    api: ApiBench, origin: str
+) -> None:
+    """The browser of the operator is on the same machine."""
+    error = await api.error(PURGE, "POST", {"Origin": origin}, send={"all": True})
+    assert error == (403, "origin_refused")
+    assert len(api.admin.dead) == 1
+
+
+async def test_own_page_is_let_in(api: ApiBench) -> None:
+    """The dashboard is one."""
+    answer = await api.ask(PURGE, "POST", {"Origin": api.url}, send={"all": True})
+    assert answer[0] == 200
+
+
+async def test_part_of_a_page_of_another_site_is_refused_but_a_link_works(api: ApiBench) -> None:
+    """An image has no `Origin`; what browsers say of it instead (Fetch Metadata) is enough."""
+    image = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}
+    assert await api.error("/v1/events", headers=image) == (403, "origin_refused")
+    link = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+    assert (await api.ask("/v1/stats", headers=link))[0] == 200
+    own = {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors"}
+    assert (await api.ask("/v1/stats", headers=own))[0] == 200
+
+
+async def test_name_that_was_made_to_mean_this_machine_is_refused(api: ApiBench) -> None:
+    """DNS rebinding: the page's own name resolves to 127.0.0.1 now, so that Origin is right."""
+    headers = {"Host": "evil.example", "Origin": "http://evil.example"}
+    assert await api.error("/v1/stats", headers=headers) == (403, "host_refused")
+    assert await api.error("/openapi.json", headers=headers) == (403, "host_refused")
+    assert (await api.ask("/healthz", headers=headers))[0] == 200
+
+
+async def test_any_host_and_page_is_let_in_when_it_has_a_key(locked: ApiBench) -> None:
+    """A proxy may have another name, and a page that knows a key was given it."""
+    headers = {"Host": "api.example", "Origin": "http://x", "Authorization": "Bearer first-key"}
+    assert (await locked.ask("/v1/stats", headers=headers))[0] == 200
+
+
+async def test_request_without_host_is_let_in(api: ApiBench) -> None:
+    """HTTP/1.0, which no browser speaks."""
+    assert (await raw(api, b"GET /v1/stats HTTP/1.0\r\n\r\n"))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("localhost", True),
+        ("LOCALHOST:8081", True),
+        ("localhost.:1", True),
+        ("127.0.0.1:8081", True),
+        ("127.9.8.7", True),
+        ("[::1]:8081", True),
+        ("own.example:1", True),
+        ("", False),
+        ("evil.example", False),
+        ("localhost.evil.example", False),
+        ("127.0.0.1.evil.example", False),
+        ("evil.example@localhost", False),
+        ("192.168.0.1", True),
+        ("dispatcher:8081", True),
+        ("app.localhost", True),
+        ("[::", False),
+    ],
+)
+def test_host_is_own_when_it_can_mean_nothing_else(host: str, expected: bool) -> None:
+    """Addresses, names that no stranger can have, and what is listened on."""
+    assert is_own(host, "Own.example") is expected
+
+
+@pytest.mark.parametrize(
+    ("origin", "expected"),
+    [
+        ("http://localhost:8081", True),
+        ("https://LOCALHOST:8081", True),
+        ("http://localhost", False),
+        ("http://localhost:80810", False),
+        ("null", False),
+        ("//localhost:8081", True),
+        ("http://[", False),
+    ],
+)
+def test_origin_is_same_when_host_and_port_are(origin: str, expected: bool) -> None:
+    """A page on another port is another site."""
+    assert is_same(origin, ["localhost:8081"]) is expected
+    assert not is_same(origin, [])

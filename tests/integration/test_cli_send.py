@@ -1,0 +1,196 @@
+"""`dispatcher send`: the bytes it writes to the listener, and following the message."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from dispatcher.cli.client import Api, Json, Server
+from dispatcher.cli.errors import NotFound, Unreachable
+from dispatcher.cli.main import main
+from dispatcher.cli.send import watch
+from tests.integration.cli_serving import Canned, answer
+
+ID = "0" * 27 + "1"
+ACCEPTED = answer(202, "", f"X-Dispatcher-Message-Id: {ID}")
+
+
+@pytest.fixture
+def listener(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Canned]:
+    """A listener that accepts one message."""
+    monkeypatch.chdir(tmp_path)
+    with Canned([ACCEPTED]) as server:
+        monkeypatch.setenv("DISPATCHER_LISTENER", server.url)
+        yield server
+
+
+def send(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    """Run the command. Returns its exit code and what it printed."""
+    with pytest.raises(SystemExit) as ended:
+        main(["send", *arguments])
+    said = capsys.readouterr()
+    assert "Traceback" not in said.err
+    return int(ended.value.code or 0), said.out, said.err
+
+
+def test_send_writes_what_was_asked_for_and_nothing_else(
+    listener: Canned, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The target byte for byte, headers in their order and spelling, none added."""
+    code, out, _ = send(
+        capsys,
+        "https://example.com:8443/a%2Fb//c?x=1&&y#".rstrip("#"),
+        *("-X", "PUT", "-H", "X-b: 1", "-H", "x-B:ü", "-d", "hé", "--timeout", "500"),
+    )
+    assert (code, out) == (0, f"{ID}\n")
+    expected = (
+        "PUT /a%2Fb//c?x=1&&y HTTP/1.1\r\n"
+        f"Host: 127.0.0.1:{listener.port}\r\n"
+        "X-Dispatcher-Origin-Host: https://example.com:8443\r\n"
+        "X-b: 1\r\nx-B: ü\r\nX-Dispatcher-Timeout: 500\r\nContent-Length: 3\r\n\r\nhé"
+    )
+    assert listener.requests == [expected.encode()]
+
+
+@pytest.mark.parametrize(
+    ("url", "line"),
+    [
+        ("h", "POST / HTTP/1.1"),
+        ("h?a", "POST /?a HTTP/1.1"),
+        ("http://h/?", "POST /? HTTP/1.1"),
+        ("h/a b/ü", "POST /a%20b/%C3%BC HTTP/1.1"),
+    ],
+)
+def test_send_makes_a_target_of_what_was_typed(
+    listener: Canned, capsys: pytest.CaptureFixture[str], url: str, line: str
+) -> None:
+    """What cannot stand in a request is percent-encoded; a POST without body says so."""
+    assert send(capsys, url, "--json")[:2] == (0, json.dumps({"id": ID}) + "\n")
+    assert listener.requests[0].startswith(line.encode() + b"\r\n")
+    assert b"\r\nContent-Length: 0\r\n" in listener.requests[0]
+
+
+@pytest.mark.parametrize("data", ["-", "@-", "@body"])
+def test_send_streams_files_and_standard_input(
+    listener: Canned,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    data: str,
+) -> None:
+    """In chunks: however large they are."""
+    body = bytes(range(10, 256)) * 1000
+    Path("body").write_bytes(body)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(body)))
+    assert send(capsys, "h", "-d", data)[0] == 0
+    head, _, chunks = listener.requests[0].partition(b"\r\n\r\n")
+    assert head.endswith(b"Transfer-Encoding: chunked")
+    assert _joined(chunks) == body
+
+
+def _joined(chunks: bytes) -> bytes:
+    stream = io.BytesIO(chunks)
+    parts = []
+    while size := int(stream.readline(), 16):
+        parts.append(stream.read(size))
+        stream.readline()
+    return b"".join(parts)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("http://u:p@h/",),
+        ("h/#f",),
+        ("",),
+        ("h", "-H", "nocolon"),
+        ("h", "-H", "Host: x"),
+        ("h", "-H", "content-length: 3"),
+        ("h", "-H", "X-Dispatcher-Key: k"),
+        ("h", "-H", "a b: c"),
+        ("h", "-H", "a: b\nc: d"),
+        ("h", "-X", "A\r\nB"),
+        ("h", "-d", "@missing"),
+        ("h", "--timeout", "0"),
+    ],
+)
+def test_send_exits_2_when_it_cannot_be_sent(
+    listener: Canned, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
+) -> None:
+    """Nothing reaches the listener."""
+    assert send(capsys, *arguments)[0] == 2
+    assert listener.requests == []
+
+
+@pytest.mark.parametrize(("status", "code"), [(400, 2), (401, 8), (413, 1), (503, 9), (200, 1)])
+def test_send_ends_with_the_code_of_the_refusal(
+    capsys: pytest.CaptureFixture[str], status: int, code: int
+) -> None:
+    """With what the listener said."""
+    with Canned([answer(status, '{"error": "some_slug", "message": "m"}')]) as server:
+        found, out, err = send(capsys, "h", "--listener", server.url)
+    assert (found, out) == (code, "")
+    assert "some_slug" in err
+
+
+def test_send_shows_the_key_of_the_listener(
+    listener: Canned, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the settings, where nothing else names one."""
+    monkeypatch.setenv("LISTEN_KEYS", "sesame,other")
+    assert send(capsys, "h")[0] == 0
+    assert b"\r\nX-Dispatcher-Key: sesame\r\n" in listener.requests[0]
+
+
+@pytest.mark.parametrize(("state", "code"), [("delivered", 0), ("dead", 1)])
+def test_send_waits_until_it_is_over(
+    listener: Canned, capsys: pytest.CaptureFixture[str], state: str, code: int
+) -> None:
+    """The id is all there is on standard output."""
+    views = [{"id": ID, "state": one, "attempts": 1} for one in ("in_flight", state)]
+    with Canned([answer(200, json.dumps(view)) for view in views]) as api:
+        found, out, err = send(capsys, "h", "--wait", "--url", api.url)
+    assert (found, out) == (code, f"{ID}\n")
+    assert err.splitlines()[:2] == ["in_flight, 1 attempt", f"{state}, 1 attempt"]
+
+
+class Watched(Api):
+    """An API that answers with what it is given; an exception is raised. The last one stays."""
+
+    def __init__(self, answers: list[Json | Exception]) -> None:
+        super().__init__(Server("http", "127.0.0.1", 1), None)
+        self.answers = answers
+
+    def get(self, path: str, query: Mapping[str, object] | None = None) -> Json:
+        found = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+def watched(*answers: Json | Exception) -> list[object]:
+    """What `watch` yields, and how many seconds that took."""
+    now_s = [0.0]
+
+    def sleep(seconds: float) -> None:
+        now_s[0] += seconds
+
+    return [*watch(Watched([*answers]), ID, clock=lambda: now_s[0], sleep=sleep)]
+
+
+def test_watch_yields_what_changes_and_outlives_a_restart() -> None:
+    """The server may be away for a moment."""
+    ready, over = {"state": "ready"}, {"state": "delivered"}
+    assert watched(ready, ready, Unreachable("gone"), ready, over) == [ready, over]
+
+
+def test_watch_gives_up_when_the_api_is_gone_for_long() -> None:
+    """Exit code 7; a message that nobody knows any more is 6."""
+    with pytest.raises(Unreachable):
+        watched({"state": "ready"}, Unreachable("gone"))
+    with pytest.raises(NotFound):
+        watched({"state": "ready"}, NotFound("unknown"))
