@@ -40,6 +40,7 @@ def repair(
     apply: Annotated[
         bool, typer.Option("--apply", help="Do it. Without, nothing is changed.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Say what a repair of a damaged log would lose; with --apply, do it.
 
@@ -48,13 +49,14 @@ def repair(
     """
     from dispatcher.cli import log_report
 
-    log_report.repair(path, apply=apply)
+    log_report.repair(path, apply=apply, as_json=as_json)
 
 
 @app.command()
 def dump(
     path: PathOption = None,
     payload: Annotated[bool, typer.Option("--payload", help="Show the payloads in hex.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Print a line for each frame, up to the end of the log or its first damage (exit code 5).
 
@@ -62,4 +64,4 @@ def dump(
     """
     from dispatcher.cli import log_report
 
-    raise typer.Exit(log_report.dump(path, payload=payload))
+    raise typer.Exit(log_report.dump(path, payload=payload, as_json=as_json))

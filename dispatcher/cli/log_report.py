@@ -7,6 +7,7 @@ most other commands run.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -48,13 +49,16 @@ def verify(path: Path | None, *, as_json: bool = False) -> int:
     return LogCorrupt.exit_code
 
 
-def repair(path: Path | None, *, apply: bool) -> None:
+def repair(path: Path | None, *, apply: bool, as_json: bool = False) -> None:
     """Say what a repair would lose; with `apply`, do it.
 
     Raises:
         LogError: the log is in use, or cannot be repaired.
     """
     directory = _directory(path)
+    if as_json:
+        output.print_json(_repaired(directory, apply=apply))
+        return
     if not apply:
         planned = inspect.dry_run(directory, _DISK, _SIZES)
         _show_plan(directory, planned, "would be lost")
@@ -69,13 +73,39 @@ def repair(path: Path | None, *, apply: bool) -> None:
         print(f"{directory}: repaired")
 
 
-def dump(path: Path | None, *, payload: bool) -> int:
+def _repaired(directory: Path, *, apply: bool) -> dict[str, object]:
+    """What a repair would lose or lost, for programs. `records` of a loss is null where their
+    number is unknown, and an upper bound otherwise."""
+    copies: Sequence[Path] = ()
+    if apply:
+        planned, copies = inspect.repair(directory, _DISK, _SIZES)
+    else:
+        planned = inspect.dry_run(directory, _DISK, _SIZES)
+    return {
+        "log": str(directory),
+        "applied": apply and bool(planned.patches),
+        "losses": [
+            {
+                **_place(directory, loss.damage),
+                "records": loss.records,
+                "size_bytes": loss.size_bytes,
+            }
+            for loss in planned.losses
+        ],
+        "copies": [str(copy) for copy in copies],
+    }
+
+
+def dump(path: Path | None, *, payload: bool, as_json: bool = False) -> int:
     """Print a line for each frame, up to the end or the first damage. Returns the exit code."""
     damaged = False
     for line in inspect.dump(_directory(path), _DISK, _SIZES):
-        print(inspect.describe(line))
-        if payload and line.payload:
-            print(f"    {line.payload.hex()}")
+        if as_json:
+            output.print_json(_frame(line, payload=payload))
+        else:
+            print(inspect.describe(line))
+            if payload and line.payload:
+                print(f"    {line.payload.hex()}")
         damaged = line.damaged
     return LogCorrupt.exit_code if damaged else 0
 
@@ -84,12 +114,32 @@ def _directory(path: Path | None) -> Path:
     return Settings.load(os.environ).transaction_log if path is None else path
 
 
+def _frame(line: inspect.Line, *, payload: bool) -> dict[str, object]:
+    """A line of `dump`, for programs."""
+    frame = line.frame
+    if frame is None:
+        return {"position": line.position, "note": line.note, "damaged": line.damaged}
+    shown: dict[str, object] = {
+        "position": line.position,
+        "sequence": frame.sequence,
+        "type": frame.type,
+        "length": frame.length,
+        "durable_upto": frame.durable_upto,
+        "batch": frame.batch,
+        "last": bool(frame.flags & 1),
+    }
+    return {**shown, "payload": line.payload.hex()} if payload else shown
+
+
+def _place(directory: Path, damage: Damage) -> dict[str, object]:
+    file = str(directory / name_of(damage.number))
+    return {"file": file, "offset": damage.offset, "reason": damage.reason}
+
+
 def _document(directory: Path, result: Found | Damage) -> dict[str, object]:
     """What `verify` found, for programs: of several damages the first one."""
     if isinstance(result, Damage):
-        file = str(directory / name_of(result.number))
-        damage = {"file": file, "offset": result.offset, "reason": result.reason}
-        return {"log": str(directory), "intact": False, "damage": damage}
+        return {"log": str(directory), "intact": False, "damage": _place(directory, result)}
     tails = [
         {
             "file": str(directory / name_of(piece.number)),

@@ -4,6 +4,7 @@ nothing."""
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from pathlib import Path
 
@@ -232,3 +233,27 @@ def test_verify_beside_a_running_server_sees_no_damage(tmp_path: Path) -> None:
 
     asyncio.run(serve())
     assert looks > 10
+
+
+def test_everything_is_said_in_json_too(
+    tmp_path: Path, positions: list[int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """For programs: one document, and for `dump` one a line, with the exit codes of the text."""
+    log = tmp_path / "log"
+    code, said = run(capsys, "dump", "--json", "--payload", "--path", log)
+    lines = [json.loads(line) for line in said.splitlines()]
+    assert code == 0
+    shown = [line["payload"] for line in lines if line.get("position") in positions]
+    assert shown == [payload.hex() for payload in PAYLOADS]
+    damage(log, positions[1])
+    code, said = run(capsys, "repair", "--json", "--path", log)
+    planned = json.loads(said)
+    assert (code, planned["applied"], planned["copies"]) == (0, False, [])
+    assert planned["losses"][0]["offset"] == offset_of(positions[1])
+    code, said = run(capsys, "dump", "--json", "--path", log)
+    assert (code, json.loads(said.splitlines()[-1])["damaged"]) == (5, True)
+    code, said = run(capsys, "repair", "--json", "--apply", "--path", log)
+    assert (code, json.loads(said)["applied"]) == (0, True)
+    assert all(Path(copy).exists() for copy in json.loads(said)["copies"])
+    code, said = run(capsys, "repair", "--json", "--path", log)
+    assert json.loads(said)["losses"] == []
