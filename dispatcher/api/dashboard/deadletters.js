@@ -1,7 +1,7 @@
 // The section of dead letters: groups, and the list of one group or of all.
 
 import { call, inWords, isOurs } from "./api.js";
-import { byId, h, setText, table } from "./dom.js";
+import { byId, h, setText, swap, table } from "./dom.js";
 import { bytes, count, instant, outcome, plural, reason, visible } from "./format.js";
 import { moveMany, redriveOne } from "./moving.js";
 import { notify } from "./notice.js";
@@ -16,10 +16,14 @@ export function deadLetters(poll) {
       const result = byId("dead-result");
       setText(byId("dead-status"), "");
       result.setAttribute("aria-busy", "true");
+      // What can be pressed is always of the address that is shown.
+      const address = `${rest}?${query}`;
+      if (result.dataset.address !== address) result.replaceChildren();
+      result.dataset.address = address;
       try {
         const refresh = () => this.show({ rest, query, signal });
         const parts = rest === "list" ? await list(query, signal, refresh) : await groups(signal, refresh);
-        result.replaceChildren(...parts);
+        swap(result, parts);
       } catch (error) {
         if (isOurs(error, signal)) return;
         setText(byId("dead-status"), inWords(error));
@@ -125,7 +129,6 @@ async function redrive(id, refresh) {
   try {
     await redriveOne(id);
     await refresh();
-    focusTitle();
   } catch (error) {
     notify(inWords(error), "bad");
   }
@@ -133,16 +136,8 @@ async function redrive(id, refresh) {
 
 function move(kind, filter, where, refresh) {
   return async () => {
-    if (await moveMany(kind, filter, where)) {
-      await refresh();
-      focusTitle();
-    }
+    if (await moveMany(kind, filter, where)) await refresh();
   };
-}
-
-// The button that was pressed is gone with its row.
-function focusTitle() {
-  byId("dead-letters-title").focus();
 }
 
 function tools(filter, where, refresh, first, which) {

@@ -23,6 +23,17 @@ export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
+/** Put other nodes into a container. The focus goes to what has the name of what had it, and where
+ * that is gone to the title of the section: never to the top of the page. */
+export function swap(container, nodes) {
+  const focused = container.contains(document.activeElement) ? document.activeElement : null;
+  const name = focused && nameOf(focused);
+  container.replaceChildren(...nodes);
+  if (!focused) return;
+  const same = [...container.querySelectorAll("a, button")].find((one) => nameOf(one) === name);
+  (same ?? container.closest("section").querySelector("h2")).focus();
+}
+
 /** A table that stays one for screen readers when a narrow screen shows its rows as cards.
  *
  * `columns` are `{title, label, isNumber, isHeader, isWide, isTight, isActions}`; a `title` may be a node, and then
@@ -55,6 +66,10 @@ export function terms(pairs) {
     { class: "terms" },
     ...shown.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))),
   );
+}
+
+function nameOf(element) {
+  return element.getAttribute("aria-label") ?? element.textContent;
 }
 
 function row(columns, cells) {

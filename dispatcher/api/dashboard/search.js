@@ -2,7 +2,7 @@
 
 import { call, inWords, isOurs } from "./api.js";
 import { ask } from "./dialog.js";
-import { byId, h, setText, tag, terms } from "./dom.js";
+import { byId, h, setText, swap, tag, terms } from "./dom.js";
 import { count, distance, instant, lastError, visible } from "./format.js";
 import { letterParts } from "./letter.js";
 import { notify } from "./notice.js";
@@ -38,11 +38,13 @@ async function showMessage(id, signal, refresh) {
     setText(byId("search-status"), id === "" ? "" : text);
     return;
   }
+  if (result.dataset.id !== id) result.replaceChildren(h("p", { class: "hint" }, "Searching…"));
+  result.dataset.id = id;
   try {
-    result.replaceChildren(...(await read(id, signal, refresh)));
+    swap(result, await read(id, signal, refresh));
   } catch (error) {
     if (isOurs(error, signal)) return;
-    result.replaceChildren();
+    swap(result, []);
     setText(byId("search-status"), inWords(error));
   }
 }
@@ -98,10 +100,7 @@ async function cancel(message, refresh) {
       notify("The message is cancelled.");
     },
   });
-  if (isDone) {
-    await refresh();
-    byId("message-id").focus();
-  }
+  if (isDone) await refresh();
 }
 
 /** An instant, and how far it is from now. */
