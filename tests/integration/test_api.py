@@ -105,7 +105,7 @@ def test_no_key_is_valid_when_nothing_is_shown() -> None:
     assert is_valid(b"second key", KEYS)
 
 
-@pytest.mark.parametrize("path", ["/", "/metrics/", "/v1/nothing", "/healthz/x", "//metrics"])
+@pytest.mark.parametrize("path", ["/metrics/", "/v1/nothing", "/healthz/x", "//metrics"])
 async def test_unknown_path_answers_404(api: ApiBench, path: str) -> None:
     """In the shape of every error."""
     assert await api.error(path) == (404, "not_found")

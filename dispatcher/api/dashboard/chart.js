@@ -4,7 +4,7 @@ import { h, s, setText } from "./dom.js";
 import { WINDOW_MS } from "./series.js";
 
 const HEIGHT = 168;
-const LEFT = 46;
+const LEFT = 58;
 const BOTTOM = 22;
 const TOP = 8;
 const GRID_LINES = 2;
@@ -12,11 +12,15 @@ const GRID_LINES = 2;
 const GAP_MS = 7000;
 
 export class Chart {
-  /** `lines` are `{field, name, style}`; `say` puts a value into words. */
-  constructor(title, lines, say) {
+  /** `lines` are `{field, name, style}`; `say` puts a value into words; the scale reaches to
+   * `least` at least. */
+  constructor(title, lines, say, least) {
+    this.least = least;
     this.lines = lines;
     // The whole line lies below, so that one that is the same elsewhere shows through.
-    this.drawn = lines.toSorted((one, other) => (other.style === "first") - (one.style === "first"));
+    this.drawn = lines.toSorted(
+      (one, other) => (other.style === "first") - (one.style === "first"),
+    );
     this.say = say;
     this.points = [];
     this.values = lines.map(() => h("span", { class: "value" }, "–"));
@@ -48,14 +52,16 @@ export class Chart {
     const width = this.svg.parentElement.clientWidth;
     if (width === 0) return; // not shown
     const end = this.points.at(-1)?.at ?? 0;
-    const top = niceTop(this.points, this.lines);
+    const top = niceTop(this.points, this.lines, this.least);
     const x = (at) => LEFT + (1 - (end - at) / WINDOW_MS) * (width - LEFT - 4);
     const y = (value) => TOP + (1 - value / top) * (HEIGHT - TOP - BOTTOM);
     this.svg.setAttribute("width", width);
     this.svg.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
     this.svg.replaceChildren(
       ...this.grid(top, width, y),
-      ...this.drawn.flatMap((line) => runs(this.points, line.field).map((run) => draw(run, line, x, y))),
+      ...this.drawn.flatMap((line) =>
+        runs(this.points, line.field).map((run) => draw(run, line, x, y)),
+      ),
     );
   }
 
@@ -101,11 +107,10 @@ function draw(run, line, x, y) {
   return s("polyline", { class: `line ${line.style}`, points: places.join(" ") });
 }
 
-/** 1, 2, 5, 10, …: not below any value, so that the scale rarely moves. */
-function niceTop(points, lines) {
+/** A round number that is not below any value. */
+function niceTop(points, lines, least) {
   const values = points.flatMap((point) => lines.map((line) => point[line.field] ?? 0));
-  const most = Math.max(0, ...values);
-  if (most === 0) return 1;
+  const most = Math.max(least, ...values);
   const unit = 10 ** Math.floor(Math.log10(most));
-  return unit * [1, 2, 5, 10].find((step) => step * unit >= most * 0.999);
+  return unit * [1, 2, 3, 4, 5, 6, 8, 10].find((step) => step * unit >= most * 0.999);
 }

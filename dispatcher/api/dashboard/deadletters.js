@@ -22,7 +22,8 @@ export function deadLetters(poll) {
       result.dataset.address = address;
       try {
         const refresh = () => this.show({ rest, query, signal });
-        const parts = rest === "list" ? await list(query, signal, refresh) : await groups(signal, refresh);
+        const parts =
+          rest === "list" ? await list(query, signal, refresh) : await groups(signal, refresh);
         swap(result, parts);
       } catch (error) {
         if (isOurs(error, signal)) return;
@@ -39,7 +40,11 @@ async function groups(signal, refresh) {
   const { items } = await call("v1/dead-letters/groups", { signal });
   const total = items.reduce((sum, group) => sum + group.count, 0);
   const again = button("Refresh", refresh, "quiet");
-  if (total === 0) return [h("p", { class: "empty" }, "There are no dead letters."), h("div", { class: "tools" }, again)];
+  if (total === 0)
+    return [
+      h("p", { class: "empty" }, "There are no dead letters."),
+      h("div", { class: "tools" }, again),
+    ];
   const shown = items.slice(0, MOST_GROUPS);
   const hidden = items.length - shown.length;
   const drawn = table("Dead letters by destination and cause, most first", [
@@ -47,14 +52,24 @@ async function groups(signal, refresh) {
     { title: "Cause", isWide: true },
     { title: "Letters", isNumber: true },
     { title: "Bodies", isNumber: true },
-    { title: "Oldest (UTC)", isTight: true },
-    { title: "Newest (UTC)", isTight: true },
+    { title: "Oldest (UTC)" },
+    { title: "Newest (UTC)" },
     { title: h("span", { class: "unseen" }, "Actions"), isActions: true },
   ]);
   drawn.body.append(...shown.map((group) => drawn.row(groupCells(group, refresh))));
   return [
-    h("p", { class: "lead" }, `${plural(total, "dead letter")} in ${plural(items.length, "group")}.`),
-    tools({}, "All dead letters, of every destination.", refresh, [again, link("Show all", {}, "")], " all"),
+    h(
+      "p",
+      { class: "lead" },
+      `${plural(total, "dead letter")} in ${plural(items.length, "group")}.`,
+    ),
+    tools(
+      {},
+      "All dead letters, of every destination.",
+      refresh,
+      [again, link("Show all", {}, "")],
+      " all",
+    ),
     drawn.element,
     hidden ? h("p", { class: "hint" }, `${plural(hidden, "smaller group")} not shown.`) : "",
   ];
@@ -82,23 +97,24 @@ function groupCells(group, refresh) {
 }
 
 async function list(query, signal, refresh) {
-  const filter = Object.fromEntries(["destination", "status", "error"].filter((name) => query.has(name)).map((name) => [name, query.get(name)]));
+  const filter = Object.fromEntries(
+    ["destination", "status", "error"]
+      .filter((name) => query.has(name))
+      .map((name) => [name, query.get(name)]),
+  );
   const asked = new URLSearchParams({ ...filter, limit: String(PAGE) });
   if (query.has("cursor")) asked.set("cursor", query.get("cursor"));
   const page = await call(`v1/dead-letters?${asked}`, { signal });
   const where = inWordsOf(filter);
-  const hasOne = "destination" in filter; // it is in the caption
   const drawn = table(`${where} Oldest first.`, [
     { title: "Id", isHeader: true, isWide: true, isTight: true },
     { title: "Died (UTC)", isTight: true },
-    ...(hasOne ? [] : [{ title: "Destination", isWide: true }]),
     { title: "Request", isWide: true },
     { title: "Cause", isWide: true },
-    { title: "Attempts", isNumber: true },
     { title: "Body", isNumber: true },
     { title: h("span", { class: "unseen" }, "Actions"), isActions: true },
   ]);
-  drawn.body.append(...page.items.map((letter) => drawn.row(letterCells(letter, hasOne, refresh))));
+  drawn.body.append(...page.items.map((letter) => drawn.row(letterCells(letter, refresh))));
   return [
     h("p", { class: "lead" }, h("a", { href: "#/dead-letters" }, "All groups"), ` / ${where}`),
     tools(filter, where, refresh, [button("Refresh", refresh, "quiet")], " all of these"),
@@ -107,22 +123,33 @@ async function list(query, signal, refresh) {
   ];
 }
 
-function letterCells(letter, hasOne, refresh) {
+function letterCells(letter, refresh) {
   return [
     h("a", { href: `#/messages/${letter.id}`, class: "code" }, letter.id),
     instant(letter.dead_at),
-    ...(hasOne ? [] : [h("bdi", { class: "code" }, visible(letter.destination))]),
-    h("bdi", { class: "code" }, visible(`${letter.method} ${letter.target}`)),
+    h("bdi", { class: "code" }, visible(`${letter.method} ${urlOf(letter)}`)),
     `${outcome(letter.last_status, letter.last_error)}, ${reason(letter.reason)}`,
-    count(letter.attempts),
     bytes(letter.size_bytes),
     h(
       "div",
       { class: "row-buttons" },
-      h("a", { class: "button small", href: `#/messages/${letter.id}`, "aria-label": `Show ${letter.id}` }, "Show"),
+      h(
+        "a",
+        {
+          class: "button small",
+          href: `#/messages/${letter.id}`,
+          "aria-label": `Show ${letter.id}`,
+        },
+        "Show",
+      ),
       button("Redrive", () => redrive(letter.id, refresh), "small", `Redrive ${letter.id}`),
     ),
   ];
+}
+
+// `OPTIONS *` is about the whole destination.
+function urlOf({ destination, target }) {
+  return target === "*" ? destination : `${destination}${target}`;
 }
 
 async function redrive(id, refresh) {
@@ -175,13 +202,22 @@ function filterOf(group) {
 function inWordsOf(filter) {
   if (!filter.destination) return "Dead letters of every destination.";
   const status = filter.status === undefined ? null : filter.status;
-  const cause = status === null && !filter.error ? "" : `, ${outcome(status, filter.error ?? null)}`;
+  const cause =
+    status === null && !filter.error ? "" : `, ${outcome(status, filter.error ?? null)}`;
   return `Dead letters to ${visible(filter.destination)}${cause}.`;
 }
 
 function link(text, filter, kind, label) {
   const query = new URLSearchParams(filter).toString();
-  return h("a", { class: `button ${kind}`, href: `#/dead-letters/list${query && `?${query}`}`, "aria-label": label }, text);
+  return h(
+    "a",
+    {
+      class: `button ${kind}`,
+      href: `#/dead-letters/list${query && `?${query}`}`,
+      "aria-label": label,
+    },
+    text,
+  );
 }
 
 function button(text, act, kind, label) {

@@ -2,6 +2,7 @@
 
 import { inWords } from "./api.js";
 import { byId, h } from "./dom.js";
+import { notify } from "./notice.js";
 
 /** Ask; true once it was done.
  *
@@ -12,15 +13,21 @@ export function ask({ title, text, confirm, isDanger = false, act }) {
   const yes = byId("dialog-confirm");
   const no = byId("dialog-cancel");
   byId("dialog-title").textContent = title;
-  byId("dialog-text").replaceChildren(...text.map((one) => (typeof one === "string" ? h("p", {}, one) : one)));
+  byId("dialog-text").replaceChildren(
+    ...text.map((one) => (typeof one === "string" ? h("p", {}, one) : one)),
+  );
   yes.textContent = confirm;
   yes.className = isDanger ? "danger" : "primary";
   setBusy(false);
 
   return new Promise((resolve) => {
     let isDone = false;
+    let isOpen = true; // this question: there may be another by the time that `act` is done
     no.onclick = () => dialog.close();
-    dialog.onclose = () => resolve(isDone);
+    dialog.onclose = () => {
+      isOpen = false;
+      resolve(isDone);
+    };
     byId("dialog-form").onsubmit = async (event) => {
       event.preventDefault();
       if (yes.getAttribute("aria-disabled") === "true") return;
@@ -28,9 +35,10 @@ export function ask({ title, text, confirm, isDanger = false, act }) {
       try {
         await act();
         isDone = true;
-        dialog.close();
+        if (isOpen) dialog.close();
       } catch (error) {
-        setBusy(false, inWords(error));
+        if (isOpen) setBusy(false, inWords(error));
+        else notify(inWords(error), "bad");
       }
     };
     dialog.showModal();

@@ -85,7 +85,12 @@ function cell(column, content) {
 }
 
 function kindOf(column) {
-  return [column.isNumber && "number", column.isWide && "wide", column.isTight && "tight", column.isActions && "actions"]
+  return [
+    column.isNumber && "number",
+    column.isWide && "wide",
+    column.isTight && "tight",
+    column.isActions && "actions",
+  ]
     .filter(Boolean)
     .join(" ");
 }

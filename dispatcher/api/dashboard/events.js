@@ -117,7 +117,10 @@ class Tail {
   isWanted(event, { destination, id }) {
     const kind = byId("event-kind").value;
     const word = byId("event-filter").value.trim().toLowerCase();
-    return (kind === "" || kind === event) && (destination.toLowerCase().includes(word) || id.startsWith(word));
+    return (
+      (kind === "" || kind === event) &&
+      (destination.toLowerCase().includes(word) || id.startsWith(word))
+    );
   }
 
   draw() {
@@ -133,7 +136,6 @@ class Tail {
     this.isPaused = !this.isPaused;
     this.missed = 0;
     byId("event-pause").textContent = this.isPaused ? "Go on" : "Pause";
-    byId("event-pause").setAttribute("aria-pressed", String(this.isPaused));
     this.sayState();
   }
 
@@ -146,7 +148,8 @@ class Tail {
     if (!this.isPaused) this.say(`Listening. The last ${MOST_ROWS} events are kept here.`);
     else if (this.missed === 0) this.say("Paused.");
     // Rounded, so that a screen reader is not told of every one.
-    else if (this.missed < 10 || this.missed % 10 === 0) this.say(`Paused; ${plural(this.missed, "event")} not shown.`);
+    else if (this.missed < 10 || this.missed % 10 === 0)
+      this.say(`Paused; ${plural(this.missed, "event")} not shown.`);
   }
 
   say(text) {
@@ -180,7 +183,13 @@ function details(event, fields) {
 }
 
 function droppedRow(drawn, number) {
-  return drawn.row(["", tag("skipped"), "", "", `${count(number)} events came too fast and were not sent.`]);
+  return drawn.row([
+    "",
+    tag("skipped"),
+    "",
+    "",
+    `${count(number)} events came too fast and were not sent.`,
+  ]);
 }
 
 function sleep(milliseconds, signal) {

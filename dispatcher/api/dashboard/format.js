@@ -20,7 +20,8 @@ const REASONS = {
 };
 
 // Controls, and what turns the direction of text around: shown, so that they can't hide anything.
-const UNSEEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/gu;
+const UNSEEN =
+  /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/gu;
 
 /** 12,345 */
 export function count(number) {

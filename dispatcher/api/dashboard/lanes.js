@@ -10,7 +10,13 @@ const MOST_ROWS = 100;
 const waiting = (lane) => lane.ready + lane.scheduled + lane.in_flight;
 
 const COLUMNS = [
-  { title: "Destination", key: (lane) => lane.destination, isText: true, isHeader: true, isWide: true },
+  {
+    title: "Destination",
+    key: (lane) => lane.destination,
+    isText: true,
+    isHeader: true,
+    isWide: true,
+  },
   { title: "Ready", key: (lane) => lane.ready, isNumber: true },
   { title: "Scheduled", key: (lane) => lane.scheduled, isNumber: true },
   { title: "In flight", key: (lane) => lane.in_flight, isNumber: true },
@@ -49,7 +55,11 @@ class Lanes {
     const heads = COLUMNS.map((column) => ({
       ...column,
       label: column.title,
-      title: h("button", { type: "button", class: "sort", click: () => this.sortBy(column) }, column.title),
+      title: h(
+        "button",
+        { type: "button", class: "sort", click: () => this.sortBy(column) },
+        column.title,
+      ),
     }));
     const actions = { title: h("span", { class: "unseen" }, "Action"), label: "", isActions: true };
     return table("Lanes, by default those with most messages first", [...heads, actions]);
@@ -87,15 +97,26 @@ class Lanes {
     const found = this.lanes.filter((lane) => lane.destination.toLowerCase().includes(wanted));
     const shown = sorted(found, this.sort).slice(0, MOST_ROWS);
     this.say(found.length, shown.length, wanted !== "");
-    this.place(shown.map((lane) => this.rowOf(lane)), isAsked);
+    this.place(
+      shown.map((lane) => this.rowOf(lane)),
+      isAsked,
+    );
     const kept = new Set(shown.map((lane) => lane.destination));
     for (const name of this.rows.keys()) if (!kept.has(name)) this.rows.delete(name);
   }
 
   say(found, shown, isFiltered) {
-    const all = isFiltered ? `${plural(found, "lane")} of ${count(this.lanes.length)}` : plural(found, "lane");
-    const text = shown < found ? `${all}; the first ${count(shown)} are shown. Filter to see others.` : `${all}.`;
-    setText(byId("lane-note"), found === 0 && !isFiltered ? "Nothing waits and nothing is paused." : text);
+    const all = isFiltered
+      ? `${plural(found, "lane")} of ${count(this.lanes.length)}`
+      : plural(found, "lane");
+    const text =
+      shown < found
+        ? `${all}; the first ${count(shown)} are shown. Filter to see others.`
+        : `${all}.`;
+    setText(
+      byId("lane-note"),
+      found === 0 && !isFiltered ? "Nothing waits and nothing is paused." : text,
+    );
   }
 
   place(rows, isAsked) {
@@ -106,7 +127,9 @@ class Lanes {
     // A button must not move away below the pointer or the focus: then only what is gone goes,
     // and what is new comes last.
     const isHeld = !isAsked && body.matches(":hover, :focus-within");
-    const next = isHeld ? [...old.filter((row) => rows.includes(row)), ...rows.filter((row) => !old.includes(row))] : rows;
+    const next = isHeld
+      ? [...old.filter((row) => rows.includes(row)), ...rows.filter((row) => !old.includes(row))]
+      : rows;
     const focused = body.contains(document.activeElement) ? document.activeElement : null;
     if (isHeld) {
       for (const row of old) if (!next.includes(row)) row.remove();
@@ -127,19 +150,33 @@ class Lanes {
     row.state.className = stateOf(lane) === "going" ? "" : "tag warn";
     setText(row.state, stateInWords(lane));
     setText(row.button, lane.paused ? "Resume" : "Pause");
-    row.button.setAttribute("aria-label", `${lane.paused ? "Resume" : "Pause"} ${visible(lane.destination)}`);
+    row.button.setAttribute(
+      "aria-label",
+      `${lane.paused ? "Resume" : "Pause"} ${visible(lane.destination)}`,
+    );
     return row.element;
   }
 
   makeRow(destination) {
     const text = () => h("span");
     const row = {
-      ready: text(), scheduled: text(), inFlight: text(), limit: text(), breaker: text(), state: text(),
+      ready: text(),
+      scheduled: text(),
+      inFlight: text(),
+      limit: text(),
+      breaker: text(),
+      state: text(),
       button: h("button", { type: "button", class: "small", click: () => this.toggle(row) }),
     };
     row.element = this.drawn.row([
       h("bdi", { class: "code" }, visible(destination)),
-      row.ready, row.scheduled, row.inFlight, row.limit, row.breaker, row.state, row.button,
+      row.ready,
+      row.scheduled,
+      row.inFlight,
+      row.limit,
+      row.breaker,
+      row.state,
+      row.button,
     ]);
     this.rows.set(destination, row);
     return row;
@@ -151,7 +188,11 @@ class Lanes {
     try {
       const verb = paused ? "resume" : "pause";
       await call(`v1/destinations/${encodeURIComponent(destination)}/${verb}`, { method: "POST" });
-      notify(paused ? `${visible(destination)} goes on.` : `${visible(destination)} is paused. Its messages wait.`);
+      notify(
+        paused
+          ? `${visible(destination)} goes on.`
+          : `${visible(destination)} is paused. Its messages wait.`,
+      );
       this.poll.soon();
     } catch (error) {
       notify(inWords(error), "bad");
@@ -164,7 +205,10 @@ class Lanes {
 function sorted(lanes, { column, isUp }) {
   const key = column?.key ?? waiting;
   const sign = isUp ? 1 : -1;
-  return lanes.toSorted((one, other) => sign * compare(key(one), key(other)) || compare(one.destination, other.destination));
+  return lanes.toSorted(
+    (one, other) =>
+      sign * compare(key(one), key(other)) || compare(one.destination, other.destination),
+  );
 }
 
 function compare(one, other) {

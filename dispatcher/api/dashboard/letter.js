@@ -30,7 +30,13 @@ export function letterParts(letter, refresh) {
     ),
     h("article", { class: "card" }, h("h3", {}, "Attempts"), history(letter.history)),
     h("article", { class: "card" }, h("h3", {}, "Request headers"), headers(letter.headers)),
-    h("article", { class: "card" }, h("h3", {}, `Body, ${bytes(body.length)}`), ...shown(body), download(letter.id, body)),
+    h(
+      "article",
+      { class: "card" },
+      h("h3", {}, `Body, ${bytes(body.length)}`),
+      ...shown(body),
+      download(letter.id, body),
+    ),
   ];
 }
 
@@ -91,11 +97,20 @@ function shown(body) {
   const most = text === null ? MOST_HEX : MOST_TEXT;
   const part = body.subarray(0, most);
   const label = text === null ? "Body as hexadecimal digits" : "Body as text";
-  const content = text === null ? hexDump(part) : visible(text.slice(0, most));
+  const content =
+    text === null ? hexDump(part) : visible(text.slice(0, most).replaceAll("\r\n", "\n"));
   return [
-    h("p", { class: "hint" }, text === null ? "Not text: hexadecimal digits, and the characters among them." : "Text in UTF-8."),
+    h(
+      "p",
+      { class: "hint" },
+      text === null
+        ? "Not text: hexadecimal digits, and the characters among them."
+        : "Text in UTF-8.",
+    ),
     h("pre", { tabindex: "0", role: "region", "aria-label": label }, content),
-    body.length > most ? h("p", { class: "hint" }, `The first ${bytes(most)} are shown; download the rest.`) : "",
+    body.length > most
+      ? h("p", { class: "hint" }, `The first ${bytes(most)} are shown; download the rest.`)
+      : "",
   ];
 }
 
@@ -106,7 +121,11 @@ function download(id, body) {
     h("a", { href: url, download: `${id}.bin` }).click();
     setTimeout(() => URL.revokeObjectURL(url), 60_000);
   };
-  return h("div", { class: "tools" }, h("button", { type: "button", click: save }, "Download body"));
+  return h(
+    "div",
+    { class: "tools" },
+    h("button", { type: "button", click: save }, "Download body"),
+  );
 }
 
 function fromBase64(text) {
@@ -130,8 +149,12 @@ function hexDump(body) {
   for (let at = 0; at < body.length; at += HEX_WIDTH) {
     const part = [...body.subarray(at, at + HEX_WIDTH)];
     const digits = part.map((one) => one.toString(16).padStart(2, "0")).join(" ");
-    const characters = part.map((one) => (one >= 32 && one < 127 ? String.fromCharCode(one) : ".")).join("");
-    lines.push(`${at.toString(16).padStart(6, "0")}  ${digits.padEnd(HEX_WIDTH * 3 - 1)}  ${characters}`);
+    const characters = part
+      .map((one) => (one >= 32 && one < 127 ? String.fromCharCode(one) : "."))
+      .join("");
+    lines.push(
+      `${at.toString(16).padStart(6, "0")}  ${digits.padEnd(HEX_WIDTH * 3 - 1)}  ${characters}`,
+    );
   }
   return lines.join("\n");
 }

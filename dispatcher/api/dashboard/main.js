@@ -24,7 +24,11 @@ let leaving = new AbortController(); // what the section that is shown has under
 function address() {
   const [path, query = ""] = location.hash.slice(1).split("?");
   const [, name = "", rest = ""] = path.split("/");
-  return { name: name in sections ? name : "overview", rest: decoded(rest), query: new URLSearchParams(query) };
+  return {
+    name: name in sections ? name : "overview",
+    rest: decoded(rest),
+    query: new URLSearchParams(query),
+  };
 }
 
 function decoded(text) {
@@ -83,7 +87,7 @@ async function signIn(event) {
   if (text === null) {
     input.value = "";
     unlock();
-    byId("main").focus();
+    byId("main").focus({ preventScroll: true });
   } else {
     lock(text);
     input.focus();
@@ -98,7 +102,8 @@ async function knock() {
     return null;
   } catch (error) {
     if (!(error instanceof Refused)) return inWords(error);
-    if (error.status === 401) return "This is none of the server's keys. Check it, and API_KEYS of the server.";
+    if (error.status === 401)
+      return "This is none of the server's keys. Check it, and API_KEYS of the server.";
     return error.message;
   }
 }

@@ -48,7 +48,10 @@ export async function redriveOne(id) {
 export function purgeOne(id) {
   return ask({
     title: "Purge this dead letter?",
-    text: [h("p", { class: "code" }, id), "It is gone for good, and is never delivered. This can't be taken back."],
+    text: [
+      h("p", { class: "code" }, id),
+      "It is gone for good, and is never delivered. This can't be taken back.",
+    ],
     confirm: "Purge 1 dead letter",
     isDanger: true,
     act: async () => {
@@ -80,7 +83,9 @@ async function confirmMany(kind, which, groups, where) {
 
 // Instants of the server's own clock: ours may be wrong.
 function selection(filter, groups) {
-  const newest = groups.map((group) => group.newest).reduce((one, other) => (one > other ? one : other));
+  const newest = groups
+    .map((group) => group.newest)
+    .reduce((one, other) => (one > other ? one : other));
   const which = "destination" in filter ? { ...filter } : { ...filter, all: true };
   if (which.status !== undefined) which.status = Number(which.status);
   return { ...which, before: justAfter(newest) };
@@ -89,12 +94,28 @@ function selection(filter, groups) {
 // The API selects by destination, status and error. Several groups may have those in common.
 function others(which, groups) {
   if (groups.length === 1 || which.all) return [];
-  const line = (group) => `${plural(group.count, "dead letter")}: ${outcome(group.status, group.error)}, ${reason(group.reason)}`;
-  return ["The server selects by destination, status and error only, so these go together:", h("ul", {}, ...groups.map((group) => h("li", {}, line(group))))];
+  const line = (group) =>
+    `${plural(group.count, "dead letter")}: ${outcome(group.status, group.error)}, ${reason(group.reason)}`;
+  return [
+    "The server selects by destination, status and error only, so these go together:",
+    h("ul", {}, ...groups.map((group) => h("li", {}, line(group)))),
+  ];
 }
 
 function rateField() {
-  const input = h("input", { id: "rate", type: "number", min: 1, max: 100000, step: 1, inputmode: "numeric" });
-  const element = h("div", { class: "field" }, h("label", { for: "rate" }, "Messages a second at most (empty: as fast as possible)"), input);
+  const input = h("input", {
+    id: "rate",
+    type: "number",
+    min: 1,
+    max: 100000,
+    step: 1,
+    inputmode: "numeric",
+  });
+  const element = h(
+    "div",
+    { class: "field" },
+    h("label", { for: "rate" }, "Messages a second at most (empty: as fast as possible)"),
+    input,
+  );
   return { element, value: () => (input.value === "" ? {} : { rate: Number(input.value) }) };
 }

@@ -35,6 +35,7 @@ export function overview(poll) {
         { field: "dead", name: "dead", style: "bad" },
       ],
       perSecond,
+      1,
     ),
     new Chart(
       "Latency, from acceptance to delivery",
@@ -43,6 +44,7 @@ export function overview(poll) {
         { field: "p95", name: "95th percentile", style: "second" },
       ],
       duration,
+      0.001,
     ),
     new Chart(
       "Backlog",
@@ -52,6 +54,7 @@ export function overview(poll) {
         { field: "inFlight", name: "in flight", style: "third" },
       ],
       number,
+      1,
     ),
   ];
   byId("charts").append(...charts.map((chart) => chart.element));

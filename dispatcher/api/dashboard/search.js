@@ -84,7 +84,13 @@ function summary(message, explanation, refresh) {
       "div",
       { class: "tools" },
       h("button", { type: "button", click: refresh }, "Refresh"),
-      isWaiting ? h("button", { type: "button", class: "danger-text", click: () => cancel(message, refresh) }, "Cancel message") : null,
+      isWaiting
+        ? h(
+            "button",
+            { type: "button", class: "danger-text", click: () => cancel(message, refresh) },
+            "Cancel message",
+          )
+        : null,
     ),
   );
 }
@@ -92,7 +98,10 @@ function summary(message, explanation, refresh) {
 async function cancel(message, refresh) {
   const isDone = await ask({
     title: "Cancel this message?",
-    text: [h("p", { class: "code" }, message.id), "It is never delivered from then on. This can't be taken back."],
+    text: [
+      h("p", { class: "code" }, message.id),
+      "It is never delivered from then on. This can't be taken back.",
+    ],
     confirm: "Cancel the message",
     isDanger: true,
     act: async () => {

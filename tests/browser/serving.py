@@ -1,0 +1,70 @@
+"""What the browser's tests talk to: the API over a `MemoryAdmin` with data of all kinds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from dispatcher.queue.admin import LetterDetail, MessageState
+from dispatcher.testing.admin import letter, message, message_id
+from dispatcher.testing.api import ApiBench
+
+BOUNDS: Final = (0.01, 0.05, 0.25)
+"""Of the buckets of the latencies."""
+HOSTILE: Final = (
+    "<img src=x onerror=\"document.title='ran'\"><script>document.title='ran'</script>\u202e"
+)
+"""What a page that put it in as HTML would run."""
+
+
+def fill(bench: ApiBench) -> None:
+    """Messages 1 to 4, one a state, and dead letters from 1001 on: 30 of `a`, 2 of `b`."""
+    states = [one for one in MessageState if one is not MessageState.DEAD]
+    for number, state in enumerate(states, 1):
+        bench.admin.put(message(number, state))
+    for number in range(1001, 1031):
+        bench.admin.bury(letter(number))
+    bench.admin.bury(letter(1031, to="b", status=None, error="timeout"))
+    bench.admin.bury(hostile_letter(1032))
+    bench.render = lambda: latencies(bench.admin.delivered_total)
+
+
+def latencies(delivered: int) -> str:
+    """Metrics that say that every delivery took between the first two bounds."""
+    lines = [
+        f'dispatcher_delivery_seconds_bucket{{le="{bound}"}} {delivered if at else 0}'
+        for at, bound in enumerate(BOUNDS)
+    ]
+    return "\n".join([*lines, f'dispatcher_delivery_seconds_bucket{{le="+Inf"}} {delivered}', ""])
+
+
+def hostile_letter(number: int) -> LetterDetail:
+    """A dead letter for `b` with HTML in everything that a stranger may choose."""
+    made = letter(number, to="b", status=None, error="timeout", body=HOSTILE.encode())
+    history = [replace(one, response_start=HOSTILE.encode()) for one in made.history]
+    return replace(
+        made,
+        letter=replace(made.letter, target=f"/{HOSTILE}"),
+        headers=[(b"X-Name", HOSTILE.encode()), (b"<b>X</b>", b"\x00")],
+        detail=HOSTILE,
+        history=history,
+    )
+
+
+def long_letter(number: int) -> LetterDetail:
+    """A dead letter whose words have no place to break."""
+    made = letter(number, body=bytes(range(256)))
+    destination = f"https://{'long-' * 40}.example"
+    return replace(
+        made,
+        letter=replace(made.letter, destination=destination, target=f"/{'x' * 3000}"),
+        headers=[(b"X-Long", b"y" * 3000)],
+    )
+
+
+def deliver(bench: ApiBench, numbers: range) -> None:
+    """Let messages come and be delivered."""
+    for number in numbers:
+        done = message(number, MessageState.DELIVERED)
+        bench.admin.put(done)
+        bench.admin.messages.pop(message_id(number - 50), None)
