@@ -1,50 +1,69 @@
-"""From what happens in the queue to the lines of the log."""
+"""From what happens in the queue to the lines of the log, and to spans where they are wanted."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from dispatcher.core.message import Message
 from dispatcher.core.outcome import AttemptResult
 from dispatcher.telemetry.events import Events
 from dispatcher.telemetry.log import rfc3339
 
+if TYPE_CHECKING:  # OpenTelemetry is there only where it is asked for
+    from dispatcher.telemetry.tracing import Spans
+
 
 class EventObserver:
-    """Writes events for the queue (`queue.ports.Observer`)."""
+    """Writes events for the queue (`queue.ports.Observer`). With `spans`, what goes well is wanted
+    at every level of the log."""
 
     def __init__(
-        self, events: Events, *, transaction_log: str, on_log_failed: Callable[[], None]
+        self,
+        events: Events,
+        *,
+        transaction_log: str,
+        on_log_failed: Callable[[], None],
+        spans: Spans | None = None,
     ) -> None:
-        self.is_debug = events.is_debug
+        self.is_debug = events.is_debug or spans is not None
         self._events = events
+        self._spans = spans
         self._path = transaction_log
         self._on_log_failed = on_log_failed
 
     def accepted(self, message: Message) -> None:
-        """Only called at the level `debug`."""
-        self._events.message_accepted(
-            id=message.wire_id.decode("ascii"),
-            method=message.method,
-            destination=str(message.destination),
-            size_bytes=message.body_size,
-        )
+        """Only called where `is_debug` is True."""
+        if self._spans is not None:
+            self._spans.accepted(message)
+        if self._events.is_debug:
+            self._events.message_accepted(
+                id=message.wire_id.decode("ascii"),
+                method=message.method,
+                destination=str(message.destination),
+                size_bytes=message.body_size,
+            )
 
     def delivered(self, message: Message, status: int, duration_ms: int) -> None:
-        """Only called at the level `debug`."""
-        self._events.message_delivered(
-            id=message.wire_id.decode("ascii"),
-            destination=str(message.destination),
-            attempt=message.attempt,
-            status=status,
-            duration_ms=duration_ms,
-        )
+        """Only called where `is_debug` is True."""
+        if self._spans is not None:
+            self._spans.delivered(message, status)
+        if self._events.is_debug:
+            self._events.message_delivered(
+                id=message.wire_id.decode("ascii"),
+                destination=str(message.destination),
+                attempt=message.attempt,
+                status=status,
+                duration_ms=duration_ms,
+            )
 
     def attempt_failed(
         self, message: Message, result: AttemptResult, retry_at_us: int | None
     ) -> None:
         """An attempt was not a success."""
+        if self._spans is not None:
+            self._spans.failed(message, result, is_last=retry_at_us is None)
         self._events.attempt_finished(
             id=message.wire_id.decode("ascii"),
             destination=str(message.destination),

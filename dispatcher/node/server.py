@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from dispatcher.api.health import Health
 from dispatcher.api.server import ApiServer
@@ -19,6 +19,7 @@ from dispatcher.core.egress import EgressPolicy
 from dispatcher.core.retry import RetryPolicy
 from dispatcher.delivery.config import DeliveryConfig
 from dispatcher.delivery.pool import Pool
+from dispatcher.errors import ConfigError
 from dispatcher.ingress.config import IngressConfig
 from dispatcher.ingress.listener import Listener
 from dispatcher.node.descriptors import raise_limit, share
@@ -27,9 +28,13 @@ from dispatcher.node.observer import EventObserver
 from dispatcher.queue.queue import Queue, QueueConfig
 from dispatcher.queue.retention import RetentionPolicy
 from dispatcher.settings import Settings
+from dispatcher.settings.model import Tracing
 from dispatcher.telemetry.events import Events
 from dispatcher.telemetry.metrics import render
 from dispatcher.txlog.files import FileLog
+
+if TYPE_CHECKING:  # OpenTelemetry is imported only where it is asked for
+    from dispatcher.telemetry.otlp import Otlp
 
 _FAREWELL_S: Final = 0.2
 """How long callers have to read that the log failed, before the process ends."""
@@ -61,10 +66,12 @@ class Server:
         connections = share(raise_limit(), settings.worker)
         self._log = FileLog(settings.transaction_log, keep_everything=settings.event_sourcing)
         self._dead_log = FileLog(settings.dead_letter)
+        self._tracing = self._open_tracing()
         self._observer = EventObserver(
             events,
             transaction_log=str(settings.transaction_log),
             on_log_failed=self.failed.set,
+            spans=None if self._tracing is None else self._tracing.spans,
         )
         self._queue = Queue(
             self._log,
@@ -99,6 +106,21 @@ class Server:
             admin=self._queue.admin,
             events=events,
         )
+
+    def _open_tracing(self) -> Otlp | None:
+        if self._settings.tracing is Tracing.OFF:
+            return None
+        try:
+            from dispatcher.telemetry.otlp import Otlp
+        except ImportError as error:
+            raise ConfigError(
+                f"TRACING=otlp: expected OpenTelemetry to be installed ({error}): "
+                "pip install 'dispatcher[otel]'"
+            ) from error
+        return Otlp.open(SystemClock(), lambda: self._queue.now_us(), self._warn)
+
+    def _warn(self, logger: str, text: str) -> None:
+        self._events.library_warned(logger=logger, text=text, exc_info=None)
 
     @property
     def in_flight(self) -> int:
@@ -178,6 +200,8 @@ class Server:
         await self._pool.close()
         await self._queue.stop()
         await self._api.stop()
+        if self._tracing is not None:
+            await self._tracing.close()
         return 1 if self.failed.is_set() else 0
 
     async def abort(self) -> None:
@@ -189,6 +213,8 @@ class Server:
         await self._pool.close()
         await self._queue.stop()
         await self._api.stop()
+        if self._tracing is not None:
+            await self._tracing.close()
 
 
 def _queue_config(settings: Settings) -> QueueConfig:

@@ -50,6 +50,13 @@ class LogFormat(StrEnum):
     CONSOLE = "console"
 
 
+class Tracing(StrEnum):
+    """Where spans go."""
+
+    OFF = "off"
+    OTLP = "otlp"
+
+
 def _format_for_stdout() -> LogFormat:
     return LogFormat.CONSOLE if sys.stdout is not None and sys.stdout.isatty() else LogFormat.JSON
 
@@ -131,6 +138,9 @@ class Settings(BaseSettings):
     )
     log_format: Annotated[LogFormat, BeforeValidator(values.choice(LogFormat))] = Field(
         default_factory=_format_for_stdout, validation_alias="LOG_FORMAT"
+    )
+    tracing: Annotated[Tracing, BeforeValidator(values.choice(Tracing))] = Field(
+        Tracing.OFF, validation_alias="TRACING"
     )
 
     @classmethod

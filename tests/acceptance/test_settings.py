@@ -64,6 +64,7 @@ OTHERS = {
     "API_LISTEN": ("8081", "127.0.0.1:-1", "[::1:80", "300.0.0.1:80"),
     "LOG_LEVEL": ("loud", "0", "inf"),
     "LOG_FORMAT": ("xml", "text"),
+    "TRACING": ("on", "jaeger"),
 }
 BAD = NUMBERS | OTHERS
 
@@ -254,6 +255,7 @@ def test_defaults_are_those_of_the_contract(tmp_path: Path) -> None:
         "LISTEN_KEYS": [],
         "API_KEYS": [],
         "LOG_LEVEL": "info",
+        "TRACING": "off",
     }
     assert {name: shown[name] for name in expected} == expected
 

@@ -40,6 +40,7 @@ DEFAULTS = {
     "API_KEYS": [],
     "LOG_LEVEL": "info",
     "LOG_FORMAT": "json",
+    "TRACING": "off",
 }
 
 RANGES = [
@@ -209,6 +210,7 @@ def test_egress_list_is_refused_when_an_item_is_not_a_pattern(name: str, value: 
         ("EGRESS", ["any", "public", "PUBLIC"], ["private", "none"]),
         ("LOG_LEVEL", ["debug", "info", "warning", "error", "Error"], ["warn", "trace", "20"]),
         ("LOG_FORMAT", ["json", "console", "JSON"], ["text", "logfmt"]),
+        ("TRACING", ["off", "otlp", "OTLP"], ["on", "jaeger"]),
     ],
 )
 def test_choice_is_read_in_any_case_and_refused_when_not_listed(
