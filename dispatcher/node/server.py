@@ -115,7 +115,7 @@ class Server:
         except ImportError as error:
             raise ConfigError(
                 f"TRACING=otlp: expected OpenTelemetry to be installed ({error}): "
-                "pip install 'dispatcher[otel]'"
+                "pip install '.[otel]' in the directory of the source"
             ) from error
         return Otlp.open(SystemClock(), lambda: self._queue.now_us(), self._warn)
 

@@ -285,7 +285,7 @@ def test_server_ends_with_2_and_says_what_to_install_when_the_extra_is_missing(
     assert result.returncode == 2, result.stderr
     assert result.stderr.count("\n") == 1
     assert "TRACING=otlp" in result.stderr
-    assert "pip install 'dispatcher[otel]'" in result.stderr
+    assert "pip install '.[otel]'" in result.stderr
     assert list(empty.iterdir()) == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -100,10 +101,58 @@ def test_version_is_in_the_changelog() -> None:
     assert f"\n## {dispatcher.__version__}\n" in read("CHANGELOG.md")
 
 
-@pytest.mark.parametrize(
-    "path", ["README.md", *sorted(f"docs/{path.name}" for path in ROOT.glob("docs/*.md"))]
-)
+def test_every_metric_is_documented() -> None:
+    """docs/operations.md has each of them in its table, and none that is gone."""
+    table = read("docs/operations.md").partition("## Metrics")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (`dispatcher_.*?) \|", table, re.M)
+    documented = [name for row in rows for name in re.findall(r"`(dispatcher_[a-z_]+)", row)]
+    sources = (ROOT / "dispatcher").rglob("*.py")
+    in_code = {
+        name
+        for path in sources
+        for name in re.findall(r'"(dispatcher_[a-z_]+)"', path.read_text("utf-8"))
+    }
+    assert sorted(documented) == sorted(in_code)
+
+
+def test_every_alert_says_what_to_do() -> None:
+    """docs/operations.md has a section for each, in the order of the rules."""
+    section = read("docs/operations.md").partition("## Alerts")[2].partition("\n## ")[0]
+    alerts = re.findall(r"- alert: (\w+)", read("config/prometheus/alerts.yml"))
+    assert re.findall(r"^### (\w+)$", section, re.M) == alerts
+
+
+PAGES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "dispatcher/txlog/FORMAT.md",
+    *sorted(f"docs/{path.name}" for path in ROOT.glob("docs/*.md")),
+]
+
+
+def anchors(path: str) -> set[str]:
+    """What headings of a page can be linked by, as GitHub makes it."""
+    prose = re.sub(r"^```.*?^```$", "", read(path), flags=re.M | re.S)
+    headings = re.findall(r"^#+ (.+)$", prose, re.M)
+    return {re.sub(r"[^\w -]", "", text.lower()).replace(" ", "-") for text in headings}
+
+
+def links(path: str) -> list[tuple[str, str]]:
+    """The relative links of a page: the file from the root, the page itself if empty, and the
+    anchor."""
+    found = re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", read(path))
+    return [(target and str(Path(path).parent / target), anchor) for target, anchor in found]
+
+
+@pytest.mark.parametrize("path", PAGES)
 def test_links_lead_to_files(path: str) -> None:
-    """A relative link names a file of the project."""
-    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)[^)]*\)", read(path)):
-        assert ((ROOT / path).parent / target).exists(), target
+    """A relative link names a file of the project, and a heading that is there."""
+    for target, anchor in links(path):
+        assert (ROOT / target).exists(), target
+        assert not anchor or anchor in anchors(target or path), (target, anchor)
+
+
+def test_every_page_is_linked() -> None:
+    """Nobody finds a page that no other one names."""
+    linked = {os.path.normpath(target) for path in PAGES for target, _ in links(path)}
+    assert set(PAGES) - linked == {"README.md"}

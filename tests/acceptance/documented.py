@@ -1,0 +1,172 @@
+"""The commands of the documentation, and which of them a test may run.
+
+They are those of the shell blocks of README.md, CONTRIBUTING.md and docs/. A page may say anything,
+so only programs that are known to be harmless are run; for every other command there is a reason in
+`ELSEWHERE`.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass, replace
+
+from tests.acceptance.running import ROOT
+
+PAGES = ["README.md", "CONTRIBUTING.md", *sorted(f"docs/{p.name}" for p in ROOT.glob("docs/*.md"))]
+SHELLS = {"sh", "bash", "shell"}
+SESSIONS = {"console"}
+
+_IMAGE = "needs Docker: tests/container/check.py builds the image, runs it and stops it"
+_ROOT = "changes the machine, as root: tests/unit/test_deployment.py looks at the unit itself"
+BY_CI = "takes minutes, or needs a package index: .ci/run runs it"
+ELSEWHERE = {
+    "python3 -m venv .venv && .venv/bin/pip install . && LISTEN=:8080 .venv/bin/python -m"
+    " dispatcher": "needs a package index: tests/acceptance/test_wheel.py installs it and runs it",
+    "python3 -m venv .venv && .venv/bin/pip install --quiet -e '.[dev]' && .venv/bin/python -m"
+    " pytest": BY_CI,
+    ".venv/bin/pip install '.[otel]'": "needs a package index: the extra dev has the same packages,"
+    " and tests/integration/test_tracing.py uses them",
+    ".venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy &&"
+    " .venv/bin/lint-imports": BY_CI,
+    "sudo apt-get install nginx wrk strace": _ROOT,
+    ".venv/bin/python -m benchmarks.throughput": "takes minutes and a quiet machine:"
+    " tests/unit/test_benchmarks.py runs what the scripts are made of",
+    "docker build -t dispatcher .": _IMAGE,
+    "docker run --detach --name dispatcher --restart unless-stopped --stop-timeout 20 -p 8080:80"
+    " -v dispatcher-data:/var/lib/dispatcher dispatcher": _IMAGE,
+    "docker run --rm -v dispatcher-data:/var/lib/dispatcher dispatcher log verify": _IMAGE,
+    "docker build --build-arg BASE=registry.example.com/python:3.13-slim --build-arg"
+    " PIP_INDEX_URL=https://pypi.example.com/simple -t dispatcher .": _IMAGE,
+    "sudo python3 -m venv /opt/dispatcher && sudo /opt/dispatcher/bin/pip install .": _ROOT,
+    "sudo install -m 0644 config/systemd/dispatcher.sysusers.conf"
+    " /usr/lib/sysusers.d/dispatcher.conf": _ROOT,
+    "sudo install -m 0644 config/systemd/dispatcher.service /etc/systemd/system/": _ROOT,
+    "sudo install -D -m 0600 config/systemd/environment /etc/dispatcher/environment": _ROOT,
+    "sudo systemd-sysusers && sudo systemctl daemon-reload && sudo systemctl enable --now"
+    " dispatcher": _ROOT,
+    "sudo -u dispatcher TRANSACTION_LOG=/var/lib/dispatcher/transaction.log"
+    " /opt/dispatcher/bin/dispatcher log verify": _ROOT,
+    "kubectl apply -f config/kubernetes/dispatcher.yaml": "needs a cluster:"
+    " tests/unit/test_deployment.py looks at the file itself",
+}
+"""Commands that no test here runs, each as one line, and why."""
+
+HARMLESS = {
+    "dispatcher",
+    "jq",
+    "sort",
+    "uniq",
+    "tar",
+    "mkdir",
+    ".venv/bin/python -m pytest",
+}
+"""Programs that may be run, and curl: they change nothing outside of a test's directory, nor go
+beyond the addresses that are put in. Whatever else a page may say is not tried out."""
+
+AFTER_STOP = re.compile(r"log repair|\btar\b|\brestored\b")
+"""Commands that are for a server that was stopped."""
+SERVES = re.compile(r"([A-Z_]+=\S+ )*dispatcher( serve)?")
+"""Commands that are a server themselves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command. `output` is what the page shows under it, `exit_code` what it then shows for
+    `echo $?`."""
+
+    page: str
+    text: str
+    output: str = ""
+    exit_code: int | None = None
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the page shows it failing."""
+        return self.output.startswith("dispatcher: error: ")
+
+
+def is_harmless(command: Command) -> bool:
+    """Whether all programs of a command are harmless; curl is when it asks this machine."""
+    if re.search(r"`|\$\(", command.text):
+        return False
+    lexer = shlex.shlex(command.text, posix=True, punctuation_chars=True)
+    lexer.whitespace_split = True
+    return all(_is_harmless(words) for words in _simple_commands(list(lexer)))
+
+
+def _simple_commands(words: list[str]) -> list[list[str]]:
+    """Split at pipes and `&&`; any other operator is left in and is no program's name."""
+    commands: list[list[str]] = [[]]
+    for word in words:
+        if word in ("|", "&&"):
+            commands.append([])
+        else:
+            commands[-1].append(word)
+    return commands
+
+
+def _is_harmless(words: list[str]) -> bool:
+    while words and re.match(r"[A-Z_]+=", words[0]):
+        words = words[1:]
+    if not words or any(re.fullmatch(r"[();<>|&]+", word) for word in words):
+        return False
+    if words[0] == "curl":
+        hosts = {host for word in words for host in re.findall(r"^https?://([^/:]*)", word)}
+        return hosts in ({"localhost"}, {"127.0.0.1"})
+    return words[0] in HARMLESS or " ".join(words[:3]) in HARMLESS
+
+
+def commands_in(page: str, text: str) -> list[Command]:
+    """The commands of the shell blocks of a page, in order."""
+    found: list[Command] = []
+    for language, block in re.findall(r"^```(\S*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        joined = re.sub(r"\s*\\\n\s*", " ", block)
+        if language in SHELLS:
+            lines = [line for line in joined.splitlines() if line and not line.startswith("#")]
+            found += [Command(page, line) for line in lines]
+        elif language in SESSIONS:
+            found += _session(page, joined)
+    return found
+
+
+def _session(page: str, block: str) -> list[Command]:
+    """What was typed after each prompt, with what was answered."""
+    found: list[Command] = []
+    for typed in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+        text, _, output = typed.partition("\n")
+        if text == "echo $?":
+            found[-1] = replace(found[-1], exit_code=int(output))
+        else:
+            found.append(Command(page, text, output.strip()))
+    return found
+
+
+def read(page: str) -> str:
+    """The text of a page."""
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+COMMANDS = [command for page in PAGES for command in commands_in(page, read(page))]
+
+
+def kind(command: Command) -> str:
+    """How a command is run: one word for each test of `test_documented_commands.py`."""
+    if command.text in ELSEWHERE:
+        return "elsewhere"
+    if command.is_refused:
+        return "refused"
+    if AFTER_STOP.search(command.text):
+        return "after_stop"
+    if command.text.startswith(".venv/bin/"):
+        return "checkout"
+    if SERVES.fullmatch(command.text):
+        return "serving"
+    is_endless = re.match(r"dispatcher tail(?!.* -n)", command.text)
+    return "endless" if is_endless else "beside"
+
+
+def all_of(wanted: str) -> list[Command]:
+    """The harmless commands of a kind, in order. Those that are documented twice come once."""
+    found = [one for one in COMMANDS if is_harmless(one) and kind(one) == wanted]
+    return list({one.text: one for one in found}.values())

@@ -1,0 +1,354 @@
+"""Every command of the documentation does what the page says, as it stands there.
+
+Each one (see `documented`) is run by a shell beside a real server, or beside the logs of one that
+was stopped; only documented hosts, ports and ids are replaced by those of the test. It must
+succeed, or fail with the very line that the page shows. What a test can't run is named with the
+reason: a new command that is neither fails here.
+"""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from dispatcher.errors import ConfigError
+from dispatcher.testing.destination import Wait, answer
+from dispatcher.testing.process import ServerProcess
+from tests.acceptance.documented import (
+    BY_CI,
+    COMMANDS,
+    ELSEWHERE,
+    PAGES,
+    SESSIONS,
+    Command,
+    all_of,
+    commands_in,
+    is_harmless,
+    read,
+)
+from tests.acceptance.receiver import Receiver
+from tests.acceptance.running import ROOT, accept, dead
+from tests.acceptance.wire import ask, post, request
+
+_TIMEOUT_S = 30
+_NOBODY_ELSE = {"EGRESS_ALLOW": "127.0.0.1", "EGRESS_DENY": "*"}
+"""Whatever a page names, nothing is sent beyond this machine, nor looked up."""
+
+
+# --- What the pages say ---------------------------------------------------------------------------
+
+
+def test_commands_are_found_with_what_is_shown_under_them() -> None:
+    """Continued lines are one command; comments are none; `echo $?` belongs to what is before."""
+    text = "```sh\n# why\na \\\n   b\n\nc\n```\n```console\n$ d\none\n$ echo $?\n7\n$ e\n```\n"
+    assert commands_in("p", text) == [
+        Command("p", "a b"),
+        Command("p", "c"),
+        Command("p", "d", "one", 7),
+        Command("p", "e"),
+    ]
+
+
+def test_no_command_hides_in_a_block_of_another_language() -> None:
+    """A prompt means a session, and a session is looked at."""
+    for page in PAGES:
+        for language, block in re.findall(r"^```(\S*)\n(.*?)^```$", read(page), re.M | re.S):
+            assert language in SESSIONS or not re.search(r"^\$ ", block, re.M), (page, block)
+
+
+def test_every_command_is_run_or_is_known_to_run_elsewhere() -> None:
+    """A new one is made of programs that are harmless, or gets a reason."""
+    assert [one for one in COMMANDS if one.text not in ELSEWHERE and not is_harmless(one)] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "harmless"),
+    [
+        ("A=1 B='x y' dispatcher stats --json | jq -r .a | sort", True),
+        ("mkdir a && tar -xf b -C a", True),
+        ("curl -d '{\"a\": 1} | x' http://localhost:8080/", True),
+        ("pip install dispatcher", False),
+        ("dispatcher stats; rm -r a", False),
+        ("dispatcher stats | sh", False),
+        ("dispatcher stats|sh", False),
+        ("dispatcher stats || sh", False),
+        ("dispatcher stats & sh", False),
+        ("dispatcher stats > /etc/passwd", False),
+        ("dispatcher cancel $(a)", False),
+        ("curl https://example.org/", False),
+        ("dispatcher stats && curl example.org", False),
+        (".venv/bin/python -m pip install a", False),
+    ],
+)
+def test_commands_are_harmless_when_all_their_programs_are(text: str, harmless: bool) -> None:
+    """Before anything is run: a page that somebody adds must not change the machine."""
+    assert is_harmless(Command("p", text)) == harmless
+
+
+def test_what_is_run_elsewhere_is_documented() -> None:
+    """The list of exceptions has nothing that is gone."""
+    assert ELSEWHERE.keys() - {command.text for command in COMMANDS} == set()
+
+
+def test_what_ci_is_said_to_run_it_runs() -> None:
+    """Each part of those commands is a line, or part of one, of .ci/run."""
+    ci = read(".ci/run")
+    for text, reason in ELSEWHERE.items():
+        assert reason is not BY_CI or all(part in ci for part in text.split(" && ")), text
+
+
+# --- Where they run -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A working directory with logs, the environment of a shell in it, and what documented names
+    stand for."""
+
+    directory: Path
+    environment: Mapping[str, str]
+    names: Mapping[str, str] = field(default_factory=dict)
+    waiting: str = ""
+    letter: str = ""
+
+    def put_in(self, text: str) -> str:
+        """Replace documented names (regular expressions) and ids by what stands for them here."""
+        for documented, here in self.names.items():
+            text = re.sub(documented, here, text)
+        number = self.letter if re.search(r"\bdead\b", text) else self.waiting
+        return re.sub(r"\b[0-9a-f]{28}\b", number, text)
+
+
+@pytest.fixture(scope="module")
+def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory for PATH: `dispatcher` is this tree's, and curl takes 4xx and 5xx for failures,
+    as a reader does."""
+    tools = tmp_path_factory.mktemp("tools")
+    _tool(tools / "dispatcher", f'exec {sys.executable} -m dispatcher "$@"')
+    if curl := shutil.which("curl"):
+        _tool(tools / "curl", f'exec {curl} --fail-with-body --silent --show-error "$@"')
+    return tools
+
+
+def _tool(path: Path, line: str) -> None:
+    path.write_text(f"#!/bin/sh\n{line}\n", encoding="utf-8")
+    path.chmod(0o755)
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, ServerProcess]]:
+    """A server that gives messages up at once, and the directory with its logs."""
+    directory = tmp_path_factory.mktemp("running")
+    with ServerProcess(directory, RETRYLIMIT="0", **_NOBODY_ELSE) as server:
+        yield directory, server
+        assert [line for line in server.lines if line["level"] == "error"] == []
+
+
+@pytest.fixture(scope="module")
+def unused() -> Iterator[str]:
+    """An address nobody listens at, and nobody can as long as we have it."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{taken.getsockname()[1]}"
+
+
+@pytest.fixture
+def waiting(running: tuple[Path, ServerProcess], unused: str) -> str:
+    """The id of a message that waits because its destination is paused."""
+    _, server = running
+    paused = request(f"POST /v1/destinations/{unused}/pause HTTP/1.1", f"Host: {_at(server.api)}")
+    assert ask(server.api, paused).status == 200
+    return ask(server.listen, post(unused)).id
+
+
+@pytest.fixture
+def beside(
+    running: tuple[Path, ServerProcess], receiver: Receiver, tools: Path, waiting: str
+) -> Place:
+    """Beside a server with one message that waits and a dead letter of each cause."""
+    directory, server = running
+    letter = _dead_letters(server, receiver)
+    listen, api = _at(server.listen), _at(server.api)
+    (directory / "photo.jpg").write_bytes(bytes(range(256)))
+    names = {
+        r"https?://([a-z-]+\.)*example(\.com)?\b": f"http://{receiver.authority}",
+        r"\b(localhost|127\.0\.0\.1):8081\b": api,
+        r"\blocalhost:8080\b|(?<=http://)localhost(?=/)": listen,
+        r"\blocalhost:9000\b": receiver.authority,
+    }
+    environment = {
+        **_environment(tools),
+        "DISPATCHER_API": f"http://{api}",
+        "DISPATCHER_LISTENER": f"http://{listen}",
+    }
+    return Place(directory, environment, names, waiting, letter)
+
+
+def _dead_letters(server: ServerProcess, receiver: Receiver) -> str:
+    """One rejected, one after a 503, one after a timeout. Returns the id of the first."""
+    receiver.script(answer(404), answer(503), [Wait(_TIMEOUT_S)])
+    ids = []
+    for header in ("X-A: a", "X-A: a", "X-Dispatcher-Timeout: 50"):
+        ids.append(accept(server, receiver, header).id)
+        dead(server, ids[-1])
+    return ids[0]
+
+
+@pytest.fixture
+def after_stop(tmp_path: Path, receiver: Receiver, tools: Path) -> Place:
+    """Beside the logs of a server that was stopped."""
+    with ServerProcess(tmp_path, RETRYLIMIT="0") as server:
+        receiver.script(answer(404))
+        dead(server, accept(server, receiver).id)
+        assert server.stop() == 0
+    return Place(tmp_path, _environment(tools))
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, tools: Path) -> Place:
+    """A checkout with a virtual environment in it, as far as one can be had without installing."""
+    for name in ("dispatcher", "tests", "config", "docs", "pyproject.toml", "README.md"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    _tool(tmp_path / ".venv/bin/python", f'exec {sys.executable} "$@"')
+    return Place(tmp_path, _environment(tools))
+
+
+def _environment(tools: Path) -> dict[str, str]:
+    path = f"{tools}{os.pathsep}{os.environ['PATH']}"
+    return os.environ | {"PATH": path, "PYTHONPATH": str(ROOT), "TERM": "dumb"}
+
+
+def _at(address: tuple[str, int]) -> str:
+    return f"{address[0]}:{address[1]}"
+
+
+# --- Running them ---------------------------------------------------------------------------------
+
+
+def _name(command: Command) -> str:
+    return f"{Path(command.page).stem}: {command.text[:50]}"
+
+
+@contextmanager
+def _shell(command: Command, place: Place) -> Iterator[subprocess.Popen[str]]:
+    """Start a command; it is gone afterwards. Where the page shows an answer to a question, there
+    is a terminal that gives it."""
+    for program in ("curl", "jq"):
+        if re.search(rf"\b{program} ", command.text) and shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed")
+    person, terminal = pty.openpty()
+    os.write(person, b"y\n")
+    with subprocess.Popen(
+        ["bash", "-o", "pipefail", "-c", place.put_in(command.text)],
+        cwd=place.directory,
+        env=place.environment,
+        stdin=terminal if "[y/N] y" in command.output else subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # so that a signal goes to all of it, as from a terminal
+    ) as shell:
+        hanging = threading.Timer(_TIMEOUT_S, os.killpg, (shell.pid, signal.SIGKILL))
+        hanging.start()
+        try:
+            yield shell
+        finally:
+            hanging.cancel()
+            if shell.poll() is None:
+                os.killpg(shell.pid, signal.SIGKILL)
+            os.close(person)
+            os.close(terminal)
+
+
+def _run(command: Command, place: Place) -> tuple[int, str, str]:
+    """Run a command to its end. Returns its exit code, output and errors."""
+    with _shell(command, place) as shell:
+        output, errors = shell.communicate(timeout=_TIMEOUT_S)
+        return shell.returncode, output, errors
+
+
+@pytest.mark.parametrize("command", all_of("beside"), ids=_name)
+def test_command_succeeds_beside_a_running_server(command: Command, beside: Place) -> None:
+    """Or ends with the exit code that the page shows."""
+    code, output, errors = _run(command, beside)
+    assert code == (command.exit_code or 0), output + errors
+
+
+@pytest.mark.parametrize("command", all_of("after_stop"), ids=_name)
+def test_command_succeeds_after_the_server_was_stopped(command: Command, after_stop: Place) -> None:
+    """With the logs that it left, and what the commands before it on the page have made."""
+    before = [one for one in all_of("after_stop") if one.page == command.page]
+    for one in before[: before.index(command) + 1]:
+        code, output, errors = _run(one, after_stop)
+        assert code == 0, output + errors
+
+
+@pytest.mark.parametrize("command", all_of("checkout"), ids=_name)
+def test_command_succeeds_in_a_checkout(command: Command, checkout: Place) -> None:
+    """As a developer types it."""
+    code, output, errors = _run(command, checkout)
+    assert code == 0, output + errors
+
+
+@pytest.mark.parametrize("command", all_of("serving"), ids=_name)
+def test_command_serves_until_it_is_stopped(
+    command: Command, tmp_path: Path, tools: Path, unused: str
+) -> None:
+    """On free ports; what it should talk to besides is not there."""
+    ports = {"LISTEN": "127.0.0.1:0", "API_LISTEN": "127.0.0.1:0", "LOG_FORMAT": "json"}
+    names = {r"(?<=://)[a-z.]+:\d+": unused}
+    with _shell(command, Place(tmp_path, _environment(tools) | ports, names)) as shell:
+        assert shell.stdout is not None  # it was asked for
+        assert any('"server.ready"' in line for line in shell.stdout), shell.communicate()
+        os.killpg(shell.pid, signal.SIGTERM)
+        output, errors = shell.communicate(timeout=_TIMEOUT_S)
+    assert shell.returncode == 0, output + errors
+
+
+@pytest.mark.parametrize("command", all_of("refused"), ids=_name)
+def test_command_fails_as_documented(
+    command: Command, tmp_path: Path, tools: Path, unused: str
+) -> None:
+    """With the exit code and the line that the page shows; no server is there."""
+    api = {"DISPATCHER_API": f"http://{unused}"}
+    place = Place(tmp_path, _environment(tools) | api, {r"\b127\.0\.0\.1:8081\b": unused})
+    code, output, errors = _run(command, place)
+    assert code == (command.exit_code or ConfigError.exit_code)
+    assert (output, errors.strip()) == ("", place.put_in(command.output))
+
+
+@pytest.mark.parametrize("command", all_of("endless"), ids=_name)
+def test_command_prints_until_it_is_interrupted(
+    command: Command,
+    beside: Place,
+    running: tuple[Path, ServerProcess],
+    receiver: Receiver,
+) -> None:
+    """Ctrl-C is how it is meant to end."""
+    _, server = running
+    end_s = time.monotonic() + _TIMEOUT_S
+    with _shell(command, beside) as shell:
+        assert shell.stdout is not None  # it was asked for
+        while not select.select([shell.stdout], [], [], 0.05)[0]:
+            assert time.monotonic() < end_s
+            accept(server, receiver)
+        os.killpg(shell.pid, signal.SIGINT)
+        output, errors = shell.communicate(timeout=_TIMEOUT_S)
+    assert shell.returncode == 0, errors
+    assert receiver.authority in output
