@@ -176,19 +176,21 @@ class Administration:
         """The slot and the message of a pending id, read from the log."""
         queue = self._queue
         position = int(key[12:], 16)
+        index = queue.pending.index
         while True:
             slot = queue.pending.find(position)
             if slot < 0:
                 return None
+            lies_at = index.position[slot]
             try:
                 (message,) = await read_messages(
                     queue.log, queue.pending, [slot], partition=queue.partition
                 )
             except LogTrimmed:
-                if queue.pending.find(position) == slot:
+                if queue.pending.find(position) == slot and index.position[slot] == lies_at:
                     raise
-                continue
-            if not queue.pending.index.holds(slot, position) or message.wire_id != key:
+                continue  # settled, or copied forward
+            if not index.holds(slot, position) or message.wire_id != key:
                 return None
             return slot, message
 
@@ -208,7 +210,8 @@ class Administration:
                 return Cancelled.DEAD
         if slot < 0 or queue.pending.index.state[slot] == State.IN_FLIGHT:
             return Cancelled.IN_FLIGHT
-        await self._run(queue.cancel(slot))
+        # Taken out now: one turn of the loop later it may be on its way.
+        await self._run(_until(queue.cancel(slot)))
         return Cancelled.DONE
 
     # ------------------------------------------------------------------ dead letters
@@ -246,10 +249,16 @@ class Administration:
     async def letter(self, message_id: str) -> LetterDetail | None:
         """See `Admin.letter`."""
         dead_letters = self._queue.dead_letters
-        for letter in await dead_letters.read([message_id.encode("ascii")]):
+        key = message_id.encode("ascii")
+        for letter in await dead_letters.read([key]):
             body = letter.message.body
             if letter.message.chunks is not None:
-                chunks = [await dead_letters.read_chunk(at) for at in letter.message.chunks]
+                chunks = []
+                for number in range(len(letter.message.chunks)):
+                    chunk = await dead_letters.read_chunk(key, number)
+                    if chunk is None:
+                        return None  # redriven or purged meanwhile
+                    chunks.append(chunk)
                 body = b"".join(chunks)
             return _detail(letter, body)
         return None
@@ -334,22 +343,17 @@ class Administration:
         letters = self._queue.dead_letters.letters
         found: list[LetterView] = []
         portion: list[bytes] = []
-        size = 0
-        for message_id in [*ids, b""]:
-            row = letters.find(message_id) if message_id else -1
-            if portion and (
-                row < 0
-                or len(portion) == _READ_MOST
-                or size + letters.sizes[row] > _READ_BYTES
-            ):
-                read = await self._queue.dead_letters.read(portion)
-                found += map(_letter_view, read)
-                if row >= 0:
-                    await asyncio.sleep(_REST_SECONDS)
-                portion, size = [], 0
-            if row >= 0:
-                portion.append(message_id)
-                size += letters.sizes[row]
+        portion_bytes = 0
+        for message_id in ids:
+            row = letters.find(message_id)  # now: others remove letters during a read, rows change
+            size = letters.sizes[row] if row >= 0 else 0
+            if len(portion) == _READ_MOST or (portion and portion_bytes + size > _READ_BYTES):
+                found += map(_letter_view, await self._queue.dead_letters.read(portion))
+                await asyncio.sleep(_REST_SECONDS)
+                portion, portion_bytes = [], 0
+            portion.append(message_id)
+            portion_bytes += size
+        found += map(_letter_view, await self._queue.dead_letters.read(portion))
         return found
 
     # ------------------------------------------------------------------ destinations and events
@@ -389,6 +393,10 @@ class Administration:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+
+
+async def _until(done: asyncio.Future[None]) -> None:
+    await done
 
 
 def _destination(text: str) -> Destination:

@@ -301,12 +301,11 @@ class Committer:
         self._set_full(True)
         if self._probing is None:
             self._probing = self._loop.call_later(PROBE_SECONDS, self._probe)
+        refused, self._normal = normal.waiters + self._normal.waiters, _Pending()
         if not normal.payloads:
             self._urgent.put_back(urgent)
             self._rest(_State.STUCK)
-            return
-        refused, self._normal = normal.waiters + self._normal.waiters, _Pending()
-        if urgent.payloads:
+        elif urgent.payloads:
             self._append(urgent, _Pending())
         else:
             self._hand_over()

@@ -12,9 +12,10 @@ import asyncio
 from array import array
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from dispatcher.core.message import Message
-from dispatcher.errors import LogError, LogTrimmed, Refusal
+from dispatcher.errors import LogError, LogTrimmed, LogUnavailable, Refusal
 from dispatcher.queue.committer import Committer
 from dispatcher.queue.deadspace import DeadSpace
 from dispatcher.queue.letters import Letters
@@ -40,6 +41,7 @@ RESPONSE_START_BYTES = 1024
 MAX_WAITING_BYTES = 16 * 1024 * 1024
 """Dead letters that wait for space, in bytes, before no more attempts are started."""
 _LOOK_SECONDS = 0.05
+_DROPPED_AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,7 @@ class DeadLetters:
         self._failed = failed
         self._partition = partition
         self._chunks: dict[bytes, list[tuple[int, int]]] = {}  # position and size, by id
+        self._leaving: set[bytes] = set()  # their REMOVED record is on its way
         self._copies: set[asyncio.Task[None]] = set()
         self._space = DeadSpace(log, self.letters, self._chunks, self._copy_forward, failed)
         self._committer = Committer(
@@ -181,7 +184,7 @@ class DeadLetters:
                     return
             await asyncio.sleep(AGAIN_SECONDS)
 
-    async def _read_from_transaction_log(self, position: int) -> bytes:
+    async def _read_from_transaction_log(self, number: int, position: int) -> bytes:
         (data,) = await self._bodies.read([position])
         return data
 
@@ -192,11 +195,11 @@ class DeadLetters:
         self._committer.submit_urgent(payload, _Buried(self, letter, len(payload), then, body))
         self._committer.wake()
 
-    def submit(self, payload: bytes) -> asyncio.Future[int]:
+    def submit(self, payload: bytes, *, held: bool) -> asyncio.Future[int]:
         """Append a record; the future has its position when it is durable, and is cancelled when
-        the log failed."""
+        the log failed. `held`: it is needed until the caller says `release`."""
         stored: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        waiter = _Stored(self._space, len(payload) + OVERHEAD_BYTES, stored)
+        waiter = _Stored(self._space, len(payload) + OVERHEAD_BYTES, stored, held=held)
         self._committer.submit_urgent(payload, waiter)
         self._committer.wake()
         return stored
@@ -227,10 +230,19 @@ class DeadLetters:
         letters = self.letters
         return [letters.position[row] for one in ids if (row := letters.find(one)) >= 0]
 
-    async def read_chunk(self, position: int) -> bytes:
-        """One piece of a large body."""
-        (payload,) = await self._log.read([position])
-        return decode_chunk(payload)
+    async def read_chunk(self, message_id: bytes, number: int) -> bytes | None:
+        """One piece of a letter's large body, wherever it is by now; None when there is no letter
+        any more."""
+        while (chunks := self._chunks.get(message_id)) is not None:
+            position, _ = chunks[number]
+            try:
+                (payload,) = await self._log.read([position])
+            except LogTrimmed:
+                if self._chunks.get(message_id) is chunks:
+                    raise
+            else:
+                return decode_chunk(payload)
+        return None
 
     async def remove(self, ids: Sequence[bytes]) -> None:
         """Forget letters for good; returns when that is durable. Ids of none are passed over."""
@@ -239,21 +251,38 @@ class DeadLetters:
         for message_id in ids:
             row = letters.find(message_id)
             if row >= 0:
-                removals.append((message_id, self.submit(self._removal(message_id, row))))
+                self._leaving.add(message_id)
+                removal = self._removal(message_id, row)
+                removals.append((message_id, self.submit(removal, held=False)))
         for message_id, stored in removals:
             await stored
             self.removed_total += self._forget(message_id)
         self._look()
 
-    def drop(self, message_id: bytes) -> None:
-        """Forget a letter whose message is back in the queue; written down when there is time."""
-        row = self.letters.find(message_id)
-        if row >= 0:
-            payload = self._removal(message_id, row)
-            self._forget(message_id)
-            self._committer.submit_urgent(
-                payload, _Stored(self._space, len(payload) + OVERHEAD_BYTES, None)
-            )
+    async def drop(self, ids: Sequence[bytes]) -> None:
+        """Forget letters whose messages are back in the queue, before anything is delivered: if one
+        was delivered first, and a crash came, its letter would be there again.
+
+        The log is open, and `start` was not called. On a full disk it is done when there is space.
+
+        Raises:
+            LogError: the log failed.
+        """
+        removals = [(one, self._removal(one, self.letters.find(one))) for one in ids]
+        for start in range(0, len(removals), _DROPPED_AT_ONCE):
+            portion = removals[start : start + _DROPPED_AT_ONCE]
+            payloads = [payload for _, payload in portion]
+            waiters = [_Stored(self._space, len(p) + OVERHEAD_BYTES, None) for p in payloads]
+            try:
+                positions = await self._log.append(payloads, urgent=True)
+            except LogUnavailable:
+                for payload, waiter in zip(payloads, waiters, strict=True):
+                    self._committer.submit_urgent(payload, waiter)
+            else:
+                for waiter, position in zip(waiters, positions, strict=True):
+                    waiter.stored(position)
+            for message_id, _ in portion:
+                self._forget(message_id)
 
     def _removal(self, message_id: bytes, row: int) -> bytes:
         return encode_removed(
@@ -281,6 +310,7 @@ class DeadLetters:
 
     def _forget(self, message_id: bytes) -> bool:
         row = self.letters.remove(message_id)
+        self._leaving.discard(message_id)
         if row >= 0:
             self._release(message_id, row)
         return row >= 0
@@ -303,24 +333,42 @@ class DeadLetters:
             body = _Body(self)
             try:
                 if letter.message.chunks is not None:
-                    message = await body.copy(letter.message, self.read_chunk)
-                    letter = replace(letter, message=message)
-                payload = encode_dead(letter)
-                position = await self.submit(payload)
-                self._copied(letter, position, len(payload) + OVERHEAD_BYTES)
+                    read = partial(self._read_to_copy, message_id)
+                    letter = replace(letter, message=await body.copy(letter.message, read))
+                if self._is_there(letter):
+                    payload = encode_dead(letter)
+                    position = await self.submit(payload, held=True)
+                    self._copied(letter, position, len(payload) + OVERHEAD_BYTES)
             except LogTrimmed:
-                if message_id in self:
+                if self._is_there(letter):
                     raise
             finally:
                 body.let_go()
+
+    def _is_there(self, letter: DeadLetter) -> bool:
+        """Whether a letter still counts. One that is being removed does not: a copy would lie
+        behind the record of that, and bring it back at the next start."""
+        message = letter.message
+        row = self.letters.find(message.wire_id)
+        return (
+            row >= 0
+            and self.letters.redrives(row) == message.redrives
+            and message.wire_id not in self._leaving
+        )
+
+    async def _read_to_copy(self, message_id: bytes, number: int, position: int) -> bytes:
+        data = await self.read_chunk(message_id, number)
+        if data is None:
+            raise LogTrimmed(f"the dead letter of the chunk at {position} is gone")
+        return data
 
     def _copied(self, letter: DeadLetter, position: int, size: int) -> None:
         message = letter.message
         row = self.letters.find(message.wire_id)
         if row < 0 or self.letters.redrives(row) != message.redrives:
-            return  # removed meanwhile: the copy is dead
+            self._space.release(position, size)  # removed meanwhile: the copy is dead
+            return
         self._release(message.wire_id, row)
-        self._space.hold(position, size)
         if message.chunks is not None:
             self._hold_chunks(message)
         self.letters.position[row] = position
@@ -334,15 +382,15 @@ class _Body:
         self._letters = letters
         self._held: list[tuple[int, int]] = []
 
-    async def copy(self, message: Message, read: Callable[[int], Awaitable[bytes]]) -> Message:
-        """Copy the chunks of a message; returns the message with its body in the copies."""
+    async def copy(self, message: Message, read: Callable[[int, int], Awaitable[bytes]]) -> Message:
+        """Copy the chunks of a message, each by its number and its position; returns the message
+        with its body in the copies."""
         assert message.chunks is not None
         chunks = []
-        for position in message.chunks:
-            payload = encode_chunk(await read(position))
-            copied = await self._letters.submit(payload)
+        for number, position in enumerate(message.chunks):
+            payload = encode_chunk(await read(number, position))
+            copied = await self._letters.submit(payload, held=True)
             size = len(payload) + OVERHEAD_BYTES
-            self._letters._space.hold(copied, size)
             self._held.append((copied, size))
             chunks.append(copied)
         return message.with_chunks(tuple(chunks))
@@ -386,17 +434,30 @@ class _Buried:
 
 class _Stored:
     """A waiter for code that awaits, or for nobody. After a failure of the log the process ends,
-    and the future is cancelled."""
+    and the future is cancelled.
 
-    __slots__ = ("_future", "_size", "_space")
+    What is needed is held here: before who awaits goes on, the log's space is looked at.
+    """
 
-    def __init__(self, space: DeadSpace, size: int, future: asyncio.Future[int] | None) -> None:
+    __slots__ = ("_future", "_held", "_size", "_space")
+
+    def __init__(
+        self,
+        space: DeadSpace,
+        size: int,
+        future: asyncio.Future[int] | None,
+        *,
+        held: bool = False,
+    ) -> None:
         self._space = space
+        self._held = held
         self._size = size
         self._future = future
 
     def stored(self, position: int) -> None:
         self._space.note(position, self._size)
+        if self._held:
+            self._space.hold(position, self._size)
         if self._future is not None and not self._future.done():
             self._future.set_result(position)
 

@@ -15,6 +15,9 @@ from dispatcher.queue.extents import Extent, Extents
 from dispatcher.queue.letters import Letters
 from dispatcher.txlog import TransactionLog
 
+_SLICE = 2000
+"""Rows that are looked at before others get their turn: a millisecond."""
+
 
 class DeadSpace:
     """Trims one log. `look` is called after every batch and is cheap when nothing is to be done.
@@ -87,18 +90,24 @@ class DeadSpace:
         if upto is not None:
             await self._log.trim(upto)
         while self._is_wasteful():
-            for message_id in self._in(self._extents.oldest):
+            for message_id in await self._in(self._extents.oldest):
                 await self._copy(message_id)
             upto = self._droppable()
             if upto is None:
                 return
             await self._log.trim(upto)
 
-    def _in(self, extent: Extent) -> list[bytes]:
-        """Ids of the letters with a record in an extent."""
+    async def _in(self, extent: Extent) -> list[bytes]:
+        """Ids of the letters with a record in an extent. Looks through all of them, in slices; rows
+        keep their numbers meanwhile, because nobody else tidies."""
         letters, of = self._letters, self._extents.of
-        found = [letters.id(row) for row in letters.alive() if of(letters.position[row]) is extent]
+        found: dict[bytes, None] = {}
+        for start in range(0, letters.rows, _SLICE):
+            for row in range(start, min(start + _SLICE, letters.rows)):
+                if letters.is_alive(row) and of(letters.position[row]) is extent:
+                    found[letters.id(row)] = None
+            await asyncio.sleep(0)
         for message_id, chunks in self._chunks.items():
-            if any(of(position) is extent for position, _ in chunks) and message_id not in found:
-                found.append(message_id)
-        return found
+            if any(of(position) is extent for position, _ in chunks):
+                found[message_id] = None
+        return list(found)

@@ -75,6 +75,11 @@ class Extents:
         """The extent that new records fall into."""
         return self._current
 
+    @property
+    def end(self) -> int:
+        """Above every position that was noted."""
+        return self._last + 1
+
     def note(self, position: int, size: int) -> Extent:
         """Say that a record of `size` bytes was stored at `position`, the highest so far."""
         extent = self._current

@@ -64,7 +64,8 @@ class Letters:
         self._error = array("B")
         self._reason = array("B")
         self._alive = array("B")
-        self._rows = SlotMap(self)
+        self._keys = array("Q")
+        self._rows = SlotMap(_Keys(self._keys))
 
     def __len__(self) -> int:
         return self.count
@@ -101,6 +102,7 @@ class Letters:
         self._error.append(_FAILURES.index(failure.value if failure else None))
         self._reason.append(_REASONS.index(letter.reason))
         self._alive.append(1)
+        self._keys.append(_key(message.position, message.incarnation))
         self._rows.add(row)
         self.count += 1
         self.size_bytes += size_bytes
@@ -118,7 +120,7 @@ class Letters:
 
     def find(self, message_id: bytes) -> int:
         """The row of a letter, -1 when there is none with this id."""
-        row = self._rows.find(int(message_id[12:], 16))
+        row = self._rows.find(_key(int(message_id[12:], 16), int(message_id[4:12], 16)))
         return row if row >= 0 and self.id(row) == message_id else -1
 
     def moved(self, row: int, position: int) -> None:
@@ -164,24 +166,31 @@ class Letters:
         return (row for row, alive in enumerate(self._alive) if alive)
 
     def tidy(self) -> None:
-        """Give the rows of removed letters back, when they are most of all. Row numbers change."""
+        """Give the rows of removed letters back, when they are most of all. Row numbers change;
+        order and ordinals stay, because cursors that were given away are made of them."""
         rows = len(self._alive)
         if rows > _REWRITE_ABOVE and self.count < rows // 2:
-            self.sort()
+            self._keep(list(self.alive()))
 
     def sort(self) -> None:
         """Bring the rows into the order of the deaths. Records that were copied forward come last
         in the log, whenever their letter died."""
         rows = sorted(self.alive(), key=lambda row: (self.dead_at[row], self.id_position[row]))
+        if rows == list(range(len(self._alive))):
+            return  # as they nearly always are, and most of the work is the map
+        self._keep(rows)
+        before = 0
+        for row, dead_at in enumerate(self.dead_at):
+            before = self.ordinal[row] = max(before + 1, dead_at)
+
+    def _keep(self, rows: list[int]) -> None:
+        """Rewrite the columns with these rows only, in this order."""
         old = vars(self).copy()
         self._reset()
-        before = 0
         for name in _COLUMNS:
             column = old[name]
             getattr(self, name).extend(column[row] for row in rows)
-        for row, dead_at in enumerate(self.dead_at):
-            before = max(before + 1, dead_at)
-            self.ordinal[row] = before
+        for row in range(len(rows)):
             self._rows.add(row)
 
     def _number_of(self, destination: str) -> int:
@@ -207,4 +216,18 @@ _COLUMNS = (
     "_error",
     "_reason",
     "_alive",
+    "_keys",
 )
+
+
+@dataclass(slots=True)
+class _Keys:
+    """What `SlotMap` finds rows by."""
+
+    id_position: array[int]
+
+
+def _key(position: int, incarnation: int) -> int:
+    """Both in 64 bits: letters may be older than the transaction log (an operator deleted that),
+    and then two of them may have one position."""
+    return position ^ incarnation * 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF

@@ -23,18 +23,24 @@ class Pauses:
         self._extents = extents
         self._committer = committer
         self._held: tuple[int, int] | None = None
+        # A record has all keys: one that is made while another is on its way would undo that.
+        self._turn = asyncio.Lock()
 
     def visit(self, position: int, payload: bytes) -> None:
         """Take in a record while the log is opened; it was noted in the extents."""
         self.keys = frozenset(decode_paused(payload))
         self._hold(position, len(payload) + OVERHEAD_BYTES)
 
-    async def set(self, keys: Iterable[bytes]) -> None:
-        """Write down which destinations are paused; returns when that is durable.
+    async def change(self, key: bytes, *, held: bool) -> None:
+        """Write down that a destination is paused, or is not; returns when that is durable.
 
         Raises:
             Refused: there is no space for it now.
         """
+        async with self._turn:
+            await self._set(self.keys | {key} if held else self.keys - {key})
+
+    async def _set(self, keys: Iterable[bytes]) -> None:
         stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         wanted = frozenset(keys)
         self._committer.submit(encode_paused(wanted), _Stored(self, wanted, stored))
@@ -42,8 +48,9 @@ class Pauses:
 
     async def move_from(self, extent: Extent) -> None:
         """Write the record again if it lies in this extent, which is about to be dropped."""
-        if self._held is not None and self._extents.of(self._held[0]) is extent:
-            await self.set(self.keys)
+        async with self._turn:
+            if self._held is not None and self._extents.of(self._held[0]) is extent:
+                await self._set(self.keys)
 
     def stored(self, keys: frozenset[bytes], position: int, size: int) -> None:
         """The newest record is durable at `position`."""

@@ -208,7 +208,7 @@ class Queue:
         await self._dead_log.open(owner, epoch, self.dead_letters.visit)
         self.dead_letters.opened()
         recovery = Recovery(self.pending, self.pauses)
-        await self._log.open(owner, epoch, recovery.visit)
+        self.redriver.log_end = (await self._log.open(owner, epoch, recovery.visit)).end
         await self._settle_buried()
         now = self.now_us()
         recovery.finish(now, now + self._config.policy.max_delay_ms * 1000)
@@ -217,6 +217,7 @@ class Queue:
     async def _settle_buried(self) -> None:
         """Settle what became a dead letter just before the process ended, and drop the letters of
         what was being redriven."""
+        redriven: list[bytes] = []
         for message_id, redrives in list(self.dead_letters):
             slot = self.pending.find(int(message_id[12:], 16))
             if slot < 0:
@@ -227,10 +228,11 @@ class Queue:
             if message.wire_id != message_id:
                 continue
             if message.redrives > redrives:
-                self.dead_letters.drop(message_id)
+                redriven.append(message_id)
             else:
                 self._settled.append(message.position)
                 self.pending.remove(slot)
+        await self.dead_letters.drop(redriven)
 
     def start(self, deliverer: Deliverer) -> None:
         """Begin to store and deliver."""
@@ -475,7 +477,10 @@ class Queue:
         if isinstance(verdict, Delivered):
             self.attempts["delivered"] += 1
             self.delivered_total += 1
+            self.delivery_us.observe(now - message.accepted_at)
             self.recent.add(message, lane.destination.key)
+            if self.watch.is_wanted:
+                self.watch.delivered(message, result.status or 0, result.duration_ms)
             self._settle(message)
         else:
             self.attempts[_outcome(result)] += 1
@@ -554,14 +559,15 @@ class Queue:
         """What has to be added to an instant of `now_us` for the wall clock's."""
         return self._clock.now_us() - self.now_us()
 
-    async def cancel(self, slot: int) -> None:
-        """Forget a message that is READY or SCHEDULED; returns when that is durable."""
+    def cancel(self, slot: int) -> asyncio.Future[None]:
+        """Forget a message that is READY or SCHEDULED, at once: a copy that is made of it meanwhile
+        would lie behind the record that settles it. The future is done when that is durable."""
         pending = self.pending
         if pending.unlink(slot):
             self._warm.pop(slot)
         self._settled.append(pending.index.id_position[slot])
-        await self._barrier()
         pending.remove(slot)
+        return self._barrier()
 
     async def hold(self, destination: Destination, *, held: bool) -> None:
         """Pause a destination, or let it go on; returns when that is durable.
@@ -569,8 +575,7 @@ class Queue:
         Raises:
             Refused: there is no space to write it down.
         """
-        keys = self.pauses.keys - {destination.key}
-        await self.pauses.set(keys | {destination.key} if held else keys)
+        await self.pauses.change(destination.key, held=held)
         lane = self.lanes.of(destination)
         self._hold(lane, held=held)
         self.lanes.enter(lane)

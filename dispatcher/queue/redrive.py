@@ -15,15 +15,18 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from dispatcher.core.message import Message
-from dispatcher.errors import Refusal, Refused
+from dispatcher.errors import LogError, Refusal, Refused
 from dispatcher.queue.accepting import ChunkUpload
 from dispatcher.queue.committer import Committer
 from dispatcher.queue.deadletters import DeadLetters
 from dispatcher.queue.pending import Pending
 from dispatcher.queue.records import OVERHEAD_BYTES, encode_moved
+from dispatcher.queue.refusals import DISK_FULL, OVERLOADED
 
 MOST_AT_ONCE = 128
 MOST_BYTES_AT_ONCE = 1024 * 1024
+SETTLE_SECONDS = 10.0
+"""How long an operator waits for the disk before being told to come again."""
 
 
 class Redriver:
@@ -39,6 +42,8 @@ class Redriver:
         barrier: Callable[[], asyncio.Future[None]],
         line_up: Callable[[int], None],
     ) -> None:
+        self.log_end = 0
+        """Where the transaction log ended when it was opened."""
         self.redriven_total = 0
         self._letters = letters
         self._pending = pending
@@ -54,14 +59,14 @@ class Redriver:
 
     async def redrive(self, ids: Sequence[bytes]) -> list[bytes]:
         """Make these letters pending; returns the ids of those that now are, in their order. Others
-        are no letters, or somebody else is taking them away.
+        are no letters, or somebody else is taking them away, or their place is taken (see `_fits`).
 
         Raises:
             Refused: there is no space for one now; those before it may have been redriven.
         """
-        taken = self._take(ids)
+        taken = self._take([message_id for message_id in ids if self._fits(message_id)])
         try:
-            await self._barrier()
+            await self._everything_settled()
             done: list[bytes] = []
             for portion in self._portions(taken):
                 done += await self._redrive(portion)
@@ -70,15 +75,37 @@ class Redriver:
             self._leaving.difference_update(taken)
 
     async def purge(self, ids: Sequence[bytes]) -> list[bytes]:
-        """Remove these letters for good; returns the ids of those that were there."""
+        """Remove these letters for good; returns the ids of those that were there.
+
+        Raises:
+            Refused: there is no space to settle them now; nothing has changed.
+        """
         taken = self._take(ids)
         try:
             # Otherwise a crash could forget that they were settled, and deliver what is gone.
-            await self._barrier()
+            await self._everything_settled()
             await self._letters.remove(taken)
             return taken
         finally:
             self._leaving.difference_update(taken)
+
+    async def _everything_settled(self) -> None:
+        try:
+            async with asyncio.timeout(SETTLE_SECONDS):
+                await self._barrier()
+        except TimeoutError:  # not even the space that is kept back is left, or the disk is stuck
+            raise Refused(DISK_FULL if self._committer.full else OVERLOADED) from None
+
+    def _fits(self, message_id: bytes) -> bool:
+        """Whether a message may have this id's position in the transaction log, where settling
+        knows it by nothing else.
+
+        Of a letter that is older than the log (an operator deleted that) another message may wait
+        under the same position, or come to lie there.
+        """
+        position = int(message_id[12:], 16)
+        end = max(self.log_end, self._pending.extents.end)
+        return position < end and self._pending.find(position) < 0
 
     def _take(self, ids: Sequence[bytes]) -> list[bytes]:
         taken = []
@@ -101,8 +128,13 @@ class Redriver:
         return portions
 
     async def _redrive(self, ids: list[bytes]) -> list[bytes]:
-        revivals = [await self._revive(letter.message) for letter in await self._letters.read(ids)]
-        refusal: Refusal | None = None
+        revivals: list[_Revival] = []
+        failures: list[Exception] = []
+        try:
+            for letter in await self._letters.read(ids):
+                revivals.append(await self._revive(letter.message))
+        except (LogError, OSError) as error:  # those before it are pending, or will be
+            failures.append(error)
         slots = []
         done = []
         for revival in revivals:
@@ -110,13 +142,13 @@ class Redriver:
                 slots.append(await revival.done)
                 done.append(revival.message.wire_id)
             except Refused as refused:
-                refusal = refused.refusal
+                failures.append(refused)
         await self._letters.remove(done)
         for slot in slots:
             self._line_up(slot)
         self.redriven_total += len(done)
-        if refusal is not None:
-            raise Refused(refusal)
+        if failures:
+            raise failures[0]
         return done
 
     async def _revive(self, dead: Message) -> _Revival:
@@ -124,7 +156,7 @@ class Redriver:
         upload = None
         message = dead
         if dead.chunks is not None:
-            upload = await self._upload(dead.chunks)
+            upload = await self._upload(dead.wire_id, len(dead.chunks))
             message = dead.with_chunks(tuple(upload.positions))
         message.attempt = 0
         message.history = b""
@@ -137,17 +169,23 @@ class Redriver:
             self._committer.submit(payload, revival)
         return revival
 
-    async def _upload(self, chunks: Sequence[int]) -> ChunkUpload:
+    async def _upload(self, message_id: bytes, chunks: int) -> ChunkUpload:
         """Copy a large body back into the transaction log, one chunk at a time."""
         loop = asyncio.get_running_loop()
         upload = ChunkUpload(self._committer, self._pending, lambda: None)
-        for position in chunks:
-            upload.write(await self._letters.read_chunk(position))
-            stored: asyncio.Future[None] = loop.create_future()
-            upload.when_stored(partial(_wake, stored))
-            await stored
-            if upload.refusal is not None:
-                break
+        try:
+            for number in range(chunks):
+                data = await self._letters.read_chunk(message_id, number)
+                assert data is not None, "nobody else takes it away"
+                upload.write(data)
+                stored: asyncio.Future[None] = loop.create_future()
+                upload.when_stored(partial(_wake, stored))
+                await stored
+                if upload.refusal is not None:
+                    break
+        except BaseException:
+            upload.abort()  # its chunks would be held for ever
+            raise
         return upload
 
 

@@ -7,6 +7,7 @@ nobody will ever see it again.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 
 from dispatcher.core.clock import Clock
@@ -86,10 +87,8 @@ class Retention:
 
     async def _run(self) -> None:
         while True:
-            try:
+            with suppress(Refused):  # no space to write it down: the next look tries again
                 await self.drop()
-            except Refused:  # the log failed: the process ends
-                return
             await asyncio.sleep(LOOK_SECONDS)
 
     async def drop(self) -> None:

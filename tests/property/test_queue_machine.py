@@ -3,9 +3,11 @@ invented, and nothing waits for ever."""
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -17,24 +19,32 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from dispatcher.core.message import Message
 from dispatcher.core.outcome import AttemptResult, Failure
 from dispatcher.core.retry import RetryPolicy
-from dispatcher.errors import Refusal
-from dispatcher.queue import compaction, index, pending, readback
+from dispatcher.errors import Refusal, Refused
+from dispatcher.queue import (
+    administration,
+    compaction,
+    deadspace,
+    index,
+    letters,
+    pending,
+    readback,
+    redrive,
+    retention,
+)
 from dispatcher.queue.accepting import ChunkUpload
+from dispatcher.queue.admin import Cancelled, LetterFilter
+from dispatcher.queue.extents import Extents
 from dispatcher.queue.index import NO_SLOT, State
 from dispatcher.queue.pending import chunk_sizes
 from dispatcher.queue.queue import Queue
-from dispatcher.queue.records import (
-    Kind,
-    decode_dead,
-    decode_history,
-    decode_settled,
-    moved_facts,
-    retry_facts,
-)
+from dispatcher.queue.records import decode_history
+from dispatcher.queue.redrive import Redriver
+from dispatcher.queue.retention import RetentionPolicy
 from dispatcher.testing.clock import SimulatedClock
 from dispatcher.testing.log import FaultyLog, Space
 from dispatcher.testing.loop import SimulatedLoop
 from dispatcher.testing.queue import Bench, Receipts, destination, failed, message
+from tests.property.understood import Waiting, letters_in, paused_in, understand
 
 T = TypeVar("T")
 
@@ -43,6 +53,7 @@ POLICY = RetryPolicy(retry_limit=3, delay_ms=100, max_delay_ms=20_000)
 EXTENT = 1_000
 SLACK = 500
 CHUNK = 64
+EVERYTHING = LetterFilter()
 HOSTS = ("a.example", "b.example", "https://c.example:8443")
 
 OUTCOMES = {
@@ -69,9 +80,26 @@ class Told:
     attempts: int = 0  # finished ones
     least: int = 0  # finished ones that a crash cannot have forgotten
     due_us: int = 0
+    redrives: int = 0
     given_up: bool = False
-    over: bool = False  # delivered or dead: must not be seen again
+    over: bool = False  # delivered, dead or gone: must not be seen again
     perhaps_over: bool = False  # delivered, but a crash may have forgotten it
+    gone: bool = False  # cancelled, purged or dropped: must never be seen again
+    perhaps_gone: bool = False  # somebody wanted that, and was not told yet
+    perhaps_back: bool = False  # as a dead letter, somebody wanted it to be sent again
+
+    def lives_again(self) -> None:
+        """It was redriven."""
+        assert self.given_up, "redriven, and was no dead letter"
+        self.redrives += 1
+        self.given_up = self.over = self.perhaps_back = False
+        self.attempts = self.least = self.due_us = 0
+
+    def is_gone(self) -> None:
+        """An operator took it away."""
+        assert not self.gone, "taken away twice"
+        self.gone = self.over = True
+        self.given_up = False
 
 
 class QueueMachine(RuleBasedStateMachine):
@@ -90,6 +118,15 @@ class QueueMachine(RuleBasedStateMachine):
             (readback, "READ_BYTES", 600),
             (readback, "READ_MOST", 4),
             (readback, "WARM_BYTES", 4_000),
+            (deadspace, "SLACK_BYTES", SLACK),
+            (deadspace, "DEAD_END_BYTES", 500),
+            (letters, "_REWRITE_ABOVE", 4),
+            (redrive, "MOST_AT_ONCE", 3),
+            (redrive, "MOST_BYTES_AT_ONCE", 600),
+            (administration, "MOST_AT_ONCE", 4),
+            (administration, "_SLICE", 2),
+            (administration, "_READ_BYTES", 500),
+            (retention, "_AT_ONCE", 2),
         ):
             self.patch.setattr(module, name, value)
         self.clock = SimulatedClock()
@@ -98,16 +135,20 @@ class QueueMachine(RuleBasedStateMachine):
         self.uploads: list[tuple[ChunkUpload, list[bytes]]] = []
         self.order: dict[str, list[str]] = {}
         self.serial = 0
+        self.running: dict[asyncio.Task[None], str] = {}
+        self.paused: dict[str, bool | None] = {}  # None: an operator wants to change that
+        self.noted = 0
 
-    @initialize(segment=st.sampled_from([1, 3_000]))
-    def begin(self, segment: int) -> None:
+    @initialize(segment=st.sampled_from([1, 3_000]), keep=st.sampled_from([False, False, True]))
+    def begin(self, segment: int, keep: bool) -> None:
         self.bench = Bench(
             self.clock,
             log=FaultyLog(max_batch_bytes=1_500, segment_bytes=segment),
-            dead_log=FaultyLog(max_batch_bytes=2_000),
+            dead_log=FaultyLog(max_batch_bytes=2_000, segment_bytes=segment),
+            keep_everything=keep,
             policy=POLICY,
             workers=WORKERS,
-            prepare=_shrink,
+            prepare=self.prepare,
         )
         self.bench.deliverer.on_start = self.started
         self.restart()
@@ -228,6 +269,168 @@ class QueueMachine(RuleBasedStateMachine):
         read = await self.queue.bodies.read(list(picked.chunks))
         assert b"".join(read) == told.body
 
+    # ------------------------------------------------------------------ what operators do
+
+    def prepare(self, queue: Queue) -> None:
+        """A queue was made: have it work in small steps, and learn who takes letters away."""
+        queue.pending.extents.extent_bytes = EXTENT
+        queue.dead_letters._space._extents.extent_bytes = EXTENT
+        queue.redriver = _ToldRedriver(queue.redriver, self.by_id)  # type: ignore[assignment]
+        queue.retention._redriver = queue.redriver
+
+    def by_id(self, ids: Sequence[bytes]) -> list[Told]:
+        return [told for told in self.told.values() if told.id in ids]
+
+    def operate(self, name: str, work: Callable[[], Coroutine[Any, Any, None]], turns: int) -> None:
+        """Begin what an operator wants, and go on after so many turns of the loop."""
+
+        async def begin() -> None:
+            self.running[asyncio.get_running_loop().create_task(work())] = name
+            for _ in range(turns):
+                await asyncio.sleep(0)
+
+        self.do(begin)
+
+    def take_results(self) -> None:
+        for task in [task for task in self.running if task.done()]:
+            del self.running[task]
+            if not task.cancelled() and (error := task.exception()) is not None:
+                raise error
+
+    def pick(self, data: st.DataObject, which: Callable[[Told], bool]) -> list[str]:
+        ids = [told.id.decode() for told in self.told.values() if told.id and which(told)]
+        return data.draw(st.lists(st.sampled_from(ids), max_size=6)) if ids else []
+
+    @rule(host=st.sampled_from(HOSTS), sizes=st.lists(st.integers(0, 300), max_size=12))
+    def die(self, host: str, sizes: list[int]) -> None:
+        self.accept(host, sizes, 0)
+        self.end_attempts(["404"] * 6, 0, 10)
+
+    @rule(
+        what=st.sampled_from(["redrive", "redrive", "purge", "both"]),
+        turns=st.integers(0, 40),
+        kept=st.tuples(st.booleans(), st.booleans()),
+        data=st.data(),
+    )
+    def crash_amid(
+        self, what: str, turns: int, kept: tuple[bool, bool], data: st.DataObject
+    ) -> None:
+        if what != "redrive":
+            self.purge(data, False, 0)
+        if what != "purge":
+            self.redrive(data, True, 0)
+        for _ in range(turns):
+            self.do(partial(asyncio.sleep, 0))
+        self.crash(*kept)
+
+    @rule(data=st.data(), all_=st.booleans(), turns=st.integers(0, 12))
+    def redrive(self, data: st.DataObject, all_: bool, turns: int) -> None:
+        which = EVERYTHING if all_ else self.pick(data, lambda told: True)
+
+        async def work() -> None:
+            try:
+                moved = await self.queue.admin.redrive(which)
+            except Refused:
+                return
+            assert isinstance(which, LetterFilter) or (
+                moved.count + len(moved.not_found) == len(set(which))
+            )
+
+        self.operate("redrive", work, turns)
+
+    @rule(data=st.data(), all_=st.sampled_from([True, False, False]), turns=st.integers(0, 12))
+    def purge(self, data: st.DataObject, all_: bool, turns: int) -> None:
+        which = EVERYTHING if all_ else self.pick(data, lambda told: told.given_up)
+
+        async def work() -> None:
+            with suppress(Refused):
+                await self.queue.admin.purge(which)
+
+        self.operate("purge", work, turns)
+
+    @rule(kilobytes=st.integers(0, 4), age_s=st.sampled_from([0, 1, 60]), turns=st.integers(0, 12))
+    def drop(self, kilobytes: int, age_s: int, turns: int) -> None:
+        async def work() -> None:
+            self.queue.retention._policy = RetentionPolicy(age_s * 1000, kilobytes * 1000)
+            with suppress(Refused):
+                await self.queue.retention.drop()
+
+        self.operate("drop", work, turns)
+
+    @rule(data=st.data(), turns=st.integers(0, 12))
+    def cancel(self, data: st.DataObject, turns: int) -> None:
+        for message_id in set(self.pick(data, lambda told: not told.over)):
+            self.operate("cancel", partial(self.cancels, message_id), turns)
+
+    async def cancels(self, message_id: str) -> None:
+        (told,) = self.by_id([message_id.encode()])
+        told.perhaps_gone = True
+        if await self.queue.admin.cancel(message_id) is Cancelled.DONE:
+            assert message_id.encode() not in [m.wire_id for m in self.bench.deliverer.flying]
+            told.is_gone()
+        told.perhaps_gone = False
+
+    @rule(host=st.sampled_from(HOSTS), turns=st.integers(0, 12))
+    def pause(self, host: str, turns: int) -> None:
+        if self.paused.get(host, False) is not None:
+            self.operate("pause", partial(self.holds, host, held=True), turns)
+
+    @rule(host=st.sampled_from(HOSTS), turns=st.integers(0, 12))
+    def resume(self, host: str, turns: int = 0) -> None:
+        if self.paused.get(host, False) is not None:
+            self.operate("resume", partial(self.holds, host, held=False), turns)
+
+    async def holds(self, host: str, *, held: bool) -> None:
+        before, self.paused[host] = self.paused.get(host, False), None
+        admin = self.queue.admin
+        try:
+            await (admin.pause(host) if held else admin.resume(host))
+            self.paused[host] = held
+        except Refused:
+            self.paused[host] = before
+
+    @rule(limit=st.integers(1, 4), ms=st.sampled_from([0, 0, 1, 50]))
+    def list_letters(self, limit: int, ms: int) -> None:
+        async def work() -> None:
+            before = {told.id: told.redrives for told in self.told.values() if self.is_letter(told)}
+            seen: list[str] = []
+            cursor: int | None = 0
+            while cursor is not None:
+                page = await self.queue.admin.letters(EVERYTHING, cursor=cursor, limit=limit)
+                seen += [item.id for item in page.items]
+                cursor = page.next_cursor
+                await asyncio.sleep(ms / 1000)
+            for told in self.told.values():
+                if before.get(told.id) == told.redrives and self.is_letter(told):
+                    assert seen.count(told.id.decode()) == 1, "not seen, or seen twice"
+
+        self.operate("list", work, 3)
+
+    def is_letter(self, told: Told) -> bool:
+        """It is one, and nobody is taking it away."""
+        taken = told.perhaps_back or told.perhaps_gone
+        return told.given_up and not taken and told.id in self.queue.dead_letters
+
+    @rule(data=st.data())
+    def look(self, data: st.DataObject) -> None:
+        for message_id in set(self.pick(data, lambda told: True)):
+            self.operate("look", partial(self.looks, message_id), 0)
+
+    async def looks(self, message_id: str) -> None:
+        (told,) = self.by_id([message_id.encode()])
+        admin = self.queue.admin
+        was = replace(told)
+        view = await admin.message(message_id)
+        why = await admin.explain(message_id)
+        letter = await admin.letter(message_id)
+        if told == was and not (told.perhaps_back or told.perhaps_gone):
+            assert (view is None) <= told.over
+            assert (why is None) <= told.over
+            assert letter is None or told.given_up
+        if letter is not None:
+            assert letter.body == told.body
+        await admin.letter_groups(EVERYTHING)
+
     @rule(ms=st.sampled_from([0, 1, 30, 200, 2_000, 40_000]))
     def wait(self, ms: int) -> None:
         self.loop.run_for(ms / 1000)
@@ -248,13 +451,7 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(keep_batch=st.booleans(), keep_dead_batch=st.booleans())
     def crash(self, keep_batch: bool, keep_dead_batch: bool) -> None:
         self.do(lambda: self.bench.crash(keep_batch=keep_batch, keep_dead_batch=keep_dead_batch))
-        done, attempts = self.durable()
-        for told in self.told.values():
-            told.over = told.id in done
-            if told.given_up and not told.over:
-                told.given_up = False
-            told.least = attempts.get(told.id, 0)
-            told.due_us = 0
+        self.learn(clean=False)
         self.after_crash()
 
     def after_crash(self) -> None:
@@ -267,12 +464,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.bench.log.space = self.bench.dead_log.space = Space.ENOUGH
         self.loop.run_for(2)
         self.do(self.bench.stop)
-        done, attempts = self.durable()
-        for told in self.told.values():
-            if told.over:
-                assert told.id in done, "what finished was not written down"
-            if told.id and not told.over:
-                assert told.least <= attempts.get(told.id, 0) <= told.attempts
+        self.learn(clean=True)
         self.uploads.clear()
         self.restart()
 
@@ -283,13 +475,20 @@ class QueueMachine(RuleBasedStateMachine):
             upload.abort()
         self.uploads.clear()
         for _ in range(200):
+            for host, held in self.paused.items():
+                if held:  # once is not enough: it is refused until space is found again
+                    self.resume(host)
             self.loop.run_for(0.01)
-            if not self.queue.pending.index.count and not self.waiting():
+            if not (self.queue.pending.index.count or self.waiting() or self.running):
                 break
             for picked in list(self.bench.deliverer.flying):
                 self.do(partial(self.ends, picked, "200"))
             self.loop.run_for(0.7)
+            self.take_results()
         self.loop.run_for(3)
+        self.take_results()
+        assert not self.running, "an operator waits for ever"
+        assert not self.queue.redriver.is_busy
         assert not self.waiting()
         assert self.queue.pending.index.count == 0, "something sits in the queue"
         assert self.queue.pending.index.live_bytes == 0
@@ -315,6 +514,8 @@ class QueueMachine(RuleBasedStateMachine):
     # ------------------------------------------------------------------ what the model knows
 
     def restart(self) -> None:
+        self.running.clear()
+        self.noted = len(self.bench.notes.dead)
         self.do(self.bench.open)
         self.order = defaultdict(list)
         entries = self.queue.pending.index
@@ -336,41 +537,51 @@ class QueueMachine(RuleBasedStateMachine):
         """Whether records wait for the disk."""
         return bool(self.queue.committer.waiting_bytes) or self.bench.log.is_busy
 
-    def durable(self) -> tuple[set[bytes], dict[bytes, int]]:
-        """Ids that a start will not see again, and the attempts that it will remember, as a reader
-        of the log understands it."""
-        ids = {int(told.id[12:], 16): told.id for told in self.told.values() if told.id}
-        done = {letter.message.wire_id for letter in self.dead_letters()}
-        attempts: dict[bytes, int] = {}
-        there = set()
-        for position, payload in self.bench.log.records:
-            kind = payload[0]
-            if kind == Kind.MESSAGE and position in ids:
-                there.add(ids[position])
-            elif kind == Kind.SETTLED:
-                done |= {ids[p] for p in decode_settled(payload) if p in ids}
-            elif kind == Kind.RETRY:
-                id_position, count, _ = retry_facts(payload)
-                if id_position in ids:
-                    attempts[ids[id_position]] = count
-            elif kind == Kind.MOVED:
-                id_position, count, _, _ = moved_facts(payload)
-                if id_position in ids:
-                    there.add(ids[id_position])
-                    attempts[ids[id_position]] = count
-        # What was trimmed away must have been settled.
+    def learn(self, *, clean: bool) -> None:
+        """The process ended: what will the next one know, as a reader of the logs understands it?
+
+        Args:
+            clean: it stopped in good order, so that everything that was settled is written down.
+        """
+        waiting, dead = understand(self.bench.log.records, self.bench.dead_log.records)
         for told in self.told.values():
-            if told.id and told.id not in there and told.id not in done:
-                assert told.perhaps_over or told.id in done, f"{told.name} was lost"
-                done.add(told.id)
-        return done, attempts
+            if told.id:
+                self.learn_one(told, waiting.get(told.id), dead.get(told.id), clean=clean)
+        keys = paused_in(self.bench.log.records)
+        for host, held in self.paused.items():
+            is_held = destination(host).key in keys
+            assert held is None or held == is_held, "a pause was forgotten, or came back"
+            self.paused[host] = is_held
+
+    def learn_one(
+        self, told: Told, waits: Waiting | None, dead: int | None, *, clean: bool
+    ) -> None:
+        if told.gone:
+            assert waits is None, f"{told.name} came back to the queue"
+            assert dead is None, f"{told.name} is a dead letter again"
+        elif waits is not None:
+            if clean and told.over:
+                assert told.perhaps_back, "what finished was not written down"
+            if clean and not told.over:
+                assert told.least <= waits.attempts <= told.attempts
+            assert told.redrives <= waits.redrives <= told.redrives + told.perhaps_back
+            told.least = waits.attempts
+            told.redrives = waits.redrives
+            told.given_up = told.over = told.perhaps_over = False
+        elif dead is not None:
+            assert dead == told.redrives, f"{told.name} is in both places"
+            assert told.given_up, f"{told.name} is a dead letter again"
+            told.over = True
+        else:
+            assert told.perhaps_over or told.perhaps_gone, f"{told.name} was lost"
+            told.gone = not told.perhaps_over
+            told.over = True
+            told.given_up = False
+        told.perhaps_gone = told.perhaps_back = False
+        told.due_us = 0
 
     def dead_letters(self) -> list[Any]:
-        return [
-            decode_dead(payload)
-            for _, payload in self.bench.dead_log.records
-            if payload[0] == Kind.DEAD
-        ]
+        return list(letters_in(self.bench.dead_log.records).values())
 
     def check_dead_letters(self) -> None:
         letters = self.dead_letters()
@@ -393,7 +604,13 @@ class QueueMachine(RuleBasedStateMachine):
         assert not isinstance(told.receipt.answer, Refusal), "was refused"
         assert told.id in (b"", sent.wire_id), "the id changed"
         told.id = sent.wire_id
+        if told.perhaps_back and sent.redrives == told.redrives + 1:
+            told.lives_again()
+        assert sent.redrives == told.redrives
+        assert sent.wire_id not in self.queue.dead_letters, "is in both places"
+        assert not told.gone, "was taken away"
         assert not told.over, "was over"
+        assert not self.paused.get(told.host), "the destination is paused"
         assert str(sent.destination) == str(destination(told.host))
         assert sent.timeout_ms == told.timeout_ms
         assert told.least <= sent.attempt - 1 <= told.attempts
@@ -407,6 +624,13 @@ class QueueMachine(RuleBasedStateMachine):
         assert lane.in_flight <= lane.limit.value, "more at once than the lane may"
         assert now >= lane.paused_until, "the lane is paused"
         order = self.order[str(sent.destination)]
+        cancelled = {
+            str(int(told.id[12:], 16))
+            for told in self.told.values()
+            if told.gone or (told.perhaps_gone and told.id != sent.wire_id)
+        }
+        while order and order[0] in cancelled:
+            order.pop(0)
         if str(sent.position) in order:
             assert order.pop(0) == str(sent.position), "not oldest first"
 
@@ -421,8 +645,13 @@ class QueueMachine(RuleBasedStateMachine):
                 if isinstance(answer, Message):
                     assert told.id in (b"", answer.wire_id), "the id changed"
                     told.id = answer.wire_id
-            for dead, _ in self.bench.notes.dead:
-                assert dead.wire_id in {letter.message.wire_id for letter in self.dead_letters()}
+            self.take_results()
+            there = letters_in(self.bench.dead_log.records)
+            for dead, _ in self.bench.notes.dead[self.noted :]:
+                told = self.told[dead.target[1:]]
+                taken = told.perhaps_gone or told.perhaps_back
+                assert dead.wire_id in there or not told.given_up or taken
+            self.noted = len(self.bench.notes.dead)
 
     def check_consistency(self) -> None:
         """Index, lanes, timers and extents tell one story."""
@@ -457,19 +686,19 @@ class QueueMachine(RuleBasedStateMachine):
         assert {entries.state[slot] for slot in in_timers} <= {State.SCHEDULED}
         assert states[State.READY] == len(in_lanes) == len(set(in_lanes))
         assert states[State.SCHEDULED] == len(in_timers) == queue.pending.timers.count
-        assert states[State.IN_FLIGHT] == queue.in_flight + queue.burying
+        leaving = states[State.IN_FLIGHT] - queue.in_flight - queue.burying
+        assert leaving >= 0
+        assert queue.redriver.is_busy or not leaving, "a slot is nobody's"
         assert queue.in_flight == len(in_flight) <= WORKERS
         assert entries.count == len(entries.state) - states[State.FREE]
         assert (len(queue._learning)) <= 2 * len(queue.lanes) + 2, "pauses pile up"
         self.check_extents()
+        self.check_dead_space()
 
     def check_extents(self) -> None:
         queue = self.queue
         entries = queue.pending.index
         extents = queue.pending.extents
-        live: Counter[int] = Counter()
-        live_bytes: Counter[int] = Counter()
-        total = 0
         held: list[tuple[int, int]] = []
         for slot in range(len(entries.state)):
             if entries.state[slot] == State.FREE:
@@ -478,18 +707,39 @@ class QueueMachine(RuleBasedStateMachine):
             held.append((entries.position[slot], entries.size[slot]))
             if slot in queue.pending.big:
                 held += chunk_sizes(*queue.pending.big[slot])
-        for position, size in held:
-            start = extents.of(position).start
-            live[start] += 1
-            live_bytes[start] += size
-            total += size
+        total = sum(size for _, size in held)
         assert total == entries.live_bytes
-        for extent in extents:
-            assert extent.live >= live[extent.start]
-            if not queue.pending.uploading_bytes:
-                assert extent.live == live[extent.start]
-                assert extent.live_bytes == live_bytes[extent.start]
-        assert extents.span_bytes == sum(extent.filled for extent in extents)
+        if queue.pauses._held is not None:
+            held.append(queue.pauses._held)
+        _check_live(extents, held, exactly=not queue.pending.uploading_bytes)
+        self.check_is_there(self.bench.log, held)
+
+    def check_dead_space(self) -> None:
+        dead_letters = self.queue.dead_letters
+        rows = dead_letters.letters
+        held: list[tuple[int, int]] = []
+        ids = set()
+        total = 0
+        for row in rows.alive():
+            message_id = rows.id(row)
+            ids.add(message_id)
+            assert rows.find(message_id) == row
+            chunks = dead_letters._chunks.get(message_id, [])
+            own = rows.sizes[row] - sum(size for _, size in chunks)
+            held += [(rows.position[row], own), *chunks]
+            total += rows.sizes[row]
+        assert len(rows) == len(ids)
+        assert rows.size_bytes == total
+        assert dead_letters._chunks.keys() <= ids
+        assert list(rows.ordinal) == sorted(set(rows.ordinal))
+        space = dead_letters._space
+        busy = self.queue.burying or space._task is not None
+        _check_live(space._extents, held, exactly=not busy)
+        self.check_is_there(self.bench.dead_log, held)
+
+    def check_is_there(self, log: FaultyLog, held: list[tuple[int, int]]) -> None:
+        missing = [position for position, _ in held if position not in log._payloads]
+        assert not missing, "what is needed was trimmed away"
 
     @precondition(lambda self: hasattr(self, "bench"))
     @rule()
@@ -508,15 +758,72 @@ class QueueMachine(RuleBasedStateMachine):
         self.loop.run_for(3)
         self.accept("a.example", [1], 0)
         self.loop.run_for(3)
+        largest = 12 * (CHUNK + 40) + 800
+        dead_bytes = self.queue.dead_letters.letters.size_bytes
+        if not self.queue.burying and self.bench.dead_log._segment_bytes == 1:
+            most = 2 * dead_bytes + SLACK + 2 * (EXTENT + 2_000) + largest
+            assert self.bench.dead_log.size_bytes <= most
         if self.queue.burying or self.bench.log._segment_bytes > 1:
             return
+        if self.bench.config.keep_everything:
+            return
         live = self.queue.pending.index.live_bytes
-        largest = 12 * (CHUNK + 40) + 800
         assert self.bench.log.size_bytes <= 2 * live + SLACK + 2 * (EXTENT + 1_500) + largest
 
 
-def _shrink(queue: Queue) -> None:
-    queue.pending.extents.extent_bytes = EXTENT
+class _ToldRedriver:
+    """Tells the model what is taken away, before and after."""
+
+    def __init__(self, real: Redriver, by_id: Callable[[Sequence[bytes]], list[Told]]) -> None:
+        self._real = real
+        self._by_id = by_id
+
+    @property
+    def is_busy(self) -> bool:
+        return self._real.is_busy
+
+    async def redrive(self, ids: Sequence[bytes]) -> list[bytes]:
+        before = {}
+        for told in self._by_id(ids):
+            told.perhaps_back = told.perhaps_back or told.given_up
+            before[told.id] = told.redrives
+        done = await self._real.redrive(ids)
+        for told in self._by_id(done):
+            if told.redrives == before[told.id]:  # it was not sent yet
+                told.lives_again()
+        for told in self._by_id(ids):
+            if not self.is_busy:
+                told.perhaps_back = False
+        return done
+
+    async def purge(self, ids: Sequence[bytes]) -> list[bytes]:
+        for told in self._by_id(ids):
+            told.perhaps_gone = True
+        done: list[bytes] = []
+        with suppress(Refused):
+            done = await self._real.purge(ids)
+        for told in self._by_id(ids):
+            if not self.is_busy:  # or somebody else may be taking it away
+                told.perhaps_gone = False
+        for told in self._by_id(done):
+            told.perhaps_gone = False
+            told.is_gone()
+        return done
+
+
+def _check_live(extents: Extents, held: list[tuple[int, int]], *, exactly: bool) -> None:
+    live: Counter[int] = Counter()
+    live_bytes: Counter[int] = Counter()
+    for position, size in held:
+        start = extents.of(position).start
+        live[start] += 1
+        live_bytes[start] += size
+    for extent in extents:
+        assert extent.live >= live[extent.start]
+        if exactly:
+            assert extent.live == live[extent.start]
+            assert extent.live_bytes == live_bytes[extent.start]
+    assert extents.span_bytes == sum(extent.filled for extent in extents)
 
 
 def _least_delay_us(result: AttemptResult, attempt: int) -> int:

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from dispatcher.core.outcome import Failure
+from dispatcher.core.retry import RetryPolicy
 from dispatcher.queue.admin import (
     Cancelled,
     Event,
@@ -556,3 +557,21 @@ def test_the_last_delivered_messages_are_known_and_older_ones_forgotten() -> Non
         assert past is not None
         assert (past.request_line, past.attempts) == (b"POST /m%d HTTP/1.1" % position, position)
         assert (past.destination, past.accepted_at) == (b"http://a", 1_704_067_200_000_000)
+
+
+def test_a_response_that_counts_as_delivered_is_told_as_that() -> None:
+    """With ACK_ANY_RESPONSE the status is not 2xx, and everything else is as usual."""
+
+    async def test(bench: Bench) -> None:
+        seen: list[Event] = []
+        bench.queue.admin.subscribe(seen.append)
+        message_id = await accepted(bench)
+        bench.end(bench.deliverer.flying[0], failed(500))
+        assert [event.kind for event in seen] == ["accepted", "attempted", "delivered"]
+        assert seen[-1].fields["status"] == 500
+        view = await bench.queue.admin.message(message_id)
+        assert view is not None
+        assert view.state is MessageState.DELIVERED
+        assert sum(bench.queue.delivery_us.counts) == 1
+
+    simulate(test, policy=RetryPolicy(3, 100, 1000, ack_any_response=True))

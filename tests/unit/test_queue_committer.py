@@ -282,3 +282,23 @@ def test_mistake_in_an_engine_leaves_nobody_waiting() -> None:
 
     bench = simulate(test, most=100)
     assert bench.batches == []
+
+
+def test_callers_who_came_while_urgent_records_found_no_space_are_refused_at_once() -> None:
+    """They would wait for the next look at the disk, and be taken for its probe."""
+
+    async def test(bench: Bench) -> None:
+        bench.log.space = Space.NOTHING
+        bench.urgent(b"u")
+        bench.committer.wake()
+        await asyncio.sleep(0.005)
+        bench.submit(b"a")
+        await asyncio.sleep(0.01)
+        assert bench.said == ["a disk_full"]
+        bench.log.space = Space.ENOUGH
+        await asyncio.sleep(1.1)
+        assert bench.said[1] == "u stored"
+        assert bench.space == [True, False]
+        assert not bench.committer.full
+
+    simulate(test)
