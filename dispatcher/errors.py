@@ -86,6 +86,18 @@ class LogTrimmed(LogError):
     slug = "log_trimmed"
 
 
+class LogTooNew(LogError):
+    """The log holds records of a kind that this version does not know. Nothing was changed."""
+
+    slug = "log_too_new"
+
+    def __init__(self, kind: int) -> None:
+        super().__init__(
+            f"the log holds records of kind {kind}, which this version does not know: a newer "
+            "version wrote them. Start that version; nothing was changed."
+        )
+
+
 class BatchTooLarge(LogError):
     """The batch is larger than `max_batch_bytes`; nothing was stored."""
 

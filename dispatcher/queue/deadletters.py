@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from dispatcher.core.message import Message
-from dispatcher.errors import LogError, LogTrimmed, LogUnavailable, Refusal
+from dispatcher.errors import LogError, LogTooNew, LogTrimmed, LogUnavailable, Refusal
 from dispatcher.queue.committer import Committer
 from dispatcher.queue.deadspace import DeadSpace
 from dispatcher.queue.letters import Letters
@@ -41,6 +41,7 @@ RESPONSE_START_BYTES = 1024
 MAX_WAITING_BYTES = 16 * 1024 * 1024
 """Dead letters that wait for space, in bytes, before no more attempts are started."""
 _LOOK_SECONDS = 0.05
+_STATELESS = frozenset({Kind.CHUNK, Kind.NOTHING})
 _DROPPED_AT_ONCE = 16
 
 
@@ -123,6 +124,8 @@ class DeadLetters:
             row = self.letters.find(message_id)
             if row >= 0 and self.letters.redrives(row) <= redrives:
                 self._forget(message_id)
+        elif payload[0] not in _STATELESS:
+            raise LogTooNew(payload[0])
 
     def opened(self) -> None:
         """Every record was visited."""

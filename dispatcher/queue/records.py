@@ -22,9 +22,10 @@ from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 from struct import Struct
 
-from dispatcher.core.destination import Origin
+from dispatcher.core.destination import Destination, Origin
 from dispatcher.core.message import Message
 from dispatcher.core.outcome import AttemptResult, Failure
 
@@ -157,9 +158,8 @@ def decode_message(payload: bytes, start: int = 0) -> Message:
     body = payload[body_at:]
     if len(body) != (chunks * 8 if chunks else body_size):
         raise RecordError("the body has another length than the record says")
-    origin = Origin.parse(payload[start + _MESSAGE.size : head_at])
     return Message(
-        origin.destination,
+        _destination(payload[start + _MESSAGE.size : head_at]),
         payload[head_at:body_at],
         b"" if chunks else body,
         timeout_ms=timeout_ms,
@@ -168,6 +168,12 @@ def decode_message(payload: bytes, start: int = 0) -> Message:
         chunks=tuple(array("Q", body)) if chunks else None,
         body_size=body_size,
     )
+
+
+@lru_cache(maxsize=4096)
+def _destination(key: bytes) -> Destination:
+    """The destination with this key: most messages share theirs with many others."""
+    return Origin.parse(key).destination
 
 
 def encode_chunk(data: bytes) -> bytes:

@@ -11,6 +11,7 @@ from array import array
 from collections.abc import Iterable
 from struct import Struct
 
+from dispatcher.errors import LogTooNew
 from dispatcher.queue.index import State
 from dispatcher.queue.pauses import Pauses
 from dispatcher.queue.pending import Pending
@@ -24,6 +25,7 @@ from dispatcher.queue.records import (
 )
 
 _POSITION = Struct("<Q")
+_STATELESS = frozenset({Kind.CHUNK, Kind.NOTHING})
 
 
 class Recovery:
@@ -56,6 +58,9 @@ class Recovery:
             self._retry(position, payload)
         elif kind == Kind.PAUSED:
             self._pauses.visit(position, payload)
+        elif kind not in _STATELESS:
+            # Passing over it could bring back what it says is over.
+            raise LogTooNew(kind)
 
     def _message(self, position: int, payload: bytes) -> None:
         destination, body_size, chunks = message_facts(payload)

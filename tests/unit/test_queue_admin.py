@@ -8,6 +8,7 @@ import pytest
 
 from dispatcher.core.outcome import Failure
 from dispatcher.core.retry import RetryPolicy
+from dispatcher.errors import LogTooNew
 from dispatcher.queue.admin import (
     Cancelled,
     Event,
@@ -17,6 +18,7 @@ from dispatcher.queue.admin import (
 )
 from dispatcher.queue.ports import CHUNK_BYTES
 from dispatcher.queue.recent import Recent
+from dispatcher.queue.recovery import Recovery
 from dispatcher.queue.retention import RetentionPolicy
 from dispatcher.testing.queue import Bench, destination, failed, message, simulate
 
@@ -575,3 +577,17 @@ def test_a_response_that_counts_as_delivered_is_told_as_that() -> None:
         assert sum(bench.queue.delivery_us.counts) == 1
 
     simulate(test, policy=RetryPolicy(3, 100, 1000, ack_any_response=True))
+
+
+def test_a_log_of_a_newer_version_is_refused() -> None:
+    """A kind of record that is not known may say that a message is over."""
+
+    async def test(bench: Bench) -> None:
+        queue = bench.queue
+        recovery = Recovery(queue.pending, queue.pauses)
+        for visit in (recovery.visit, queue.dead_letters.visit):
+            visit(1, b"\x06")
+            with pytest.raises(LogTooNew, match="kind 99"):
+                visit(100, b"\x63new")
+
+    simulate(test)
