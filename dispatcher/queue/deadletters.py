@@ -1,9 +1,9 @@
 """Dead letters: what was given up, in a log of its own.
 
 A message is written here, with its history, and synced, before the queue settles it: in between it
-is in both logs, and the next start settles it (`Queue.open`). A letter ends with a REMOVED record;
-one that is redriven comes back under the same id with a higher `redrives`, so that what is left of
-a crash in between can be told apart.
+is in both logs, and the next start settles it (`Redriver.reconcile`). A letter ends with a REMOVED
+record; one that is redriven comes back under the same id with a higher `redrives`, so that what is
+left of a crash in between can be told apart.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from dispatcher.queue.records import (
     OVERHEAD_BYTES,
     DeadLetter,
     Kind,
+    LetterFacts,
     RecordError,
     decode_chunk,
     decode_dead,
@@ -33,6 +34,7 @@ from dispatcher.queue.records import (
     encode_chunk,
     encode_dead,
     encode_removed,
+    letter_facts,
     wire_id,
 )
 from dispatcher.txlog import TransactionLog
@@ -117,7 +119,7 @@ class DeadLetters:
         """Take in a record of the dead-letter log, in order, while it is opened."""
         self._space.note(position, len(payload) + OVERHEAD_BYTES)
         if payload[0] == Kind.DEAD:
-            self._enter(decode_dead(payload), position, len(payload) + OVERHEAD_BYTES)
+            self._enter(letter_facts(payload), position, len(payload) + OVERHEAD_BYTES)
         elif payload[0] == Kind.REMOVED:
             partition, incarnation, id_position, redrives = decode_removed(payload)
             message_id = wire_id(partition, incarnation, id_position)
@@ -195,7 +197,7 @@ class DeadLetters:
         self, letter: DeadLetter, then: Callable[[], None], body: _Body | None = None
     ) -> None:
         payload = encode_dead(letter)
-        self._committer.submit_urgent(payload, _Buried(self, letter, len(payload), then, body))
+        self._committer.submit_urgent(payload, _Buried(self, payload, then, body))
         self._committer.wake()
 
     def submit(self, payload: bytes, *, held: bool) -> asyncio.Future[int]:
@@ -207,7 +209,7 @@ class DeadLetters:
         self._committer.wake()
         return stored
 
-    def buried(self, letter: DeadLetter, position: int, size: int) -> None:
+    def buried(self, letter: LetterFacts, position: int, size: int) -> None:
         """A dead letter is durable at `position`; `size` is what its record takes."""
         self._space.note(position, size)
         self._enter(letter, position, size)
@@ -295,18 +297,16 @@ class DeadLetters:
             self.letters.redrives(row),
         )
 
-    def _enter(self, letter: DeadLetter, position: int, size: int) -> None:
-        message = letter.message
-        self._forget(message.wire_id)
+    def _enter(self, letter: LetterFacts, position: int, size: int) -> None:
+        self._forget(letter.message_id)  # copied forward, or dead again after a redrive
         self._space.hold(position, size)
-        if message.chunks is not None:
-            size += self._hold_chunks(message)
+        if letter.chunks is not None:
+            size += self._hold_chunks(letter.message_id, letter.chunks, letter.body_size)
         self.letters.add(letter, position, size)
 
-    def _hold_chunks(self, message: Message) -> int:
-        assert message.chunks is not None
-        chunks = chunk_sizes(array("Q", message.chunks), message.body_size)
-        self._chunks[message.wire_id] = chunks
+    def _hold_chunks(self, message_id: bytes, positions: array[int], body_size: int) -> int:
+        chunks = chunk_sizes(positions, body_size)
+        self._chunks[message_id] = chunks
         for position, size in chunks:
             self._space.hold(position, size)
         return sum(size for _, size in chunks)
@@ -373,7 +373,7 @@ class DeadLetters:
             return
         self._release(message.wire_id, row)
         if message.chunks is not None:
-            self._hold_chunks(message)
+            self._hold_chunks(message.wire_id, array("Q", message.chunks), message.body_size)
         self.letters.position[row] = position
 
 
@@ -413,14 +413,13 @@ class _Buried:
     def __init__(
         self,
         letters: DeadLetters,
-        letter: DeadLetter,
-        size: int,
+        payload: bytes,
         then: Callable[[], None],
         body: _Body | None,
     ) -> None:
         self._letters = letters
-        self._letter = letter
-        self._size = size + OVERHEAD_BYTES
+        self._letter = letter_facts(payload)
+        self._size = len(payload) + OVERHEAD_BYTES
         self._then = then
         self._body = body
 

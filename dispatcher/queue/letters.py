@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import compress
 
 from dispatcher.core.outcome import Failure
 from dispatcher.core.verdict import DeadReason
 from dispatcher.queue.admin import LetterFilter
-from dispatcher.queue.records import DeadLetter, last_attempt, wire_id
+from dispatcher.queue.records import LetterFacts, wire_id
 from dispatcher.queue.slotmap import SlotMap
 
 _FAILURES = (None, *(failure.value for failure in Failure))
@@ -46,7 +47,7 @@ class Letters:
         self.size_bytes = 0
         self.count = 0
         self._destinations: list[str] = []
-        self._numbers: dict[str, int] = {}
+        self._numbers: dict[bytes, int] = {}
         self._reset()
 
     def _reset(self) -> None:
@@ -63,7 +64,7 @@ class Letters:
         self._status = array("H")
         self._error = array("B")
         self._reason = array("B")
-        self._alive = array("B")
+        self._alive = bytearray()
         self._keys = array("Q")
         self._rows = SlotMap(_Keys(self._keys))
 
@@ -79,30 +80,25 @@ class Letters:
         """Whether the letter of a row is still there."""
         return self._alive[row] != 0
 
-    def add(self, letter: DeadLetter, position: int, size_bytes: int) -> int:
-        """Enter a letter whose record is at `position`; one with the same id is replaced."""
-        message = letter.message
-        self.remove(message.wire_id)
-        last = last_attempt(message.history)
-        status = last.status if last else None
-        failure = last.failure if last else None
+    def add(self, letter: LetterFacts, position: int, size_bytes: int) -> int:
+        """Enter a letter whose record is at `position`. None with the same id is there."""
         row = len(self._alive)
         before = self.ordinal[row - 1] if row else 0
-        self.id_position.append(message.position)
+        self.id_position.append(letter.id_position)
         self.position.append(position)
         self.ordinal.append(max(before + 1, letter.dead_at))
         self.dead_at.append(letter.dead_at)
         self.sizes.append(size_bytes)
-        self.body_sizes.append(message.body_size)
-        self._incarnation.append(message.incarnation)
-        self._destination.append(self._number_of(str(message.destination)))
+        self.body_sizes.append(letter.body_size)
+        self._incarnation.append(letter.incarnation)
+        self._destination.append(self._number_of(letter.destination))
         self._partition.append(letter.partition)
-        self._redrives.append(message.redrives)
-        self._status.append(status or 0)
-        self._error.append(_FAILURES.index(failure.value if failure else None))
+        self._redrives.append(letter.redrives)
+        self._status.append(letter.status)
+        self._error.append(letter.failure)
         self._reason.append(_REASONS.index(letter.reason))
         self._alive.append(1)
-        self._keys.append(_key(message.position, message.incarnation))
+        self._keys.append(_key(letter.id_position, letter.incarnation))
         self._rows.add(row)
         self.count += 1
         self.size_bytes += size_bytes
@@ -154,8 +150,9 @@ class Letters:
             return False
         if which.error is not None and _FAILURES[self._error[row]] != which.error:
             return False
-        destination = which.destination
-        return destination is None or self._destination[row] == self._numbers.get(destination)
+        if which.destination is None:
+            return True
+        return self._destination[row] == self._numbers.get(which.destination.encode())
 
     def first_after(self, ordinal: int) -> int:
         """The first row with an ordinal above this one."""
@@ -163,14 +160,18 @@ class Letters:
 
     def alive(self) -> Iterator[int]:
         """The rows of all letters, oldest first."""
-        return (row for row, alive in enumerate(self._alive) if alive)
+        row = self._alive.find(1)
+        while row >= 0:
+            yield row
+            row = self._alive.find(1, row + 1)
 
     def tidy(self) -> None:
         """Give the rows of removed letters back, when they are most of all. Row numbers change;
         order and ordinals stay, because cursors that were given away are made of them."""
         rows = len(self._alive)
         if rows > _REWRITE_ABOVE and self.count < rows // 2:
-            self._keep(list(self.alive()))
+            alive = self._alive
+            self._rewrite(lambda column: compress(column, alive))
 
     def sort(self) -> None:
         """Bring the rows into the order of the deaths. Records that were copied forward come last
@@ -178,26 +179,24 @@ class Letters:
         rows = sorted(self.alive(), key=lambda row: (self.dead_at[row], self.id_position[row]))
         if rows == list(range(len(self._alive))):
             return  # as they nearly always are, and most of the work is the map
-        self._keep(rows)
+        self._rewrite(lambda column: map(column.__getitem__, rows))
         before = 0
         for row, dead_at in enumerate(self.dead_at):
             before = self.ordinal[row] = max(before + 1, dead_at)
 
-    def _keep(self, rows: list[int]) -> None:
-        """Rewrite the columns with these rows only, in this order."""
+    def _rewrite(self, choose: Callable[[Sequence[int]], Iterable[int]]) -> None:
+        """Replace each column by what is chosen of it."""
         old = vars(self).copy()
         self._reset()
         for name in _COLUMNS:
-            column = old[name]
-            getattr(self, name).extend(column[row] for row in rows)
-        for row in range(len(rows)):
-            self._rows.add(row)
+            getattr(self, name).extend(choose(old[name]))
+        self._rows.fill(range(self.rows))
 
-    def _number_of(self, destination: str) -> int:
+    def _number_of(self, destination: bytes) -> int:
         number = self._numbers.get(destination)
         if number is None:
             number = self._numbers[destination] = len(self._destinations)
-            self._destinations.append(destination)
+            self._destinations.append(destination.decode("ascii"))
         return number
 
 

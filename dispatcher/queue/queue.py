@@ -30,9 +30,10 @@ from dispatcher.core.message import Message
 from dispatcher.core.outcome import AttemptResult
 from dispatcher.core.retry import RetryPolicy
 from dispatcher.core.verdict import Dead, Delivered, RetryAt, decide
-from dispatcher.errors import Refusal, Refused
+from dispatcher.errors import Refusal
 from dispatcher.queue.accepting import Acceptance, ChunkUpload
 from dispatcher.queue.administration import Administration
+from dispatcher.queue.alarm import Alarm
 from dispatcher.queue.committer import Committer
 from dispatcher.queue.compaction import Compactor
 from dispatcher.queue.deadletters import MAX_WAITING_BYTES, Burial, DeadLetters
@@ -44,16 +45,9 @@ from dispatcher.queue.oldest import Oldest
 from dispatcher.queue.pauses import Pauses
 from dispatcher.queue.pending import Pending
 from dispatcher.queue.ports import Deliverer, Observer, Receipt, Upload
-from dispatcher.queue.readback import READ_AHEAD_BELOW, Bodies, Warm, read_messages
+from dispatcher.queue.readback import READ_AHEAD_BELOW, Bodies, Warm
 from dispatcher.queue.recent import Recent
-from dispatcher.queue.records import (
-    NOTHING,
-    OVERHEAD_BYTES,
-    encode_attempt,
-    encode_message,
-    encode_settled,
-    wire_id,
-)
+from dispatcher.queue.records import OVERHEAD_BYTES, encode_attempt, encode_message, wire_id
 from dispatcher.queue.recovery import Recovery
 from dispatcher.queue.redrive import Redriver
 from dispatcher.queue.refusals import (
@@ -65,13 +59,13 @@ from dispatcher.queue.refusals import (
 )
 from dispatcher.queue.retention import KEEP_ALL, Retention, RetentionPolicy
 from dispatcher.queue.retries import Retries
+from dispatcher.queue.settlements import Settlements
 from dispatcher.queue.turns import Turns
 from dispatcher.queue.watching import Watch
 from dispatcher.txlog import TransactionLog
 
 MAX_UNSTORED_BYTES = 64 * 1024 * 1024
 IDLE_LANE_SECONDS = 60.0
-_SETTLED_AT_ONCE = 16_384
 _DELIVERY_US = tuple(
     round(seconds * 1_000_000)
     for seconds in (
@@ -135,9 +129,7 @@ class Queue:
         self._turns = Turns(self.lanes, config.workers)
         self.pending = Pending(self.lanes)
         self._warm = Warm()
-        self._settled = array("Q")
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = 0
+        self._alarm = Alarm(self.now_us, self._tick)
         self._closing = False
         self._idle: asyncio.Event = asyncio.Event()
         self._deliverer: Deliverer | None = None
@@ -145,11 +137,12 @@ class Queue:
         self._wall_offset_us = clock.now_us() - clock.monotonic_us()
         self.committer = Committer(
             log,
-            collect=self._collect,
+            collect=lambda: self._settlements.collect(),
             settled=self._batch_done,
             failed=observer.log_failed,
             space_changed=self._space_changed,
         )
+        self._settlements = Settlements(self.pending, self.committer)
         self.pauses = Pauses(self.pending.extents, self.committer)
         self._retries = Retries(self.pending, self.committer)
         self._learning = Learning(
@@ -189,7 +182,7 @@ class Queue:
             self.dead_letters,
             self.pending,
             self.committer,
-            barrier=self._barrier,
+            self._settlements,
             line_up=self._line_up,
         )
         self.oldest = Oldest(log, self.pending, partition=config.partition)
@@ -208,31 +201,11 @@ class Queue:
         await self._dead_log.open(owner, epoch, self.dead_letters.visit)
         self.dead_letters.opened()
         recovery = Recovery(self.pending, self.pauses)
-        self.redriver.log_end = (await self._log.open(owner, epoch, recovery.visit)).end
-        await self._settle_buried()
+        opened = await self._log.open(owner, epoch, recovery.visit)
+        await self.redriver.reconcile(self._log, end=opened.end, partition=self._config.partition)
         now = self.now_us()
         recovery.finish(now, now + self._config.policy.max_delay_ms * 1000)
         return recovery
-
-    async def _settle_buried(self) -> None:
-        """Settle what became a dead letter just before the process ended, and drop the letters of
-        what was being redriven."""
-        redriven: list[bytes] = []
-        for message_id, redrives in list(self.dead_letters):
-            slot = self.pending.find(int(message_id[12:], 16))
-            if slot < 0:
-                continue
-            (message,) = await read_messages(
-                self._log, self.pending, [slot], partition=self._config.partition
-            )
-            if message.wire_id != message_id:
-                continue
-            if message.redrives > redrives:
-                redriven.append(message_id)
-            else:
-                self._settled.append(message.position)
-                self.pending.remove(slot)
-        await self.dead_letters.drop(redriven)
 
     def start(self, deliverer: Deliverer) -> None:
         """Begin to store and deliver."""
@@ -241,7 +214,7 @@ class Queue:
         self.dead_letters.start()
         self.retention.start()
         self.oldest.start()
-        if self._settled:
+        if self._settlements.positions:
             self.committer.wake_lazily()
         for key in self.pauses.keys:
             self._hold(self.lanes.by_key(key), held=True)
@@ -273,9 +246,7 @@ class Queue:
     async def stop(self) -> None:
         """Write down what was settled and close both logs. Idempotent."""
         self.close_intake()
-        for handle in (self._timer, self._forget):
-            if handle is not None:
-                handle.cancel()
+        self.stop_timers()
         await self.oldest.stop()
         await self.retention.stop()
         await self.admin.stop()
@@ -285,6 +256,12 @@ class Queue:
         await self.committer.stop()
         await self._log.close()
         await self._dead_log.close()
+
+    def stop_timers(self) -> None:
+        """Do nothing more by itself. Idempotent."""
+        self._alarm.cancel()
+        if self._forget is not None:
+            self._forget.cancel()
 
     # ------------------------------------------------------------------ accepting
 
@@ -454,15 +431,11 @@ class Queue:
             self._learning.signal(lane, Signal.HEALTHY, message, self.now_us())
         if message.doubtful or lane.queued:
             self._turns.ended(lane, message)
-        self.attempts["delivered"] += 1
-        self.delivered_total += 1
         now = self.now_us()
-        self.delivery_us.observe(now - message.accepted_at)
         if self.watch.is_wanted:
             duration_ms = (now - message.started_at) // 1000
             self.watch.delivered(message, status, duration_ms)
-        self.recent.add(message, lane.destination.key)
-        self._settle(message)
+        self._done(message, lane, now)
         self.lanes.enter(lane)
         self.pump()
 
@@ -475,13 +448,9 @@ class Queue:
         self._turns.ended(lane, message)
         verdict = decide(result, message.attempt, self._config.policy, wall, self._random)
         if isinstance(verdict, Delivered):
-            self.attempts["delivered"] += 1
-            self.delivered_total += 1
-            self.delivery_us.observe(now - message.accepted_at)
-            self.recent.add(message, lane.destination.key)
             if self.watch.is_wanted:
                 self.watch.delivered(message, result.status or 0, result.duration_ms)
-            self._settle(message)
+            self._done(message, lane, now)
         else:
             self.attempts[_outcome(result)] += 1
             message.history += encode_attempt(message.started_at, result)
@@ -501,8 +470,15 @@ class Queue:
         if not self.in_flight:
             self._idle.set()
 
+    def _done(self, message: Message, lane: Lane, now: int) -> None:
+        self.attempts["delivered"] += 1
+        self.delivered_total += 1
+        self.delivery_us.observe(now - message.accepted_at)
+        self.recent.add(message, lane.destination.key)
+        self._settle(message)
+
     def _settle(self, message: Message) -> None:
-        self._settled.append(message.position)
+        self._settlements.positions.append(message.position)
         self.pending.remove(message.slot)
         self.committer.wake_lazily()
 
@@ -565,9 +541,9 @@ class Queue:
         pending = self.pending
         if pending.unlink(slot):
             self._warm.pop(slot)
-        self._settled.append(pending.index.id_position[slot])
+        self._settlements.positions.append(pending.index.id_position[slot])
         pending.remove(slot)
-        return self._barrier()
+        return self._settlements.barrier()
 
     async def hold(self, destination: Destination, *, held: bool) -> None:
         """Pause a destination, or let it go on; returns when that is durable.
@@ -586,14 +562,6 @@ class Queue:
         if held:
             lane.calm = False
             self._warm.chill(lane, self.pending.index)
-
-    def _barrier(self) -> asyncio.Future[None]:
-        """A future that is done when everything that was settled so far is durable."""
-        self._collect()
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.committer.submit_urgent(NOTHING, _Barrier(self.pending, len(NOTHING), done))
-        self.committer.wake()
-        return done
 
     def _line_up(self, slot: int) -> None:
         self.lanes.enter(self.pending.line_up(slot))
@@ -615,16 +583,9 @@ class Queue:
             due = alarm
         if due is None or self._deliverer is None or self._closing:
             return
-        if self._timer is not None:
-            if self._timer_at <= due:
-                return
-            self._timer.cancel()
-        self._timer_at = due
-        delay = max(due - self.now_us(), 0) / 1_000_000
-        self._timer = asyncio.get_running_loop().call_later(delay, self._tick)
+        self._alarm.set(due)
 
     def _tick(self) -> None:
-        self._timer = None
         now = self.now_us()
         for lane in self.pending.expire(now):
             self.lanes.enter(lane)
@@ -642,13 +603,6 @@ class Queue:
 
     # ------------------------------------------------------------------ the log's space
 
-    def _collect(self) -> None:
-        """Put what was settled since the last batch into the next one."""
-        while self._settled:
-            part, self._settled = self._settled[:_SETTLED_AT_ONCE], self._settled[_SETTLED_AT_ONCE:]
-            payload = encode_settled(part)
-            self.committer.submit_urgent(payload, _Noted(self.pending, len(payload)))
-
     def _batch_done(self) -> None:
         self._compactor.look()
         self.pump()
@@ -661,41 +615,6 @@ class Queue:
     def _dead_space_changed(self, full: bool) -> None:
         self._observer.space_changed(full)
         self._idle.set()  # `drain` does not wait for space
-
-
-class _Noted:
-    """A record that is never needed by itself: it only takes space in the log."""
-
-    __slots__ = ("_pending", "_size")
-
-    def __init__(self, pending: Pending, size: int) -> None:
-        self._pending = pending
-        self._size = size + OVERHEAD_BYTES
-
-    def stored(self, position: int) -> None:
-        self._pending.extents.note(position, self._size)
-
-    def refused(self, refusal: Refusal) -> None:
-        """The log failed and the process ends."""
-
-
-class _Barrier(_Noted):
-    """The record behind everything that had to be durable."""
-
-    __slots__ = ("_done",)
-
-    def __init__(self, pending: Pending, size: int, done: asyncio.Future[None]) -> None:
-        super().__init__(pending, size)
-        self._done = done
-
-    def stored(self, position: int) -> None:
-        super().stored(position)
-        if not self._done.done():
-            self._done.set_result(None)
-
-    def refused(self, refusal: Refusal) -> None:
-        if not self._done.done():
-            self._done.set_exception(Refused(refusal))
 
 
 def _outcome(result: AttemptResult) -> str:

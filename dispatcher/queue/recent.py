@@ -1,17 +1,19 @@
 """The last delivered messages, so that an operator can still ask for them by id.
 
-A ring of tuples of numbers and bytes, which the garbage collector does not look into: some 200
-bytes a message. Writing one is what every message pays, so it is as little as can be; looking one
-up goes through the ring, in a few milliseconds.
+A few dictionaries of tuples of numbers and bytes, which the garbage collector does not look into:
+some 230 bytes a message. Writing one is what every message pays, so it is as little as can be. The
+oldest dictionary goes as a whole; it is small, so that freeing it does not hold anybody up.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 
 from dispatcher.core.message import Message
 
 MOST = 100_000
+_DICTIONARIES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,18 +27,17 @@ class Past:
 
 
 class Recent:
-    """The last `most` messages that were delivered."""
+    """At least the last `most` messages that were delivered, and a tenth more at most."""
 
-    __slots__ = ("_line", "_most", "_next", "_ring")
+    __slots__ = ("_full", "_full_at", "_line", "_newest")
 
     def __init__(self, most: int = MOST) -> None:
-        self._most = most
-        self._next = 0
+        self._full_at = -(-most // _DICTIONARIES)
         self._line = b""
-        self._ring: list[tuple[int, int, bytes, bytes, int, int]] = []
-
-    def __len__(self) -> int:
-        return len(self._ring)
+        self._newest: dict[int, tuple[int, bytes, bytes, int, int]] = {}
+        self._full: deque[dict[int, tuple[int, bytes, bytes, int, int]]] = deque(
+            maxlen=_DICTIONARIES
+        )
 
     def add(self, message: Message, destination: bytes) -> None:
         """Remember a message; `destination` is the key of its lane, which is shared."""
@@ -46,24 +47,22 @@ class Recent:
             line = self._line  # one object for requests that repeat
         else:
             self._line = line
-        past = (
-            message.position,
+        newest = self._newest
+        newest[message.position] = (
             message.incarnation,
             destination,
             line,
             message.accepted_at,
             message.attempt,
         )
-        at = self._next
-        if at < len(self._ring):
-            self._ring[at] = past
-        else:
-            self._ring.append(past)
-        self._next = at + 1 if at + 1 < self._most else 0
+        if len(newest) >= self._full_at:
+            self._full.append(newest)
+            self._newest = {}
 
     def find(self, position: int, incarnation: int) -> Past | None:
         """The message with this id, None when it is not among the last ones."""
-        for past in self._ring:
-            if past[0] == position and past[1] == incarnation:
-                return Past(*past[2:])
+        for some in (self._newest, *reversed(self._full)):
+            past = some.get(position)
+            if past is not None and past[0] == incarnation:
+                return Past(*past[1:])
         return None

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
 from struct import Struct
+from typing import NamedTuple
 
 from dispatcher.core.destination import Destination, Origin
 from dispatcher.core.message import Message
@@ -106,6 +107,27 @@ class DeadLetter:
     reason: str
     detail: str
     response_start: bytes
+
+
+class LetterFacts(NamedTuple):
+    """What of a DEAD record is needed to find, list and count its letter.
+
+    `failure` is 0 or the number of the last attempt's failure in `Failure`, from 1; `status` is 0
+    when there was none. `chunks` are positions in the dead-letter log, where there are any.
+    """
+
+    message_id: bytes
+    partition: int
+    incarnation: int
+    id_position: int
+    redrives: int
+    dead_at: int
+    destination: bytes
+    status: int
+    failure: int
+    reason: str
+    body_size: int
+    chunks: array[int] | None
 
 
 def encode_message(message: Message) -> bytes:
@@ -336,6 +358,49 @@ def decode_dead(payload: bytes) -> DeadLetter:
         payload[reason_at:detail_at].decode("ascii"),
         payload[detail_at:response_at].decode("utf-8", "replace"),
         payload[response_at : response_at + response_size],
+    )
+
+
+def letter_facts(payload: bytes) -> LetterFacts:
+    """The facts of a DEAD payload. Runs once for every dead letter at a start, so it does not make
+    the message."""
+    (
+        kind,
+        partition,
+        position,
+        _,
+        redrives,
+        dead_at,
+        history_size,
+        reason_size,
+        detail_size,
+        response_size,
+    ) = _DEAD.unpack_from(payload)
+    if kind != Kind.DEAD:
+        raise RecordError(f"kind {kind} where a dead letter was expected")
+    reason_at = _DEAD.size + history_size
+    status = failure = 0
+    if history_size:
+        _, _, status, failure, _ = _ATTEMPT.unpack_from(payload, reason_at - _ATTEMPT.size)
+    detail_at = reason_at + reason_size
+    message_at = detail_at + detail_size + response_size
+    _, incarnation, _, _, destination_size, _, body_size, chunks = _MESSAGE.unpack_from(
+        payload, message_at
+    )
+    destination_at = message_at + _MESSAGE.size
+    return LetterFacts(
+        wire_id(partition, incarnation, position),
+        partition,
+        incarnation,
+        position,
+        redrives,
+        dead_at,
+        payload[destination_at : destination_at + destination_size],
+        status,
+        failure,
+        payload[reason_at:detail_at].decode("ascii"),
+        body_size,
+        array("Q", payload[-8 * chunks :]) if chunks else None,
     )
 
 

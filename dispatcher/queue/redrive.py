@@ -4,7 +4,7 @@ For each letter, in this order, each step durable before the next: its message i
 transaction log (it died; the record of that may still be on its way), a MOVED record there makes it
 pending again with no attempts made and one more redrive, and a REMOVED record ends the letter. Only
 then may it be attempted. A crash in between leaves it in both logs, and the next start sees by the
-number of redrives which one counts (`Queue.open`): none is lost, and none is there twice.
+number of redrives which one counts (`reconcile`): none is lost, and none is there twice.
 """
 
 from __future__ import annotations
@@ -20,8 +20,11 @@ from dispatcher.queue.accepting import ChunkUpload
 from dispatcher.queue.committer import Committer
 from dispatcher.queue.deadletters import DeadLetters
 from dispatcher.queue.pending import Pending
+from dispatcher.queue.readback import read_messages
 from dispatcher.queue.records import OVERHEAD_BYTES, encode_moved
 from dispatcher.queue.refusals import DISK_FULL, OVERLOADED
+from dispatcher.queue.settlements import Settlements
+from dispatcher.txlog import TransactionLog
 
 MOST_AT_ONCE = 128
 MOST_BYTES_AT_ONCE = 1024 * 1024
@@ -30,32 +33,55 @@ SETTLE_SECONDS = 10.0
 
 
 class Redriver:
-    """Moves dead letters back. `barrier` returns when everything that was settled is durable;
-    `line_up` lets a slot wait for its first attempt."""
+    """Moves dead letters back. `line_up` lets a slot wait for its first attempt."""
 
     def __init__(
         self,
         letters: DeadLetters,
         pending: Pending,
         committer: Committer,
+        settlements: Settlements,
         *,
-        barrier: Callable[[], asyncio.Future[None]],
         line_up: Callable[[int], None],
     ) -> None:
-        self.log_end = 0
-        """Where the transaction log ended when it was opened."""
         self.redriven_total = 0
         self._letters = letters
         self._pending = pending
         self._committer = committer
-        self._barrier = barrier
+        self._settlements = settlements
         self._line_up = line_up
         self._leaving: set[bytes] = set()
+        self._log_end = 0
 
     @property
     def is_busy(self) -> bool:
         """Whether letters are being redriven or purged now."""
         return bool(self._leaving)
+
+    async def reconcile(self, log: TransactionLog, *, end: int, partition: int) -> None:
+        """After both logs were read: settle what became a dead letter just before the process
+        ended, and drop the letters of what was being redriven. `log` is the transaction log, and
+        ended at `end` when it was opened.
+
+        Raises:
+            LogError: a log failed.
+        """
+        self._log_end = end
+        redriven: list[bytes] = []
+        pending = self._pending
+        for message_id, redrives in list(self._letters):
+            slot = pending.find(int(message_id[12:], 16))
+            if slot < 0:
+                continue
+            (message,) = await read_messages(log, pending, [slot], partition=partition)
+            if message.wire_id != message_id:
+                continue
+            if message.redrives > redrives:
+                redriven.append(message_id)
+            else:
+                self._settlements.positions.append(message.position)
+                pending.remove(slot)
+        await self._letters.drop(redriven)
 
     async def redrive(self, ids: Sequence[bytes]) -> list[bytes]:
         """Make these letters pending; returns the ids of those that now are, in their order. Others
@@ -92,7 +118,7 @@ class Redriver:
     async def _everything_settled(self) -> None:
         try:
             async with asyncio.timeout(SETTLE_SECONDS):
-                await self._barrier()
+                await self._settlements.barrier()
         except TimeoutError:  # not even the space that is kept back is left, or the disk is stuck
             raise Refused(DISK_FULL if self._committer.full else OVERLOADED) from None
 
@@ -104,7 +130,7 @@ class Redriver:
         under the same position, or come to lie there.
         """
         position = int(message_id[12:], 16)
-        end = max(self.log_end, self._pending.extents.end)
+        end = max(self._log_end, self._pending.extents.end)
         return position < end and self._pending.find(position) < 0
 
     def _take(self, ids: Sequence[bytes]) -> list[bytes]:

@@ -67,6 +67,21 @@ class SlotMap:
         _enter(table, mixed, slot)
         self.count += 1
 
+    def fill(self, slots: range) -> None:
+        """Enter these slots in a map that is empty. Faster than one by one."""
+        size = _FIRST_SIZE
+        while size * _TABLES < len(slots) * 2:  # some tables get more than others, and grow
+            size *= 2
+        self._tables = [_Table(size) for _ in range(_TABLES)]
+        ids = self._index.id_position
+        for slot in slots:
+            mixed = _mix(ids[slot])
+            table = self._tables[mixed % _TABLES]
+            if (table.used + 1) * 3 > len(table.cells) * 2:
+                table = self._grow(mixed % _TABLES)
+            _enter(table, mixed, slot)
+        self.count = len(slots)
+
     def discard(self, slot: int) -> None:
         """Take a slot out, before the index frees it. Nothing happens when it is not in."""
         mixed = _mix(self._index.id_position[slot])

@@ -240,9 +240,7 @@ class Bench:
             task.cancel()
         if others:
             await asyncio.wait(others)
-        for handle in (self.queue._timer, self.queue._forget):
-            if handle is not None:
-                handle.cancel()
+        self.queue.stop_timers()
 
     def accept(self, message: Message) -> Receipts.One:
         """Hand a message in, as ingress does."""

@@ -44,6 +44,7 @@ from dispatcher.testing.clock import SimulatedClock
 from dispatcher.testing.log import FaultyLog, Space
 from dispatcher.testing.loop import SimulatedLoop
 from dispatcher.testing.queue import Bench, Receipts, destination, failed, message
+from dispatcher.txlog import TransactionLog
 from tests.property.understood import Waiting, letters_in, paused_in, understand
 
 T = TypeVar("T")
@@ -781,6 +782,9 @@ class _ToldRedriver:
     @property
     def is_busy(self) -> bool:
         return self._real.is_busy
+
+    async def reconcile(self, log: TransactionLog, *, end: int, partition: int) -> None:
+        await self._real.reconcile(log, end=end, partition=partition)
 
     async def redrive(self, ids: Sequence[bytes]) -> list[bytes]:
         before = {}

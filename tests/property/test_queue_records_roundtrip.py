@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from array import array
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -109,6 +111,21 @@ def test_dead_letter_is_read_as_it_was_written(
     assert _facts(letter.message, *names) == _facts(message, *names)
     assert (letter.partition, letter.dead_at, letter.reason) == (partition, dead_at, "rejected")
     assert (letter.detail, letter.response_start) == ("no", response)
+    last = records.last_attempt(message.history)
+    assert records.letter_facts(payload) == records.LetterFacts(
+        message_id=message.wire_id,
+        partition=partition,
+        incarnation=message.incarnation,
+        id_position=message.position,
+        redrives=message.redrives,
+        dead_at=dead_at,
+        destination=message.destination.key,
+        status=(last.status or 0) if last else 0,
+        failure=list(Failure).index(last.failure) + 1 if last and last.failure else 0,
+        reason="rejected",
+        body_size=message.body_size,
+        chunks=None if message.chunks is None else array("Q", message.chunks),
+    )
 
 
 @given(st.lists(st.tuples(u64, results), max_size=5))

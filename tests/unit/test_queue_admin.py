@@ -545,16 +545,16 @@ def test_the_age_of_the_oldest_message_is_known() -> None:
 
 
 def test_the_last_delivered_messages_are_known_and_older_ones_forgotten() -> None:
-    """By the whole id; a ring of a few shows the edge."""
-    recent = Recent(most=3)
-    for position in range(1, 6):
+    """By the whole id, and a tenth more of them at most."""
+    recent = Recent(most=20)
+    for position in range(1, 26):
         sent = message(name=f"m{position}")
         sent.position, sent.incarnation, sent.attempt = position * 2**32, 9, position
         recent.add(sent, b"http://a")
-    assert len(recent) == 3
-    assert recent.find(2 * 2**32, 9) is None
-    assert recent.find(4 * 2**32, 8) is None
-    for position in (3, 4, 5):
+        assert recent.find(max(position - 19, 1) * 2**32, 9) is not None
+        assert recent.find((position - 22) * 2**32, 9) is None
+    assert recent.find(24 * 2**32, 8) is None
+    for position in range(6, 26):
         past = recent.find(position * 2**32, 9)
         assert past is not None
         assert (past.request_line, past.attempts) == (b"POST /m%d HTTP/1.1" % position, position)

@@ -12,7 +12,7 @@ from dispatcher.queue import deadspace
 from dispatcher.queue.admin import Cancelled, LetterFilter, MessageState
 from dispatcher.queue.letters import Letters
 from dispatcher.queue.ports import CHUNK_BYTES
-from dispatcher.queue.records import DeadLetter, wire_id
+from dispatcher.queue.records import DeadLetter, LetterFacts, encode_dead, letter_facts
 from dispatcher.testing.log import FaultyLog, Space
 from dispatcher.testing.queue import Bench, destination, failed, message, simulate
 from tests.unit.test_queue_admin import accepted, big, dead
@@ -288,12 +288,11 @@ def test_redriving_on_a_full_disk_is_refused_and_can_be_repeated() -> None:
     simulate(test)
 
 
-def letter(position: int, *, incarnation: int = 1, dead_at: int = 1_000) -> DeadLetter:
+def letter(position: int, *, incarnation: int = 1, dead_at: int = 1_000) -> LetterFacts:
     """A dead letter of a message at this position."""
     sent: Message = message(destination())
     sent.position, sent.incarnation = position, incarnation
-    sent.wire_id = wire_id(0, incarnation, position)
-    return DeadLetter(0, sent, dead_at, "rejected", "", b"")
+    return letter_facts(encode_dead(DeadLetter(0, sent, dead_at, "rejected", "", b"")))
 
 
 def test_letters_of_two_logs_with_one_position_are_kept_apart() -> None:
@@ -302,11 +301,11 @@ def test_letters_of_two_logs_with_one_position_are_kept_apart() -> None:
     first, second = letter(7), letter(7, incarnation=2)
     for at, one in enumerate((first, second)):
         letters.add(one, at, 10)
-    assert letters.find(first.message.wire_id) == 0
-    assert letters.find(second.message.wire_id) == 1
-    assert letters.remove(first.message.wire_id) == 0
-    assert letters.find(first.message.wire_id) == -1
-    assert letters.find(second.message.wire_id) == 1
+    assert letters.find(first.message_id) == 0
+    assert letters.find(second.message_id) == 1
+    assert letters.remove(first.message_id) == 0
+    assert letters.find(first.message_id) == -1
+    assert letters.find(second.message_id) == 1
 
 
 def test_letters_keep_their_ordinals_when_rows_are_given_back(
@@ -320,8 +319,8 @@ def test_letters_keep_their_ordinals_when_rows_are_given_back(
         letters.add(one, at, 10)
     cursor = letters.ordinal[7]
     for one in all_[:7]:
-        letters.remove(one.message.wire_id)
+        letters.remove(one.message_id)
     letters.tidy()
     assert letters.rows == 3
     rest = range(letters.first_after(cursor), letters.rows)
-    assert [letters.id(row) for row in rest] == [one.message.wire_id for one in all_[8:]]
+    assert [letters.id(row) for row in rest] == [one.message_id for one in all_[8:]]

@@ -6,6 +6,8 @@ import tracemalloc
 from array import array
 from random import Random
 
+import pytest
+
 from dispatcher.queue.extents import Extents
 from dispatcher.queue.index import NO_SLOT, Index
 from dispatcher.queue.lanes import Lane, Lanes
@@ -194,6 +196,23 @@ def test_slot_map_is_a_dict() -> None:
         slots.discard(slot)
         slots.discard(slot)
     assert slots.count == 0
+
+
+@pytest.mark.parametrize("count", [0, 1, 5_000])
+def test_a_map_that_is_filled_at_once_is_as_one_that_grew(count: int) -> None:
+    """Everything is found, and it goes on as usual."""
+    index = Index()
+    for n in range(count):
+        index.add(7 + n * 1100, 0, 1)
+    slots = SlotMap(index)
+    slots.fill(range(count))
+    assert slots.count == count
+    assert [slots.find(position) for position in index.id_position] == list(range(count))
+    for slot in range(0, count, 2):
+        slots.discard(slot)
+    slots.add(index.add(3, 0, 1))
+    assert slots.count == count // 2 + 1
+    assert slots.find(3) == count
 
 
 # Timers.
