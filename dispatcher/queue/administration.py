@@ -31,7 +31,13 @@ from dispatcher.queue.admin import (
     Reason,
     Totals,
 )
-from dispatcher.queue.explaining import Why, is_under_way, waits_for_retry, waits_in_lane
+from dispatcher.queue.explaining import (
+    MOST_BEFORE,
+    Why,
+    is_under_way,
+    waits_for_retry,
+    waits_in_lane,
+)
 from dispatcher.queue.index import NO_SLOT, State
 from dispatcher.queue.lanes import Lane
 from dispatcher.queue.letters import Cause
@@ -165,7 +171,7 @@ class Administration:
         """How many messages of a lane are before this one; counted up to a bound."""
         index = self._queue.pending.index
         slot, before = lane.head, 0
-        while slot != NO_SLOT and index.id_position[slot] != position and before < 100_000:
+        while slot != NO_SLOT and index.id_position[slot] != position and before < MOST_BEFORE:
             slot, before = index.next[slot], before + 1
         return before
 

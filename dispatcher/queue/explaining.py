@@ -8,6 +8,9 @@ from dispatcher.core.breaker import State as Breaker
 from dispatcher.queue.admin import Reason
 from dispatcher.queue.lanes import Lane
 
+MOST_BEFORE = 10_000
+"""Messages before one that are counted: every one is a step along the lane."""
+
 
 @dataclass(frozen=True, slots=True)
 class Why:
@@ -40,7 +43,7 @@ def waits_in_lane(lane: Lane, *, before: int, is_free: bool, now_us: int, offset
 
     Args:
         lane: where it waits.
-        before: how many messages of the lane are before it.
+        before: how many messages of the lane are before it, counted up to `MOST_BEFORE`.
         is_free: whether a worker is free.
         now_us: by the queue's clock, which the lane's instants are of.
         offset_us: what has to be added to those for the wall clock's.
@@ -57,11 +60,21 @@ def waits_in_lane(lane: Lane, *, before: int, is_free: bool, now_us: int, offset
         return Why(
             Reason.LIMIT_REACHED,
             f"{name} has {lane.in_flight} attempts in flight, and {lane.limit.value} is its limit "
-            f"now; {before} messages are before this one.",
+            f"now; {_line(before)}.",
         )
-    waits_for = f"{before} messages of {name} are before it" if before else "it is next"
     busy = "" if is_free else ", and all workers are busy"
-    return Why(Reason.WAITING_TURN, f"It waits for its turn: {waits_for}{busy}.")
+    return Why(Reason.WAITING_TURN, f"It waits for its turn: {_line(before)}{busy}.")
+
+
+def _line(before: int) -> str:
+    match before:
+        case 0:
+            return "it is the next one of its destination"
+        case 1:
+            return "one message of its destination is before it"
+        case _:
+            most = "or more " if before == MOST_BEFORE else ""
+            return f"{before} {most}messages of its destination are before it"
 
 
 def _behind_breaker(lane: Lane, now_us: int, offset_us: int) -> Why:
