@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from dispatcher.core.message import Message
 from dispatcher.core.outcome import AttemptResult
+from dispatcher.queue.ports import LogName
 from dispatcher.telemetry.events import Events
 from dispatcher.telemetry.log import rfc3339
 
@@ -23,14 +24,14 @@ class EventObserver:
         self,
         events: Events,
         *,
-        transaction_log: str,
+        paths: Mapping[LogName, str],
         on_log_failed: Callable[[], None],
         spans: Spans | None = None,
     ) -> None:
         self.is_debug = events.is_debug or spans is not None
         self._events = events
         self._spans = spans
-        self._path = transaction_log
+        self._paths = paths
         self._on_log_failed = on_log_failed
 
     def accepted(self, message: Message) -> None:
@@ -100,16 +101,16 @@ class EventObserver:
         """A destination answers again."""
         self._events.destination_resumed(destination=destination)
 
-    def space_changed(self, full: bool) -> None:
-        """The disk became full, or has space again."""
+    def space_changed(self, log: LogName, full: bool) -> None:
+        """The disk of a log became full, or has space again."""
         if full:
-            self._events.log_disk_full(path=self._path)
+            self._events.log_disk_full(path=self._paths[log])
         else:
-            self._events.log_space_again(path=self._path)
+            self._events.log_space_again(path=self._paths[log])
 
-    def log_failed(self, error: Exception) -> None:
+    def log_failed(self, log: LogName, error: Exception) -> None:
         """The process must end."""
-        self._events.log_failed(path=self._path, reason=str(error))
+        self._events.log_failed(path=self._paths[log], reason=str(error))
         self._on_log_failed()
 
 

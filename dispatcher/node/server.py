@@ -25,6 +25,7 @@ from dispatcher.ingress.listener import Listener
 from dispatcher.node.descriptors import raise_limit, share
 from dispatcher.node.metrics import metrics
 from dispatcher.node.observer import EventObserver
+from dispatcher.queue.ports import LogName
 from dispatcher.queue.queue import Queue, QueueConfig
 from dispatcher.queue.retention import RetentionPolicy
 from dispatcher.settings import Settings
@@ -69,7 +70,10 @@ class Server:
         self._tracing = self._open_tracing()
         self._observer = EventObserver(
             events,
-            transaction_log=str(settings.transaction_log),
+            paths={
+                LogName.TRANSACTION: str(settings.transaction_log),
+                LogName.DEAD_LETTER: str(settings.dead_letter),
+            },
             on_log_failed=self.failed.set,
             spans=None if self._tracing is None else self._tracing.spans,
         )

@@ -94,7 +94,7 @@ class Committer:
     Urgent records keep their order among themselves, and so do the others; within a batch the
     urgent ones come first. `collect` is called before each batch and may submit urgent records
     (those that were waiting for company); `settled` after the waiters of a batch were told;
-    `failed` once, when the log can't be used any more; `space_changed` with True when the disk
+    `failed` once, when the log can't be written any more; `space_changed` with True when the disk
     became full, with False when there is space again.
 
         IDLE      nothing is with the log; a submit leads to STARTING, a lazy wake to a timer
@@ -339,20 +339,22 @@ class Committer:
                 self._refusal = DISK_FULL if full else None
             self._space_changed(full)
 
-    def fail(self, error: Exception) -> None:
-        """The log turned out to be damaged: store nothing more, and refuse what waits."""
-        if not self.dead:
-            self._die(error, [])
+    def give_up(self) -> None:
+        """The log turned out to be damaged, or another one is: store nothing more, and refuse what
+        waits. Idempotent."""
+        self.dead = True
+        self._refusal = LOG_FAILED
+        waiters = self._urgent.waiters + self._normal.waiters
+        self._urgent, self._normal = _Pending(), _Pending()
+        self._rest(_State.STOPPED)
+        _refuse(waiters, LOG_FAILED)
 
     def _die(self, error: Exception, waiters: list[Waiter | None]) -> None:
         """Whether this batch is stored is unknown, and nothing will be stored any more."""
-        if not self.dead:
-            self.dead = True
-            self._refusal = LOG_FAILED
+        was_dead = self.dead
+        self.give_up()
+        if not was_dead:
             self._failed(error)
-        waiters = waiters + self._urgent.waiters + self._normal.waiters
-        self._urgent, self._normal = _Pending(), _Pending()
-        self._rest(_State.STOPPED)
         _refuse(waiters, LOG_FAILED)
 
 

@@ -7,6 +7,7 @@ the hot path makes no task and no future per message.
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import Enum
 from typing import Protocol
 
 from dispatcher.core.message import Message
@@ -93,6 +94,13 @@ class Deliverer(Protocol):
         milliseconds it times out; None when none is under way."""
 
 
+class LogName(Enum):
+    """Which of the queue's two logs."""
+
+    TRANSACTION = "transaction"
+    DEAD_LETTER = "dead_letter"
+
+
 class Observer(Protocol):
     """Who writes down what happens in the queue: one call an event.
 
@@ -127,8 +135,8 @@ class Observer(Protocol):
     def lane_resumed(self, destination: str) -> None:
         """A destination that was left alone answers again."""
 
-    def space_changed(self, full: bool) -> None:
-        """The disk became full, or has space again."""
+    def space_changed(self, log: LogName, full: bool) -> None:
+        """The disk of a log became full, or has space again."""
 
-    def log_failed(self, error: Exception) -> None:
-        """The log can't be written any more: the process must end."""
+    def log_failed(self, log: LogName, error: Exception) -> None:
+        """A log can't be written or read any more: the process must end."""

@@ -44,7 +44,7 @@ from dispatcher.queue.loading import Loading
 from dispatcher.queue.oldest import Oldest
 from dispatcher.queue.pauses import Pauses
 from dispatcher.queue.pending import Pending
-from dispatcher.queue.ports import Deliverer, Observer, Receipt, Upload
+from dispatcher.queue.ports import Deliverer, LogName, Observer, Receipt, Upload
 from dispatcher.queue.readback import READ_AHEAD_BELOW, Bodies, Warm
 from dispatcher.queue.recent import Recent
 from dispatcher.queue.records import OVERHEAD_BYTES, encode_attempt, encode_message, wire_id
@@ -139,7 +139,7 @@ class Queue:
             log,
             collect=lambda: self._settlements.collect(),
             settled=self._batch_done,
-            failed=observer.log_failed,
+            failed=partial(observer.log_failed, LogName.TRANSACTION),
             space_changed=self._space_changed,
         )
         self._settlements = Settlements(self.pending, self.committer)
@@ -159,14 +159,14 @@ class Queue:
             self._warm,
             partition=config.partition,
             loaded=self._loaded,
-            failed=self.committer.fail,
+            failed=partial(self._fail, LogName.TRANSACTION),
         )
         self.bodies = Bodies(log, self.pending)
         self.dead_letters = DeadLetters(
             dead_log,
             self.bodies,
             partition=config.partition,
-            failed=self.committer.fail,
+            failed=partial(self._fail, LogName.DEAD_LETTER),
             space_changed=self._dead_space_changed,
         )
         self._compactor = Compactor(
@@ -176,7 +176,7 @@ class Queue:
             partition=config.partition,
             keep_everything=config.keep_everything,
             pauses=self.pauses,
-            failed=self.committer.fail,
+            failed=partial(self._fail, LogName.TRANSACTION),
         )
         self.redriver = Redriver(
             self.dead_letters,
@@ -601,19 +601,25 @@ class Queue:
             IDLE_LANE_SECONDS, self._forget_idle_lanes
         )
 
-    # ------------------------------------------------------------------ the log's space
+    # ------------------------------------------------------------------ the logs
 
     def _batch_done(self) -> None:
         self._compactor.look()
         self.pump()
 
+    def _fail(self, log: LogName, error: Exception) -> None:
+        """A log turned out to be damaged: nothing more is stored, and the process must end."""
+        if not self.committer.dead:
+            self.committer.give_up()
+            self._observer.log_failed(log, error)
+
     def _space_changed(self, full: bool) -> None:
-        self._observer.space_changed(full)
+        self._observer.space_changed(LogName.TRANSACTION, full)
         if not full:
             self._retries.write_unwritten()
 
     def _dead_space_changed(self, full: bool) -> None:
-        self._observer.space_changed(full)
+        self._observer.space_changed(LogName.DEAD_LETTER, full)
         self._idle.set()  # `drain` does not wait for space
 
 

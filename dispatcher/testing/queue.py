@@ -15,6 +15,7 @@ from dispatcher.core.message import Message
 from dispatcher.core.outcome import AttemptResult, Failure
 from dispatcher.core.retry import RetryPolicy
 from dispatcher.errors import Refusal
+from dispatcher.queue.ports import LogName
 from dispatcher.queue.queue import Queue, QueueConfig
 from dispatcher.queue.recovery import Recovery
 from dispatcher.queue.retention import KEEP_ALL, RetentionPolicy
@@ -126,9 +127,9 @@ class Notes:
         self.retries: list[tuple[Message, int | None]] = []
         self.paused: list[tuple[str, int, str]] = []
         self.resumed: list[str] = []
-        self.space: list[bool] = []
+        self.space: list[tuple[LogName, bool]] = []
         self.dropped: list[tuple[int, str]] = []
-        self.errors: list[Exception] = []
+        self.errors: list[tuple[LogName, Exception]] = []
 
     def accepted(self, message: Message) -> None:
         """Not called: `is_debug` is False."""
@@ -158,13 +159,13 @@ class Notes:
         """See `ports.Observer`."""
         self.resumed.append(destination)
 
-    def space_changed(self, full: bool) -> None:
+    def space_changed(self, log: LogName, full: bool) -> None:
         """See `ports.Observer`."""
-        self.space.append(full)
+        self.space.append((log, full))
 
-    def log_failed(self, error: Exception) -> None:
+    def log_failed(self, log: LogName, error: Exception) -> None:
         """See `ports.Observer`."""
-        self.errors.append(error)
+        self.errors.append((log, error))
 
 
 class Bench:

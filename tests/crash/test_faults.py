@@ -41,16 +41,18 @@ _WAVES = 60
 
 @pytest.fixture(scope="module")
 def injecting() -> Injecting:
-    """Make the command to run the server under, from faults as `fdatasync:error=EIO:when=3`."""
+    """Make the command to run the server under, from faults as `fdatasync:error=EIO:when=3`; with
+    `path`, only calls that concern that file fail, and only they are counted."""
     program = shutil.which("strace")
     if program is None:
         pytest.skip("strace is not installed")
 
-    def command(*faults: str) -> tuple[str, ...]:
+    def command(*faults: str, path: Path | None = None) -> tuple[str, ...]:
         calls = ",".join(fault.partition(":")[0] for fault in faults)
         options = [option for fault in faults for option in ("-e", f"inject={fault}")]
         quiet = ("-f", "--seccomp-bpf", "-qqq", "-o", "/dev/null")
-        return (program, *quiet, "-e", f"trace={calls}", *options)
+        only = () if path is None else ("-P", str(path))
+        return (program, *quiet, *only, "-e", f"trace={calls}", *options)
 
     trial = [*command("fdatasync:error=EIO"), "true"]
     result = subprocess.run(trial, capture_output=True, text=True, timeout=20, check=False)
@@ -113,13 +115,13 @@ async def test_the_process_ends_when_the_dead_letter_log_cannot_be_written(
     tmp_path: Path, injecting: Injecting
 ) -> None:
     """A dead letter that could not be made durable is not settled: the next start gives the message
-    up once more, or delivers it."""
+    up once more, or delivers it. The line says which log it was."""
     account = Account()
     status = 404
+    dead_log = tmp_path / "deadletter.log"
     async with Destination(account, fails=lambda target, attempt: status) as destination:
-        # One message at a time costs the dead-letter log one batch each, the other log two.
-        fault = "fdatasync:error=EIO:when=12"
-        with ServerProcess(tmp_path, injecting(fault), **_QUICK) as server:
+        fault = injecting("fdatasync:error=EIO:when=4", path=dead_log / "00000001.seg")
+        with ServerProcess(tmp_path, fault, **_QUICK) as server:
             for _ in range(30):
                 target = account.begin(10)
                 with contextlib.suppress(OSError, asyncio.IncompleteReadError):
@@ -130,6 +132,8 @@ async def test_the_process_ends_when_the_dead_letter_log_cannot_be_written(
                 if server.events("log.failed"):
                     break
             assert await asyncio.to_thread(server.wait) == 1
+        (failed,) = server.events("log.failed")
+        assert Path(failed["path"]).name == "deadletter.log"
         status = 200
         dead = {line["id"] for line in server.events("message.dead_lettered")}
         account.accepted = {t: id_ for t, id_ in account.accepted.items() if id_ not in dead}

@@ -186,7 +186,8 @@ async def test_a_dead_letter_waits_when_the_disk_of_its_log_is_full(
             )
             for _ in range(count):
                 await _send(account, server, destination.origin, size_bytes)
-            await asyncio.to_thread(server.event, "log.disk_full")
+            line = await asyncio.to_thread(server.event, "log.disk_full")
+            assert line["path"] == settings["DEAD_LETTER"]
             await asyncio.sleep(1.5)
             dead = {line["id"] for line in server.events("message.dead_lettered")}
             assert len(dead) < len(account.accepted)

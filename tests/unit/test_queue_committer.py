@@ -261,8 +261,8 @@ def test_damage_found_by_a_reader_refuses_who_waits() -> None:
     async def test(bench: Bench) -> None:
         bench.submit(b"under way")
         bench.submit(b"waiting")
-        bench.committer.fail(ValueError("damaged"))
-        bench.committer.fail(ValueError("again"))
+        bench.committer.give_up()
+        bench.committer.give_up()
         await asyncio.sleep(0.1)
 
     bench = simulate(test)
@@ -270,7 +270,7 @@ def test_damage_found_by_a_reader_refuses_who_waits() -> None:
         "waiting log_failed",
         "under way stored",
     ]
-    assert len(bench.errors) == 1
+    assert not bench.errors, "who found it says so"
 
 
 def test_mistake_in_an_engine_leaves_nobody_waiting() -> None:

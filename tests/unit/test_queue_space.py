@@ -15,7 +15,7 @@ from dispatcher.queue import compaction
 from dispatcher.queue.accepting import ChunkUpload
 from dispatcher.queue.lanes import Lanes
 from dispatcher.queue.pending import Pending
-from dispatcher.queue.ports import CHUNK_BYTES
+from dispatcher.queue.ports import CHUNK_BYTES, LogName
 from dispatcher.queue.queue import Queue
 from dispatcher.queue.records import Kind, decode_history
 from dispatcher.queue.recovery import Recovery
@@ -454,7 +454,7 @@ def test_queue_says_why_it_accepts_nothing() -> None:
         bench.log.broken = True
         bench.accept(message())
         assert await slug() == "log_failed"
-        assert len(bench.notes.errors) == 1
+        assert [log for log, _ in bench.notes.errors] == [LogName.TRANSACTION]
         await asyncio.wait_for(bench.queue.stop(), 5)
 
     simulate(test)

@@ -167,7 +167,7 @@ def test_accept_is_found_again_when_the_queue_was_crashed_and_recovered() -> Non
         traced.append(Traced(clock=bench_clock(queue)))
         events = Events(open_log(lambda line: None, level="error", format="json"))
         observer = EventObserver(
-            events, transaction_log="", on_log_failed=lambda: None, spans=traced[-1].spans
+            events, paths={}, on_log_failed=lambda: None, spans=traced[-1].spans
         )
         queue.watch = Watch(observer, traced[-1].clock)
 
@@ -398,7 +398,7 @@ def test_observer_logs_what_goes_well_only_at_debug_when_spans_are_wanted(level:
     traced, one = Traced(), message()
     events = Events(open_log(lines.append, level=level, format="json"))
     observer = EventObserver(
-        events, transaction_log="", on_log_failed=lambda: None, spans=traced.spans
+        events, paths={}, on_log_failed=lambda: None, spans=traced.spans
     )
     watch = Watch(observer, traced.clock)
     assert watch.is_wanted
@@ -415,7 +415,7 @@ def test_observer_logs_what_goes_well_only_at_debug_when_spans_are_wanted(level:
 def test_queue_says_nothing_of_what_goes_well_when_there_are_no_spans() -> None:
     """The hot path asks one attribute, as before."""
     events = Events(open_log(lambda line: None, level="info", format="json"))
-    observer = EventObserver(events, transaction_log="", on_log_failed=lambda: None)
+    observer = EventObserver(events, paths={}, on_log_failed=lambda: None)
     assert not Watch(observer, SimulatedClock()).is_wanted
 
 
