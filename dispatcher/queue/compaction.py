@@ -140,7 +140,11 @@ class Compactor:
 
     async def _copy(self, extent: Extent) -> None:
         """Append the live messages of an extent again, and return when they are durable."""
-        for slots in self._portions(extent):
+        for portion in self._portions(extent):
+            # Those before it took a while: a slot may be another message's by now.
+            slots = [slot for position, slot in portion if self._lies_at(slot, position)]
+            if not slots:
+                continue
             try:
                 messages = await read_messages(
                     self._log, self._pending, slots, partition=self._partition
@@ -157,21 +161,29 @@ class Compactor:
             for slot in self._big_in(extent):
                 await self._copy_big(slot)
 
-    def _portions(self, extent: Extent) -> list[list[int]]:
-        index = self._pending.index
-        portions: list[list[int]] = []
+    def _portions(self, extent: Extent) -> list[list[tuple[int, int]]]:
+        """Positions and slots of the messages in an extent, without those of large bodies."""
+        portions: list[list[tuple[int, int]]] = []
         size = _COPY_BYTES
         for position, slot in extent.entries():
-            if index.position[slot] != position or not index.state[slot]:
-                continue
-            if slot in self._pending.big:
+            if not self._lies_at(slot, position):
                 continue
             if size >= _COPY_BYTES or len(portions[-1]) >= _COPY_MOST:
                 portions.append([])
                 size = 0
-            portions[-1].append(slot)
-            size += index.size[slot]
+            portions[-1].append((position, slot))
+            size += self._pending.index.size[slot]
         return portions
+
+    def _lies_at(self, slot: int, position: int) -> bool:
+        """Whether a slot is that of a message, without a large body, whose record is there."""
+        index = self._pending.index
+        return (
+            slot < index.slots  # the index may have been given back meanwhile
+            and index.position[slot] == position
+            and index.state[slot] != State.FREE
+            and slot not in self._pending.big
+        )
 
     def _move(self, message: Message) -> _Move | None:
         """Submit the copy of a message, unless it was settled while it was read, or an attempt of
