@@ -9,6 +9,7 @@ from dispatcher.api.routes import AnyRoute, Asked, Route
 from dispatcher.queue.admin import Admin
 
 _ONE = "/v1/destinations/{destination}"
+_TOO_MANY = {409: "A thousand others are paused: `too_many_paused`."}
 
 
 class DestinationCalls:
@@ -27,7 +28,7 @@ class DestinationCalls:
             Route(
                 "POST", f"{_ONE}/pause", self._pause, "pauseDestination",
                 "Send nothing there until it is resumed, restarts included",
-                ByDestination, Nothing, Nothing, answer=DestinationState,
+                ByDestination, Nothing, Nothing, answer=DestinationState, refusals=_TOO_MANY,
             ),
             Route(
                 "POST", f"{_ONE}/resume", self._resume, "resumeDestination", "Go on sending there",

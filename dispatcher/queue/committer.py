@@ -13,6 +13,7 @@ delivers a message again, it loses none.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable
 from enum import Enum
 from functools import partial
@@ -229,6 +230,10 @@ class Committer:
         most = self._log.max_batch_bytes
         urgent = self._urgent.take(most)
         normal = self._normal.take(most - urgent.size_bytes)
+        if not (urgent.payloads or normal.payloads) and self.waiting_bytes:
+            # A record that no batch can hold. Nothing may be that large; if something is, the log
+            # says so, and that is better than waiting behind it for ever.
+            urgent, normal = self._urgent.take(sys.maxsize), self._normal.take(sys.maxsize)
         if urgent.payloads or normal.payloads:
             self._append(urgent, normal)
         else:

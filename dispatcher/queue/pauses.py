@@ -13,6 +13,10 @@ from dispatcher.errors import Refusal, Refused
 from dispatcher.queue.committer import Committer
 from dispatcher.queue.extents import Extent, Extents
 from dispatcher.queue.records import OVERHEAD_BYTES, decode_paused, encode_paused
+from dispatcher.queue.refusals import TOO_MANY_PAUSED
+
+MOST = 1000
+"""Destinations that may be paused: all of them are in one record, which has to fit into a batch."""
 
 
 class Pauses:
@@ -35,10 +39,13 @@ class Pauses:
         """Write down that a destination is paused, or is not; returns when that is durable.
 
         Raises:
-            Refused: there is no space for it now.
+            Refused: there is no space for it now, or `MOST` others are paused.
         """
         async with self._turn:
-            await self._set(self.keys | {key} if held else self.keys - {key})
+            keys = self.keys | {key} if held else self.keys - {key}
+            if len(keys) > max(MOST, len(self.keys)):
+                raise Refused(TOO_MANY_PAUSED)
+            await self._set(keys)
 
     async def _set(self, keys: Iterable[bytes]) -> None:
         stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()

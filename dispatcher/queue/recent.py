@@ -1,8 +1,9 @@
 """The last delivered messages, so that an operator can still ask for them by id.
 
 A few dictionaries of tuples of numbers and bytes, which the garbage collector does not look into:
-some 230 bytes a message. Writing one is what every message pays, so it is as little as can be. The
-oldest dictionary goes as a whole; it is small, so that freeing it does not hold anybody up.
+some 230 bytes a message, and its request line where that is not the one before. Writing one is what
+every message pays, so it is as little as can be. The oldest dictionary goes as a whole; it is
+small, so that freeing it does not hold anybody up.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from dataclasses import dataclass
 from dispatcher.core.message import Message
 
 MOST = 100_000
+MOST_LINE_BYTES = 64 * 1024 * 1024
+"""Of all request lines together: one may have 64 KiB. Where they are so long fewer are kept."""
 _DICTIONARIES = 10
 
 
@@ -27,13 +30,15 @@ class Past:
 
 
 class Recent:
-    """At least the last `most` messages that were delivered, and a tenth more at most."""
+    """At least the last `most` messages that were delivered, and a tenth more at most; fewer where
+    their request lines take more than `MOST_LINE_BYTES`."""
 
-    __slots__ = ("_full", "_full_at", "_line", "_newest")
+    __slots__ = ("_full", "_full_at", "_line", "_line_bytes", "_newest")
 
     def __init__(self, most: int = MOST) -> None:
         self._full_at = -(-most // _DICTIONARIES)
         self._line = b""
+        self._line_bytes = 0
         self._newest: dict[int, tuple[int, bytes, bytes, int, int]] = {}
         self._full: deque[dict[int, tuple[int, bytes, bytes, int, int]]] = deque(
             maxlen=_DICTIONARIES
@@ -47,6 +52,7 @@ class Recent:
             line = self._line  # one object for requests that repeat
         else:
             self._line = line
+            self._line_bytes += len(line)
         newest = self._newest
         newest[message.position] = (
             message.incarnation,
@@ -55,9 +61,10 @@ class Recent:
             message.accepted_at,
             message.attempt,
         )
-        if len(newest) >= self._full_at:
+        if len(newest) >= self._full_at or self._line_bytes > MOST_LINE_BYTES // _DICTIONARIES:
             self._full.append(newest)
             self._newest = {}
+            self._line_bytes = 0
 
     def find(self, position: int, incarnation: int) -> Past | None:
         """The message with this id, None when it is not among the last ones."""

@@ -31,7 +31,7 @@ from dispatcher.core.message import Message
 from dispatcher.core.outcome import AttemptResult, Failure
 
 OVERHEAD_BYTES = 32
-"""What a record costs in a log besides its payload, about: used for accounting only."""
+"""What a record costs in a log besides its payload, at most; `Committer` fills batches by it."""
 
 
 class Kind(IntEnum):

@@ -25,6 +25,11 @@ DISK_FULL = Refusal(
     "The disk of the transaction log is full. Nothing was stored; send the request again later.",
     retry_after_s=5,
 )
+TOO_MANY_PAUSED = Refusal(
+    409,
+    "too_many_paused",
+    "As many destinations are paused as can be. Resume one first; to stop all, stop the dispatcher.",
+)
 LOG_FAILED = Refusal(
     503,
     "log_failed",

@@ -116,7 +116,7 @@ class Settings(BaseSettings):
     egress_deny: Annotated[tuple[str, ...], BeforeValidator(values.patterns)] = Field(
         (), validation_alias="EGRESS_DENY"
     )
-    max_body_bytes: Annotated[int, _bytes(0, 2**40)] = Field(
+    max_body_bytes: Annotated[int, _bytes(0, 2**33)] = Field(
         64 * 1024 * 1024, validation_alias="MAX_BODY"
     )
     max_backlog_bytes: Annotated[int, _bytes(0, 2**63 - 1)] = Field(

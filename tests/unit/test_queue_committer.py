@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from dispatcher.errors import Refusal
+import pytest
+
+from dispatcher.errors import BatchTooLarge, Refusal
 from dispatcher.queue.committer import LAZY_SECONDS, Committer
 from dispatcher.queue.records import NOTHING
 from dispatcher.testing.clock import SimulatedClock
@@ -273,15 +275,23 @@ def test_damage_found_by_a_reader_refuses_who_waits() -> None:
     assert not bench.errors, "who found it says so"
 
 
-def test_mistake_in_an_engine_leaves_nobody_waiting() -> None:
-    """Whatever an append raises ends the process, loudly."""
+@pytest.mark.parametrize("urgent", [True, False])
+def test_a_record_that_no_batch_can_hold_leaves_nobody_waiting(urgent: bool) -> None:
+    """Neither who submitted it nor who stands behind it: the log refuses it, and the process ends,
+    loudly. Behind an urgent one, others still find their place."""
 
     async def test(bench: Bench) -> None:
-        bench.submit(b"." * 500)
+        (bench.urgent if urgent else bench.submit)(b"." * 500)
+        bench.submit(b"behind it")
+        bench.committer.wake()
         await asyncio.sleep(0.1)
+        bench.submit(b"late")
 
     bench = simulate(test, most=100)
-    assert bench.batches == []
+    assert "." * 500 + " log_failed" in bench.said
+    assert ("behind it stored" if urgent else "behind it log_failed") in bench.said
+    assert "late log_failed" in bench.said
+    assert [type(error) for error in bench.errors] == [BatchTooLarge]
 
 
 def test_callers_who_came_while_urgent_records_found_no_space_are_refused_at_once() -> None:

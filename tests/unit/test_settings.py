@@ -49,7 +49,7 @@ RANGES = [
     ("DEFAULT_TIMEOUT", "default_timeout_ms", 1, 3_600_000),
     ("RETRY_DELAY", "retry_delay_ms", 0, 31_536_000_000),
     ("RETRY_MAX_DELAY", "retry_max_delay_ms", 1, 31_536_000_000),
-    ("MAX_BODY", "max_body_bytes", 0, 2**40),
+    ("MAX_BODY", "max_body_bytes", 0, 2**33),
     ("MAX_BACKLOG_BYTES", "max_backlog_bytes", 0, 2**63 - 1),
     ("DEAD_LETTER_RETENTION", "dead_letter_retention_ms", 0, 315_360_000_000),
     ("DEAD_LETTER_MAX_BYTES", "dead_letter_max_bytes", 0, 2**63 - 1),
