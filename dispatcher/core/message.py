@@ -33,9 +33,11 @@ class Message:
     `wire_id`        the id as text, in ASCII bytes; b"" before the message is durable.
     `attempt`        number of the attempt under way or last made; 0 before the first.
     `slot`           its place in the index, -1 when it has none.
-    `started_at`     microseconds since the epoch at which the attempt under way started.
+    `started_at`     when the attempt under way started, by the queue's clock (`Queue.now_us`), not
+                     the wall clock.
     `doubtful`       its attempt under way started while its destination was in doubt.
     `history`        the finished attempts, encoded by `queue.records`.
+    `redrives`       how often it was brought back from the dead letters.
     """
 
     __slots__ = (

@@ -60,10 +60,14 @@ class Compactor:
         partition: int,
         keep_everything: bool,
         pauses: Pauses,
+        wall_offset_us: Callable[[], int],
         failed: Callable[[Exception], None],
     ) -> None:
-        """`failed` is told when the log could not be read or trimmed: the process must end."""
+        """`wall_offset_us` is what an instant of the queue's clock lacks to the wall clock's, which
+        records are in. `failed` is told when the log could not be read or trimmed: the process must
+        end."""
         self._pauses = pauses
+        self._wall_offset_us = wall_offset_us
         self.copied_total = 0
         self._keep_everything = keep_everything
         self._failed = failed
@@ -198,7 +202,9 @@ class Compactor:
                 return None
             message.attempt = index.attempts[slot]
             message.history = decode_retry(retry).history
-        due_at = index.due_at[slot] if index.state[slot] == State.SCHEDULED else 0
+        due_at = 0
+        if index.state[slot] == State.SCHEDULED:
+            due_at = index.due_at[slot] + self._wall_offset_us()
         payload = encode_moved(message, due_at)
         move = _Move(self._pending, message, len(payload) + OVERHEAD_BYTES)
         self._committer.submit_urgent(payload, move)

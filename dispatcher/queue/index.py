@@ -33,7 +33,7 @@ class Index:
     `id_position`  where the message was first stored; its id.
     `position`     where its record is now (copied forward or not).
     `retry`        where its last RETRY record is; 0 when there is none.
-    `due_at`       microseconds since the epoch, while SCHEDULED.
+    `due_at`       by the queue's clock, while SCHEDULED.
     `size`         bytes its record takes in the log, chunks included, at most 2^32 - 1.
     """
 

@@ -21,9 +21,19 @@ from dispatcher.queue.readback import Warm
 
 
 class Learning:
-    """Lessons of all lanes. `on_alarm` is called when an earlier alarm than before was set."""
+    """Lessons of all lanes. `on_alarm` is called when an earlier alarm than before was set;
+    `wall_offset_us` is what an instant of the queue's clock lacks to the wall clock's."""
 
-    __slots__ = ("_alarms", "_index", "_lanes", "_observer", "_on_alarm", "_policy", "_warm")
+    __slots__ = (
+        "_alarms",
+        "_index",
+        "_lanes",
+        "_observer",
+        "_on_alarm",
+        "_policy",
+        "_wall_offset_us",
+        "_warm",
+    )
 
     def __init__(
         self,
@@ -33,6 +43,7 @@ class Learning:
         *,
         policy: RetryPolicy,
         observer: Observer,
+        wall_offset_us: Callable[[], int],
         on_alarm: Callable[[], None],
     ) -> None:
         self._lanes = lanes
@@ -40,6 +51,7 @@ class Learning:
         self._warm = warm
         self._policy = policy
         self._observer = observer
+        self._wall_offset_us = wall_offset_us
         self._on_alarm = on_alarm
         self._alarms: list[tuple[int, int]] = []
 
@@ -63,7 +75,7 @@ class Learning:
             if until_us > max(lane.paused_until, now_us):
                 lane.paused_until = until_us
                 lane.calm = False
-                self._observer.lane_paused(str(lane.destination), until_us, "retry_after")
+                self._tell_paused(lane, until_us, "retry_after")
         if signal is not Signal.HEALTHY or not lane.calm:
             self.signal(lane, signal, message, now_us)
 
@@ -81,7 +93,10 @@ class Learning:
         elif changed and breaker.state is State.OPEN:
             self.pause(lane, now_us)
             if breaker.open_until_us > now_us:
-                self._observer.lane_paused(str(lane.destination), breaker.open_until_us, "breaker")
+                self._tell_paused(lane, breaker.open_until_us, "breaker")
+
+    def _tell_paused(self, lane: Lane, until_us: int, why: str) -> None:
+        self._observer.lane_paused(str(lane.destination), until_us + self._wall_offset_us(), why)
 
     def pause(self, lane: Lane, now_us: int) -> None:
         """Leave a lane alone until its breaker and its pause allow an attempt."""

@@ -151,6 +151,7 @@ class Queue:
             self._warm,
             policy=config.policy,
             observer=observer,
+            wall_offset_us=lambda: self.wall_offset_us,
             on_alarm=self._arm,
         )
         self._loading = Loading(
@@ -176,6 +177,7 @@ class Queue:
             partition=config.partition,
             keep_everything=config.keep_everything,
             pauses=self.pauses,
+            wall_offset_us=lambda: self.wall_offset_us,
             failed=partial(self._fail, LogName.TRANSACTION),
         )
         self.redriver = Redriver(
@@ -431,11 +433,10 @@ class Queue:
             self._learning.signal(lane, Signal.HEALTHY, message, self.now_us())
         if message.doubtful or lane.queued:
             self._turns.ended(lane, message)
-        now = self.now_us()
         if self.watch.is_wanted:
-            duration_ms = (now - message.started_at) // 1000
+            duration_ms = (self.now_us() - message.started_at) // 1000
             self.watch.delivered(message, status, duration_ms)
-        self._done(message, lane, now)
+        self._done(message, lane)
         self.lanes.enter(lane)
         self.pump()
 
@@ -450,14 +451,15 @@ class Queue:
         if isinstance(verdict, Delivered):
             if self.watch.is_wanted:
                 self.watch.delivered(message, result.status or 0, result.duration_ms)
-            self._done(message, lane, now)
+            self._done(message, lane)
         else:
             self.attempts[_outcome(result)] += 1
-            message.history += encode_attempt(message.started_at, result)
+            # What is stored is the wall clock's, what waits here waits by the queue's own.
+            message.history += encode_attempt(message.started_at - now + wall, result)
             if isinstance(verdict, RetryAt):
                 self.watch.attempt_failed(message, result, verdict.due_us)
-                # Dates are the wall clock's, what waits here waits by the queue's own.
-                self._retry(message, result, verdict.due_us - wall + now, now)
+                self.pending.schedule(message.slot, verdict.due_us - wall + now, now)
+                self._retry(message, result, verdict.due_us)
             else:
                 self.watch.attempt_failed(message, result, None)
                 self._bury(message, result, verdict)
@@ -470,10 +472,10 @@ class Queue:
         if not self.in_flight:
             self._idle.set()
 
-    def _done(self, message: Message, lane: Lane, now: int) -> None:
+    def _done(self, message: Message, lane: Lane) -> None:
         self.attempts["delivered"] += 1
         self.delivered_total += 1
-        self.delivery_us.observe(now - message.accepted_at)
+        self.delivery_us.observe(max(0, self._clock.now_us() - message.accepted_at))
         self.recent.add(message, lane.destination.key)
         self._settle(message)
 
@@ -482,10 +484,8 @@ class Queue:
         self.pending.remove(message.slot)
         self.committer.wake_lazily()
 
-    def _retry(self, message: Message, result: AttemptResult, due_at: int, now: int) -> None:
-        slot = message.slot
-        self.pending.index.attempts[slot] = message.attempt
-        self.pending.schedule(slot, due_at, now)
+    def _retry(self, message: Message, result: AttemptResult, due_at: int) -> None:
+        self.pending.index.attempts[message.slot] = message.attempt
         self._retries.write(message, due_at, result.detail)
         self._arm()
 

@@ -365,6 +365,8 @@ class QueueMachine(RuleBasedStateMachine):
 
     async def cancels(self, message_id: str) -> None:
         (told,) = self.by_id([message_id.encode()])
+        if told.perhaps_gone:
+            return  # it is being cancelled already: the model knows of one at a time
         told.perhaps_gone = True
         if await self.queue.admin.cancel(message_id) is Cancelled.DONE:
             assert message_id.encode() not in [m.wire_id for m in self.bench.deliverer.flying]
