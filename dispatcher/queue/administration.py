@@ -216,8 +216,8 @@ class Administration:
                 return Cancelled.DEAD
         if slot < 0 or queue.pending.index.state[slot] == State.IN_FLIGHT:
             return Cancelled.IN_FLIGHT
-        # Taken out now: one turn of the loop later it may be on its way.
-        await self._run(_until(queue.cancel(slot)))
+        durable = queue.cancel(slot)  # now, not when a task begins
+        await self._run(durable)
         return Cancelled.DONE
 
     # ------------------------------------------------------------------ dead letters
@@ -399,10 +399,6 @@ class Administration:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
-
-
-async def _until(done: asyncio.Future[None]) -> None:
-    await done
 
 
 def _destination(text: str) -> Destination:

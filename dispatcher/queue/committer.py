@@ -138,6 +138,11 @@ class Committer:
         self._flushed: list[asyncio.Future[None]] = []
 
     @property
+    def is_stuck(self) -> bool:
+        """The space that is kept back for urgent records is used up too."""
+        return self._state is _State.STUCK
+
+    @property
     def waiting_bytes(self) -> int:
         """Bytes of records that are not handed to the log yet."""
         return self._normal.size_bytes + self._urgent.size_bytes

@@ -61,8 +61,7 @@ class Burial:
 class DeadLetters:
     """The dead-letter log of one partition, and the index of what is in it.
 
-    `bodies` reads large bodies back from the transaction log, to be copied here. `removed_total`
-    counts letters that were redriven or purged.
+    `bodies` reads large bodies back from the transaction log, to be copied here.
     """
 
     def __init__(
@@ -75,7 +74,6 @@ class DeadLetters:
         space_changed: Callable[[bool], None],
     ) -> None:
         self.letters = Letters()
-        self.removed_total = 0
         self._log = log
         self._bodies = bodies
         self._failed = failed
@@ -249,20 +247,20 @@ class DeadLetters:
                 return decode_chunk(payload)
         return None
 
-    async def remove(self, ids: Sequence[bytes]) -> None:
-        """Forget letters for good; returns when that is durable. Ids of none are passed over."""
-        letters = self.letters
-        removals = []
-        for message_id in ids:
-            row = letters.find(message_id)
-            if row >= 0:
-                self._leaving.add(message_id)
-                removal = self._removal(message_id, row)
-                removals.append((message_id, self.submit(removal, held=False)))
-        for message_id, stored in removals:
-            await stored
-            self.removed_total += self._forget(message_id)
-        self._look()
+    def remove(self, message_id: bytes, then: Callable[[Refusal | None], None]) -> None:
+        """Forget a letter for good; `then` is called once that is durable, or with the reason why
+        it is not: the log failed. There is space kept back for this."""
+        row = self.letters.find(message_id)
+        assert row >= 0, "there is no such letter"
+        self._leaving.add(message_id)
+        payload = self._removal(message_id, row)
+        self._committer.submit_urgent(payload, _Removed(self, message_id, len(payload), then))
+        self._committer.wake()
+
+    def removed(self, message_id: bytes, position: int, size: int) -> None:
+        """That a letter is gone is durable at `position`."""
+        self._space.note(position, size)
+        self._forget(message_id)
 
     async def drop(self, ids: Sequence[bytes]) -> None:
         """Forget letters whose messages are back in the queue, before anything is delivered: if one
@@ -311,12 +309,11 @@ class DeadLetters:
             self._space.hold(position, size)
         return sum(size for _, size in chunks)
 
-    def _forget(self, message_id: bytes) -> bool:
+    def _forget(self, message_id: bytes) -> None:
         row = self.letters.remove(message_id)
         self._leaving.discard(message_id)
         if row >= 0:
             self._release(message_id, row)
-        return row >= 0
 
     def _release(self, message_id: bytes, row: int) -> None:
         size = self.letters.sizes[row]
@@ -432,6 +429,31 @@ class _Buried:
     def refused(self, refusal: Refusal) -> None:
         """The log failed, so the process ends: the message is not settled, and is tried at the next
         start."""
+
+
+class _Removed:
+    """A REMOVED record on its way."""
+
+    __slots__ = ("_letters", "_message_id", "_size", "_then")
+
+    def __init__(
+        self,
+        letters: DeadLetters,
+        message_id: bytes,
+        size: int,
+        then: Callable[[Refusal | None], None],
+    ) -> None:
+        self._letters = letters
+        self._message_id = message_id
+        self._size = size + OVERHEAD_BYTES
+        self._then = then
+
+    def stored(self, position: int) -> None:
+        self._letters.removed(self._message_id, position, self._size)
+        self._then(None)
+
+    def refused(self, refusal: Refusal) -> None:
+        self._then(refusal)
 
 
 class _Stored:

@@ -18,9 +18,10 @@ from __future__ import annotations
 import asyncio
 from array import array
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from dispatcher.core.breaker import Signal
 from dispatcher.core.clock import Clock, Random
@@ -30,7 +31,7 @@ from dispatcher.core.message import Message
 from dispatcher.core.outcome import AttemptResult
 from dispatcher.core.retry import RetryPolicy
 from dispatcher.core.verdict import Dead, Delivered, RetryAt, decide
-from dispatcher.errors import Refusal
+from dispatcher.errors import Refusal, Refused
 from dispatcher.queue.accepting import Acceptance, ChunkUpload
 from dispatcher.queue.administration import Administration
 from dispatcher.queue.alarm import Alarm
@@ -54,6 +55,7 @@ from dispatcher.queue.refusals import (
     BACKLOG_FULL,
     DISK_FULL,
     LOG_FAILED,
+    NOT_DURABLE_FULL,
     OVERLOADED,
     SHUTTING_DOWN,
 )
@@ -535,15 +537,22 @@ class Queue:
         """What has to be added to an instant of `now_us` for the wall clock's."""
         return self._clock.now_us() - self.now_us()
 
-    def cancel(self, slot: int) -> asyncio.Future[None]:
-        """Forget a message that is READY or SCHEDULED, at once: a copy that is made of it meanwhile
-        would lie behind the record that settles it. The future is done when that is durable."""
+    def cancel(self, slot: int) -> Coroutine[Any, Any, None]:
+        """Forget a message that is READY or SCHEDULED, at once: one turn of the loop later it may
+        be on its way, and a copy that is made of it would lie behind the record that settles it.
+        What is returned waits until that is durable, see `Settlements.durable`.
+
+        Raises:
+            Refused: there is no space for that record; nothing changed.
+        """
+        if self.committer.is_stuck:
+            raise Refused(NOT_DURABLE_FULL)
         pending = self.pending
         if pending.unlink(slot):
             self._warm.pop(slot)
         self._settlements.positions.append(pending.index.id_position[slot])
         pending.remove(slot)
-        return self._settlements.barrier()
+        return self._settlements.durable()
 
     async def hold(self, destination: Destination, *, held: bool) -> None:
         """Pause a destination, or let it go on; returns when that is durable.

@@ -22,14 +22,11 @@ from dispatcher.queue.deadletters import DeadLetters
 from dispatcher.queue.pending import Pending
 from dispatcher.queue.readback import read_messages
 from dispatcher.queue.records import OVERHEAD_BYTES, encode_moved
-from dispatcher.queue.refusals import DISK_FULL, OVERLOADED
-from dispatcher.queue.settlements import Settlements
+from dispatcher.queue.settlements import Settlements, in_time
 from dispatcher.txlog import TransactionLog
 
 MOST_AT_ONCE = 128
 MOST_BYTES_AT_ONCE = 1024 * 1024
-SETTLE_SECONDS = 10.0
-"""How long an operator waits for the disk before being told to come again."""
 
 
 class Redriver:
@@ -51,6 +48,7 @@ class Redriver:
         self._settlements = settlements
         self._line_up = line_up
         self._leaving: set[bytes] = set()
+        self._under_way: set[bytes] = set()  # those of them of which a record was submitted
         self._log_end = 0
 
     @property
@@ -88,39 +86,46 @@ class Redriver:
         are no letters, or somebody else is taking them away, or their place is taken (see `_fits`).
 
         Raises:
-            Refused: there is no space for one now; those before it may have been redriven.
+            Refused: there is no space for one now; those before it may have been redriven. Or a
+                disk takes too long; then those that were begun go on by themselves.
         """
         taken = self._take([message_id for message_id in ids if self._fits(message_id)])
         try:
-            await self._everything_settled()
+            await self._settlements.durable()
             done: list[bytes] = []
             for portion in self._portions(taken):
                 done += await self._redrive(portion)
             return done
         finally:
-            self._leaving.difference_update(taken)
+            self._leaving.difference_update(set(taken) - self._under_way)
 
     async def purge(self, ids: Sequence[bytes]) -> list[bytes]:
         """Remove these letters for good; returns the ids of those that were there.
 
         Raises:
-            Refused: there is no space to settle them now; nothing has changed.
+            Refused: there is no space to write it down now, or a disk takes too long. Those that
+                were begun are removed when they can be, the others stay.
         """
         taken = self._take(ids)
         try:
             # Otherwise a crash could forget that they were settled, and deliver what is gone.
-            await self._everything_settled()
-            await self._letters.remove(taken)
+            await self._settlements.durable()
+            self._under_way.update(taken)
+            steps = [_Step(self, message_id) for message_id in taken]
+            for step in steps:
+                self._letters.remove(step.message_id, step.ended)
+            await in_time([step.done for step in steps], self._is_full)
             return taken
         finally:
-            self._leaving.difference_update(taken)
+            self._leaving.difference_update(set(taken) - self._under_way)
 
-    async def _everything_settled(self) -> None:
-        try:
-            async with asyncio.timeout(SETTLE_SECONDS):
-                await self._settlements.barrier()
-        except TimeoutError:  # not even the space that is kept back is left, or the disk is stuck
-            raise Refused(DISK_FULL if self._committer.full else OVERLOADED) from None
+    def _is_full(self) -> bool:
+        return self._committer.full or self._letters.full
+
+    def finished(self, message_id: bytes) -> None:
+        """Nothing is on its way any more that concerns this letter."""
+        self._under_way.discard(message_id)
+        self._leaving.discard(message_id)
 
     def _fits(self, message_id: bytes) -> bool:
         """Whether a message may have this id's position in the transaction log, where settling
@@ -155,27 +160,16 @@ class Redriver:
 
     async def _redrive(self, ids: list[bytes]) -> list[bytes]:
         revivals: list[_Revival] = []
-        failures: list[Exception] = []
+        failure: Exception | None = None
         try:
             for letter in await self._letters.read(ids):
                 revivals.append(await self._revive(letter.message))
-        except (LogError, OSError) as error:  # those before it are pending, or will be
-            failures.append(error)
-        slots = []
-        done = []
-        for revival in revivals:
-            try:
-                slots.append(await revival.done)
-                done.append(revival.message.wire_id)
-            except Refused as refused:
-                failures.append(refused)
-        await self._letters.remove(done)
-        for slot in slots:
-            self._line_up(slot)
-        self.redriven_total += len(done)
-        if failures:
-            raise failures[0]
-        return done
+        except (LogError, OSError, Refused) as error:  # those before it are pending, or will be
+            failure = error
+        await in_time([revival.done for revival in revivals], self._is_full)
+        if failure is not None:
+            raise failure
+        return [revival.message_id for revival in revivals]
 
     async def _revive(self, dead: Message) -> _Revival:
         """Submit the record that makes a message pending again."""
@@ -188,12 +182,31 @@ class Redriver:
         message.history = b""
         message.redrives += 1
         payload = encode_moved(message, 0)
-        revival = _Revival(self._pending, message, len(payload) + OVERHEAD_BYTES, upload)
+        revival = _Revival(self, message, len(payload) + OVERHEAD_BYTES, upload)
+        self._under_way.add(message.wire_id)
         if upload is not None and upload.refusal is not None:
             revival.refused(upload.refusal)
         else:
             self._committer.submit(payload, revival)
         return revival
+
+    def revived(self, revival: _Revival, position: int) -> None:
+        """The record that makes a message pending is durable at `position`: its letter has to go
+        before it may be attempted."""
+        message, upload = revival.message, revival.upload
+        slot = self._pending.revive(message, position, revival.size)
+        if message.chunks is not None:
+            self._pending.own_chunks(slot, array("Q", message.chunks), message.body_size)
+        if upload is not None:
+            upload.let_go()
+        self._letters.remove(message.wire_id, partial(self._back, revival, slot))
+
+    def _back(self, revival: _Revival, slot: int, refusal: Refusal | None) -> None:
+        """The letter is gone, unless the log failed: the next start sees to that."""
+        if refusal is None:
+            self.redriven_total += 1
+            self._line_up(slot)
+        revival.ended(refusal)
 
     async def _upload(self, message_id: bytes, chunks: int) -> ChunkUpload:
         """Copy a large body back into the transaction log, one chunk at a time."""
@@ -206,7 +219,7 @@ class Redriver:
                 upload.write(data)
                 stored: asyncio.Future[None] = loop.create_future()
                 upload.when_stored(partial(_wake, stored))
-                await stored
+                await in_time([stored], self._is_full)
                 if upload.refusal is not None:
                     break
         except BaseException:
@@ -220,35 +233,47 @@ def _wake(stored: asyncio.Future[None]) -> None:
         stored.set_result(None)
 
 
-class _Revival:
-    """A MOVED record that makes a dead message pending. The slot is IN_FLIGHT, in no chain, until
+class _Step:
+    """What is done with one letter, until it is durable."""
+
+    __slots__ = ("_redriver", "done", "message_id")
+
+    def __init__(self, redriver: Redriver, message_id: bytes) -> None:
+        self.message_id = message_id
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._redriver = redriver
+
+    def ended(self, refusal: Refusal | None) -> None:
+        """It is durable, or why it is not."""
+        self._redriver.finished(self.message_id)
+        if self.done.done():
+            return  # it took too long for who waited
+        if refusal is None:
+            self.done.set_result(None)
+        else:
+            self.done.set_exception(Refused(refusal))
+
+
+class _Revival(_Step):
+    """A MOVED record that makes a dead message pending. Its slot is IN_FLIGHT, in no chain, until
     the letter is gone."""
 
-    __slots__ = ("_pending", "_size", "_upload", "done", "message")
+    __slots__ = ("message", "size", "upload")
 
     def __init__(
-        self, pending: Pending, message: Message, size: int, upload: ChunkUpload | None
+        self, redriver: Redriver, message: Message, size: int, upload: ChunkUpload | None
     ) -> None:
+        super().__init__(redriver, message.wire_id)
         self.message = message
-        self.done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._pending = pending
-        self._size = size
-        self._upload = upload
+        self.size = size
+        self.upload = upload
 
     def stored(self, position: int) -> None:
         """The record is durable."""
-        message = self.message
-        slot = self._pending.revive(message, position, self._size)
-        if message.chunks is not None:
-            self._pending.own_chunks(slot, array("Q", message.chunks), message.body_size)
-        if self._upload is not None:
-            self._upload.let_go()
-        if not self.done.done():
-            self.done.set_result(slot)
+        self._redriver.revived(self, position)
 
     def refused(self, refusal: Refusal) -> None:
         """There is no space, or the log failed: it stays a dead letter."""
-        if self._upload is not None:
-            self._upload.let_go()
-        if not self.done.done():
-            self.done.set_exception(Refused(refusal))
+        if self.upload is not None:
+            self.upload.let_go()
+        self.ended(refusal)

@@ -25,10 +25,24 @@ DISK_FULL = Refusal(
     "The disk of the transaction log is full. Nothing was stored; send the request again later.",
     retry_after_s=5,
 )
+NOT_DURABLE_FULL = Refusal(
+    503,
+    "disk_full",
+    "There is no space on a disk of the dispatcher to make this durable. Make space, see what "
+    "became of it, and ask again.",
+    retry_after_s=5,
+)
+NOT_DURABLE_SLOW = Refusal(
+    503,
+    "overloaded",
+    "A disk of the dispatcher takes too long to make this durable. See what became of it, and ask "
+    "again.",
+    retry_after_s=5,
+)
 TOO_MANY_PAUSED = Refusal(
     409,
     "too_many_paused",
-    "As many destinations are paused as can be. Resume one first; to stop all, stop the dispatcher.",
+    "As many destinations are paused as can be. Resume one first.",
 )
 LOG_FAILED = Refusal(
     503,

@@ -368,9 +368,13 @@ class QueueMachine(RuleBasedStateMachine):
         if told.perhaps_gone:
             return  # it is being cancelled already: the model knows of one at a time
         told.perhaps_gone = True
-        if await self.queue.admin.cancel(message_id) is Cancelled.DONE:
-            assert message_id.encode() not in [m.wire_id for m in self.bench.deliverer.flying]
-            told.is_gone()
+        try:
+            if await self.queue.admin.cancel(message_id) is Cancelled.DONE:
+                assert message_id.encode() not in [m.wire_id for m in self.bench.deliverer.flying]
+                told.is_gone()
+        except Refused:
+            if self.queue.pending.find(int(message_id[12:], 16)) < 0:
+                return  # taken out, and a crash may bring it back
         told.perhaps_gone = False
 
     @rule(host=st.sampled_from(HOSTS), turns=st.integers(0, 12))
@@ -510,7 +514,7 @@ class QueueMachine(RuleBasedStateMachine):
             self.check_consistency()
             self.do(self.bench.stop)
             assert not self.bench.notes.errors
-            assert not self.loop.errors
+            assert not self.loop.errors, self.loop.errors
         self.loop.close()
         self.patch.undo()
 
@@ -588,9 +592,13 @@ class QueueMachine(RuleBasedStateMachine):
 
     def check_dead_letters(self) -> None:
         letters = self.dead_letters()
-        found = Counter(letter.message.wire_id for letter in letters)
-        expected = {told.id for told in self.told.values() if told.given_up}
-        assert found == Counter(expected), "not exactly one dead letter each"
+        found = [letter.message.wire_id for letter in letters]
+        given_up = [told for told in self.told.values() if told.given_up]
+        assert len(set(found)) == len(found), "two dead letters of one message"
+        assert set(found) <= {told.id for told in given_up}, "a dead letter of another one"
+        # Who purges is told that it takes too long, and it goes on.
+        missing = [told for told in given_up if told.id not in found]
+        assert all(told.perhaps_gone for told in missing), "no dead letter"
         at = dict(self.bench.dead_log.records)
         for letter in letters:
             sent = letter.message
