@@ -4,6 +4,9 @@ A message is written here, with its history, and synced, before the queue settle
 is in both logs, and the next start settles it (`Redriver.reconcile`). A letter ends with a REMOVED
 record; one that is redriven comes back under the same id with a higher `redrives`, so that what is
 left of a crash in between can be told apart.
+
+While the disk is full, dead letters wait in memory: the space that is kept back is for REMOVED
+records, so that purging makes space.
 """
 
 from __future__ import annotations
@@ -15,7 +18,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from dispatcher.core.message import Message
-from dispatcher.errors import LogError, LogTooNew, LogTrimmed, LogUnavailable, Refusal
+from dispatcher.errors import (
+    LogError,
+    LogTooNew,
+    LogTrimmed,
+    LogUnavailable,
+    Refusal,
+    Refused,
+)
 from dispatcher.queue.committer import Committer
 from dispatcher.queue.deadspace import DeadSpace
 from dispatcher.queue.letters import Letters
@@ -37,6 +47,7 @@ from dispatcher.queue.records import (
     letter_facts,
     wire_id,
 )
+from dispatcher.queue.refusals import DISK_FULL, LOG_FAILED
 from dispatcher.txlog import TransactionLog
 
 RESPONSE_START_BYTES = 1024
@@ -81,13 +92,18 @@ class DeadLetters:
         self._chunks: dict[bytes, list[tuple[int, int]]] = {}  # position and size, by id
         self._leaving: set[bytes] = set()  # their REMOVED record is on its way
         self._copies: set[asyncio.Task[None]] = set()
+        self._waiting: list[_Buried] = []  # for space
+        self._waiting_bytes = 0
+        self._has_space = asyncio.Event()
+        self._has_space.set()
+        self._space_changed = space_changed
         self._space = DeadSpace(log, self.letters, self._chunks, self._copy_forward, failed)
         self._committer = Committer(
             log,
             collect=lambda: None,
             settled=self._look,
             failed=failed,
-            space_changed=space_changed,
+            space_changed=self._on_space_changed,
         )
 
     def __len__(self) -> int:
@@ -104,7 +120,7 @@ class DeadLetters:
     @property
     def waiting_bytes(self) -> int:
         """Bytes of dead letters that are not durable yet."""
-        return self._committer.waiting_bytes
+        return self._committer.waiting_bytes + self._waiting_bytes
 
     @property
     def full(self) -> bool:
@@ -174,12 +190,16 @@ class DeadLetters:
 
     async def _bury_big(self, letter: DeadLetter, then: Callable[[], None]) -> None:
         """Copy a large body here, chunk by chunk, then store its dead letter."""
-        body = _Body(self)
+        body = _Body(self, urgent=False)
         while True:
             try:
                 message = await body.copy(letter.message, self._read_from_transaction_log)
                 self._store(replace(letter, message=message), then, body)
                 return
+            except Refused:
+                body.let_go()
+                await self._has_space.wait()
+                continue
             except (LogError, RecordError, OSError) as error:
                 body.let_go()
                 if not (isinstance(error, OSError) and is_passing(error)):
@@ -194,17 +214,37 @@ class DeadLetters:
     def _store(
         self, letter: DeadLetter, then: Callable[[], None], body: _Body | None = None
     ) -> None:
-        payload = encode_dead(letter)
-        self._committer.submit_urgent(payload, _Buried(self, payload, then, body))
-        self._committer.wake()
+        buried = _Buried(self, encode_dead(letter), then, body)
+        self._committer.submit(buried.payload, buried)
 
-    def submit(self, payload: bytes, *, held: bool) -> asyncio.Future[int]:
-        """Append a record; the future has its position when it is durable, and is cancelled when
-        the log failed. `held`: it is needed until the caller says `release`."""
+    def refused(self, buried: _Buried, refusal: Refusal) -> None:
+        """A dead letter is not stored. Without space it waits; otherwise the process ends, and its
+        message, which is not settled, is given up again after the next start."""
+        if refusal is DISK_FULL:
+            self._waiting.append(buried)
+            self._waiting_bytes += len(buried.payload)
+
+    def _on_space_changed(self, full: bool) -> None:
+        if full:
+            self._has_space.clear()
+        else:
+            self._has_space.set()
+            waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
+            for buried in waiting:
+                self._committer.submit(buried.payload, buried)
+        self._space_changed(full)
+
+    def submit(self, payload: bytes, *, urgent: bool) -> asyncio.Future[int]:
+        """Append a record that is needed until the caller says `release`; the future has its
+        position when it is durable. It raises `Refused` when there is no space, unless `urgent`,
+        and is cancelled when the log failed."""
         stored: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        waiter = _Stored(self._space, len(payload) + OVERHEAD_BYTES, stored, held=held)
-        self._committer.submit_urgent(payload, waiter)
-        self._committer.wake()
+        waiter = _Stored(self._space, len(payload) + OVERHEAD_BYTES, stored)
+        if urgent:
+            self._committer.submit_urgent(payload, waiter)
+            self._committer.wake()
+        else:
+            self._committer.submit(payload, waiter)
         return stored
 
     def buried(self, letter: LetterFacts, position: int, size: int) -> None:
@@ -275,7 +315,7 @@ class DeadLetters:
         for start in range(0, len(removals), _DROPPED_AT_ONCE):
             portion = removals[start : start + _DROPPED_AT_ONCE]
             payloads = [payload for _, payload in portion]
-            waiters = [_Stored(self._space, len(p) + OVERHEAD_BYTES, None) for p in payloads]
+            waiters = [_Noted(self._space, len(p) + OVERHEAD_BYTES) for p in payloads]
             try:
                 positions = await self._log.append(payloads, urgent=True)
             except LogUnavailable:
@@ -328,16 +368,20 @@ class DeadLetters:
         self._space.look(full=self._committer.full)
 
     async def _copy_forward(self, message_id: bytes) -> None:
-        """Append a letter again, at the end of the log."""
+        """Append a letter again, at the end of the log.
+
+        All of it is urgent, because records of one sort keep their order: behind the one that
+        removes it, a letter would be there again.
+        """
         for letter in await self.read([message_id]):
-            body = _Body(self)
+            body = _Body(self, urgent=True)
             try:
                 if letter.message.chunks is not None:
                     read = partial(self._read_to_copy, message_id)
                     letter = replace(letter, message=await body.copy(letter.message, read))
                 if self._is_there(letter):
                     payload = encode_dead(letter)
-                    position = await self.submit(payload, held=True)
+                    position = await self.submit(payload, urgent=True)
                     self._copied(letter, position, len(payload) + OVERHEAD_BYTES)
             except LogTrimmed:
                 if self._is_there(letter):
@@ -378,8 +422,9 @@ class _Body:
     """The chunks of a large body on their way into the dead-letter log. They are held until its
     letter holds them, so that nothing is trimmed away in between."""
 
-    def __init__(self, letters: DeadLetters) -> None:
+    def __init__(self, letters: DeadLetters, *, urgent: bool) -> None:
         self._letters = letters
+        self._urgent = urgent
         self._held: list[tuple[int, int]] = []
 
     async def copy(self, message: Message, read: Callable[[int, int], Awaitable[bytes]]) -> Message:
@@ -389,7 +434,7 @@ class _Body:
         chunks = []
         for number, position in enumerate(message.chunks):
             payload = encode_chunk(await read(number, position))
-            copied = await self._letters.submit(payload, held=True)
+            copied = await self._letters.submit(payload, urgent=self._urgent)
             size = len(payload) + OVERHEAD_BYTES
             self._held.append((copied, size))
             chunks.append(copied)
@@ -405,7 +450,7 @@ class _Body:
 class _Buried:
     """A DEAD record on its way."""
 
-    __slots__ = ("_body", "_letter", "_letters", "_size", "_then")
+    __slots__ = ("_body", "_letter", "_letters", "_then", "payload")
 
     def __init__(
         self,
@@ -414,21 +459,20 @@ class _Buried:
         then: Callable[[], None],
         body: _Body | None,
     ) -> None:
+        self.payload = payload
         self._letters = letters
         self._letter = letter_facts(payload)
-        self._size = len(payload) + OVERHEAD_BYTES
         self._then = then
         self._body = body
 
     def stored(self, position: int) -> None:
-        self._letters.buried(self._letter, position, self._size)
+        self._letters.buried(self._letter, position, len(self.payload) + OVERHEAD_BYTES)
         if self._body is not None:
             self._body.let_go()
         self._then()
 
     def refused(self, refusal: Refusal) -> None:
-        """The log failed, so the process ends: the message is not settled, and is tried at the next
-        start."""
+        self._letters.refused(self, refusal)
 
 
 class _Removed:
@@ -456,35 +500,40 @@ class _Removed:
         self._then(refusal)
 
 
-class _Stored:
-    """A waiter for code that awaits, or for nobody. After a failure of the log the process ends,
-    and the future is cancelled.
+class _Noted:
+    """A record that is never needed by itself: it only takes space in the log."""
 
-    What is needed is held here: before who awaits goes on, the log's space is looked at.
-    """
+    __slots__ = ("_size", "_space")
 
-    __slots__ = ("_future", "_held", "_size", "_space")
-
-    def __init__(
-        self,
-        space: DeadSpace,
-        size: int,
-        future: asyncio.Future[int] | None,
-        *,
-        held: bool = False,
-    ) -> None:
+    def __init__(self, space: DeadSpace, size: int) -> None:
         self._space = space
-        self._held = held
         self._size = size
-        self._future = future
 
     def stored(self, position: int) -> None:
         self._space.note(position, self._size)
-        if self._held:
-            self._space.hold(position, self._size)
-        if self._future is not None and not self._future.done():
+
+    def refused(self, refusal: Refusal) -> None:
+        """The log failed and the process ends."""
+
+
+class _Stored(_Noted):
+    """A record that somebody waits for. It is held here: before he goes on, the log's space is
+    looked at."""
+
+    __slots__ = ("_future",)
+
+    def __init__(self, space: DeadSpace, size: int, future: asyncio.Future[int]) -> None:
+        super().__init__(space, size)
+        self._future = future
+
+    def stored(self, position: int) -> None:
+        super().stored(position)
+        self._space.hold(position, self._size)
+        if not self._future.done():
             self._future.set_result(position)
 
     def refused(self, refusal: Refusal) -> None:
-        if self._future is not None:
+        if refusal is LOG_FAILED:
             self._future.cancel()
+        elif not self._future.done():
+            self._future.set_exception(Refused(refusal))

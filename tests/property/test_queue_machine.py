@@ -503,8 +503,9 @@ class QueueMachine(RuleBasedStateMachine):
         assert not self.queue.burying
         for told in self.told.values():
             assert told.over == isinstance(told.receipt.answer, Message) or (
-                # Accepted, but its caller was told nothing before the crash.
-                told.receipt.answer is None
+                # Accepted, but its caller was told nothing before the crash; or cancelled, and who
+                # wanted that was told that it takes too long.
+                told.receipt.answer is None or told.perhaps_gone
             )
         self.check_dead_letters()
 
