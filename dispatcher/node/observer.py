@@ -101,6 +101,14 @@ class EventObserver:
         """A destination answers again."""
         self._events.destination_resumed(destination=destination)
 
+    def body_lost(self, log: LogName, message_id: bytes, destination: bytes) -> None:
+        """A message has lost a part of its body."""
+        self._events.message_body_lost(
+            path=self._paths[log],
+            id=message_id.decode("ascii"),
+            destination=destination.decode("ascii"),
+        )
+
     def space_changed(self, log: LogName, full: bool) -> None:
         """The disk of a log became full, or has space again."""
         if full:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from array import array
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -34,6 +34,7 @@ from dispatcher.queue.ports import BodySource
 from dispatcher.queue.readback import AGAIN_SECONDS, is_passing
 from dispatcher.queue.records import (
     OVERHEAD_BYTES,
+    STATELESS,
     DeadLetter,
     Kind,
     LetterFacts,
@@ -54,7 +55,6 @@ RESPONSE_START_BYTES = 1024
 MAX_WAITING_BYTES = 16 * 1024 * 1024
 """Dead letters that wait for space, in bytes, before no more attempts are started."""
 _LOOK_SECONDS = 0.05
-_STATELESS = frozenset({Kind.CHUNK, Kind.NOTHING})
 _DROPPED_AT_ONCE = 16
 
 
@@ -92,6 +92,8 @@ class DeadLetters:
         self._chunks: dict[bytes, list[tuple[int, int]]] = {}  # position and size, by id
         self._leaving: set[bytes] = set()  # their REMOVED record is on its way
         self._copies: set[asyncio.Task[None]] = set()
+        self._visited: set[int] = set()  # chunks, while the log is opened
+        self._lost: dict[bytes, LetterFacts] = {}
         self._waiting: list[_Buried] = []  # for space
         self._waiting_bytes = 0
         self._has_space = asyncio.Event()
@@ -133,19 +135,30 @@ class DeadLetters:
         """Take in a record of the dead-letter log, in order, while it is opened."""
         self._space.note(position, len(payload) + OVERHEAD_BYTES)
         if payload[0] == Kind.DEAD:
-            self._enter(letter_facts(payload), position, len(payload) + OVERHEAD_BYTES)
+            letter = letter_facts(payload)
+            if letter.chunks is None or self._visited.issuperset(letter.chunks):
+                self._lost.pop(letter.message_id, None)
+                self._enter(letter, position, len(payload) + OVERHEAD_BYTES)
+            else:
+                self._lost[letter.message_id] = letter
         elif payload[0] == Kind.REMOVED:
             partition, incarnation, id_position, redrives = decode_removed(payload)
             message_id = wire_id(partition, incarnation, id_position)
+            self._lost.pop(message_id, None)
             row = self.letters.find(message_id)
             if row >= 0 and self.letters.redrives(row) <= redrives:
                 self._forget(message_id)
-        elif payload[0] not in _STATELESS:
+        elif payload[0] == Kind.CHUNK:
+            self._visited.add(position)
+        elif payload[0] not in STATELESS:
             raise LogTooNew(payload[0])
 
-    def opened(self) -> None:
-        """Every record was visited."""
+    def opened(self) -> Collection[LetterFacts]:
+        """Every record was visited. Returns the letters that are lost, because a part of their body
+        was in a damaged part of the log."""
         self.letters.sort()
+        self._visited.clear()
+        return self._lost.values()
 
     def start(self) -> None:
         """Begin to take dead letters. The log is open and was visited."""

@@ -135,6 +135,9 @@ class Observer(Protocol):
     def lane_resumed(self, destination: str) -> None:
         """A destination that was left alone answers again."""
 
+    def body_lost(self, log: LogName, message_id: bytes, destination: bytes) -> None:
+        """A message of a log that was repaired has lost a part of its body, and is passed over."""
+
     def space_changed(self, log: LogName, full: bool) -> None:
         """The disk of a log became full, or has space again."""
 

@@ -203,12 +203,17 @@ class Queue:
             LogLocked, LogCorrupt: as the logs say; nothing was changed.
         """
         await self._dead_log.open(owner, epoch, self.dead_letters.visit)
-        self.dead_letters.opened()
+        for letter in self.dead_letters.opened():
+            self._observer.body_lost(LogName.DEAD_LETTER, letter.message_id, letter.destination)
         recovery = Recovery(self.pending, self.pauses)
         opened = await self._log.open(owner, epoch, recovery.visit)
         await self.redriver.reconcile(self._log, end=opened.end, partition=self._config.partition)
         now = self.now_us()
         recovery.finish(now, now + self._config.policy.max_delay_ms * 1000)
+        for message in recovery.lost.values():
+            message_id = wire_id(self.partition, message.incarnation, message.position)
+            if message_id not in self.dead_letters:
+                self._observer.body_lost(LogName.TRANSACTION, message_id, message.destination.key)
         return recovery
 
     def start(self, deliverer: Deliverer) -> None:

@@ -70,6 +70,10 @@ NOTHING = bytes([Kind.NOTHING])
 MAX_DETAIL_BYTES = 512
 
 
+STATELESS = frozenset({Kind.CHUNK, Kind.NOTHING})
+"""Kinds that say nothing by themselves."""
+
+
 class RecordError(ValueError):
     """A payload is not what its kind says. The log's checksum was right, so a program wrote it
     wrong."""

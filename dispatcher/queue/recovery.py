@@ -9,33 +9,35 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable
-from struct import Struct
 
+from dispatcher.core.message import Message
 from dispatcher.errors import LogTooNew
 from dispatcher.queue.index import State
 from dispatcher.queue.pauses import Pauses
 from dispatcher.queue.pending import Pending
 from dispatcher.queue.records import (
     OVERHEAD_BYTES,
+    STATELESS,
     Kind,
     decode_settled,
+    decode_stored,
     message_facts,
     moved_facts,
     retry_facts,
 )
 
-_POSITION = Struct("<Q")
-_STATELESS = frozenset({Kind.CHUNK, Kind.NOTHING})
-
 
 class Recovery:
-    """Rebuilds a `Pending` that is empty at the beginning."""
+    """Rebuilds a `Pending` that is empty at the beginning. `lost` are the messages, by id position,
+    that cannot be delivered because a part of their body was in a damaged part of the log."""
 
     def __init__(self, pending: Pending, pauses: Pauses) -> None:
         self._pending = pending
         self._pauses = pauses
         self._by_destination = {lane.destination.key: lane for lane in pending.lanes}
         self._first: int | None = None
+        self._chunks: set[int] = set()
+        self.lost: dict[int, Message] = {}
         self.records = 0
         self.settled = 0
 
@@ -56,16 +58,17 @@ class Recovery:
             self._settle(payload)
         elif kind == Kind.RETRY:
             self._retry(position, payload)
+        elif kind == Kind.CHUNK:
+            self._chunks.add(position)
         elif kind == Kind.PAUSED:
             self._pauses.visit(position, payload)
-        elif kind not in _STATELESS:
+        elif kind not in STATELESS:
             # Passing over it could bring back what it says is over.
             raise LogTooNew(kind)
 
     def _message(self, position: int, payload: bytes) -> None:
         destination, body_size, chunks = message_facts(payload)
-        if chunks and self._is_trimmed(payload, chunks):
-            self._pending.extents.note(position, len(payload) + OVERHEAD_BYTES)
+        if chunks and not self._is_whole(position, payload, chunks):
             return
         lane = self._by_destination.get(destination)
         if lane is None:
@@ -74,19 +77,27 @@ class Recovery:
         if chunks:
             self._pending.own_chunks(slot, array("Q", payload[-8 * chunks :]), body_size)
 
-    def _is_trimmed(self, payload: bytes, chunks: int) -> bool:
-        """Whether the first chunk of the message is gone.
+    def _is_whole(self, position: int, payload: bytes, chunks: int) -> bool:
+        """Whether all chunks of the message are there. If not, its record is passed over.
 
-        Then it was settled or copied: nothing that is needed is ever trimmed. The record that says
-        so may have been lost, because nobody waits for it to be durable.
+        Where the first one was trimmed, the message was settled or copied: nothing that is needed
+        is ever trimmed. The record that says so may have been lost, because nobody waits for it to
+        be durable. Otherwise the log was damaged, and repaired without them.
         """
-        (first_chunk,) = _POSITION.unpack_from(payload, len(payload) - 8 * chunks)
+        positions = array("Q", payload[-8 * chunks :])
+        if self._chunks.issuperset(positions):
+            return True
+        self._pending.extents.note(position, len(payload) + OVERHEAD_BYTES)
         assert self._first is not None
-        return bool(first_chunk < self._first)
+        if positions[0] >= self._first:
+            message = decode_stored(position, payload, 0)
+            self.lost[message.position] = message
+        return False
 
     def _settle(self, payload: bytes) -> None:
         pending = self._pending
         for position in decode_settled(payload):
+            self.lost.pop(position, None)
             slot = pending.find(position)
             if slot >= 0:  # its record may be trimmed already
                 pending.remove(slot)
@@ -108,11 +119,11 @@ class Recovery:
         destination, body_size, chunks = message_facts(payload, start)
         slot = pending.find(id_position)
         size = len(payload) + OVERHEAD_BYTES
-        if chunks and self._is_trimmed(payload, chunks):
-            pending.extents.note(position, size)
+        if chunks and not self._is_whole(position, payload, chunks):
             if slot >= 0:
                 pending.remove(slot)
             return
+        self.lost.pop(id_position, None)
         if slot >= 0:
             pending.move(slot, position, size)
             if slot in pending.big:
@@ -133,6 +144,7 @@ class Recovery:
         No retry waits beyond `latest_us`: the clock may have been wrong when its time was chosen (a
         machine that was started before its clock was set), or RETRY_MAX_DELAY may be less now.
         """
+        self._chunks.clear()
         pending = self._pending
         index = pending.index
         due_at = index.due_at

@@ -121,16 +121,23 @@ class Events:
 
     @_event("error", "log.disk_full")
     def log_disk_full(self, *, path: str) -> None:
-        """There is no space left: callers get 503 until there is, deliveries go on. Make space."""
+        """There is no space left for this log, make some. Without space for the transaction log
+        callers get 503 and deliveries go on; without space for the dead-letter log what is given up
+        waits in memory."""
 
     @_event("info", "log.space_again")
     def log_space_again(self, *, path: str) -> None:
-        """There is space again, and messages are accepted again."""
+        """There is space again for this log, and everything goes on by itself."""
 
     @_event("error", "log.failed")
     def log_failed(self, *, path: str, reason: str) -> None:
         """A write or a sync failed. The process ends with exit code 1; the next start recovers what
         is on disk. Look at the disk first."""
+
+    @_event("error", "message.body_lost")
+    def message_body_lost(self, *, path: str, id: str, destination: str) -> None:
+        """A part of this message's body was in a damaged part of a log that was repaired: it is not
+        delivered, and not kept as a dead letter. Tell whoever sent it."""
 
     # Messages
 

@@ -127,6 +127,7 @@ class Notes:
         self.retries: list[tuple[Message, int | None]] = []
         self.paused: list[tuple[str, int, str]] = []
         self.resumed: list[str] = []
+        self.lost: list[tuple[LogName, bytes]] = []
         self.space: list[tuple[LogName, bool]] = []
         self.dropped: list[tuple[int, str]] = []
         self.errors: list[tuple[LogName, Exception]] = []
@@ -158,6 +159,10 @@ class Notes:
     def lane_resumed(self, destination: str) -> None:
         """See `ports.Observer`."""
         self.resumed.append(destination)
+
+    def body_lost(self, log: LogName, message_id: bytes, destination: bytes) -> None:
+        """See `ports.Observer`."""
+        self.lost.append((log, message_id))
 
     def space_changed(self, log: LogName, full: bool) -> None:
         """See `ports.Observer`."""
