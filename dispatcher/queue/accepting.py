@@ -74,8 +74,9 @@ class ChunkUpload:
     """A body too large to hold (`ports.Upload`): its chunks are stored while it arrives.
 
     The chunks hold their extents from the moment they are stored until the message owns them or the
-    upload is aborted, so that nothing is trimmed away under a slow caller. A crash in between
-    leaves dead bytes and nothing else.
+    upload is aborted, so that nothing is trimmed away under a slow caller. While he takes his time
+    they may be copied forward (`move`), so that he does not hold the beginning of the log. A crash
+    in between leaves dead bytes and nothing else.
     """
 
     __slots__ = (
@@ -100,6 +101,7 @@ class ChunkUpload:
         *,
         urgent: bool = False,
     ) -> None:
+        """`urgent` chunks may use the space that is kept back."""
         self.refusal: Refusal | None = None
         self.unstored_bytes = 0
         self.size_bytes = 0
@@ -147,6 +149,27 @@ class ChunkUpload:
             then, self._then = self._then, None
             then()
 
+    def let_move(self) -> ChunkUpload:
+        """Let its chunks be copied forward until they are `fixed`, or let go."""
+        self._pending.uploads.add(self)
+        return self
+
+    def fixed(self) -> tuple[int, ...]:
+        """The positions of all chunks, which do not change any more."""
+        self._pending.uploads.discard(self)
+        return tuple(self.positions)
+
+    def move(self, position: int, to: int) -> None:
+        """The chunk at `position` was copied, durably, to the record at `to`. Nothing happens when
+        its positions do not change any more: the copy is dead bytes then."""
+        if self in self._pending.uploads:
+            at = self.positions.index(position)
+            _, held = self._held[at]
+            self._pending.extents.release(position, held)
+            self._pending.extents.hold(to, held)
+            self.positions[at] = to
+            self._held[at] = (to, held)
+
     def use(self, then: Callable[[], None]) -> None:
         """The body is whole and belongs to a message now: `abort` does nothing from here on. Calls
         `then` once, when every chunk is durable, or one was refused."""
@@ -169,6 +192,7 @@ class ChunkUpload:
     def let_go(self) -> None:
         """Hold the chunks no longer: the message owns them now, or nobody. Idempotent."""
         self._ended = True
+        self._pending.uploads.discard(self)
         held, self._held = self._held, []
         for position, size in held:
             self._pending.extents.release(position, size)

@@ -32,6 +32,7 @@ from dispatcher.queue.readback import Bodies, is_passing, read_messages
 from dispatcher.queue.records import (
     OVERHEAD_BYTES,
     decode_retry,
+    encode_chunk,
     encode_moved,
 )
 from dispatcher.txlog import TransactionLog
@@ -43,8 +44,8 @@ DEAD_END_BYTES = 1024 * 1024
 _COPY_BYTES = 256 * 1024
 _COPY_MOST = 128
 _REST_SECONDS = 1.0
-"""How long nothing is copied after a round that freed nothing: a caller who sends a large body
-slowly holds the beginning of the log, and every batch would look through it again."""
+"""How long nothing is copied after a round that freed nothing: every batch would look through the
+same part of the log again."""
 
 
 class Compactor:
@@ -164,6 +165,8 @@ class Compactor:
                 await self._pauses.move_from(extent)
             for slot in self._big_in(extent):
                 await self._copy_big(slot)
+            for upload in list(self._pending.uploads):
+                await self._copy_upload(upload, extent)
 
     def _portions(self, extent: Extent) -> list[list[tuple[int, int]]]:
         """Positions and slots of the messages in an extent, without those of large bodies."""
@@ -240,7 +243,7 @@ class Compactor:
             messages = await read_messages(self._log, pending, [slot], partition=self._partition)
             message = messages[0]
             if message.position == id_position:
-                message.chunks = tuple(upload.positions)
+                message.chunks = upload.fixed()
                 move = self._move(message)
                 self._committer.wake()
                 if move is not None:
@@ -250,6 +253,24 @@ class Compactor:
                 raise
         finally:
             upload.abort()
+
+    async def _copy_upload(self, upload: ChunkUpload, extent: Extent) -> None:
+        """Append the chunks again that lie in an extent, of a body that is still coming."""
+        of = self._pending.extents.of
+        for position in list(upload.positions):
+            if of(position) is not extent or upload not in self._pending.uploads:
+                continue
+            try:
+                (data,) = await self._bodies.read([position])
+            except LogTrimmed:
+                if upload in self._pending.uploads:
+                    raise
+                return
+            payload = encode_chunk(data)
+            copy = _ChunkCopy(self._pending, upload, position, len(payload) + OVERHEAD_BYTES)
+            self._committer.submit_urgent(payload, copy)
+            self._committer.wake()
+            await copy.done
 
     async def _rewrite(self, upload: ChunkUpload, data: bytes) -> None:
         stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -262,6 +283,30 @@ class Compactor:
 def _wake(stored: asyncio.Future[None]) -> None:
     if not stored.done():
         stored.set_result(None)
+
+
+class _ChunkCopy:
+    """A CHUNK record on its way that replaces another one."""
+
+    __slots__ = ("_pending", "_position", "_size", "_upload", "done")
+
+    def __init__(self, pending: Pending, upload: ChunkUpload, position: int, size: int) -> None:
+        self._pending = pending
+        self._upload = upload
+        self._position = position
+        self._size = size
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def stored(self, position: int) -> None:
+        """The copy is durable."""
+        self._pending.extents.note(position, self._size)
+        self._upload.move(self._position, position)
+        if not self.done.done():
+            self.done.set_result(None)
+
+    def refused(self, refusal: Refusal) -> None:
+        """The log failed; the process ends."""
+        self.done.cancel()
 
 
 class _Move:

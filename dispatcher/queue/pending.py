@@ -7,6 +7,7 @@ place in the log, is scheduled, and leaves. Nothing here does I/O or decides any
 from __future__ import annotations
 
 from array import array
+from typing import TYPE_CHECKING
 
 from dispatcher.core.message import Message
 from dispatcher.queue.extents import Extents
@@ -17,6 +18,9 @@ from dispatcher.queue.records import OVERHEAD_BYTES
 from dispatcher.queue.slotmap import SlotMap
 from dispatcher.queue.timers import Timers
 
+if TYPE_CHECKING:
+    from dispatcher.queue.accepting import ChunkUpload
+
 
 class Pending:
     """All pending messages of one partition.
@@ -25,6 +29,7 @@ class Pending:
     `unwritten`        the newest RETRY payload of slots for which it is not in the log yet.
     `relocated`        where chunk records are now that were copied while their body was in use.
     `uploading_bytes`  what chunk records take whose message does not exist yet.
+    `uploads`          bodies that are still coming from their callers.
     """
 
     __slots__ = (
@@ -38,6 +43,7 @@ class Pending:
         "timers",
         "unwritten",
         "uploading_bytes",
+        "uploads",
     )
 
     def __init__(self, lanes: Lanes) -> None:
@@ -50,6 +56,7 @@ class Pending:
         self.relocated: dict[int, int] = {}
         self.unwritten: dict[int, bytes] = {}
         self.uploading_bytes = 0
+        self.uploads: set[ChunkUpload] = set()
         self._left: dict[int, list[int]] = {}  # keys of `relocated`, by slot
 
     def add(self, position: int, lane: Lane, size: int) -> int:

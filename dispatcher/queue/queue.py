@@ -303,14 +303,14 @@ class Queue:
 
     def start_upload(self, on_progress: Callable[[], None]) -> ChunkUpload:
         """Begin a large body (`ports.Acceptor`)."""
-        return ChunkUpload(self.committer, self.pending, on_progress)
+        return ChunkUpload(self.committer, self.pending, on_progress).let_move()
 
     def _uploaded(self, message: Message, receipt: Receipt, upload: ChunkUpload) -> None:
         if upload.refusal is not None:
             upload.let_go()
             receipt.refused(upload.refusal)
             return
-        message.chunks = tuple(upload.positions) or None
+        message.chunks = upload.fixed() or None
         self._submit(message, receipt, upload)
 
     def _submit(self, message: Message, receipt: Receipt, upload: ChunkUpload | None) -> None:

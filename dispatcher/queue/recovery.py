@@ -80,16 +80,16 @@ class Recovery:
     def _is_whole(self, position: int, payload: bytes, chunks: int) -> bool:
         """Whether all chunks of the message are there. If not, its record is passed over.
 
-        Where the first one was trimmed, the message was settled or copied: nothing that is needed
-        is ever trimmed. The record that says so may have been lost, because nobody waits for it to
-        be durable. Otherwise the log was damaged, and repaired without them.
+        Where one was trimmed, the message was settled or copied: nothing that is needed is ever
+        trimmed. The record that says so may have been lost, because nobody waits for it to be
+        durable. Otherwise the log was damaged, and repaired without them.
         """
         positions = array("Q", payload[-8 * chunks :])
         if self._chunks.issuperset(positions):
             return True
         self._pending.extents.note(position, len(payload) + OVERHEAD_BYTES)
         assert self._first is not None
-        if positions[0] >= self._first:
+        if min(positions) >= self._first:
             message = decode_stored(position, payload, 0)
             self.lost[message.position] = message
         return False

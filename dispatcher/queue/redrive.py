@@ -177,7 +177,7 @@ class Redriver:
         message = dead
         if dead.chunks is not None:
             upload = await self._upload(dead.wire_id, len(dead.chunks))
-            message = dead.with_chunks(tuple(upload.positions))
+            message = dead.with_chunks(upload.fixed())
         message.attempt = 0
         message.history = b""
         message.redrives += 1
