@@ -4,7 +4,8 @@ Theory of operation. A message exists from the moment its record is durable; it 
 the lane of its destination. When its turn comes and the lane's limit and breaker allow it, an
 attempt starts and it is IN_FLIGHT. The attempt's verdict (`core.verdict.decide`) ends it:
 DELIVERED, SCHEDULED for a retry until its time has come, or DEAD, kept as a dead letter. A dead
-letter can be redriven, under the same id and with its attempts counted from 1, or purged.
+letter can be redriven, under the same id and with its attempts counted from 1, or purged. What
+waits can be cancelled.
 
 Waiting in a lane that is paused is READY: it is not an attempt and changes nothing in the log. A
 restart is a transition too. An attempt that was under way when the process ended may have reached
@@ -24,6 +25,8 @@ back from the log as they were.
     recovered  dead       -> dead
     redriven   dead       -> ready
     purged     dead       -> (gone)
+    cancelled  ready      -> (gone)
+    cancelled  scheduled  -> (gone)
 
 `TRANSITIONS` is the same table for the code; a test holds the two together.
 """
@@ -57,6 +60,7 @@ class MessageEvent(Enum):
     RECOVERED = "recovered"
     REDRIVEN = "redriven"
     PURGED = "purged"
+    CANCELLED = "cancelled"
 
 
 _S, _E = MessageState, MessageEvent
@@ -78,6 +82,8 @@ TRANSITIONS: Final = MappingProxyType[
         (_S.DEAD, _E.RECOVERED): _S.DEAD,
         (_S.DEAD, _E.REDRIVEN): _S.READY,
         (_S.DEAD, _E.PURGED): None,
+        (_S.READY, _E.CANCELLED): None,
+        (_S.SCHEDULED, _E.CANCELLED): None,
     }
 )
 """(state, event) -> state; None stands for a message that does not exist yet, or no more."""

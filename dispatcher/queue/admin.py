@@ -11,15 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
-
-class MessageState(Enum):
-    """Where a message stands; the value is the API's word."""
-
-    READY = "ready"
-    SCHEDULED = "scheduled"
-    IN_FLIGHT = "in_flight"
-    DELIVERED = "delivered"
-    DEAD = "dead"
+from dispatcher.core.lifecycle import MessageState as MessageState
 
 
 class Reason(Enum):

@@ -108,7 +108,7 @@ class Administration:
             limit=lane.limit.value,
             paused_until_us=wakes_at + self._queue.wall_offset_us if wakes_at > now_us else None,
             paused=lane.held,
-            breaker=lane.breaker.state.value.replace("-", "_"),
+            breaker=lane.breaker.state.value,
         )
 
     async def message(self, message_id: str) -> MessageView | None:

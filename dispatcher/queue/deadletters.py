@@ -428,7 +428,7 @@ class DeadLetters:
         self._release(message.wire_id, row)
         if message.chunks is not None:
             self._hold_chunks(message.wire_id, array("Q", message.chunks), message.body_size)
-        self.letters.position[row] = position
+        self.letters.moved(row, position)
 
 
 class _Body:
