@@ -163,9 +163,9 @@ def classify(result: AttemptResult, policy: RetryPolicy) -> Signal:
     A destination that answers "no" is healthy: 3xx and 4xx are about the message. So is one that
     answers at all when every response counts as delivered. 408 and 425 are about the connection,
     and what `RETRY_ON` lists is a state the operator knows about: both say nothing. Nor does an
-    address that our own rules refused.
+    address that our own rules refused, or a body that could not be read back here.
     """
-    if result.failure is Failure.EGRESS:
+    if result.ours or result.failure is Failure.EGRESS:
         return Signal.NEUTRAL
     status = result.status
     if status is not None and policy.ack_any_response:

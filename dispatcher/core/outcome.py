@@ -25,7 +25,9 @@ class AttemptResult:
     `status` is the response's status, None when no head was read. `failure` is None when there was
     a complete response. `detail` is a short human text without bodies or credentials. `retry_after`
     is the raw value of `Retry-After` or None. `response_start` is the first bytes of the response's
-    body.
+    body. `ours` says that it failed for a reason on this machine: the message's body could not be
+    read back from the log. That says nothing about the destination, although it may have seen a
+    part of the request.
     """
 
     status: int | None
@@ -34,3 +36,4 @@ class AttemptResult:
     duration_ms: int
     retry_after: bytes | None = None
     response_start: bytes = b""
+    ours: bool = False

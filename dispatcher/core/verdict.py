@@ -8,6 +8,10 @@
     501, other 3xx and 4xx                                    dead: rejected
     "try again" with no retry left                            dead: retries_exhausted
 
+Nobody else decides, but for the first row: a plain 2xx comes here no more, because delivery tells
+the queue at once that it is one (`queue.ports.Settler.delivered`). A response that broke off was no
+complete one, whatever its status: only with ACK_ANY_RESPONSE is its head enough.
+
 `core.breaker.classify` reads the same result for another question: what it says about the
 destination.
 """

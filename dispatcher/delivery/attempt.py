@@ -21,9 +21,20 @@ class Attempt:
     `task`                     what opens a connection or streams the body for it, or None.
     `phase`                    what it waits for, in words for a person.
     `resent`                   it was already sent again on a fresh connection.
+    `ours`                     its body could not be read back, if only for a while: the destination
+                               had less time, or half a request, and is not to blame for a failure.
     """
 
-    __slots__ = ("connection", "deadline_s", "message", "phase", "resent", "started_s", "task")
+    __slots__ = (
+        "connection",
+        "deadline_s",
+        "message",
+        "ours",
+        "phase",
+        "resent",
+        "started_s",
+        "task",
+    )
 
     def __init__(self, message: Message, started_s: float, deadline_s: float) -> None:
         self.message = message
@@ -33,10 +44,11 @@ class Attempt:
         self.task: asyncio.Task[None] | None = None
         self.phase = "waiting for the response"
         self.resent = False
+        self.ours = False
 
     def failed(self, failure: Failure, detail: str, now_s: float) -> AttemptResult:
         """The result of an attempt that got no part of a response's head."""
-        return AttemptResult(None, failure, detail, self._duration_ms(now_s))
+        return AttemptResult(None, failure, detail, self._duration_ms(now_s), ours=self.ours)
 
     def answered(
         self, response: Response, failure: Failure | None, detail: str, now_s: float
@@ -49,6 +61,7 @@ class Attempt:
             self._duration_ms(now_s),
             response.retry_after,
             response.start,
+            ours=self.ours and failure is not None,
         )
 
     def timed_out(self, now_s: float) -> AttemptResult:

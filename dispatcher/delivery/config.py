@@ -13,7 +13,6 @@ class DeliveryConfig:
 
     `default_timeout_ms`   for one attempt of a message that brings no timeout of its own, above 0.
     `egress`               which addresses may be connected to.
-    `ack_any_response`     a response of any status counts as delivered.
     `own_listeners`        (address, port) pairs the server is bound to; never connected to.
     `idle_timeout_ms`      how long a connection waits for its next message. Below the 60 s after
                            which many servers close: a request rarely meets one that just went.
@@ -23,7 +22,6 @@ class DeliveryConfig:
 
     default_timeout_ms: int = 10_000
     egress: EgressPolicy = field(default_factory=EgressPolicy)
-    ack_any_response: bool = False
     own_listeners: tuple[tuple[str, int], ...] = ()
     idle_timeout_ms: int = 50_000
     max_idle: int = 256

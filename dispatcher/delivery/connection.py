@@ -41,7 +41,6 @@ class Connection(asyncio.Protocol):
     `carried`       complete exchanges so far; above 0 a sudden end may just be the idle timeout of
                     the destination that met our request on its way.
     `sending`       the body is still being written by a task.
-    `idle_since_s`  on the event loop's clock, when idle.
     """
 
     __slots__ = (
@@ -52,7 +51,6 @@ class Connection(asyncio.Protocol):
         "attempt",
         "carried",
         "destination",
-        "idle_since_s",
         "response",
         "sending",
     )
@@ -65,7 +63,6 @@ class Connection(asyncio.Protocol):
         self.attempt: Attempt | None = None
         self.carried = 0
         self.sending = False
-        self.idle_since_s = 0.0
         self._owner = owner
         self._paused = False
         self._drained: asyncio.Future[None] | None = None

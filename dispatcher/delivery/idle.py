@@ -1,19 +1,21 @@
 """Connections that wait for their next message, per destination, last in first out.
 
-The one used last is the one most likely still open. One timer closes those that waited too long,
-and runs only while there is something to close.
+The one used last is the one most likely still open. What is done for one message does not depend on
+how many destinations there are. One timer closes those that waited too long, and runs only while
+there are destinations.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 
 from dispatcher.core.destination import Destination
 from dispatcher.delivery.connection import Connection
 
 
 class IdleConnections:
-    """The stacks of idle connections. `count` is how many there are in all of them."""
+    """The stacks of idle connections."""
 
     def __init__(
         self,
@@ -24,68 +26,79 @@ class IdleConnections:
         max_total: int,
     ) -> None:
         self._loop = loop
+        self._now_s = loop.time
         self._timeout_s = timeout_ms / 1000
         self._max_each = max_each
         self._max_total = max_total
-        # The oldest is at the bottom of its stack. Empty stacks stay until the timer comes by.
-        self._stacks: dict[Destination, list[Connection]] = {}
+        # All of them, the oldest first, with the time since when each waits.
+        self._since_s: OrderedDict[Connection, float] = OrderedDict()
+        # By `Destination.key`, whose hash costs nothing; the oldest is at the bottom of its stack.
+        # A stack that `take` emptied stays: its connection comes back soon, or is removed.
+        self._stacks: dict[bytes, list[Connection]] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self.count = 0
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self._since_s)
 
     def take(self, destination: Destination) -> Connection | None:
         """Hand out the connection used last, if there is one."""
-        stack = self._stacks.get(destination)
+        stack = self._stacks.get(destination.key)
         if not stack:
             return None
-        self.count -= 1
-        return stack.pop()
+        connection = stack.pop()
+        del self._since_s[connection]
+        return connection
 
     def park(self, connection: Connection) -> None:
         """Keep a connection for its next message; the oldest give way when there are too many."""
-        connection.idle_since_s = self._loop.time()
-        stack = self._stacks.get(connection.destination)
-        if stack is None:
-            stack = self._stacks[connection.destination] = []
+        key = connection.destination.key
+        try:
+            stack = self._stacks[key]
+        except KeyError:
+            stack = self._stacks[key] = []
+            if self._timer is None:
+                self._timer = self._loop.call_later(self._timeout_s, self._sweep)
         stack.append(connection)
-        self.count += 1
-        if self._timer is None:
-            self._timer = self._loop.call_later(self._timeout_s, self._sweep)
+        self._since_s[connection] = self._now_s()
         if len(stack) > self._max_each:
-            self._close_oldest(stack)
-        if self.count > self._max_total:
-            oldest = min(filter(None, self._stacks.values()), key=lambda s: s[0].idle_since_s)
-            self._close_oldest(oldest)
+            self._close(stack[0])
+        if len(self._since_s) > self._max_total:
+            self._close(next(iter(self._since_s)))
 
     def remove(self, connection: Connection) -> None:
-        """Forget a connection that is of no use any more. Idempotent."""
-        stack = self._stacks.get(connection.destination, ())
-        if connection in stack:
-            self._stacks[connection.destination].remove(connection)
-            self.count -= 1
+        """Forget a connection that is of no use any more, idle or not, and its destination with the
+        last one. Idempotent; every connection that was ever parked has to be removed."""
+        key = connection.destination.key
+        stack = self._stacks.get(key)
+        if stack is None:
+            return
+        if self._since_s.pop(connection, None) is not None:
+            stack.remove(connection)
+        if not stack:
+            del self._stacks[key]
 
     def close(self) -> None:
         """Close all of them, and stop the timer."""
-        for stack in self._stacks.values():
-            while stack:
-                self._close_oldest(stack)
-        self._stacks.clear()
+        for connection in list(self._since_s):
+            self._close(connection)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _close_oldest(self, stack: list[Connection]) -> None:
-        self.count -= 1
-        stack.pop(0).close()
+    def _close(self, connection: Connection) -> None:
+        self.remove(connection)
+        connection.close()
 
     def _sweep(self) -> None:
-        now_s = self._loop.time()
-        for destination, stack in list(self._stacks.items()):
-            while stack and stack[0].idle_since_s + self._timeout_s <= now_s + 0.001:
-                self._close_oldest(stack)
-            if not stack:
-                del self._stacks[destination]
-        if not self._stacks:
-            self._timer = None
-            return
-        oldest_s = min(stack[0].idle_since_s for stack in self._stacks.values())
-        self._timer = self._loop.call_at(oldest_s + self._timeout_s, self._sweep)
+        now_s = self._now_s()
+        while self._since_s:
+            oldest, since_s = next(iter(self._since_s.items()))
+            if since_s + self._timeout_s > now_s + 0.001:
+                break
+            self._close(oldest)
+        self._timer = None
+        if self._stacks:
+            next_s = next(iter(self._since_s.values()), now_s) + self._timeout_s
+            self._timer = self._loop.call_at(next_s, self._sweep)

@@ -12,7 +12,8 @@ import asyncio
 import dataclasses
 import ipaddress
 import ssl
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Final
 
 from dispatcher.core.message import Message
 from dispatcher.core.outcome import AttemptResult, Failure
@@ -26,6 +27,12 @@ from dispatcher.delivery.resolver import Resolver
 from dispatcher.delivery.response import Progress
 from dispatcher.errors import LogError
 from dispatcher.queue.ports import BodySource, Settler
+from dispatcher.queue.readback import is_passing
+from dispatcher.queue.records import RecordError
+
+_READ_AGAIN_S: Final = 0.1
+"""How soon a body is read again when this process lacked something: seldom enough not to be a load,
+often enough for an attempt of a second."""
 
 
 class Pool:
@@ -42,13 +49,16 @@ class Pool:
         config: DeliveryConfig,
         bodies: BodySource,
         *,
+        failed: Callable[[Exception], object] = lambda error: None,
         resolver: Resolver | None = None,
         connector: Connector | None = None,
     ) -> None:
+        """`failed` is told when the log turns out to be damaged: the process must end. The attempt
+        that found out ends after that."""
         loop = asyncio.get_running_loop()
         self._bodies = bodies
+        self._failed = failed
         self._default_timeout_ms = config.default_timeout_ms
-        self._ack_any = config.ack_any_response
         self._now_s = loop.time
         self._loop = loop
         self._resolver = resolver or Resolver()
@@ -147,7 +157,8 @@ class Pool:
             self._idle.park(connection)
         else:
             self._detach(attempt)
-        if 200 <= status < 300 or self._ack_any:
+        # A plain success takes the short way; what any other end means is for `core.verdict`.
+        if 200 <= status < 300:
             self.settler.delivered(attempt.message, status)
         else:
             self.settler.failed(
@@ -176,6 +187,7 @@ class Pool:
     def closed(self, connection: Connection) -> None:
         """Forget it."""
         self._open.discard(connection)
+        self._idle.remove(connection)
 
     # How an attempt goes on.
 
@@ -207,10 +219,7 @@ class Pool:
     def _settle_failed(self, attempt: Attempt, result: AttemptResult) -> None:
         self._deadlines.discard(attempt)
         self._detach(attempt)
-        if self._ack_any and result.status is not None:
-            self.settler.delivered(attempt.message, result.status)
-        else:
-            self.settler.failed(attempt.message, result)
+        self.settler.failed(attempt.message, result)
 
     def _detach(self, attempt: Attempt) -> None:
         """Part an attempt from what it occupied: its task ends, its connection is dropped."""
@@ -247,17 +256,37 @@ class Pool:
     ) -> None:
         """Write a large body: one chunk is in the transport's buffer while the next is read."""
         connection.sending = True
-        attempt.phase = "sending the body"
         for position in positions:
-            try:
-                (chunk,) = await self._bodies.read([position])
-            except (LogError, OSError) as error:
-                self._give_up(attempt, Failure.BROKEN, f"the body cannot be read back: {error}")
+            attempt.phase = "sending the body"
+            chunk = await self._read_back(attempt, position)
+            if chunk is None:
                 return
             connection.sending = position != positions[-1]
             await connection.write(chunk)
         attempt.phase = "waiting for the response"
         attempt.task = None
+
+    async def _read_back(self, attempt: Attempt, position: int) -> bytes | None:
+        """Read a chunk of a body; None when it is damaged, and the attempt is over.
+
+        What this process lacks passes: it is read again until it is there or the attempt's deadline
+        has come, which is a timeout then, spends the attempt (half a request may have been acted
+        on) and is marked as ours. The connection is kept meanwhile: the rest of a request can go
+        nowhere else.
+        """
+        while True:
+            try:
+                (chunk,) = await self._bodies.read([position])
+                return chunk
+            except (LogError, RecordError, OSError) as error:
+                attempt.ours = True
+                if not (isinstance(error, OSError) and is_passing(error)):
+                    self._failed(error)
+                    why = f"the body cannot be read back: {error}"
+                    self._give_up(attempt, Failure.BROKEN, why)
+                    return None
+                attempt.phase = f"the body could not be read back: {reason(error)}"
+            await asyncio.sleep(_READ_AGAIN_S)
 
     def _spawn(self, coroutine: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = self._loop.create_task(coroutine)

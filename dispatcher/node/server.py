@@ -1,8 +1,13 @@
 """The server: one queue with its logs, a listener, the delivery pool and the API.
 
 Started in the order in which they need each other: the logs are recovered first (another process
-that has them is found before anything else happens), then the API, then delivery, and the listener
-last, so that nobody is answered who could not be served. Stopped in reverse.
+that has them is found before anything else happens), then the API and the listener, and delivery
+last: it must know the addresses of both, never to send to them. Callers who come in between wait
+until the queue begins.
+
+Stopped from the outside in: nothing is accepted, what is in flight ends (until then the API answers
+and says so), the API goes, so that no operator asks for what is being closed, then connections of
+callers and to destinations, and the queue with its logs last.
 """
 
 from __future__ import annotations
@@ -10,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from dispatcher.api.health import Health
@@ -86,7 +92,11 @@ class Server:
             random=random.Random(),
             incarnation=incarnation,
         )
-        self._pool = Pool(_delivery_config(settings, connections.idle), self._queue.bodies)
+        self._pool = Pool(
+            _delivery_config(settings, connections.idle),
+            self._queue.bodies,
+            failed=partial(self._queue.fail, LogName.TRANSACTION),
+        )
         self._pool.settler = self._queue
         self._listener = Listener(
             self._queue,
@@ -200,10 +210,10 @@ class Server:
         if not drained:
             self._events.server_abandoned(in_flight=self._queue.in_flight)
         await self._queue.committer.flush()
+        await self._api.stop()
         await self._listener.close()
         await self._pool.close()
         await self._queue.stop()
-        await self._api.stop()
         if self._tracing is not None:
             await self._tracing.close()
         return 1 if self.failed.is_set() else 0
@@ -213,10 +223,10 @@ class Server:
         self._queue.close_intake()
         if self._started:
             await asyncio.sleep(_FAREWELL_S)
+        await self._api.stop()
         await self._listener.close()
         await self._pool.close()
         await self._queue.stop()
-        await self._api.stop()
         if self._tracing is not None:
             await self._tracing.close()
 
@@ -246,7 +256,6 @@ def _delivery_config(settings: Settings, max_idle: int) -> DeliveryConfig:
         egress=EgressPolicy.parse(
             settings.egress.value, settings.egress_allow, settings.egress_deny
         ),
-        ack_any_response=settings.ack_any_response,
         max_idle_total=max_idle,
     )
 

@@ -69,7 +69,8 @@ class Learning:
             lane.limit.success()
         elif signal is Signal.OVERLOAD:
             lane.limit.overload(message.started_at, now_us)
-        if result.retry_after is not None and result.status in (429, 503):
+        is_asked = result.status in (429, 503) and not self._policy.ack_any_response
+        if is_asked and result.retry_after is not None:
             asked_ms = parse_retry_after(result.retry_after, wall_us) or 0
             until_us = now_us + min(asked_ms, self._policy.max_delay_ms) * 1000
             if until_us > max(lane.paused_until, now_us):

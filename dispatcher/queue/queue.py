@@ -162,14 +162,14 @@ class Queue:
             self._warm,
             partition=config.partition,
             loaded=self._loaded,
-            failed=partial(self._fail, LogName.TRANSACTION),
+            failed=partial(self.fail, LogName.TRANSACTION),
         )
         self.bodies = Bodies(log, self.pending)
         self.dead_letters = DeadLetters(
             dead_log,
             self.bodies,
             partition=config.partition,
-            failed=partial(self._fail, LogName.DEAD_LETTER),
+            failed=partial(self.fail, LogName.DEAD_LETTER),
             space_changed=self._dead_space_changed,
         )
         self._compactor = Compactor(
@@ -180,7 +180,7 @@ class Queue:
             keep_everything=config.keep_everything,
             pauses=self.pauses,
             wall_offset_us=lambda: self.wall_offset_us,
-            failed=partial(self._fail, LogName.TRANSACTION),
+            failed=partial(self.fail, LogName.TRANSACTION),
         )
         self.redriver = Redriver(
             self.dead_letters,
@@ -621,7 +621,7 @@ class Queue:
         self._compactor.look()
         self.pump()
 
-    def _fail(self, log: LogName, error: Exception) -> None:
+    def fail(self, log: LogName, error: Exception) -> None:
         """A log turned out to be damaged: nothing more is stored, and the process must end."""
         if not self.committer.dead:
             self.committer.give_up()

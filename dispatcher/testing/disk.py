@@ -8,7 +8,7 @@ What it models:
 - A sync that fails has written some sectors and forgets the rest: they stay readable until the
   crash, and no later sync writes them (as Linux does, see "fsyncgate", 2018).
 - Every call has a number, and any call can be made to fail, or a write to be short.
-- `capacity_bytes`: no space beyond it.
+- `capacity_bytes`: no space beyond it. `lacking`: no memory now and then.
 
 `crash` returns another disk, as found after power came back; `kill` ends the process and leaves the
 machine up.
@@ -33,6 +33,9 @@ class Fault(Enum):
 
     EIO = errno.EIO
     ENOSPC = errno.ENOSPC
+    EMFILE = errno.EMFILE
+    ENFILE = errno.ENFILE
+    ENOMEM = errno.ENOMEM
     SHORT = 0
     """A write writes half of what it was given. No fault for other calls."""
 
@@ -71,6 +74,10 @@ class SimulatedDisk:
         """Calls so far; the number of the last one."""
         self.faults: dict[int, Fault] = {}
         """By the number of the call."""
+        self.lacking = 0.0
+        """Share of the calls, syncs apart, that find no memory."""
+        self.failed_syncs = 0
+        """How many syncs, of files and of directories, were made to fail."""
         self.after_change: Callable[[], None] | None = None
         """Called after each call that changes something."""
         self.capacity_bytes = capacity_bytes
@@ -192,8 +199,9 @@ class SimulatedDisk:
         file = self._open[fd][1]
         writes, file.unsynced = file.unsynced, []
         try:
-            self._call()
+            self._call(syncs=True)
         except OSError:
+            self.failed_syncs += 1
             for offset, data in writes:
                 for start, piece in _sectors(offset, data):
                     if self._random.random() < 0.5:
@@ -222,17 +230,29 @@ class SimulatedDisk:
         self._change_names([(path, None)])
         self._changed()
 
-    def sync_directory(self, path: Path) -> None:
+    def open_directory(self, path: Path) -> int:
         self._call()
+        return self._descriptor(path, _File())
+
+    def sync_directory(self, fd: int) -> None:
+        """All directories: there is only one."""
+        assert fd in self._open
+        try:
+            self._call(syncs=True)
+        except OSError:
+            self.failed_syncs += 1
+            raise
         self._unsynced_names.clear()
         self._stable_names = dict(self._names)
         self._changed()
 
     # How
 
-    def _call(self) -> Fault | None:
+    def _call(self, *, syncs: bool = False) -> Fault | None:
         self.calls += 1
         fault = self.faults.get(self.calls)
+        if self.lacking and not syncs and self._random.random() < self.lacking:
+            fault = Fault.ENOMEM
         if fault is not None and fault is not Fault.SHORT:
             raise OSError(fault.value, f"{os.strerror(fault.value)} (call {self.calls})")
         return fault

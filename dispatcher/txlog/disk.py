@@ -62,8 +62,15 @@ class Disk(Protocol):
     def unlink(self, path: Path) -> None:
         """Remove a file."""
 
-    def sync_directory(self, path: Path) -> None:
-        """Put the entries of a directory on stable storage."""
+    def open_directory(self, path: Path) -> int:
+        """Open a directory, to sync it."""
+
+    def sync_directory(self, fd: int) -> None:
+        """Put the entries of a directory on stable storage.
+
+        By a descriptor: a sync that could not be tried, because there was none left to open the
+        directory with, would look like one that failed.
+        """
 
 
 class RealDisk:
@@ -74,7 +81,11 @@ class RealDisk:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.mkdir(mode=0o700, exist_ok=True)
         for made in missing:
-            self.sync_directory(made.parent)
+            fd = self.open_directory(made.parent)
+            try:
+                self.sync_directory(fd)
+            finally:
+                self.close(fd)
 
     def names(self, path: Path) -> list[str]:
         return os.listdir(path)
@@ -129,9 +140,8 @@ class RealDisk:
     def unlink(self, path: Path) -> None:
         os.unlink(path)
 
-    def sync_directory(self, path: Path) -> None:
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+    def open_directory(self, path: Path) -> int:
+        return os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+
+    def sync_directory(self, fd: int) -> None:
+        os.fsync(fd)

@@ -41,11 +41,11 @@ from dispatcher.txlog.segment import (
     HEADER_SPACE,
     MIB,
     Sizes,
-    is_no_space,
+    is_passing,
 )
 
 RETRY_S: Final = 0.5
-"""How often, at most, a full disk is asked again for space."""
+"""How often, at most, what was lacking (space, descriptors, memory) is asked for again."""
 _SMALL_BYTES: Final = 4 * MIB
 """A segment of at most this size has its successor made at once, a larger one when it is half full:
 until then a segment that is trimmed away can become the successor, which saves writing it full of
@@ -151,6 +151,8 @@ class Engine:
         except LogUnavailable:
             # The lock keeps others out; a start on a full disk can still deliver and so make space.
             pass
+        # Where the last record starts; that of another process's is not known here.
+        self._last = self._tail
         self._tend_if_due()
         return self.bounds()
 
@@ -159,8 +161,8 @@ class Engine:
         self._failure = self._failure or "is closed"
         if self._holds_segments:
             self._holds_segments = False
-            for segment in (self._active, *self._supply.spares):
-                self._disk.close(segment.fd)
+            self._disk.close(self._active.fd)
+            self._supply.close()
         if self._lock_fd >= 0:
             self._disk.close(self._lock_fd)
             self._lock_fd = -1
@@ -227,7 +229,7 @@ class Engine:
         freed."""
         if self._dead_upto < self._tail or not self._supply.spares:
             return False
-        return 2 * offset_of(self._tail) > self._active.size_bytes or self._supply.no_space
+        return 2 * offset_of(self._tail) > self._active.size_bytes
 
     def write(self, prepared: Prepared) -> None:
         """Put a batch on stable storage. On return it is; raises LogUnavailable when it certainly
@@ -245,6 +247,7 @@ class Engine:
             self._supply.spares.popleft()
             self._disk.close(left.fd)
         self._sequence += prepared.records
+        self._last = prepared.positions[-1]  # before the tail, see `trim`
         self._tail = self._durable_upto = prepared.end
         self._tend_if_due()
 
@@ -261,8 +264,8 @@ class Engine:
         self._check_usable()
         if not self._supply.spares:
             raise LogUnavailable(
-                f"{self._directory}: no space for the next segment of the log. Free some space;"
-                " it is noticed by itself."
+                f"{self._directory}: the next segment of the log cannot be made now:"
+                f" {self._supply.lack}. It is tried again by itself."
             )
 
     def _store(self, fd: int, data: bytes, offset: int) -> None:
@@ -275,10 +278,10 @@ class Engine:
                     raise self._fail("a write makes no progress")
                 written += more
         except OSError as error:
-            if not is_no_space(error):
+            if not is_passing(error):
                 raise self._fail(f"a write failed: {error}") from error
             self._wipe(fd, written, offset)
-            raise LogUnavailable(f"{self._directory}: no space left: {error}") from error
+            raise LogUnavailable(f"{self._directory}: nothing was stored: {error}") from error
         try:
             self._disk.sync(fd)
         except OSError as error:
@@ -293,7 +296,7 @@ class Engine:
             try:
                 self._disk.pwrite(fd, bytes(written), offset)
             except OSError as error:
-                if not is_no_space(error):
+                if not is_passing(error):
                     raise self._fail(f"a write failed: {error}") from error
 
     def _fail(self, why: str) -> LogUnknown:
@@ -316,7 +319,10 @@ class Engine:
         self._check_usable()
         if self._keep_everything or upto <= self._dead_upto:
             return None
-        self._dead_upto = min(upto, self._tail)
+        # Who trims knows where records start, and not how long the last one is. In this order: the
+        # writer may be storing another one, and that must not be taken for dead.
+        tail = self._tail
+        self._dead_upto = tail if upto > self._last else upto
         oldest = next(iter(tuple(self._supply.ends.values())), None)
         if oldest is None or oldest > self._dead_upto:
             return None
@@ -329,14 +335,15 @@ class Engine:
         dead = oldest is not None and oldest <= self._dead_upto
         size_bytes = self._active.size_bytes
         due = size_bytes <= _SMALL_BYTES or 2 * offset_of(self._tail) >= size_bytes
-        if dead or (due and not supply.spares and self._may_try()):
+        left_over = supply.leaving or (due and not supply.spares)
+        if dead or (left_over and self._may_try()):
             self._tend()
 
     def _may_try(self) -> bool:
-        """A full disk is asked now and then, not with each batch."""
+        """What was lacking is asked for now and then, not with each batch."""
         if self._tending is not None and not self._tending.done():
             return False
-        return not self._supply.no_space or self._clock() - self._tried_at >= RETRY_S
+        return self._supply.lack is None or self._clock() - self._tried_at >= RETRY_S
 
     def _wait_for_spare(self) -> None:
         job = self._tending

@@ -9,7 +9,7 @@ from typing import Final
 
 from dispatcher.errors import ConfigError, LogError, LogLocked, LogUnavailable
 from dispatcher.txlog.disk import Disk
-from dispatcher.txlog.segment import is_no_space
+from dispatcher.txlog.segment import is_no_space, is_passing
 
 LOCK: Final = "lock"
 """Name of the file that a process holds the lock of; the process's number is written in it."""
@@ -61,6 +61,11 @@ def cannot_open(directory: Path, error: OSError) -> LogError | ConfigError:
     """Translate what the disk said while a log was opened."""
     if is_no_space(error):
         return LogUnavailable(f"{directory}: {error}. Free some space, and start again.")
+    if is_passing(error):
+        return LogError(
+            f"{directory}: the log cannot be opened now: {error}. Give the process more"
+            " descriptors or memory, and start again."
+        )
     if error.errno in _UNUSABLE:
         return ConfigError(
             f"{directory}: not usable for a log: {error.strerror} ({error.filename or directory})."

@@ -10,7 +10,6 @@ and its sync, or after a sync that failed.
 from __future__ import annotations
 
 import contextlib
-import errno
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -30,6 +29,7 @@ from dispatcher.txlog.segment import (
     Segment,
     Sizes,
     is_no_space,
+    is_passing,
     name_of,
     number_in,
     write_all,
@@ -80,12 +80,14 @@ def _source(path: Path, number: int, disk: Disk) -> Source:
 
 def read_file(disk: Disk, path: Path, size: int, offset: int) -> bytes:
     """Return up to `size` bytes of a file. Opened for each read: a log may have more segments than
-    a process may have descriptors. Raises LogCorrupt where the disk cannot read,
-    FileNotFoundError."""
+    a process may have descriptors. Raises LogCorrupt where the disk cannot read, OSError where the
+    file cannot be opened, or something is lacking that passes."""
     fd = disk.open(path, write=False)
     try:
         return disk.pread(fd, size, offset)
     except OSError as error:
+        if is_passing(error):
+            raise
         raise LogCorrupt(str(path), offset, f"it cannot be read: {error.strerror}") from error
     finally:
         disk.close(fd)
@@ -121,9 +123,11 @@ def recover(
 
 def _begin(directory: Path, disk: Disk, sizes: Sizes, uid: bytes) -> Recovered:
     supply = Supply(directory, disk, sizes, uid)
-    active = supply.make(1, sizes.smallest)
-    if active is None:
-        raise OSError(errno.ENOSPC, "there is no space for the log's first segment")
+    try:
+        active = supply.make(1, sizes.smallest)
+    except BaseException:
+        supply.close()
+        raise
     supply.newest = active.number
     start = position_of(active.number, HEADER_SPACE)
     found = Found(Chain(), uid, first=start, end=start, active=active.number)
@@ -134,26 +138,27 @@ def _mend(
     directory: Path, disk: Disk, sizes: Sizes, sources: list[Source], found: Found
 ) -> Recovered:
     """Do what `found` says, and open the segments that will be written to."""
-    names = disk.names(directory)
-    if UNFINISHED in names:
-        disk.unlink(directory / UNFINISHED)
-    for number in reversed(found.useless):
-        disk.unlink(directory / name_of(number))
-        disk.sync_directory(directory)
-    torn = _keep_aside(directory, disk, names, found.remains)
     supply = Supply(directory, disk, sizes, found.uid)
     opened: list[Segment] = []
     try:
+        names = disk.names(directory)
+        if UNFINISHED in names:
+            disk.unlink(directory / UNFINISHED)
+        for number in reversed(found.useless):
+            disk.unlink(directory / name_of(number))
+            supply.sync_directory()
+        torn = _keep_aside(directory, disk, names, found.remains)
         for source in sources:
             if source.number < found.active:
                 supply.bytes_behind[source.number] = source.size_bytes
                 supply.ends[source.number] = found.ends[source.number]
             elif source.number not in found.useless:
                 opened.append(_open_for_writing(directory, disk, source, found))
-        disk.sync_directory(directory)
+        supply.sync_directory()
     except BaseException:
         for segment in opened:
             disk.close(segment.fd)
+        supply.close()
         raise
     supply.newest = opened[-1].number
     supply.spares.extend(opened[1:])

@@ -40,6 +40,7 @@ _CRC: Final = struct.Struct("<I")
 HEADER_BYTES: Final = _FIELDS.size + _CRC.size
 _NAME: Final = re.compile(r"([0-9a-f]{8})\.seg")
 _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+_PASSING: Final = _NO_SPACE | {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
 MIB: Final = 1 << 20
 
@@ -121,6 +122,12 @@ def is_no_space(error: OSError) -> bool:
     return error.errno in _NO_SPACE
 
 
+def is_passing(error: OSError) -> bool:
+    """Say whether nothing is wrong with the disk: space, descriptors or memory are lacking for a
+    while. Not to be asked about a sync: one that failed is final, whatever its number."""
+    return error.errno in _PASSING
+
+
 def write_all(disk: Disk, fd: int, data: bytes, offset: int) -> None:
     """Write all of `data`, in as many calls as the disk takes. Raises OSError; a part may be
     written then."""
@@ -141,4 +148,8 @@ def write_synced(disk: Disk, path: Path, data: bytes) -> None:
         disk.sync(fd)
     finally:
         disk.close(fd)
-    disk.sync_directory(path.parent)
+    directory_fd = disk.open_directory(path.parent)
+    try:
+        disk.sync_directory(directory_fd)
+    finally:
+        disk.close(directory_fd)

@@ -9,12 +9,18 @@ The order of things, for a crash between any two of them: a file is filled, sync
 directory after each, so that what is left is never without one in its middle; a segment that is
 recycled loses its old name for good (directory synced) before its header is changed.
 
+Space, descriptors and memory may be lacking at any call, and that passes: each step is such that it
+can be done again from where it stopped, by the next `tend`. What needs a descriptor takes it before
+anything is changed, and the directory's is held from the beginning, so that a sync that is made is
+one that can fail for one reason only: the disk. A sync that fails is final.
+
 Changed by one thread at a time except for `spares`, which the writer takes from: a deque's ends are
 safe for that.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from pathlib import Path
 from typing import Final
@@ -27,12 +33,14 @@ from dispatcher.txlog.segment import (
     Segment,
     Sizes,
     is_no_space,
+    is_passing,
     name_of,
     write_all,
 )
 
 UNFINISHED: Final = "unfinished.tmp"
-_FILL_BYTES: Final = MIB
+_ZEROS: Final = bytes(MIB)
+"""What segments are filled with. Here once, for there may be no memory for it when it is needed."""
 _SYNC_EVERY: Final = 4 * MIB
 """While filling, so that the writer's small syncs do not queue behind 64 MiB of zeros."""
 
@@ -47,25 +55,48 @@ class Supply:
         """End position of every segment behind the active one, oldest first."""
         self.bytes_behind: dict[int, int] = {}
         """Size of each of them."""
+        self.leaving: dict[int, int] = {}
+        """Sizes of the segments that are not needed any more and still there, oldest first."""
         self.newest = 0
         """The highest number that a segment was given."""
-        self.no_space = False
-        """The last try to make a spare found the disk full."""
+        self.lack: OSError | None = None
+        """What the last `tend` lacked: space, descriptors or memory."""
         self.failure: OSError | None = None
-        """Something other than a full disk: the log cannot go on."""
+        """Something that does not pass: the log cannot go on."""
         self._directory = directory
+        self._unfinished = directory / UNFINISHED
         self._disk = disk
         self._sizes = sizes
+        self._directory_fd = disk.open_directory(directory)
+
+    def close(self) -> None:
+        """Close the descriptors of the spares and of the directory. Once."""
+        for segment in self.spares:
+            self._disk.close(segment.fd)
+        self._disk.close(self._directory_fd)
+
+    @property
+    def no_space(self) -> bool:
+        """The last `tend` found the disk full."""
+        return self.lack is not None and is_no_space(self.lack)
 
     @property
     def size_bytes(self) -> int:
         """Bytes of all segments but the active one."""
         spare = sum(segment.size_bytes for segment in tuple(self.spares))
-        return spare + sum(tuple(self.bytes_behind.values()))
+        return spare + sum((*self.bytes_behind.values(), *self.leaving.values()))
 
     def path(self, number: int) -> Path:
         """Return where a segment is."""
         return self._directory / name_of(number)
+
+    def sync_directory(self) -> None:
+        """Put the names of the segments on stable storage. Raises OSError, which is final."""
+        try:
+            self._disk.sync_directory(self._directory_fd)
+        except OSError as error:
+            self.failure = error
+            raise
 
     def left_behind(self, segment: Segment, end: int) -> None:
         """Note that a segment, complete up to `end`, is not the active one any more."""
@@ -75,7 +106,7 @@ class Supply:
     def tend(self, active: Segment, dead_upto: int) -> None:
         """Remove or recycle the segments that end at or before `dead_upto`; have a spare.
 
-        Never raises: a full disk is noted in `no_space`, anything else in `failure`.
+        Never raises: what passes is noted in `lack`, anything else in `failure`.
         """
         if self.failure is not None:
             return
@@ -83,105 +114,112 @@ class Supply:
             self._drop(active, dead_upto)
             if not self.spares:
                 self._keep(self.make(self.newest + 1, self._sizes.after(active.size_bytes)))
+            self.lack = None
         except OSError as error:
-            self.failure = error
+            if is_passing(error):
+                self.lack = error  # where it was a sync that failed, `failure` is set already
+            else:
+                self.failure = error
 
-    def _keep(self, spare: Segment | None) -> None:
-        self.no_space = spare is None
-        if spare is not None:
-            self.newest = spare.number
-            self.spares.append(spare)
+    def _keep(self, spare: Segment) -> None:
+        self.newest = spare.number
+        self.spares.append(spare)
 
     def _drop(self, active: Segment, dead_upto: int) -> None:
         for number, end in list(self.ends.items()):
             if end > dead_upto:
-                return
-            # First of all, so that a reader which meets another segment's bytes finds that its own
-            # is gone.
-            size_bytes = self.bytes_behind.pop(number)
+                break
+            # Before their files go, so that a reader which meets another segment's bytes finds that
+            # its own is gone.
+            self.leaving[number] = self.bytes_behind.pop(number)
             del self.ends[number]
-            wanted = self._sizes.after(active.size_bytes)
+        wanted = self._sizes.after(active.size_bytes)
+        for number, size_bytes in list(self.leaving.items()):
             if not self.spares and (self.no_space or 2 * size_bytes >= wanted):
                 self._keep(self._recycle(number, size_bytes))
             else:
                 self._disk.unlink(self.path(number))
-                self._disk.sync_directory(self._directory)
+                del self.leaving[number]
+                self.sync_directory()
 
-    def _recycle(self, number: int, size_bytes: int) -> Segment | None:
+    def _recycle(self, number: int, size_bytes: int) -> Segment:
         """Make a spare of a segment that is not needed any more. Its old frames stay in it: none of
         them can follow the log's end, because they name older places."""
-        unfinished = self._directory / UNFINISHED
-        self._disk.rename(self.path(number), unfinished)
-        self._disk.sync_directory(self._directory)
-        fd = self._disk.open(unfinished)
-        return self._finish(Segment(self.newest + 1, size_bytes, fd, recycled=True), unfinished)
-
-    def make(self, number: int, size_bytes: int) -> Segment | None:
-        """Make a zero-filled segment, smaller than asked for where space is short.
-
-        Returns None when there is no space for even the smallest. Raises OSError for anything else.
-        """
-        unfinished = self._directory / UNFINISHED
-        if UNFINISHED in self._disk.names(self._directory):
-            self._disk.unlink(unfinished)
+        fd = self._disk.open(self.path(number))
         try:
-            fd = self._disk.open(unfinished, create=True)
-        except OSError as error:
-            if is_no_space(error):
-                return None
-            raise
-        try:
-            filled = self._fill(fd, size_bytes)
+            self._disk.rename(self.path(number), self._unfinished)
+            del self.leaving[number]
+            self.sync_directory()
         except BaseException:
             self._disk.close(fd)
             raise
-        if filled < self._sizes.smallest:
-            self._discard(fd, unfinished)
-            return None
-        return self._finish(Segment(number, filled, fd), unfinished)
+        return self._finish(Segment(self.newest + 1, size_bytes, fd, recycled=True))
+
+    def make(self, number: int, size_bytes: int) -> Segment:
+        """Make a zero-filled segment, smaller than asked for where space is short.
+
+        Raises OSError; `failure` is set when that is final whatever its number.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            self._disk.unlink(self._unfinished)
+        fd = self._disk.open(self._unfinished, create=True)
+        try:
+            usable = self._fill(fd, size_bytes)
+        except BaseException:
+            self._discard(fd)
+            raise
+        return self._finish(Segment(number, usable, fd))
 
     def _fill(self, fd: int, size_bytes: int) -> int:
-        """Fill a new file with zeros; returns how large the segment can be, 0 if no space for
-        any."""
+        """Fill a new file with zeros; returns how large the segment can be. Raises OSError when
+        there is no space for any."""
         written = 0
-        try:
-            while written < size_bytes:
-                zeros = bytes(min(_FILL_BYTES, size_bytes - written))
-                written += self._disk.pwrite(fd, zeros, written)
-                if written % _SYNC_EVERY == 0:
-                    self._disk.sync(fd)
-        except OSError as error:
-            if not is_no_space(error):
-                raise
-        usable = size_bytes
-        while usable > written and usable >= self._sizes.smallest:
-            usable //= 2
-        if usable < self._sizes.smallest:
-            return 0
-        if usable < written:
-            self._disk.truncate(fd, usable)
-        return usable
+        while written < size_bytes:
+            left = size_bytes - written
+            try:
+                written += self._disk.pwrite(fd, _ZEROS if left >= MIB else bytes(left), written)
+            except OSError as error:
+                usable = size_bytes
+                while usable > written:
+                    usable //= 2
+                if usable < self._sizes.smallest or not is_no_space(error):
+                    raise
+                self._disk.truncate(fd, usable)
+                return usable
+            if written % _SYNC_EVERY == 0:
+                self._sync(fd)
+        return size_bytes
 
-    def _discard(self, fd: int, unfinished: Path) -> None:
-        self._disk.close(fd)
-        self._disk.unlink(unfinished)
-
-    def _finish(self, segment: Segment, unfinished: Path) -> Segment | None:
+    def _finish(self, segment: Segment) -> Segment:
         """Give a file its header, and then its name."""
         header = Header(segment.number, segment.size_bytes, self.uid, segment.recycled)
         try:
             write_all(self._disk, segment.fd, header.encode().ljust(HEADER_SPACE, b"\0"), 0)
-            self._disk.sync(segment.fd)
-            self._disk.rename(unfinished, self.path(segment.number))
-        except OSError as error:
-            if is_no_space(error):
-                self._discard(segment.fd, unfinished)
-                return None
-            self._disk.close(segment.fd)
+            self._sync(segment.fd)
+            self._disk.rename(self._unfinished, self.path(segment.number))
+        except BaseException:
+            self._discard(segment.fd)
             raise
         try:
-            self._disk.sync_directory(self._directory)
-        except OSError:
+            self.sync_directory()
+        except BaseException:
             self._disk.close(segment.fd)
             raise
         return segment
+
+    def _sync(self, fd: int) -> None:
+        """Sync a file that is being made. Where only the sync finds out that there is no space,
+        nothing is lost: the file, which holds nothing yet, is given up and never synced again."""
+        try:
+            self._disk.sync(fd)
+        except OSError as error:
+            if not is_no_space(error):
+                self.failure = error
+            raise
+
+    def _discard(self, fd: int) -> None:
+        """Give up a file that has no name of a segment yet. It may stay: the next one that is made
+        takes its place, and so does the next start."""
+        self._disk.close(fd)
+        with contextlib.suppress(OSError):
+            self._disk.unlink(self._unfinished)

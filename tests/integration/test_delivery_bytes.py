@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from random import Random
 
 import pytest
 
 from dispatcher.core.outcome import Failure
+from dispatcher.core.verdict import Dead, Delivered, RetryAt, RetryPolicy, Verdict, decide
 from dispatcher.delivery.config import DeliveryConfig
 from dispatcher.delivery.pool import Pool
 from dispatcher.testing.delivery import WIRE_ID, MemoryBodies, RecordingSettler, Settled, outgoing
@@ -192,7 +194,7 @@ async def test_answer_to_head_has_no_body_whatever_its_headers_say(
         ([Close()], Failure.CONNECTION, None),
         ([Reset()], Failure.CONNECTION, None),
         ([Send(b"HTTP/1.1 20"), Close()], Failure.BROKEN, None),
-        ([Send(b"HTTP/1.1 20"), Wait(0.05), Reset()], Failure.BROKEN, None),
+        ([Send(b"HTTP/1.1 20"), Wait(0.2), Reset()], Failure.BROKEN, None),
         ([Send(b"HTTP/1.1 100 Continue\r\n\r\n"), Close()], Failure.BROKEN, None),
         ([Send(b"SSH-2.0-OpenSSH_9.2\r\n")], Failure.BROKEN, None),
         ([Send(b"HTTP/1.1 200 OK\nContent-Length: 0\n\n")], Failure.BROKEN, None),
@@ -203,9 +205,9 @@ async def test_answer_to_head_has_no_body_whatever_its_headers_say(
         ([Send(b"HTTP/1.1 101 Sure\r\n\r\n")], Failure.BROKEN, None),
         ([Send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort"), Close()],
          Failure.BROKEN, 200),
-        ([Send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort"), Wait(0.05), Reset()],
+        ([Send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort"), Wait(0.2), Reset()],
          Failure.BROKEN, 200),
-        ([Send(b"HTTP/1.1 200 OK\r\n\r\nuntil the close"), Wait(0.05), Reset()],
+        ([Send(b"HTTP/1.1 200 OK\r\n\r\nuntil the close"), Wait(0.2), Reset()],
          Failure.BROKEN, 200),
         ([Send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"), Close()],
          Failure.BROKEN, 200),
@@ -258,32 +260,47 @@ async def test_body_of_just_below_a_mebibyte_has_to_be_complete(
     assert settled.result.failure is Failure.BROKEN
 
 
+def verdict(settled: Settled, *, ack_any: bool) -> Verdict:
+    """What follows from a failure (see `core.verdict`)."""
+    assert settled.result is not None
+    policy = RetryPolicy(2, 1000, 60_000, ack_any_response=ack_any)
+    return decide(settled.result, 1, policy, 0, Random(1))
+
+
 @pytest.mark.parametrize(
-    ("steps", "status"),
+    ("steps", "status", "otherwise"),
     [
-        (answer(500, b"oh"), 500),
-        (answer(404), 404),
-        ([Send(b"HTTP/1.1 500 Oh\r\nContent-Length: 9\r\n\r\nshort"), Close()], 500),
-        ([Send(b"HTTP/1.1 302 Go\r\nContent-Length: 9\r\n\r\nshort"), Wait(5)], 302),
+        (answer(500, b"oh"), 500, RetryAt),
+        (answer(404), 404, Dead),
+        ([Send(b"HTTP/1.1 500 Oh\r\nContent-Length: 9\r\n\r\nshort"), Close()], 500, RetryAt),
+        ([Send(b"HTTP/1.1 302 Go\r\nContent-Length: 9\r\n\r\nshort"), Wait(5)], 302, RetryAt),
+        ([Send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort"), Close()], 200, RetryAt),
+        ([Send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort"), Wait(5)], 200, RetryAt),
     ],
 )
 async def test_any_response_counts_when_asked_for(
-    settler: RecordingSettler, destination: FakeDestination, steps: list[Step], status: int
+    settler: RecordingSettler,
+    destination: FakeDestination,
+    steps: list[Step],
+    status: int,
+    otherwise: type[Verdict],
 ) -> None:
-    """With ACK_ANY_RESPONSE a head is enough, however the rest ends."""
-    config = DeliveryConfig(default_timeout_ms=300, ack_any_response=True)
-    pool = Pool(config, MemoryBodies())
+    """With ACK_ANY_RESPONSE a head is enough, however the rest ends. The pool says what came, and
+    one place decides: a response that broke off is a failure where it is not asked for."""
+    pool = Pool(DeliveryConfig(default_timeout_ms=1000), MemoryBodies())
     pool.settler = settler
-    assert (await deliver(pool, settler, destination, *steps)).status == status
+    settled = await deliver(pool, settler, destination, *steps)
+    assert settled.result is not None
+    assert settled.result.status == status
+    assert isinstance(verdict(settled, ack_any=True), Delivered)
+    assert isinstance(verdict(settled, ack_any=False), otherwise)
     await pool.close()
 
 
 async def test_no_response_does_not_count_even_when_any_would(
-    settler: RecordingSettler, destination: FakeDestination
+    pool: Pool, settler: RecordingSettler, destination: FakeDestination
 ) -> None:
     """ACK_ANY_RESPONSE is about responses: a closed connection is none, nor is gibberish."""
-    pool = Pool(DeliveryConfig(ack_any_response=True), MemoryBodies())
-    pool.settler = settler
     destination.script([Close()], [Send(b"gibberish\r\n\r\n")])
     pool.deliver(outgoing(destination.authority))
     await settler.settled(1)
@@ -291,4 +308,4 @@ async def test_no_response_does_not_count_even_when_any_would(
     calls = await settler.settled(2)
     failures = [call.result and call.result.failure for call in calls]
     assert failures == [Failure.CONNECTION, Failure.BROKEN]
-    await pool.close()
+    assert all(isinstance(verdict(call, ack_any=True), RetryAt) for call in calls)

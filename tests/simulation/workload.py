@@ -79,6 +79,8 @@ class Life:
     trimmed: int = 0
     clock_s: float = 0.0
     states: int = 0
+    ends: int = 0
+    """How often the log said that nothing more can be written, so that the process had to end."""
     engine: Engine | None = None
     crashes_a_call: int = 3
     looks_at: range = range(1 << 62)
@@ -122,7 +124,12 @@ class Life:
 
     def open(self) -> None:
         """Open the log, and check what it found. A start that fails is tried again, as an operator
-        would."""
+        would, and has what it needs."""
+        lacking, self.disk.lacking = self.disk.lacking, 0.0
+        self._open()
+        self.disk.lacking = lacking
+
+    def _open(self) -> None:
         for _ in range(4):
             engine = self._make(self.disk)
             found: Records = []
@@ -155,8 +162,7 @@ class Life:
         except LogUnavailable:
             batch.state = State.REFUSED
         except LogUnknown:
-            self.kill()
-            self.open()
+            self._end()
 
     def _random_sizes(self) -> list[int]:
         count = self.random.choice((1, 1, 2, 3, 5, 8))
@@ -180,14 +186,21 @@ class Life:
         if not confirmed:
             return
         upto = self.engine.bounds().end
-        if self.random.random() < 0.6:
+        choice = self.random.random()
+        if choice < 0.6:
             upto = self.random.choice(confirmed[-20:]).records[0][0]
+        elif choice < 0.8:
+            upto = confirmed[-1].records[-1][0] + 1  # as the queue does: it is the last one
         self.trimmed = max(self.trimmed, upto)
         try:
             self.engine.trim(upto)
         except LogUnknown:
-            self.kill()
-            self.open()
+            self._end()
+
+    def _end(self) -> None:
+        self.ends += 1
+        self.kill()
+        self.open()
 
     def run_jobs(self) -> None:
         """Let the housekeeper work."""
@@ -351,6 +364,9 @@ FAULTS: Final[dict[str, tuple[Fault, ...]]] = {
     "short write": (Fault.SHORT,),
     "short write, then no space": (Fault.SHORT, Fault.ENOSPC),
     "short write, then failure": (Fault.SHORT, Fault.EIO),
+    "no descriptor": (Fault.EMFILE,),
+    "no memory": (Fault.ENOMEM,),
+    "short write, then no memory": (Fault.SHORT, Fault.ENOMEM),
 }
 """What happens at a call, and at those after it."""
 
@@ -360,8 +376,9 @@ def fault_calls(
 ) -> tuple[int, int]:
     """Live one life again and again, with other calls failing each time.
 
-    Every `stride`-th call is tried. Crashes are looked at from the failure on, for a while. Returns
-    how many lives and crash states there were.
+    Every `stride`-th call is tried. Crashes are looked at from the failure on, for a while. What
+    passes must not end the process, unless it was a sync that failed. Returns how many lives and
+    crash states there were.
     """
     lives = states = 0
     for call in range(1 + seed % stride, _calls_of(seed, steps), stride):
@@ -372,6 +389,8 @@ def fault_calls(
             life.live(steps)
             lives += 1
             states += life.states
+            if life.ends and Fault.EIO not in faults and not life.disk.failed_syncs:
+                raise Violation(f"the process ended for {faults} at call {call} of life {seed}")
     return lives, states
 
 
