@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
-from dispatcher.api.models import ByDestination, DestinationState, Nothing, Stats
+from aiohttp import web
+from pydantic import TypeAdapter
+
+from dispatcher.api.models import ByDestination, DestinationState, Lane, Nothing, Stats
+from dispatcher.api.portions import send_filled
 from dispatcher.api.routes import AnyRoute, Asked, Route
 from dispatcher.queue.admin import Admin
 
 _ONE = "/v1/destinations/{destination}"
+_LANES: Final = TypeAdapter(list[Lane])
 _TOO_MANY = {409: "A thousand others are paused: `too_many_paused`."}
 
 
@@ -36,8 +42,10 @@ class DestinationCalls:
             ),
         ]  # fmt: skip
 
-    async def _stats(self, _: Asked[Nothing, Nothing, Nothing]) -> Stats:
-        return Stats.of(self._admin.totals(), self._admin.lanes())
+    async def _stats(self, asked: Asked[Nothing, Nothing, Nothing]) -> web.StreamResponse:
+        stats = Stats.of(self._admin.totals())
+        lanes = await self._admin.lanes()
+        return await send_filled(asked.request, stats, '"lanes":[', lanes, _LANES)
 
     async def _pause(self, asked: Asked[ByDestination, Nothing, Nothing]) -> DestinationState:
         destination = await self._admin.pause(asked.place.destination)

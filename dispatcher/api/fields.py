@@ -20,7 +20,8 @@ from pydantic import (
 
 from dispatcher.api import cursor, instants
 from dispatcher.api.errors import ApiError
-from dispatcher.core.destination import Origin
+from dispatcher.core.destination import Destination
+from dispatcher.core.instants import rfc3339
 
 _ID = re.compile(r"[0-9a-f]{28}")
 _SHOWN_CHARACTERS = 100
@@ -33,15 +34,11 @@ def spelling(destination: str) -> str:
         ApiError: 400, saying what is wrong.
     """
     try:
-        # An unpaired surrogate has no bytes; as "?" it is refused like any other strange character.
-        origin = Origin.parse(destination.encode("utf-8", "replace"))
-        if origin.base_path:
-            raise ValueError("it must not have a path")
+        return str(Destination.parse(destination))
     except ValueError as error:
         raise ApiError(
             400, "destination_invalid", f"{_shown(destination)} is no destination: {error}."
         ) from error
-    return str(origin.destination)
 
 
 def _checked_id(value: str) -> str:
@@ -122,7 +119,7 @@ InstantIn = Annotated[
 
 InstantOut = Annotated[
     int,
-    PlainSerializer(instants.text, return_type=str),
+    PlainSerializer(rfc3339, return_type=str),
     WithJsonSchema(
         {
             "type": "string",

@@ -1,4 +1,4 @@
-"""Instants as the API spells them: RFC 3339, and integer microseconds since the epoch inside."""
+"""Instants as callers write them: RFC 3339, and integer microseconds since the epoch inside."""
 
 from __future__ import annotations
 
@@ -13,12 +13,6 @@ _RFC3339 = re.compile(
 )
 _MICROSECOND = timedelta(microseconds=1)
 _LEAP_SECOND = 60
-
-
-def text(instant_us: int) -> str:
-    """Write an instant in UTC, always with six digits of a second."""
-    instant = _EPOCH + timedelta(microseconds=instant_us)
-    return f"{instant.isoformat(timespec='microseconds')}Z"
 
 
 def parse(written: str) -> int:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
+from typing import Final
 
 from aiohttp import web
+from pydantic import TypeAdapter
 
 from dispatcher.api import cursor
-from dispatcher.api.answers import response
 from dispatcher.api.errors import ApiError
+from dispatcher.api.full_letter import send_letter
 from dispatcher.api.models import (
     ById,
     Filter,
     FullLetter,
+    Group,
     Groups,
+    Letter,
     LetterQuery,
     Letters,
     Nothing,
@@ -24,15 +27,14 @@ from dispatcher.api.models import (
     RedriveRequest,
     Selection,
 )
-from dispatcher.api.routes import JSON, Answer, AnyRoute, Asked, Route
-from dispatcher.queue.admin import Admin, LetterDetail, LetterFilter, LetterPage, Moved
+from dispatcher.api.portions import send_filled
+from dispatcher.api.routes import AnyRoute, Asked, Route
+from dispatcher.queue.admin import Admin, LetterFilter, Moved
 
 _ROOT = "/v1/dead-letters"
 _UNKNOWN = {404: "It is no dead letter, or not any more: `dead_letter_unknown`."}
-# Above this many bytes an answer is put together in a thread: the loop has other things to do.
-_LARGE_BODY_BYTES = 256 * 1024
-_AT_ONCE = 10
-_REST_SECONDS = 0.001
+_ITEMS: Final = TypeAdapter(list[Letter])
+_GROUPS: Final = TypeAdapter(list[Group])
 
 
 class LetterCalls:
@@ -80,21 +82,22 @@ class LetterCalls:
             ),
         ]  # fmt: skip
 
-    async def _list(self, asked: Asked[Nothing, LetterQuery, Nothing]) -> Answer:
+    async def _list(self, asked: Asked[Nothing, LetterQuery, Nothing]) -> web.StreamResponse:
         query = asked.query
         begin = cursor.FIRST_PAGE if query.cursor is None else query.cursor
         page = await self._admin.letters(query.filter(), cursor=begin, limit=query.limit)
-        return await _listed(page)
+        letters = Letters.of(page.next_cursor)
+        return await send_filled(asked.request, letters, '"items":[', page.items, _ITEMS)
 
-    async def _group(self, asked: Asked[Nothing, Filter, Nothing]) -> Groups:
+    async def _group(self, asked: Asked[Nothing, Filter, Nothing]) -> web.StreamResponse:
         groups = await self._admin.letter_groups(asked.query.filter())
-        return Groups.model_validate({"items": groups})
+        return await send_filled(asked.request, Groups(items=[]), '"items":[', groups, _GROUPS)
 
-    async def _show(self, asked: Asked[ById, Nothing, Nothing]) -> Answer:
+    async def _show(self, asked: Asked[ById, Nothing, Nothing]) -> web.StreamResponse:
         detail = await self._admin.letter(asked.place.id)
         if detail is None:
             raise _unknown(asked.place.id)
-        return await _full(detail)
+        return await send_letter(asked.request, detail)
 
     async def _redrive_one(self, asked: Asked[ById, Nothing, Nothing]) -> Redriven:
         moved = await self._admin.redrive([asked.place.id])
@@ -122,27 +125,6 @@ class LetterCalls:
             return Moved(await self._admin.count_letters(which), [])
         missing = self._admin.missing_letters(which)
         return Moved(len(which) - len(missing), missing)
-
-
-async def _listed(page: LetterPage) -> Answer:
-    """A page, put together in slices: a thousand items at once take as long as a hundred messages,
-    which would wait meanwhile."""
-    if len(page.items) <= _AT_ONCE:
-        return Letters.of(page)
-    pieces = []
-    for start in range(0, len(page.items), _AT_ONCE):
-        part = Letters.of(LetterPage(page.items[start : start + _AT_ONCE], None))
-        pieces.append(",".join(item.model_dump_json() for item in part.items))
-        await asyncio.sleep(_REST_SECONDS)
-    end = Letters.of(LetterPage((), page.next_cursor)).model_dump_json(include={"next"})
-    text = f'{{"items":[{",".join(pieces)}],{end[1:]}'
-    return web.Response(text=text, content_type=JSON)
-
-
-async def _full(detail: LetterDetail) -> Answer:
-    if len(detail.body) < _LARGE_BODY_BYTES:
-        return FullLetter.of(detail)
-    return await asyncio.to_thread(lambda: response(FullLetter.of(detail)))
 
 
 def _all(moved: Moved) -> Moved:

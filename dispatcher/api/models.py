@@ -7,7 +7,6 @@ has none here, because its type says it (`accepted_at_us` is `accepted_at`).
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, Self
 
@@ -34,7 +33,6 @@ from dispatcher.queue.admin import (
     LaneView,
     LetterDetail,
     LetterFilter,
-    LetterPage,
     MessageState,
     Moved,
     Reason,
@@ -205,8 +203,8 @@ class Stats(Output):
     lanes: list[Lane]
 
     @classmethod
-    def of(cls, totals: Totals, lanes: Sequence[LaneView]) -> Self:
-        """From what the queue says."""
+    def of(cls, totals: Totals, lanes: Sequence[LaneView] = ()) -> Self:
+        """From what the queue says; where lanes are many, they are written by themselves."""
         return cls.model_validate({**_attributes(totals), "lanes": lanes})
 
 
@@ -261,10 +259,9 @@ class Letters(Output):
     next: str | None = Field(description="The `cursor` of the next page.")
 
     @classmethod
-    def of(cls, page: LetterPage) -> Self:
-        """From what the queue says."""
-        following = None if page.next_cursor is None else cursor.encode(page.next_cursor)
-        return cls.model_validate({"items": page.items, "next": following})
+    def of(cls, next_cursor: int | None) -> Self:
+        """A page without items: those are many, and written by themselves."""
+        return cls(items=[], next=None if next_cursor is None else cursor.encode(next_cursor))
 
 
 class Attempt(Output):
@@ -289,14 +286,14 @@ class FullLetter(Letter):
 
     @classmethod
     def of(cls, detail: LetterDetail) -> Self:
-        """From what the queue says."""
+        """From what the queue says, without the body: it is large, and written by itself."""
         return cls.model_validate(
             {
                 **_attributes(detail.letter),
                 "headers": [
                     tuple(one.decode("latin-1") for one in line) for line in detail.headers
                 ],
-                "body": base64.b64encode(detail.body).decode("ascii"),
+                "body": "",
                 "detail": detail.detail,
                 "redrives": detail.redrives,
                 "history": detail.history,

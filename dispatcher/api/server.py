@@ -7,6 +7,7 @@ server: the queue is asked through `Admin`, health and metrics through two funct
 
 from __future__ import annotations
 
+import json
 import logging
 import socket
 from collections.abc import Callable, Sequence
@@ -36,7 +37,8 @@ from dispatcher.queue.admin import Admin
 from dispatcher.telemetry.events import Events
 
 KEEPALIVE_SECONDS = 75.0
-STOP_SECONDS = 1.0
+STOP_SECONDS = 0.5
+"""How long calls under way have to end when the server stops, and once more until they are cut."""
 
 
 class ApiServer:
@@ -57,6 +59,7 @@ class ApiServer:
         self._host = host
         self._port = port
         self._needs_key = bool(keys)
+        self._described = ""
         self._stream = EventStream(admin)
         self._routes = self._table(admin, ProcessCalls(health, metrics))
         # aiohttp logs every malformed request with a traceback: strangers could fill the log with
@@ -82,6 +85,7 @@ class ApiServer:
             PortTaken: the port is in use, or the address may not be bound.
             ConfigError: the host has no address.
         """
+        self._described = json.dumps(self.description())  # takes a while: never for a request
         await self._runner.setup()
         site = web.TCPSite(self._runner, self._host or None, self._port)
         try:
@@ -145,7 +149,7 @@ class ApiServer:
         )
 
     async def _describe(self, _: Asked[Nothing, Nothing, Nothing]) -> web.Response:
-        return web.json_response(self.description(), content_type=JSON)
+        return web.Response(text=self._described, content_type=JSON)
 
     async def _let_readers_go(self, _: web.Application) -> None:
         self._stream.close()

@@ -19,13 +19,17 @@ from aiohttp import web
 
 from dispatcher.api.errors import ApiError
 from dispatcher.api.models import Nothing, event_data
+from dispatcher.api.portions import REST_SECONDS
 from dispatcher.api.routes import AnyRoute, Asked, Route
+from dispatcher.api.streaming import begun
 from dispatcher.queue.admin import Admin, Event
 
 MAX_READERS: Final = 32
 BUFFERED_EVENTS: Final = 1_000
+EVENTS_AT_ONCE: Final = 100
 SAMPLE_PER_SECOND: Final = 500
 HEARTBEAT_SECONDS: Final = 15.0
+FAREWELL_SECONDS: Final = 0.1
 CONTENT_TYPE: Final = "text/event-stream"
 
 _HEARTBEAT: Final = b": alive\n\n"
@@ -78,8 +82,9 @@ class Frame:
 class Reader:
     """What one reader has not been sent yet. `closed` once the server stops."""
 
-    def __init__(self) -> None:
+    def __init__(self, transport: asyncio.Transport | None = None) -> None:
         self.closed = False
+        self._transport = transport
         self._frames: deque[Frame] = deque()
         self._dropped = 0
         self._news = asyncio.Event()
@@ -98,9 +103,12 @@ class Reader:
         self._news.set()
 
     def close(self) -> None:
-        """There will be no more."""
+        """There will be no more. What was written may still be read, for a moment only: who reads
+        nothing must not hold up the stop."""
         self.closed = True
         self._news.set()
+        if self._transport is not None:
+            asyncio.get_running_loop().call_later(FAREWELL_SECONDS, self._transport.abort)
 
     async def wait(self, seconds: float) -> None:
         """Return when there is something to send, after `close`, or when the time is over."""
@@ -109,12 +117,13 @@ class Reader:
                 await self._news.wait()
 
     def take(self) -> bytes:
-        """Everything there is to send; what was dropped is said first."""
-        self._news.clear()
+        """What there is to send, `EVENTS_AT_ONCE` at most; what was dropped is said first."""
         said = f": dropped {self._dropped}\n\n".encode() if self._dropped else b""
         self._dropped = 0
-        frames = [frame.written() for frame in self._frames]
-        self._frames.clear()
+        count = min(len(self._frames), EVENTS_AT_ONCE)
+        frames = [self._frames.popleft().written() for _ in range(count)]
+        if not self._frames:
+            self._news.clear()
         return said + b"".join(frames)
 
 
@@ -139,8 +148,8 @@ class EventStream:
             )
         ]  # fmt: skip
 
-    def open(self) -> Reader:
-        """Begin to collect for one more reader.
+    def open(self, transport: asyncio.Transport | None = None) -> Reader:
+        """Begin to collect for one more reader; `transport` is its connection.
 
         Raises:
             ApiError: 503; there are too many, or the server stops.
@@ -156,7 +165,7 @@ class EventStream:
             )
         if not self._readers:
             self._admin.subscribe(self._tell)
-        reader = Reader()
+        reader = Reader(transport)
         self._readers.add(reader)
         return reader
 
@@ -179,19 +188,12 @@ class EventStream:
         response = web.StreamResponse(headers={"Content-Type": CONTENT_TYPE})
         if request.method == "HEAD":
             return response
-        reader = self.open()
-        is_whole = False
+        reader = self.open(request.transport)
         try:
-            await response.prepare(request)
-            await self._write(request, response, reader)
-            is_whole = True
-        except OSError:
-            is_whole = True  # the reader has gone, which is how streams end
+            async with begun(request, response):  # that the reader goes away is how streams end
+                await self._write(request, response, reader)
         finally:
             self.leave(reader)
-            # An answer that broke off can't be followed by another one: the reader would wait.
-            if not is_whole and request.transport is not None:
-                request.transport.abort()
         return response
 
     async def _write(
@@ -207,6 +209,7 @@ class EventStream:
             if news:
                 await response.write(news)
                 written_at = self._now()
+                await asyncio.sleep(REST_SECONDS)
 
     def _tell(self, event: Event) -> None:
         """Called by the queue, in the middle of its work."""

@@ -25,16 +25,17 @@ from dispatcher.cli.options import AsJson
 
 _EXIT_CODES = """\b
 Exit codes:
-  0  it is done
-  1  anything else
-  2  the command or a setting is wrong
-  3  serve: a port is taken
-  4  serve, log: another process uses the log
-  5  serve, log: the log is damaged
-  6  there is no such message or dead letter
-  7  the API cannot be reached
-  8  the API refuses the key
-  9  refused now: the message's state or the server does not allow it
+  0    it is done
+  1    anything else
+  2    the command or a setting is wrong
+  3    serve: a port is taken
+  4    serve, log: another process uses the log
+  5    serve, log: the log is damaged
+  6    there is no such message or dead letter
+  7    the API or the listener cannot be reached
+  8    the key is refused
+  9    refused now: the message's state or the server does not allow it
+  130  interrupted by Ctrl-C
 
 docs/cli.md has an example of every command.
 """

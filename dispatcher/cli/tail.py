@@ -13,7 +13,7 @@ from dispatcher.cli import output, sse, where
 from dispatcher.cli.client import Json
 from dispatcher.cli.errors import BadUsage
 from dispatcher.cli.options import AsJson, KeyFile, Url
-from dispatcher.core.destination import Origin
+from dispatcher.core.destination import Destination
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -141,7 +141,6 @@ def _print(event: sse.Event, console: Console | None) -> None:
 def _spelled(text: str) -> str:
     """The spelling of the API: events are compared with it here."""
     try:
-        origin = Origin.parse(text.encode("utf-8"))
+        return str(Destination.parse(text))
     except ValueError as error:
         raise BadUsage(f"--destination {text}: {error}") from None
-    return str(origin.destination)

@@ -7,7 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from dispatcher.cli.errors import BadUsage
+from dispatcher.core.instants import rfc3339
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SPAN: Final = re.compile(r"(?P<number>[0-9]{1,6})(?P<unit>[smhdw])")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -43,4 +45,4 @@ def ago(text: str, option: str, now: datetime) -> str:
 
 
 def _spelled(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return rfc3339((moment - _EPOCH) // timedelta(microseconds=1))

@@ -37,6 +37,19 @@ class Destination:
     key: bytes = field(init=False, repr=False, compare=False)
     _hash: int = field(init=False, repr=False, compare=False)
 
+    @staticmethod
+    def parse(text: str) -> Destination:
+        """Read `[http[s]://]host[:port]`, as operators write it: an origin without a base path.
+
+        Raises:
+            ValueError: with a sentence that says what is wrong.
+        """
+        # What has no bytes (an unpaired surrogate) is refused like any other strange character.
+        origin = Origin.parse(text.encode("utf-8", "surrogatepass"))
+        if origin.base_path:
+            raise ValueError("it must not have a path")
+        return origin.destination
+
     def __post_init__(self) -> None:
         host = f"[{self.host}]" if ":" in self.host else self.host
         is_default = self.port == _DEFAULT_PORT[self.scheme]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from heapq import nlargest
 
 from dispatcher.delivery.pool import Pool
 from dispatcher.ingress.listener import Listener
 from dispatcher.queue.lanes import Lane
 from dispatcher.queue.queue import Queue
-from dispatcher.telemetry.metrics import Distribution, Metric
+from dispatcher.telemetry.metrics import AnyMetric, Column, Distribution, Metric, Rows
 from dispatcher.txlog.files import FileLog
 
 MOST_LANES = 100
@@ -18,15 +18,12 @@ MOST_LANES = 100
 
 def metrics(
     queue: Queue, pool: Pool, listener: Listener, log: FileLog, dead_log: FileLog
-) -> tuple[Metric | Distribution, ...]:
+) -> tuple[AnyMetric, ...]:
     """Say what every metric means and where it is read. Totals count from the process's start."""
 
     def states() -> Mapping[str, int]:
         counts = queue.count_states()
         return {**counts, "dead": len(queue.dead_letters)}
-
-    def lanes(read: Callable[[Lane], int]) -> Mapping[str, int]:
-        return {str(lane.destination): read(lane) for lane in largest(queue.lanes)}
 
     return (
         Metric(
@@ -67,6 +64,16 @@ def metrics(
             "Messages now, by state.",
             states,
             label="state",
+        ),
+        Metric(
+            "dispatcher_log_full",
+            "gauge",
+            "1 for a log that finds no space on its disk.",
+            lambda: {
+                "transaction": int(queue.committer.full),
+                "dead_letter": int(queue.dead_letters.full),
+            },
+            label="log",
         ),
         Metric(
             "dispatcher_oldest_message_age_seconds",
@@ -130,26 +137,30 @@ def metrics(
             "Bytes of the dead-letter log that dead letters need.",
             lambda: queue.dead_letters.letters.size_bytes,
         ),
-        Metric(
-            "dispatcher_lane_ready",
-            "gauge",
-            "Messages that wait for their turn, of the destinations with the most.",
-            lambda: lanes(lambda lane: lane.ready),
-            label="destination",
-        ),
-        Metric(
-            "dispatcher_lane_limit",
-            "gauge",
-            "Attempts that a destination may have in flight now.",
-            lambda: lanes(lambda lane: lane.limit.value),
-            label="destination",
-        ),
-        Metric(
-            "dispatcher_lane_paused",
-            "gauge",
-            "1 for a destination that is left alone: paused by an operator, its breaker or itself.",
-            lambda: lanes(lambda lane: int(lane.held or lane.wakes_at() > queue.now_us())),
-            label="destination",
+        Rows(
+            "destination",
+            lambda: {str(lane.destination): lane for lane in largest(queue.lanes)},
+            (
+                Column(
+                    "dispatcher_lane_ready",
+                    "gauge",
+                    "Messages that wait for their turn, of the destinations with the most.",
+                    lambda lane: lane.ready,
+                ),
+                Column(
+                    "dispatcher_lane_limit",
+                    "gauge",
+                    "Attempts that a destination may have in flight now.",
+                    lambda lane: lane.limit.value,
+                ),
+                Column(
+                    "dispatcher_lane_paused",
+                    "gauge",
+                    "1 for a destination that is left alone: paused by an operator, its breaker or "
+                    "itself.",
+                    lambda lane: int(lane.held or lane.wakes_at() > queue.now_us()),
+                ),
+            ),
         ),
         Distribution(
             "dispatcher_delivery_seconds",

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from dispatcher.core.instants import rfc3339
 from dispatcher.core.message import Message
 from dispatcher.core.outcome import AttemptResult
 from dispatcher.queue.ports import LogName
 from dispatcher.telemetry.events import Events
-from dispatcher.telemetry.log import rfc3339
 
 if TYPE_CHECKING:  # OpenTelemetry is there only where it is asked for
     from dispatcher.telemetry.tracing import Spans
@@ -73,7 +72,7 @@ class EventObserver:
             error=_error(result),
             detail=result.detail,
             duration_ms=result.duration_ms,
-            next_attempt_at=None if retry_at_us is None else _instant(retry_at_us),
+            next_attempt_at=None if retry_at_us is None else rfc3339(retry_at_us),
         )
 
     def dead_lettered(self, message: Message, reason: str, result: AttemptResult) -> None:
@@ -94,7 +93,7 @@ class EventObserver:
     def lane_paused(self, destination: str, until_us: int, why: str) -> None:
         """Nothing is sent to a destination for a while."""
         self._events.destination_paused(
-            destination=destination, until=_instant(until_us), reason=why
+            destination=destination, until=rfc3339(until_us), reason=why
         )
 
     def lane_resumed(self, destination: str) -> None:
@@ -124,7 +123,3 @@ class EventObserver:
 
 def _error(result: AttemptResult) -> str | None:
     return None if result.failure is None else result.failure.value
-
-
-def _instant(instant_us: int) -> str:
-    return rfc3339(datetime.fromtimestamp(instant_us / 1_000_000, UTC))

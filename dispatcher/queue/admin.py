@@ -6,12 +6,13 @@ Plain values; instants are integer microseconds since the epoch. `Admin` is impl
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
 from dispatcher.core.lifecycle import MessageState as MessageState
+from dispatcher.queue.ports import CHUNK_BYTES
 
 
 class Reason(Enum):
@@ -137,13 +138,32 @@ class AttemptView:
     response_start: bytes | None
 
 
+class LetterGone(Exception):
+    """A dead letter was redriven or purged while it was read."""
+
+
+@dataclass(frozen=True, slots=True)
+class InMemory:
+    """A body that is there already."""
+
+    data: bytes
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for start in range(0, len(self.data), CHUNK_BYTES):
+            yield self.data[start : start + CHUNK_BYTES]
+
+
 @dataclass(frozen=True, slots=True)
 class LetterDetail:
-    """All of a dead letter. `headers` are name and value as bytes, `body` the whole body."""
+    """All of a dead letter. `headers` are name and value as bytes.
+
+    `body` gives the body in pieces of at most `ports.CHUNK_BYTES`, each time it is gone through: a
+    large one is read meanwhile. It raises `LetterGone` once the letter is redriven or purged.
+    """
 
     letter: LetterView
     headers: Sequence[tuple[bytes, bytes]]
-    body: bytes
+    body: AsyncIterable[bytes]
     detail: str
     redrives: int
     history: Sequence[AttemptView]
@@ -208,7 +228,7 @@ class Admin(Protocol):
     def totals(self) -> Totals:
         """The figures of `/v1/stats`."""
 
-    def lanes(self) -> Sequence[LaneView]:
+    async def lanes(self) -> Sequence[LaneView]:
         """Every destination that has messages or is paused, by name."""
 
     async def message(self, message_id: str) -> MessageView | None:

@@ -8,19 +8,23 @@ does not leave it half done.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from dispatcher.core.destination import Destination, Origin
+from dispatcher.core.destination import Destination
 from dispatcher.core.message import Message
 from dispatcher.errors import LogTrimmed
 from dispatcher.queue.admin import (
     AttemptView,
     Cancelled,
     Explanation,
+    InMemory,
     LaneView,
     LetterDetail,
     LetterFilter,
+    LetterGone,
     LetterGroup,
     LetterPage,
     LetterView,
@@ -31,6 +35,7 @@ from dispatcher.queue.admin import (
     Reason,
     Totals,
 )
+from dispatcher.queue.deadletters import DeadLetters
 from dispatcher.queue.explaining import (
     MOST_BEFORE,
     Why,
@@ -53,6 +58,8 @@ T = TypeVar("T")
 
 _SLICE = 500
 """Rows that are looked at before others get their turn: half a millisecond."""
+_LANES = 200
+"""Lanes that are looked at before others get their turn."""
 _READ_BYTES = 1024 * 1024
 _READ_MOST = 10
 """What is read of dead letters at once, and thrown away but for what a list shows."""
@@ -89,14 +96,21 @@ class Administration:
             **states,
         )
 
-    def lanes(self) -> Sequence[LaneView]:
-        """See `Admin.lanes`."""
-        queue = self._queue
-        now_us = queue.now_us()
-        views = [
-            self._lane(lane, now_us) for lane in queue.lanes if not lane.idle or lane.wakes_at()
-        ]
-        return sorted(views, key=lambda view: view.destination)
+    async def lanes(self) -> Sequence[LaneView]:
+        """See `Admin.lanes`. Others may make and forget lanes meanwhile."""
+        lanes = list(self._queue.lanes)
+        runs: list[list[LaneView]] = []
+        for start in range(0, len(lanes), _LANES):
+            if start:
+                await asyncio.sleep(_REST_SECONDS)
+            now_us = self._queue.now_us()
+            views = [
+                self._lane(lane, now_us)
+                for lane in lanes[start : start + _LANES]
+                if not lane.idle or lane.wakes_at()
+            ]
+            runs.append(sorted(views, key=_name))
+        return await _merged(runs)
 
     def _lane(self, lane: Lane, now_us: int) -> LaneView:
         wakes_at = lane.wakes_at()
@@ -158,7 +172,7 @@ class Administration:
             case MessageState.IN_FLIGHT:
                 return is_under_way(view.attempts, queue.under_way(view.id.encode("ascii")))
             case MessageState.READY:
-                lane = queue.lanes.of(_destination(view.destination))
+                lane = queue.lanes.of(Destination.parse(view.destination))
                 return waits_in_lane(
                     lane,
                     before=self._before(lane, int(view.id[12:], 16)),
@@ -246,10 +260,13 @@ class Administration:
             group[0] += 1
             group[1] += size
             group[3] = dead_at
-        groups = [
-            LetterGroup(cause.destination, cause.status, cause.error, cause.reason, *figures)
-            for cause, figures in found.items()
-        ]
+        groups: list[LetterGroup] = []
+        for cause, figures in found.items():
+            groups.append(
+                LetterGroup(cause.destination, cause.status, cause.error, cause.reason, *figures)
+            )
+            if not len(groups) % _SLICE:
+                await asyncio.sleep(_REST_SECONDS)
         return sorted(groups, key=lambda group: -group.count)
 
     async def letter(self, message_id: str) -> LetterDetail | None:
@@ -257,16 +274,10 @@ class Administration:
         dead_letters = self._queue.dead_letters
         key = message_id.encode("ascii")
         for letter in await dead_letters.read([key]):
-            body = letter.message.body
-            if letter.message.chunks is not None:
-                chunks = []
-                for number in range(len(letter.message.chunks)):
-                    chunk = await dead_letters.read_chunk(key, number)
-                    if chunk is None:
-                        return None  # redriven or purged meanwhile
-                    chunks.append(chunk)
-                body = b"".join(chunks)
-            return _detail(letter, body)
+            chunks = letter.message.chunks
+            if chunks is None:
+                return _detail(letter, InMemory(letter.message.body))
+            return _detail(letter, _InChunks(dead_letters, key, len(chunks)))
         return None
 
     async def count_letters(self, which: LetterFilter) -> int:
@@ -366,11 +377,11 @@ class Administration:
 
     async def pause(self, destination: str) -> str:
         """See `Admin.pause`."""
-        return await self._hold(_destination(destination), held=True)
+        return await self._hold(Destination.parse(destination), held=True)
 
     async def resume(self, destination: str) -> str:
         """See `Admin.resume`."""
-        return await self._hold(_destination(destination), held=False)
+        return await self._hold(Destination.parse(destination), held=False)
 
     async def _hold(self, destination: Destination, *, held: bool) -> str:
         await self._run(self._queue.hold(destination, held=held))
@@ -401,12 +412,20 @@ class Administration:
             await asyncio.wait(tasks)
 
 
-def _destination(text: str) -> Destination:
-    """Read `[scheme://]host[:port]`; ValueError says what is wrong with it."""
-    origin = Origin.parse(text.encode("ascii", "replace"))
-    if origin.base_path:
-        raise ValueError("it must not have a path")
-    return origin.destination
+def _name(view: LaneView) -> str:
+    return view.destination
+
+
+async def _merged(runs: list[list[LaneView]]) -> list[LaneView]:
+    """One list, by name, of those that are. Sorting all of them at once takes milliseconds; two
+    that are sorted already are merged in a fraction of that."""
+    while len(runs) > 1:
+        longer: list[list[LaneView]] = []
+        for at in range(0, len(runs), 2):
+            longer.append(sorted(chain(*runs[at : at + 2]), key=_name))
+            await asyncio.sleep(_REST_SECONDS)
+        runs = longer
+    return runs[0] if runs else []
 
 
 def _view(message: Message, state: MessageState, attempts: int, due_us: int | None) -> MessageView:
@@ -460,7 +479,23 @@ def _letter_view(letter: DeadLetter) -> LetterView:
     )
 
 
-def _detail(letter: DeadLetter, body: bytes) -> LetterDetail:
+@dataclass(frozen=True, slots=True)
+class _InChunks:
+    """A large body, of which each piece is read when it is asked for, wherever it is by then."""
+
+    dead_letters: DeadLetters
+    key: bytes
+    count: int
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for number in range(self.count):
+            chunk = await self.dead_letters.read_chunk(self.key, number)
+            if chunk is None:
+                raise LetterGone
+            yield chunk
+
+
+def _detail(letter: DeadLetter, body: AsyncIterable[bytes]) -> LetterDetail:
     message = letter.message
     lines = message.head.split(b"\r\n")[1:-1]
     pairs = [line.partition(b":") for line in lines]

@@ -7,12 +7,14 @@ in this order. What is below the level costs one call that does nothing.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any, Literal
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
+
+from dispatcher.core.instants import rfc3339
 
 Level = Literal["debug", "info", "warning", "error"]
 
@@ -51,12 +53,8 @@ class _Lines:
 
 def _add_time_and_level(_: WrappedLogger, level: str, event: EventDict) -> EventDict:
     name = event.pop("event")
-    return {"timestamp": rfc3339(datetime.now(UTC)), "level": level, "event": name, **event}
-
-
-def rfc3339(instant: datetime) -> str:
-    """Write an instant in UTC, always with six digits of a second."""
-    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    now = rfc3339(time.time_ns() // 1000)
+    return {"timestamp": now, "level": level, "event": name, **event}
 
 
 def _renderer(format: str, *, colors: bool) -> Callable[..., Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Literal
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import (
@@ -28,6 +28,7 @@ from dispatcher.core.histogram import Histogram
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 Value = int | float
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,26 @@ class Metric:
 
 
 @dataclass(frozen=True, slots=True)
+class Column(Generic[T]):
+    """A metric of `Rows`: `read` gives its number for one row."""
+
+    name: str
+    kind: Literal["counter", "gauge"]
+    help: str
+    read: Callable[[T], Value]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows(Generic[T]):
+    """Metrics of the same things. `find` gives those by the value of `label`, once for all of the
+    metrics: they tell of one moment, and a search that takes a while is made once a scrape."""
+
+    label: str
+    find: Callable[[], Mapping[str, T]]
+    columns: tuple[Column[T], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Distribution:
     """A histogram. `per_unit` of its whole numbers are one of the unit of the name (a million for
     microseconds told as seconds)."""
@@ -52,7 +73,10 @@ class Distribution:
     per_unit: int = 1
 
 
-def render(metrics: Iterable[Metric | Distribution]) -> str:
+AnyMetric: TypeAlias = Metric | Distribution | Rows[Any]
+
+
+def render(metrics: Iterable[AnyMetric]) -> str:
     """Read every metric once and write all of them down, in the text format 0.0.4."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Collector(metrics))
@@ -60,23 +84,32 @@ def render(metrics: Iterable[Metric | Distribution]) -> str:
 
 
 class _Collector(Collector):
-    def __init__(self, metrics: Iterable[Metric | Distribution]) -> None:
+    def __init__(self, metrics: Iterable[AnyMetric]) -> None:
         self._metrics = metrics
 
     def collect(self) -> Iterator[Family]:
-        return map(_family, self._metrics)
+        for metric in self._metrics:
+            match metric:
+                case Metric():
+                    yield _family(metric, metric.label, metric.read())
+                case Distribution():
+                    yield _histogram(metric)
+                case Rows():
+                    rows = metric.find()
+                    for column in metric.columns:
+                        numbers = {value: column.read(row) for value, row in rows.items()}
+                        yield _family(column, metric.label, numbers)
 
 
-def _family(metric: Metric | Distribution) -> Family:
-    if isinstance(metric, Distribution):
-        return _histogram(metric)
-    labels = [] if metric.label is None else [metric.label]
+def _family(
+    metric: Metric | Column[Any], label: str | None, found: Value | Mapping[str, Value]
+) -> Family:
+    labels = [] if label is None else [label]
     family: CounterMetricFamily | GaugeMetricFamily
     if metric.kind == "counter":
         family = CounterMetricFamily(metric.name, metric.help, labels=labels)
     else:
         family = GaugeMetricFamily(metric.name, metric.help, labels=labels)
-    found = metric.read()
     if isinstance(found, Mapping):
         for value, number in found.items():
             family.add_metric([value], number)

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import count, islice
 from random import Random
@@ -19,13 +19,14 @@ from random import Random
 from dispatcher.api.health import Health
 from dispatcher.api.server import ApiServer
 from dispatcher.core.clock import SystemClock
-from dispatcher.core.destination import Origin
+from dispatcher.core.destination import Destination
 from dispatcher.errors import Refusal, Refused
 from dispatcher.queue.admin import (
     AttemptView,
     Cancelled,
     Event,
     Explanation,
+    InMemory,
     LaneView,
     LetterDetail,
     LetterFilter,
@@ -123,7 +124,7 @@ class MemoryAdmin:
             log_live_bytes=1024 * (len(self.messages) + len(self.dead)),
         )
 
-    def lanes(self) -> Sequence[LaneView]:
+    async def lanes(self) -> Sequence[LaneView]:
         """See `Admin`."""
         waiting = {
             one.destination
@@ -334,7 +335,13 @@ def letter(
     first = AttemptView(1, dead_at_us - 400_000, 7, 503, None, None)
     last = AttemptView(2, dead_at_us - 9_000, 9, status, error, start)
     headers = [(b"Content-Type", b"application/json"), (b"X-Name", b"J\xfcrgen")]
-    return LetterDetail(view, headers, body, "the destination answered 503", 0, [first, last])
+    because = "the destination answered 503"
+    return LetterDetail(view, headers, InMemory(body), because, 0, [first, last])
+
+
+async def whole(body: AsyncIterable[bytes]) -> bytes:
+    """A body in one piece."""
+    return b"".join([piece async for piece in body])
 
 
 def message_id(number: int) -> str:
@@ -346,7 +353,7 @@ _EPOCH_US = 1_767_225_600_000_000  # 2026-01-01
 
 
 def _spelling(destination: str) -> str:
-    return str(Origin.parse(destination.encode("utf-8")).destination)
+    return str(Destination.parse(destination))
 
 
 def _as_message(letter: LetterView, state: MessageState) -> MessageView:

@@ -15,7 +15,14 @@ from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright
+from playwright.async_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    async_playwright,
+    expect,
+)
 from playwright.async_api import Request as PageRequest
 
 from dispatcher.testing.api import ApiBench
@@ -35,6 +42,9 @@ _ARGUMENTS: Final = (
 )
 # What the browser itself says of an answer that is no success; which of them are right, tests know.
 _REFUSED: Final = "Failed to load resource:"
+# For everything that is waited for: the page looks every two seconds, and machines may be busy.
+PATIENCE_MS: Final = 20_000
+expect.set_options(timeout=PATIENCE_MS)
 
 
 def _chromium() -> str | None:
@@ -103,7 +113,7 @@ async def locked() -> AsyncIterator[ApiBench]:
 async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
     """A browser that was never used before."""
     context = await browser.new_context(viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(PATIENCE_MS)
     yield context
     await context.close()
 

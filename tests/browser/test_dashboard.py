@@ -7,6 +7,7 @@ violation of the policy, no error of a script.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from dispatcher.errors import Refusal
 from dispatcher.queue.admin import LetterFilter, MessageState, Moved
 from dispatcher.testing.admin import letter, message, message_id
 from dispatcher.testing.api import ApiBench
-from tests.browser.conftest import KEY
+from tests.browser.conftest import KEY, PATIENCE_MS
 from tests.browser.serving import HOSTILE, deliver, hostile_letter, long_letter
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -95,13 +96,21 @@ async def test_overview_changes_when_messages_are_delivered(page: Page, api: Api
     await visit(page, api)
     await expect(figure(page, "Backlog")).to_have_text("3")
     await expect(figure(page, "Accepted")).to_have_text("0")
-    deliver(api, range(100, 160))
+    delivering = asyncio.create_task(keep_delivering(api))
     await expect(figure(page, "Accepted")).not_to_have_text("0")
     await expect(figure(page, "median")).to_have_text("30 ms")
     await expect(figure(page, "p95")).to_have_text("48 ms")
+    delivering.cancel()
     chart = page.get_by_role("img", name="Messages a second")
     assert await chart.locator("polyline").count() == 3
     await expect(page.locator("#health-text")).to_contain_text("Ready")
+
+
+async def keep_delivering(bench: ApiBench) -> None:
+    """Let messages come and go until this is cancelled: a rate is shown for one look only."""
+    for first in itertools.count(10_000, 60):
+        deliver(bench, range(first, first + 60))
+        await asyncio.sleep(0.5)
 
 
 async def test_overview_says_why_when_messages_are_not_accepted(page: Page, api: ApiBench) -> None:
@@ -363,7 +372,7 @@ async def test_redrive_goes_on_when_its_dialog_is_closed(
     dialog = page.get_by_role("dialog")
     await dialog.get_by_role("button", name="Redrive 32 dead letters").click()
     await expect(dialog).to_contain_text("Working…")
-    await asyncio.wait_for(going.wait(), 10)
+    await asyncio.wait_for(going.wait(), PATIENCE_MS / 1000)
     await dialog.get_by_role("button", name="Close").click()
     await expect(dialog).to_be_hidden()
     may_end.set()
@@ -420,7 +429,7 @@ async def test_events_are_left_alone_when_another_section_is_shown(
 
 async def until(holds: Callable[[], bool], page: Page) -> None:
     """Wait for something at the server, as long as for something on a page."""
-    for _ in range(100):
+    for _ in range(PATIENCE_MS // 50):
         if holds():
             return
         await page.wait_for_timeout(50)

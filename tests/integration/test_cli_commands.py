@@ -23,7 +23,7 @@ from dispatcher.testing.admin import MemoryAdmin, letter, message, message_id
 from dispatcher.txlog.files import FileLog
 from dispatcher.txlog.frame import offset_of
 from dispatcher.txlog.segment import name_of
-from tests.integration.cli_serving import Canned, Served, answer, served
+from tests.integration.cli_serving import Canned, Served, answer, heard, served
 
 UNKNOWN = message_id(9999)
 
@@ -395,8 +395,7 @@ def test_tail_prints_what_the_api_sends(api: Served, run: Run) -> None:
 
 def _emit_when_heard(api: Served) -> None:
     """Tell of two messages as soon as somebody listens."""
-    while not api.admin.listeners:
-        os.sched_yield()
+    heard(api)
     fields = {"attempt": 1, "status": 200, "duration_ms": 3}
     api.tell(lambda: api.admin.emit("delivered", message_id(6), "https://b.example", **fields))
     api.tell(lambda: api.admin.emit("delivered", message_id(5), "https://a.example", **fields))

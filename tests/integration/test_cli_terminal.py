@@ -20,7 +20,7 @@ import pytest
 
 from dispatcher.queue.admin import MessageState
 from dispatcher.testing.admin import MemoryAdmin, letter, message, message_id
-from tests.integration.cli_serving import Served, served
+from tests.integration.cli_serving import Served, heard, served
 
 SECONDS = 20.0
 INTERRUPT = "\x03"
@@ -202,7 +202,6 @@ def test_top_follows_what_changes(api: Served) -> None:
 
 def _tell(api: Served) -> None:
     """Say that something was delivered, as soon as somebody listens."""
-    while not api.admin.listeners:
-        os.sched_yield()
+    heard(api)
     fields = {"attempt": 1, "status": 200, "duration_ms": 3}
     api.tell(lambda: api.admin.emit("delivered", message_id(5), "https://a.example", **fields))

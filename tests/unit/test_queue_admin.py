@@ -6,20 +6,24 @@ import asyncio
 
 import pytest
 
+from dispatcher.api.models import Stats
 from dispatcher.core.outcome import Failure
 from dispatcher.core.retry import RetryPolicy
 from dispatcher.errors import LogTooNew
 from dispatcher.queue.admin import (
     Cancelled,
     Event,
+    LaneView,
     LetterFilter,
     MessageState,
+    Moved,
     Reason,
 )
 from dispatcher.queue.ports import CHUNK_BYTES
-from dispatcher.queue.recent import Recent
+from dispatcher.queue.recent import MOST, Recent
 from dispatcher.queue.recovery import Recovery
 from dispatcher.queue.retention import RetentionPolicy
+from dispatcher.testing.admin import whole
 from dispatcher.testing.queue import Bench, destination, failed, message, simulate
 
 EVERYTHING = LetterFilter()
@@ -154,6 +158,152 @@ def test_a_destination_that_fails_too_often_is_the_reason() -> None:
     simulate(test)
 
 
+def test_an_attempt_under_way_is_told_until_when_it_may_take() -> None:
+    """Its own start and its message's timeout decide, by the wall clock, however that is turned."""
+
+    async def test(bench: Bench) -> None:
+        admin = bench.queue.admin
+
+        async def until(message_id: str) -> int | None:
+            why = await admin.explain(message_id)
+            assert why is not None
+            assert (why.reason, why.expected_at_us) == (Reason.IN_FLIGHT, None)
+            return why.until_us
+
+        began = bench.clock.now_us()
+        sent = message(timeout_ms=5_000)
+        bench.accept(sent)
+        await settle_down()
+        message_id = sent.wire_id.decode()
+        assert await until(message_id) == began + 5_000_000
+        await asyncio.sleep(2)
+        assert await until(message_id) == began + 5_000_000
+        bench.end(bench.deliverer.flying[0], failed(503))
+        await settle_down()
+        while not bench.deliverer.flying:
+            await asyncio.sleep(0.001)
+        (again,) = bench.deliverer.flying
+        assert (again.attempt, again.started_at > began + 2_000_000) == (2, True)
+        assert await until(message_id) == again.started_at + 5_000_000
+        bench.clock.set_wall_clock(bench.clock.now_us() - 3_600_000_000)
+        assert await until(message_id) == again.started_at + 5_000_000 - 3_600_000_000
+
+    simulate(test)
+
+
+async def lane(bench: Bench) -> LaneView:
+    """The one lane there is."""
+    (view,) = await bench.queue.admin.lanes()
+    return view
+
+
+def test_a_lane_says_how_its_breaker_is_and_until_when_it_pauses() -> None:
+    """Closed, open until an instant of the wall clock, half open while the probe is under way, open
+    for twice as long when that failed, and closed again."""
+
+    async def test(bench: Bench) -> None:
+        async def seen() -> tuple[str, int | None, bool]:
+            view = await lane(bench)
+            return view.breaker, view.paused_until_us, view.paused
+
+        for n in range(12):
+            await accepted(bench, f"m{n}")
+        for _ in range(10):
+            assert await seen() == ("closed", None, False)
+            bench.end(bench.deliverer.flying[0], failed(failure=Failure.CONNECTION))
+            await asyncio.sleep(0)
+        opened_at = bench.clock.now_us()
+        assert await seen() == ("open", opened_at + 1_000_000, False)
+        view = await lane(bench)
+        assert (view.ready + view.scheduled, view.in_flight, view.limit) == (12, 0, 1)
+        bench.clock.set_wall_clock(opened_at + 3_600_000_000)
+        assert await seen() == ("open", opened_at + 3_601_000_000, False)
+        await asyncio.sleep(0.999)
+        assert not bench.deliverer.flying
+        await asyncio.sleep(0.002)
+        assert await seen() == ("half_open", None, False)
+        assert (await lane(bench)).in_flight == 1
+        bench.end(bench.deliverer.flying[0], failed(failure=Failure.CONNECTION))
+        assert await seen() == ("open", bench.clock.now_us() + 2_000_000, False)
+        await asyncio.sleep(2.001)
+        assert await seen() == ("half_open", None, False)
+        bench.end(bench.deliverer.flying[0])
+        assert await seen() == ("closed", None, False)
+
+    simulate(test)
+
+
+def test_a_lane_says_who_pauses_it() -> None:
+    """A Retry-After of the destination until an instant, an operator until he thinks otherwise;
+    both at once; and an empty lane is told of as long as an operator pauses it."""
+
+    async def test(bench: Bench) -> None:
+        admin = bench.queue.admin
+
+        async def seen() -> tuple[int | None, bool, str]:
+            view = await lane(bench)
+            return view.paused_until_us, view.paused, view.breaker
+
+        for n in range(3):
+            await accepted(bench, f"m{n}")
+        bench.end(bench.deliverer.flying[0], failed(429, retry_after=b"10"))
+        until = bench.clock.now_us() + 10_000_000
+        assert await seen() == (until, False, "closed")
+        await admin.pause("a.example")
+        assert await seen() == (until, True, "closed")
+        bench.end(bench.deliverer.flying[0], failed(429, retry_after=b"60"))
+        until = bench.clock.now_us() + 20_000_000  # RETRY_MAX_DELAY
+        assert await seen() == (until, True, "closed")
+        await asyncio.sleep(19.9)
+        assert await seen() == (until, True, "closed")
+        await asyncio.sleep(0.2)
+        assert await seen() == (None, True, "closed")
+        assert not bench.deliverer.flying
+        await admin.resume("a.example")
+        assert await seen() == (None, False, "closed")
+        for _ in range(3):
+            bench.end(bench.deliverer.flying[0])
+            await settle_down()
+        await asyncio.sleep(150)  # what it learned is forgotten
+        assert await admin.lanes() == []
+        await admin.pause("a.example")
+        assert ((await lane(bench)).ready, await seen()) == (0, (None, True, "closed"))
+        await admin.resume("a.example")
+        assert await admin.lanes() == []
+
+    simulate(test)
+
+
+def test_stats_spell_the_lanes_as_the_api_does() -> None:
+    """By name, each with all of its figures, instants as RFC 3339."""
+
+    async def test(bench: Bench) -> None:
+        for n in range(12):
+            await accepted(bench, f"m{n}", to="b.example")
+        for _ in range(10):
+            bench.end(bench.deliverer.flying[0], failed(503))
+            await asyncio.sleep(0)
+        await bench.queue.admin.pause("a.example")
+        stats = Stats.of(bench.queue.admin.totals(), await bench.queue.admin.lanes())
+        paused, broken = stats.model_dump(mode="json")["lanes"]
+        limit = {"ready": 0, "scheduled": 0, "in_flight": 0, "limit": 2}
+        assert paused == {"destination": "http://a.example", **limit} | {
+            "paused_until": None,
+            "paused": True,
+            "breaker": "closed",
+        }
+        assert broken["paused_until"] == "2024-01-01T00:00:01.120000Z"
+        assert (broken["breaker"], broken["paused"], broken["limit"]) == ("open", False, 1)
+        assert broken["ready"] + broken["scheduled"] == 12
+        await asyncio.sleep(1.001)
+        stats = Stats.of(bench.queue.admin.totals(), await bench.queue.admin.lanes())
+        probed = stats.model_dump(mode="json")["lanes"][1]
+        assert (probed["breaker"], probed["paused_until"]) == ("half_open", None)
+        assert probed["in_flight"] == stats.in_flight == 1
+
+    simulate(test)
+
+
 @pytest.mark.parametrize("restart", [False, True])
 def test_a_paused_destination_gets_nothing_until_it_is_resumed(restart: bool) -> None:
     """Others do; and a restart does not forget it."""
@@ -168,7 +318,7 @@ def test_a_paused_destination_gets_nothing_until_it_is_resumed(restart: bool) ->
             await bench.start()
             await settle_down()
         assert "/held" not in [one.target for one in bench.deliverer.flying]
-        (lane,) = [one for one in bench.queue.admin.lanes() if one.paused]
+        (lane,) = [one for one in await bench.queue.admin.lanes() if one.paused]
         assert (lane.destination, lane.ready) == ("http://a.example", 1)
         await asyncio.sleep(3600)
         assert "/held" not in [one.target for one in bench.deliverer.flying]
@@ -177,7 +327,7 @@ def test_a_paused_destination_gets_nothing_until_it_is_resumed(restart: bool) ->
         assert "/held" in [one.target for one in bench.deliverer.flying]
         await bench.crash()
         await bench.start()
-        assert not [one for one in bench.queue.admin.lanes() if one.paused]
+        assert not [one for one in await bench.queue.admin.lanes() if one.paused]
 
     simulate(test)
 
@@ -294,7 +444,7 @@ def test_a_dead_letter_is_shown_with_its_request_and_every_attempt() -> None:
         detail = await bench.queue.admin.letter(message_id)
         assert detail is not None
         assert detail.headers == [(b"Host", b"h")]
-        assert (detail.body, detail.redrives) == (b"hello", 0)
+        assert (await whole(detail.body), detail.redrives) == (b"hello", 0)
         assert [(one.attempt, one.status) for one in detail.history] == [
             (1, 503),
             (2, 500),
@@ -343,6 +493,84 @@ def test_a_redriven_message_begins_again_under_its_id() -> None:
     simulate(test)
 
 
+def test_a_message_is_looked_up_where_it_is_when_it_was_redriven() -> None:
+    """Dead, on its way again, dead again, waiting for a retry, delivered: the last of these counts,
+    and what it was before is not seen any more."""
+
+    async def test(bench: Bench) -> None:
+        admin = bench.queue.admin
+        message_id = await dead(bench)
+
+        async def seen() -> tuple[MessageState, int, str | None, Reason]:
+            view, why = await admin.message(message_id), await admin.explain(message_id)
+            assert view is not None
+            assert why is not None
+            assert why.state is view.state
+            return view.state, view.attempts, view.last_error, why.reason
+
+        assert await seen() == (MessageState.DEAD, 1, "http_404", Reason.DEAD)
+        await admin.redrive([message_id])
+        await settle_down()
+        assert await seen() == (MessageState.IN_FLIGHT, 1, None, Reason.IN_FLIGHT)
+        bench.end(bench.deliverer.flying[0], failed(410))
+        await settle_down()
+        assert await seen() == (MessageState.DEAD, 1, "http_410", Reason.DEAD)
+        await admin.pause("a.example")
+        await admin.redrive([message_id])
+        assert await seen() == (MessageState.READY, 0, None, Reason.DESTINATION_PAUSED)
+        await admin.resume("a.example")
+        await settle_down()
+        bench.end(bench.deliverer.flying[0], failed(500))
+        await settle_down()
+        assert await seen() == (MessageState.SCHEDULED, 1, "http_500", Reason.BACKOFF)
+        await asyncio.sleep(1)
+        bench.end(bench.deliverer.flying[0])
+        assert await seen() == (MessageState.DELIVERED, 2, None, Reason.DELIVERED)
+        await settle_down()
+        assert await seen() == (MessageState.DELIVERED, 2, None, Reason.DELIVERED)
+        assert await admin.letter(message_id) is None
+        assert (await admin.redrive([message_id])).not_found == [message_id]
+
+    simulate(test)
+
+
+@pytest.mark.parametrize("by", ["filter", "ids"])
+@pytest.mark.parametrize(("rate", "count"), [(1, 4), (7, 30), (50, 230), (1000, 2500)])
+def test_letters_are_redriven_at_the_rate_that_was_asked_for(
+    rate: int, count: int, by: str
+) -> None:
+    """Between any two moments not more than that, beside one portion of a tenth of a second; not
+    less either; and the answer comes when the last one is back."""
+
+    async def test(bench: Bench) -> None:
+        bench.deliverer.answer = lambda sent: bench.queue.failed(sent, failed(404))
+        receipts = [bench.accept(message(name=f"m{n}")) for n in range(count)]
+        await asyncio.sleep(5)
+        ids = [receipt.answer.wire_id.decode() for receipt in receipts]  # type: ignore[union-attr]
+        assert len(bench.queue.dead_letters) == count
+        bench.deliverer.answer = lambda sent: bench.queue.delivered(sent, 200)
+
+        which = EVERYTHING if by == "filter" else [*ids, UNKNOWN]
+        redriving = asyncio.create_task(bench.queue.admin.redrive(which, rate=rate))
+        back: list[int] = []
+        while not redriving.done():
+            back.append(bench.queue.redriver.redriven_total)
+            await asyncio.sleep(0.01)
+        assert redriving.result() == Moved(count, [] if by == "filter" else [UNKNOWN])
+
+        portion = max(1, rate // 10)
+        late_s = 0.02  # the look before, and what one portion takes
+        for place, now in enumerate(back):
+            assert now >= min(count, rate * (0.01 * place - late_s)), f"{place} looks"
+            for earlier in range(place):
+                most = rate * (0.01 * (place - earlier) + late_s) + portion
+                assert now - back[earlier] <= most, f"between looks {earlier} and {place}"
+        assert back[-1] == count
+        assert back.count(count) * 0.01 <= portion / rate + late_s
+
+    simulate(test)
+
+
 def test_a_large_body_comes_back_whole() -> None:
     """Its chunks are copied to the dead-letter log and back, and shown in between."""
 
@@ -353,7 +581,7 @@ def test_a_large_body_comes_back_whole() -> None:
         body = b"".join(bytes([n]) * CHUNK_BYTES for n in range(3))
         detail = await bench.queue.admin.letter(message_id)
         assert detail is not None
-        assert detail.body == body
+        assert await whole(detail.body) == body
         await bench.queue.admin.redrive([message_id])
         await bench.crash()
         await bench.start()
@@ -518,7 +746,7 @@ def test_the_space_of_dead_letters_that_are_gone_is_freed() -> None:
         for _ in range(2):
             detail = await bench.queue.admin.letter(kept)
             assert detail is not None
-            assert detail.body == b"".join(bytes([n]) * CHUNK_BYTES for n in range(3))
+            assert await whole(detail.body) == b"".join(bytes([n]) * CHUNK_BYTES for n in range(3))
             await bench.crash()
             await bench.start()
         assert (await bench.queue.admin.redrive([kept])).count == 1
@@ -559,6 +787,21 @@ def test_the_last_delivered_messages_are_known_and_older_ones_forgotten() -> Non
         assert past is not None
         assert (past.request_line, past.attempts) == (b"POST /m%d HTTP/1.1" % position, position)
         assert (past.destination, past.accepted_at) == (b"http://a", 1_704_067_200_000_000)
+
+
+def test_a_hundred_thousand_delivered_messages_are_known() -> None:
+    """As the documentation of the API says; some of those before them too, but not all."""
+    recent = Recent()
+    sent = message()
+    sent.incarnation, sent.attempt = 9, 1
+    last = 2 * MOST + 1
+    for position in range(1, last + 1):
+        sent.position = position
+        recent.add(sent, b"http://a")
+    assert MOST == 100_000
+    assert all(recent.find(last - before, 9) for before in range(0, MOST, 7))
+    assert recent.find(last - MOST + 1, 9) is not None
+    assert recent.find(last - MOST - MOST // 10 - 1, 9) is None
 
 
 def test_a_response_that_counts_as_delivered_is_told_as_that() -> None:

@@ -1,0 +1,38 @@
+"""All of a dead letter as an answer, its body written slice by slice."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import AsyncIterable, AsyncIterator
+
+from aiohttp import web
+
+from dispatcher.api.models import FullLetter
+from dispatcher.api.portions import REST_SECONDS, cut
+from dispatcher.api.streaming import send_document
+from dispatcher.queue.admin import LetterDetail, LetterGone
+
+
+async def send_letter(request: web.Request, detail: LetterDetail) -> web.StreamResponse:
+    """Answer with a dead letter."""
+    before, after = cut(FullLetter.of(detail), '"body":"')
+    size_bytes = len(before) + (detail.letter.size_bytes + 2) // 3 * 4 + len(after)
+    pieces = _around(before, detail.body, after)
+    return await send_document(request, pieces, size_bytes=size_bytes)
+
+
+async def _around(before: bytes, body: AsyncIterable[bytes], after: bytes) -> AsyncIterator[bytes]:
+    yield before
+    left = b""
+    try:
+        async for piece in body:  # a fraction of a millisecond each
+            data = left + piece
+            # Of a multiple of 3 bytes: then the parts, one after the other, are the same as all.
+            size = len(data) // 3 * 3
+            yield base64.b64encode(data[:size])
+            left = data[size:]
+            await asyncio.sleep(REST_SECONDS)
+    except LetterGone as error:  # its reader sees that, as the length was told before
+        raise ConnectionAbortedError("the letter is gone") from error
+    yield base64.b64encode(left) + after

@@ -1,0 +1,246 @@
+"""What an operator asks for never holds up the event loop, which is the one of the hot path."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import gc
+import json
+import time
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import pytest
+
+from dispatcher.api import full_letter, openapi
+from dispatcher.api.models import MAX_IDS, FullLetter, Groups, Letters
+from dispatcher.api.portions import cut
+from dispatcher.queue.admin import LaneView, LetterFilter, LetterGone, LetterGroup
+from dispatcher.queue.ports import CHUNK_BYTES
+from dispatcher.testing.admin import letter, message_id
+from dispatcher.testing.api import ApiBench
+
+T = TypeVar("T")
+
+LIMIT_S = 0.02
+"""Some times what a portion takes, and a fraction of what all of it takes at once."""
+MANY = 20_000
+AT_US = 1_767_225_600_000_000
+ROOT = "/v1/dead-letters"
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[ApiBench]:
+    """An API without keys."""
+    async with ApiBench() as bench:
+        yield bench
+
+
+async def held_by(work: Coroutine[Any, Any, T]) -> tuple[T, float]:
+    """What comes of the work, and the most seconds between two turns of the loop meanwhile.
+
+    Of processor time: what other processes take does not count, a thread that keeps the
+    interpreter's lock does.
+    """
+    gc.collect()
+    gc.freeze()  # what the tests before have left is nothing that a server would look through
+    longest_s = 0.0
+    task = asyncio.ensure_future(work)
+    last_s = time.process_time()
+    try:
+        while not task.done():
+            await asyncio.sleep(0)
+            now_s = time.process_time()
+            longest_s, last_s = max(longest_s, now_s - last_s), now_s
+    finally:
+        gc.unfreeze()
+    return task.result(), longest_s
+
+
+async def asked(api: ApiBench, path: str, sent: bytes = b"") -> list[bytes]:
+    """The body of an answer in small pieces: this is the loop that is watched."""
+    reader, writer = await asyncio.open_connection(*api.address)
+    head = f"Content-Type: application/json\r\nContent-Length: {len(sent)}\r\n\r\n"
+    writer.write(f"{'POST' if sent else 'GET'} {path} HTTP/1.0\r\n{head}".encode() + sent)
+    await reader.readuntil(b"\r\n\r\n")
+    pieces = []
+    while piece := await reader.read(64 * 1024):
+        pieces.append(piece)
+    writer.close()
+    return pieces
+
+
+async def test_letter_with_a_large_body_holds_up_nothing(api: ApiBench) -> None:
+    """Neither Base64 nor JSON of all of it is made at once."""
+    body = bytes(range(256)) * (32 * 4096)
+    api.admin.bury(letter(1, body=body))
+    pieces, longest_s = await held_by(asked(api, f"{ROOT}/{message_id(1)}"))
+    assert base64.b64decode(json.loads(b"".join(pieces))["body"]) == body
+    assert longest_s < LIMIT_S
+
+
+async def test_stats_with_many_lanes_hold_up_nothing(
+    api: ApiBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are written in portions, in the order of the queue."""
+    lanes = [
+        LaneView(f"https://host{number:05}.example", 1, 2, 3, 4, AT_US, False, "closed")
+        for number in range(MANY)
+    ]
+
+    async def told() -> Sequence[LaneView]:
+        return lanes
+
+    monkeypatch.setattr(api.admin, "lanes", told)
+    pieces, longest_s = await held_by(asked(api, "/v1/stats"))
+    shown = json.loads(b"".join(pieces))["lanes"]
+    assert [one["destination"] for one in shown] == [one.destination for one in lanes]
+    assert longest_s < LIMIT_S
+
+
+async def test_many_groups_hold_up_nothing(api: ApiBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are written in portions, the largest first."""
+    groups = [
+        LetterGroup("https://a.example", None, "timeout", "rejected", count, 9, AT_US, AT_US)
+        for count in range(MANY, 0, -1)
+    ]
+
+    async def told(_: LetterFilter) -> Sequence[LetterGroup]:
+        return groups
+
+    monkeypatch.setattr(api.admin, "letter_groups", told)
+    pieces, longest_s = await held_by(asked(api, f"{ROOT}/groups"))
+    shown = json.loads(b"".join(pieces))["items"]
+    assert [one["count"] for one in shown] == list(range(MANY, 0, -1))
+    assert longest_s < LIMIT_S
+
+
+@pytest.mark.parametrize("element", [b"[]", b"0", b'{"a":0}', b'"a,b,c"'])
+async def test_body_of_many_elements_holds_up_nothing(api: ApiBench, element: bytes) -> None:
+    """It is refused before it is read: no call takes so many."""
+    sent = b'{"ids":[' + b",".join([element] * (1_000_000 // (len(element) + 1))) + b"]}"
+    pieces, longest_s = await held_by(asked(api, f"{ROOT}/redrive", sent))
+    answered = json.loads(b"".join(pieces))
+    assert answered["error"] == "body_invalid"
+    assert "20000" in answered["message"]
+    assert longest_s < LIMIT_S
+
+
+async def test_as_many_ids_as_may_be_are_taken_quickly(api: ApiBench) -> None:
+    """Reading and checking them, and saying that none of them is known."""
+    ids = [message_id(number) for number in range(MAX_IDS)]
+    sent = json.dumps({"ids": ids}, indent=0).encode()
+    pieces, longest_s = await held_by(asked(api, f"{ROOT}/redrive", sent))
+    assert json.loads(b"".join(pieces)) == {"redriven": 0, "not_found": ids}
+    assert longest_s < LIMIT_S
+
+
+@pytest.mark.parametrize(
+    "size",
+    [0, 1, 2, 3, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 2 * CHUNK_BYTES + 2],
+)
+async def test_letter_is_the_same_as_if_it_were_written_at_once(api: ApiBench, size: int) -> None:
+    """To the byte; its length is known before, and `HEAD` says it too."""
+    body = (bytes(range(256)) * (size // 256 + 1))[:size]
+    detail = letter(1, body=body)
+    detail = replace(detail, detail='"body":" and \\"body\\":"')
+    api.admin.bury(detail)
+    whole = FullLetter.of(detail).model_copy(
+        update={"body": base64.b64encode(body).decode("ascii")}
+    )
+    path = f"{ROOT}/{message_id(1)}"
+    status, headers, text = await api.ask(path)
+    assert (status, text) == (200, whole.model_dump_json())
+    assert headers["Content-Length"] == str(len(text.encode()))
+    assert headers["Content-Type"] == "application/json; charset=utf-8"
+    status, headers, nothing = await api.ask(path, "HEAD")
+    assert (status, headers["Content-Length"], nothing) == (200, str(len(text.encode())), "")
+
+
+@pytest.mark.parametrize("count", [0, 1, 99, 100, 101, 250])
+async def test_list_is_the_same_as_if_it_were_written_at_once(api: ApiBench, count: int) -> None:
+    """Every element once, in order, on the borders of portions too."""
+    for number in range(1, count + 1):
+        api.admin.bury(letter(number))
+    items = [detail.letter for detail in api.admin.dead.values()]
+    whole = Letters.model_validate({"items": items, "next": None})
+    assert (await api.ask(f"{ROOT}?limit=1000"))[2] == whole.model_dump_json()
+    groups = Groups.model_validate({"items": await api.admin.letter_groups(LetterFilter())})
+    assert (await api.ask(f"{ROOT}/groups"))[2] == groups.model_dump_json()
+
+
+async def test_reader_that_goes_away_is_no_error(
+    api: ApiBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An operator who closes the tab does not ask anybody to act."""
+    monkeypatch.setattr(full_letter, "REST_SECONDS", 0.01)
+    api.admin.bury(letter(1, body=bytes(10 * CHUNK_BYTES)))
+    reader, writer = await asyncio.open_connection(*api.address)
+    writer.write(f"GET {ROOT}/{message_id(1)} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    await reader.readuntil(b"\r\n\r\n")
+    writer.transport.abort()
+    await asyncio.sleep(0.15)
+    assert api.lines == []
+    assert (await api.ask("/healthz"))[0] == 200
+
+
+async def test_answer_that_breaks_off_is_cut_and_logged(
+    api: ApiBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its reader sees that it is not whole, and does not wait for the rest."""
+    encode = base64.b64encode
+    calls = iter(range(10))
+
+    def fails_later(piece: bytes) -> bytes:
+        if next(calls):
+            raise RuntimeError("unforeseen")
+        return encode(piece)
+
+    api.admin.bury(letter(1, body=bytes(2 * CHUNK_BYTES)))
+    monkeypatch.setattr(base64, "b64encode", fails_later)
+    reader, writer = await asyncio.open_connection(*api.address)
+    writer.write(f"GET {ROOT}/{message_id(1)} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    head = await reader.readuntil(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 ")
+    with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+        async with asyncio.timeout(5):
+            await reader.readexactly(3 * CHUNK_BYTES)
+    writer.close()
+    assert [json.loads(line)["event"] for line in api.lines] == ["api.failed"]
+
+
+async def test_letter_that_goes_away_while_it_is_shown_is_cut_and_not_logged(
+    api: ApiBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody redrove or purged it: nobody has to act."""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"first"
+        raise LetterGone
+
+    api.admin.bury(replace(letter(1), body=pieces()))
+    reader, writer = await asyncio.open_connection(*api.address)
+    writer.write(f"GET {ROOT}/{message_id(1)} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+        async with asyncio.timeout(5):
+            await reader.readexactly(10_000)
+    writer.close()
+    assert api.lines == []
+
+
+async def test_description_is_not_made_for_a_request(
+    api: ApiBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes tens of milliseconds, and is the same all the time."""
+    monkeypatch.delattr(openapi, "document")
+    first = await api.get("/openapi.json")
+    assert first["openapi"] == "3.1.0"
+    assert await api.get("/openapi.json") == first
+
+
+def test_document_is_not_cut_where_the_mark_is_not() -> None:
+    """A field that was renamed is noticed, not left out."""
+    with pytest.raises(ValueError, match="Groups"):
+        cut(Groups(items=[]), '"rows":[')
+    assert cut(Groups(items=[]), '"items":[') == (b'{"items":[', b"]}")
