@@ -7,6 +7,7 @@ so only programs that are known to be harmless are run; for every other command 
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 from dataclasses import dataclass, replace
@@ -68,6 +69,22 @@ AFTER_STOP = re.compile(r"log repair|\btar\b|\brestored\b")
 """Commands that are for a server that was stopped."""
 SERVES = re.compile(r"([A-Z_]+=\S+ )*dispatcher( serve)?")
 """Commands that are a server themselves."""
+LOOKS = re.compile(
+    r"dispatcher (stats|message|explain|dead list|dead groups|dead purge .*--dry-run|log verify)\b"
+    r"[^|]*"
+)
+"""Commands that change nothing and only show: what they print is compared with the page."""
+
+_VARIES = {
+    r"\b[0-9a-f]{28}\b": "ID",
+    r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z": "TIME",
+    r"https?://[^\s/`]+": "DESTINATION",
+    r"(?<= )/\S*": "PATH",
+    r"\b[0-9.]+ ([KMG]i)?B\b": "SIZE",
+    r"\b\d+\b|(?<=http_)\d+": "NUMBER",
+    r"  +": "  ",
+}
+"""What differs from one run to the next, and between the pages and here. Blanks fill columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +159,14 @@ def _session(page: str, block: str) -> list[Command]:
     return found
 
 
+def shape(output: str) -> list[str]:
+    """The lines of an output without what differs from run to run; rows that look the same come
+    once."""
+    for pattern, name in _VARIES.items():
+        output = re.sub(pattern, name, output)
+    return [line for line, _ in itertools.groupby(output.strip().splitlines())]
+
+
 def read(page: str) -> str:
     """The text of a page."""
     return (ROOT / page).read_text(encoding="utf-8")
@@ -170,3 +195,15 @@ def all_of(wanted: str) -> list[Command]:
     """The harmless commands of a kind, in order. Those that are documented twice come once."""
     found = [one for one in COMMANDS if is_harmless(one) and kind(one) == wanted]
     return list({one.text: one for one in found}.values())
+
+
+def looking() -> list[Command]:
+    """The harmless commands that only look at something and of which a page shows the output."""
+    return [
+        one
+        for one in COMMANDS
+        if is_harmless(one)
+        and kind(one) == "beside"
+        and one.output
+        and LOOKS.fullmatch(one.text) is not None
+    ]

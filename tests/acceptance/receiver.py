@@ -7,15 +7,16 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, TypeVar
 
-from dispatcher.testing.destination import FakeDestination, Request, Script
+from dispatcher.testing.destination import FakeDestination, Request, Script, Step, Wait
 
 T = TypeVar("T")
 
-_POLL_S = 0.002
+_POLL_S = 0.005
 _KEPT = 30
 
 
@@ -68,6 +69,52 @@ class Receiver:
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run something of the fake destination to its end, in its thread."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+
+
+@dataclass(slots=True, eq=False)
+class _Held:
+    """A request that waits for its answer."""
+
+    script: Script | None = None
+
+
+class Gate(list[Step]):
+    """A script that holds every request until it is let through; to be a destination's default.
+
+    How many are held at once does not depend on how fast the machine is. It is a list because
+    scripts are sequences, but has no step before somebody has said what the answer is.
+
+    `held`  how many wait for their answer now.
+    `gone`  how many the dispatcher gave up before they had one.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._waiting: list[_Held] = []
+        self.gone = 0
+
+    @property
+    def held(self) -> int:
+        """See above."""
+        return len(self._waiting)
+
+    def let_through(self, script: Script) -> None:
+        """Answer those that are held; what comes then is held again."""
+        for _ in range(self.held):
+            self._waiting.pop(0).script = script
+
+    def __iter__(self) -> Iterator[Step]:
+        one = _Held()
+        self._waiting.append(one)
+        try:
+            while (script := one.script) is None:
+                yield Wait(0.01)
+        except GeneratorExit:  # the connection was closed
+            with suppress(ValueError):  # it was being let through
+                self._waiting.remove(one)
+                self.gone += 1
+            raise
+        yield from script
 
 
 class Receivers:

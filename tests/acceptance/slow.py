@@ -18,20 +18,22 @@ def slow_head(directory: Path, receivers: Receivers) -> None:
     with (
         ServerProcess(directory) as server,
         receivers.open() as receiver,
-        Caller(server.listen, timeout_s=15) as slow,
-        Caller(server.listen, timeout_s=15) as quicker,
+        Caller(server.listen, timeout_s=30) as slow,
+        Caller(server.listen, timeout_s=30) as quicker,
     ):
         data = post(receiver.authority, path="/quicker")
         began = time.monotonic()
         slow.send(b"POST / HTTP/1.1\r\nHost: h\r\nX-Slow: ")
         for number in range(9):
             slow.send(b"s")
-            quicker.send(data[number * 10 : number * 10 + 10])
+            if number < 6:  # done with some seconds to spare: a busy machine may take one or two
+                quicker.send(data[number * 10 : number * 10 + 10])
+            elif number == 6:
+                quicker.send(data[60:])
             time.sleep(1)
-        quicker.send(data[90:])
         assert quicker.answer().id
         refused = slow.answer()
-        assert 9.8 < time.monotonic() - began < 13
+        assert 9.8 < time.monotonic() - began < 20
         assert (refused.status, refused.slug) == (408, "head_timeout")
         assert slow.at_end()
 
@@ -45,13 +47,12 @@ def breaker(directory: Path, receivers: Receivers) -> None:
     with ServerProcess(directory, **settings) as server, receivers.open() as receiver:
         receiver.script(*[answer(500)] * 12)
         numbers = {accept(server, receiver).id for _ in range(30)}
-        requests = receiver.received(42, timeout_s=20)
-        between = gaps(requests)
-        long = [(at, gap) for at, gap in enumerate(between) if gap > 0.5]
+        requests = receiver.received(42, timeout_s=40)
         # 10 attempts, 1 s, a probe, 2 s, a probe, 4 s, a probe that succeeds, and all the others.
-        assert [at for at, _ in long] == [9, 10, 11], between
-        for (_, gap), pause_s in zip(long, (1, 2, 4), strict=True):
-            assert pause_s <= gap < pause_s + 0.4
+        for gap, pause_s in zip(gaps(requests)[9:12], (1, 2, 4), strict=True):
+            assert pause_s <= gap < 2 * pause_s
+        server.event("destination.resumed")
+        assert len(server.events("destination.paused")) == 3
         found = attempts_of(requests)
         assert found.keys() == numbers
         for attempts in found.values():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import ExitStack
 
 import pytest
 
@@ -56,12 +57,13 @@ def test_default_port_is_80_and_left_out_of_host(
     server: ServerProcess, receivers: Receivers
 ) -> None:
     """As any client leaves it out."""
-    try:
-        with receivers.open(host="127.9.8.7", port=80) as receiver:
-            for value in ("127.9.8.7", "http://127.9.8.7", "127.9.8.7:80"):
-                assert forwarded(server, receiver, post(value)).headers["host"] == "127.9.8.7"
-    except OSError as error:
-        pytest.skip(f"port 80 may not be used here: {error}")
+    with ExitStack() as stack:
+        try:
+            receiver = stack.enter_context(receivers.open(host="127.9.8.7", port=80))
+        except OSError as error:
+            pytest.skip(f"port 80 may not be used here: {error}")
+        for value in ("127.9.8.7", "http://127.9.8.7", "127.9.8.7:80"):
+            assert forwarded(server, receiver, post(value)).headers["host"] == "127.9.8.7"
 
 
 @pytest.mark.parametrize(

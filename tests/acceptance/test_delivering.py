@@ -6,13 +6,14 @@ Retries come after some 20 ms here, and there are 3 of them.
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 
 from dispatcher.testing.destination import Close, Reset, Script, Send, Wait, answer
 from dispatcher.testing.process import ServerProcess
 from tests.acceptance.receiver import Receiver, Receivers, eventually
-from tests.acceptance.running import accept, dead, failed, metrics
+from tests.acceptance.running import accept, dead, failed, metrics, quick
 from tests.acceptance.wire import ORIGIN, ask, post, request
 
 SETTINGS = {"RETRYLIMIT": "3", "DEFAULT_TIMEOUT": "1500", "WORKER": "20", "LOG_LEVEL": "debug"}
@@ -236,13 +237,13 @@ def test_2xx_that_still_drips_at_the_timeout_is_tried_again(
 ) -> None:
     """The timeout is for the whole attempt, not for each piece."""
     drip: list[Send | Wait] = [Send(OK + b"Content-Length: 1000\r\n\r\n")]
-    for _ in range(40):
+    for _ in range(200):
         drip += [Send(b"."), Wait(0.02)]
     receiver.script(drip)
     began = time.monotonic()
     number = accept(server, receiver, "X-Dispatcher-Timeout: 300").id
     receiver.received(2)
-    assert 0.29 < time.monotonic() - began < 0.75
+    assert 0.29 < time.monotonic() - began < 3
     assert failed(server, number)["error"] == "timeout"
 
 
@@ -251,12 +252,12 @@ def test_after_1_mib_of_body_the_status_counts(server: ServerProcess, receivers:
     endless = b"x" * 65_536
     for status, event in ((200, "message.delivered"), (404, "message.dead_lettered")):
         head = f"HTTP/1.1 {status} X\r\nContent-Length: 999999999\r\n\r\n".encode()
-        script = [Send(head), *[Send(endless)] * 17, Wait(1.2), *[Send(endless)] * 100]
+        script = [Send(head), *[Send(endless)] * 17, Wait(1.4), *[Send(endless)] * 100]
         with receivers.open(default=script) as receiver:
             began = time.monotonic()
             number = accept(server, receiver).id
             wait_for(server, event, number)
-            assert time.monotonic() - began < 1.0
+            assert time.monotonic() - began < 1.4
             assert is_quiet(receiver, 1, seconds=0.05)
 
 
@@ -267,6 +268,9 @@ def test_body_of_just_under_1_mib_must_be_complete(
     size = (1 << 20) - 1
     cut: Script = [Send(OK + f"Content-Length: {size + 1}\r\n\r\n".encode() + b"x" * size), Close()]
     assert assert_tried_again(server, receiver, cut) == "broken_response"
+    receiver.script([Send(OK + f"Content-Length: {size}\r\n\r\n".encode() + b"x" * size)])
+    wait_for(server, "message.delivered", accept(server, receiver).id)
+    assert is_quiet(receiver, 3, seconds=0.05)
 
 
 def test_timeout_is_tried_again(server: ServerProcess, receiver: Receiver) -> None:
@@ -274,9 +278,11 @@ def test_timeout_is_tried_again(server: ServerProcess, receiver: Receiver) -> No
     receiver.script([Wait(5)], answer(), [Wait(5)])
     for headers, least_s in ((("X-Dispatcher-Timeout: 100",), 0.1), ((), 1.5)):
         before = len(receiver.requests)
+        began = time.monotonic()
         number = accept(server, receiver, *headers).id
-        first, second = receiver.received(before + 2)[before:]
-        assert least_s - 0.01 < second.arrived_s - first.arrived_s < least_s + 0.6
+        _, second = receiver.received(before + 2)[before:]
+        # Attempts begin after this; the clock of their timeouts counts whole milliseconds.
+        assert least_s - 0.002 < second.arrived_s - began < least_s + 1.4
         event = failed(server, number)
         assert event["error"] == "timeout"
         assert event["status"] is None
@@ -284,22 +290,22 @@ def test_timeout_is_tried_again(server: ServerProcess, receiver: Receiver) -> No
 
 def test_timeout_counts_for_every_attempt_anew(server: ServerProcess, receiver: Receiver) -> None:
     """Each has the whole of it."""
-    receiver.script([Wait(5)], [Wait(0.15), *answer()])
-    accept(server, receiver, "X-Dispatcher-Timeout: 200")
-    receiver.received(2)
-    assert is_quiet(receiver, 2)
+    receiver.script([Wait(30)], [Wait(1.2), *answer()])
+    number = accept(server, receiver, "X-Dispatcher-Timeout: 2000").id
+    wait_for(server, "message.delivered", number)
+    assert is_quiet(receiver, 2, seconds=0.05)
 
 
-def test_no_connection_is_tried_again(server: ServerProcess, receivers: Receivers) -> None:
+def test_no_connection_is_tried_again(tmp_path: Path, receiver: Receiver) -> None:
     """The destination is down when the message comes, and gets it once it is up."""
-    with receivers.open() as receiver:
+    with ServerProcess(tmp_path, **quick(RETRYLIMIT="1000")) as server:
         receiver.run(receiver.fake.stop())
         number = accept(server, receiver).id
         event = failed(server, number)
         assert event["error"] == "connection_failed"
         assert event["next_attempt_at"] is not None
         receiver.run(receiver.fake.start())
-        assert int(receiver.received()[0].headers["x-dispatcher-attempt"]) in {2, 3, 4}
+        assert int(receiver.received()[0].headers["x-dispatcher-attempt"]) >= 2
 
 
 def test_answer_before_the_body_was_read_counts(
@@ -370,10 +376,8 @@ def test_delivered_messages_are_counted(server: ServerProcess, receiver: Receive
 
 def test_connections_are_kept_and_used_again(server: ServerProcess, receiver: Receiver) -> None:
     """One for messages that come one after another."""
-    for count in range(1, 6):
-        accept(server, receiver, body=b"x")
-        receiver.received(count)
-        time.sleep(0.01)
+    for _ in range(5):
+        wait_for(server, "message.delivered", accept(server, receiver, body=b"x").id)
     assert receiver.fake.connections == 1
 
 
@@ -384,9 +388,7 @@ def test_stale_connection_is_replaced_without_spending_an_attempt(
 ) -> None:
     """Closed as the request was written, before any byte of an answer: sent again at once on
     another connection, with the same number."""
-    accept(server, receiver)
-    receiver.received(1)
-    time.sleep(0.02)
+    wait_for(server, "message.delivered", accept(server, receiver).id)
     receiver.script([end])
     accept(server, receiver, body=b"s" * size)
     _, stale, again = receiver.received(3)
@@ -400,9 +402,7 @@ def test_connection_closed_while_idle_is_not_used(
     server: ServerProcess, receiver: Receiver
 ) -> None:
     """Nor is the attempt spent."""
-    accept(server, receiver)
-    receiver.received(1)
-    time.sleep(0.02)
+    wait_for(server, "message.delivered", accept(server, receiver).id)
     receiver.run(receiver.fake.disconnect())
     accept(server, receiver)
     assert receiver.received(2)[1].headers["x-dispatcher-attempt"] == "1"

@@ -2,8 +2,9 @@
 
 Each one (see `documented`) is run by a shell beside a real server, or beside the logs of one that
 was stopped; only documented hosts, ports and ids are replaced by those of the test. It must
-succeed, or fail with the very line that the page shows. What a test can't run is named with the
-reason: a new command that is neither fails here.
+succeed, or fail with the very line that the page shows. Those that only look at something must show
+what the page does, but for ids, times and numbers. What a test can't run is named with the reason:
+a new command that is neither fails here.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -39,10 +40,12 @@ from tests.acceptance.documented import (
     all_of,
     commands_in,
     is_harmless,
+    looking,
     read,
+    shape,
 )
-from tests.acceptance.receiver import Receiver
-from tests.acceptance.running import ROOT, accept, dead
+from tests.acceptance.receiver import Receiver, Receivers
+from tests.acceptance.running import ROOT, accept, dead, failed
 from tests.acceptance.wire import ask, post, request
 
 _TIMEOUT_S = 30
@@ -98,6 +101,13 @@ def test_every_command_is_run_or_is_known_to_run_elsewhere() -> None:
 def test_commands_are_harmless_when_all_their_programs_are(text: str, harmless: bool) -> None:
     """Before anything is run: a page that somebody adds must not change the machine."""
     assert is_harmless(Command("p", text)) == harmless
+
+
+def test_outputs_that_are_compared_are_found() -> None:
+    """Of all commands that only look at something, where a page shows what they print."""
+    words = {" ".join(one.text.split()[1:3]) for one in looking()}
+    assert words >= {"stats", "dead list", "dead groups", "log verify"}
+    assert {word.partition(" ")[0] for word in words} >= {"message", "explain"}
 
 
 def test_what_is_run_elsewhere_is_documented() -> None:
@@ -209,6 +219,40 @@ def _dead_letters(server: ServerProcess, receiver: Receiver) -> str:
     return ids[0]
 
 
+@pytest.fixture(scope="module")
+def shown(
+    tmp_path_factory: pytest.TempPathFactory, receivers: Receivers, tools: Path
+) -> Iterator[Place]:
+    """Beside a server with what the pages show: a message that waits for its second attempt, three
+    dead letters that were rejected at one destination, and at another one after a 503 and one after
+    a timeout."""
+    directory = tmp_path_factory.mktemp("shown")
+    settings = {"RETRYLIMIT": "1", "RETRY_DELAY": "20", **_NOBODY_ELSE}
+    with (
+        receivers.open() as example,
+        receivers.open() as stock,
+        receivers.open() as mail,
+        ServerProcess(directory, **settings) as server,
+    ):
+        example.script(answer(500, b"", ("Retry-After", "3600")))
+        waiting = accept(server, example).id
+        failed(server, waiting)
+        stock.script(*[answer(404, b"no such hook")] * 3)
+        letters = [accept(server, stock, "X-A: a", body=b'{"a": 1}').id for _ in range(3)]
+        for number in letters:
+            dead(server, number)
+        mail.script(answer(503), answer(503), [Wait(_TIMEOUT_S)], [Wait(_TIMEOUT_S)])
+        for header in ("X-A: a", "X-Dispatcher-Timeout: 50"):
+            dead(server, accept(server, mail, header).id)
+        names = {
+            r"https://example\.com\b": f"http://{example.authority}",
+            r"https://stock\.example\b": f"http://{stock.authority}",
+            r"https://mail\.example\b": f"http://{mail.authority}",
+        }
+        environment = _environment(tools) | {"DISPATCHER_API": f"http://{_at(server.api)}"}
+        yield Place(directory, environment, names, waiting, letters[0])
+
+
 @pytest.fixture
 def after_stop(tmp_path: Path, receiver: Receiver, tools: Path) -> Place:
     """Beside the logs of a server that was stopped."""
@@ -290,6 +334,58 @@ def test_command_succeeds_beside_a_running_server(command: Command, beside: Plac
     assert code == (command.exit_code or 0), output + errors
 
 
+@pytest.mark.parametrize("command", looking(), ids=_name)
+def test_command_shows_what_the_page_shows(command: Command, shown: Place) -> None:
+    """But for ids, times, numbers, and how many rows a table has."""
+    code, output, errors = _run(command, shown)
+    assert code == 0, errors
+    assert shape(output + errors) == shape(command.output)
+
+
+def test_dead_show_shows_request_body_and_every_attempt(shown: Place) -> None:
+    """As docs/cli.md says; with `--body` the body alone, byte for byte."""
+    show = Command("docs/cli.md", f"dispatcher dead show {shown.letter}")
+    code, output, errors = _run(show, shown)
+    assert code == 0, errors
+    for part in (shown.letter, "POST /", "X-A: a", '{"a": 1}', "404", "no such hook"):
+        assert part in output
+    body = Command("docs/cli.md", f"{show.text} --body")
+    assert _run(body, shown) == (0, '{"a": 1}', "")
+
+
+def test_config_shows_the_settings_the_page_shows(tmp_path: Path, tools: Path) -> None:
+    """Where each comes from; the page leaves most of them out."""
+    (command,) = [one for one in COMMANDS if one.text == "dispatcher config" and one.output]
+    code, output, errors = _run(command, _place_with_settings(tmp_path, tools))
+    assert code == 0, errors
+    documented = shape(command.output)
+    assert [line for line in shape(output) if line in documented] == documented
+
+
+def test_config_check_prints_lines_with_name_and_value(tmp_path: Path, tools: Path) -> None:
+    """As docs/cli.md says: of every setting, secrets hidden; and it ends with 2 when one is
+    wrong."""
+    check = Command("docs/cli.md", "dispatcher config check")
+    place = _place_with_settings(tmp_path, tools)
+    code, output, errors = _run(check, place)
+    assert (code, errors) == (0, "")
+    found = dict(line.split("=", 1) for line in output.splitlines())
+    assert all(re.fullmatch("[A-Z_]+", name) for name in found)
+    assert (found["LISTEN"], found["WORKER"], found["RETRYLIMIT"]) == (":8080", "50", "10")
+    assert "secret" not in output
+    wrong = replace(place, environment={**place.environment, "WORKER": "many"})
+    code, output, errors = _run(check, wrong)
+    assert (code, output) == (2, "")
+    assert "WORKER=many" in errors
+
+
+def _place_with_settings(directory: Path, tools: Path) -> Place:
+    file = directory / "settings.toml"
+    file.write_text("WORKER = 50\n", encoding="utf-8")
+    given = {"LISTEN": ":8080", "API_KEYS": "secret", "DISPATCHER_CONFIG": str(file)}
+    return Place(directory, _environment(tools) | given)
+
+
 @pytest.mark.parametrize("command", all_of("after_stop"), ids=_name)
 def test_command_succeeds_after_the_server_was_stopped(command: Command, after_stop: Place) -> None:
     """With the logs that it left, and what the commands before it on the page have made."""
@@ -352,3 +448,4 @@ def test_command_prints_until_it_is_interrupted(
         output, errors = shell.communicate(timeout=_TIMEOUT_S)
     assert shell.returncode == 0, errors
     assert receiver.authority in output
+    assert not command.output or {*shape(output)} <= {*shape(command.output)}

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import gzip
 import random
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
 from dispatcher.testing.process import ServerProcess
-from tests.acceptance.receiver import Receiver, Receivers
-from tests.acceptance.running import forwarded, lines_of
+from tests.acceptance.receiver import Receiver, Receivers, eventually
+from tests.acceptance.running import forwarded, lines_of, metrics, quick
 from tests.acceptance.wire import ORIGIN, Caller, ask, chunked, post, request
 
 SETTINGS = {"DEFAULT_TIMEOUT": "10000"}
@@ -353,6 +356,41 @@ def test_memory_does_not_grow_with_the_size_of_a_body(
         assert caller.answer().id
         assert receiver.received(2, timeout_s=20)[1].body_bytes == size
         assert _peak_kib(server) - before < 12 * 1024
+
+
+def test_memory_does_not_grow_with_the_number_of_large_bodies(
+    tmp_path: Path, receivers: Receivers
+) -> None:
+    """16 of 24 MiB come in at once, and then go out at once, each to a destination that begins to
+    read late: the process stays below 200 MiB, half of what they are."""
+    count, pieces, piece = 16, 96, bytes(range(256)) * 1024
+
+    def upload(receiver: Receiver) -> str:
+        headers = ("Host: x", ORIGIN + receiver.authority, f"Content-Length: {pieces * len(piece)}")
+        with Caller(server.listen, timeout_s=60) as caller:
+            caller.send(request("POST / HTTP/1.1", *headers))
+            for _ in range(pieces):
+                caller.send(piece)
+            return caller.answer().id
+
+    async def read(receiver: Receiver) -> None:
+        receiver.fake.reading.set()
+
+    settings = quick(WORKER=str(count), DEFAULT_TIMEOUT="60000")
+    with ServerProcess(tmp_path, **settings) as server, ExitStack() as stack:
+        late = [stack.enter_context(receivers.open(keep_bodies=False)) for _ in range(count)]
+        for receiver in late:
+            receiver.fake.reading.clear()
+        with ThreadPoolExecutor(count) as pool:
+            assert len(set(pool.map(upload, late))) == count
+        eventually(lambda: metrics(server)['dispatcher_messages{state="in_flight"}'] == count)
+        for receiver in late:
+            receiver.run(read(receiver))
+        for receiver in late:
+            (one,) = receiver.received(timeout_s=60)
+            assert one.body_bytes == pieces * len(piece)
+            assert one.headers["x-dispatcher-attempt"] == "1"
+        assert _peak_kib(server) < 200 * 1024
 
 
 def _peak_kib(server: ServerProcess) -> int:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from dispatcher.testing.destination import answer
+from dispatcher.testing.destination import Wait, answer
 from dispatcher.testing.process import ServerProcess
 from tests.acceptance.receiver import Receiver, eventually
-from tests.acceptance.running import accept, metrics
+from tests.acceptance.running import accept, metrics, quick
 from tests.acceptance.wire import ask, get, post, request
 
 SETTINGS = {"API_KEYS": "one,two", "RETRYLIMIT": "0"}
@@ -23,13 +25,28 @@ def test_health_needs_no_key(server: ServerProcess, path: str) -> None:
         assert answer_.json
 
 
-def test_health_on_the_listener_is_without_details(server: ServerProcess) -> None:
-    """Nor does it say what the server is made of."""
+def test_health_does_not_say_what_the_server_is_made_of(server: ServerProcess) -> None:
+    """On both listeners."""
     for address in (server.listen, server.api):
         for path in ("/healthz", "/readyz"):
             text = " ".join(get(address, path).lines).lower()
             assert "python" not in text
             assert "aiohttp" not in text
+
+
+def test_health_on_the_listener_is_without_details(tmp_path: Path, receiver: Receiver) -> None:
+    """When nothing is accepted it says so there, and the reason on the API only."""
+    receiver.fake.default = [Wait(60)]
+    with ServerProcess(tmp_path, **quick(MAX_BACKLOG_BYTES="1000")) as server:
+        ready = get(server.listen, "/readyz")
+        assert (ready.status, ready.json) == (200, {"status": "ready"})
+        accept(server, receiver, body=b"b" * 2000)
+        why = get(server.api, "/readyz")
+        assert (why.status, why.slug) == (503, "backlog_full")
+        refused = get(server.listen, "/readyz")
+        assert (refused.status, refused.json) == (503, {"status": "not ready"})
+        assert "backlog" not in " ".join(refused.lines).lower()
+        assert get(server.listen, "/healthz").status == 200
 
 
 @pytest.mark.parametrize(

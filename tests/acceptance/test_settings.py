@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pty
 import re
 import socket
+import subprocess
+import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +18,7 @@ import pytest
 
 from dispatcher.testing.process import ServerProcess
 from tests.acceptance.receiver import Receiver, eventually
-from tests.acceptance.running import accept, run
+from tests.acceptance.running import ROOT, accept, run
 from tests.acceptance.wire import ask, get, post
 
 LOOPBACK = {"LISTEN": "127.0.0.1:0", "API_LISTEN": "127.0.0.1:0"}
@@ -354,6 +360,57 @@ def test_console_format_is_for_people(tmp_path: Path) -> None:
     assert not text.startswith("{")
     text = run(tmp_path, **taken, LOG_FORMAT="").stdout
     assert json.loads(text.splitlines()[0])["event"] == "server.starting"
+
+
+@pytest.mark.parametrize(("given", "is_console"), [("", True), ("json", False)])
+def test_console_format_is_the_default_on_a_terminal(
+    tmp_path: Path, given: str, is_console: bool
+) -> None:
+    """Time, level and event in columns, then the fields; `LOG_FORMAT` says otherwise."""
+    lines = shown_on_a_terminal(tmp_path, LOG_FORMAT=given)
+    if is_console:
+        column = re.compile(r"\d{4}-\d\d-\d\dT[0-9:.]{15}Z \[info +\] ([a-z]+\.[a-z]+) +\w+=")
+        events = [found[1] for line in lines if (found := column.match(line))]
+        assert len(events) == len(lines), lines
+    else:
+        events = [json.loads(line)["event"] for line in lines]
+    assert events[0] == "server.starting"
+    assert events[-1] == "server.stopped"
+
+
+def shown_on_a_terminal(directory: Path, **settings: str) -> list[str]:
+    """The lines of a server that is stopped when it is ready, without their colours."""
+    person, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dispatcher"],
+        cwd=directory,
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | LOOPBACK | settings,
+        stdin=subprocess.DEVNULL,
+        stdout=terminal,
+        stderr=terminal,
+    )
+    os.close(terminal)
+    hanging = threading.Timer(20, process.kill)
+    hanging.start()
+    try:
+        shown = _read(person, until=b"server.ready")
+        process.terminate()
+        shown += _read(person)
+        assert process.wait() == 0, shown
+    finally:
+        process.kill()
+        hanging.cancel()
+        os.close(person)
+    return re.sub(r"\x1b\[[0-9;]*m", "", shown.decode()).splitlines()
+
+
+def _read(terminal: int, *, until: bytes | None = None) -> bytes:
+    shown = b""
+    # On Linux reading from a terminal fails once nobody can write to it any more.
+    with contextlib.suppress(OSError):
+        while until is None or until not in shown:
+            shown += os.read(terminal, 65536)
+    return shown
 
 
 def _free_port() -> int:

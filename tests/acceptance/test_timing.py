@@ -1,6 +1,8 @@
-"""Section 2: what takes long. All of it runs at once, each with a server of its own.
+"""Section 2: what takes long. Some of it runs at once, each with a server of its own.
 
-The first test to ask starts every scenario in a thread; each test waits for the end of its own.
+The first test to ask starts the scenarios in threads; each test waits for the end of its own. A
+delay is never shorter than promised, however busy the machine is, and so that is asserted to the
+point; how much longer it may be is not. What is sent at once is counted while it is held (`Gate`).
 """
 
 from __future__ import annotations
@@ -9,20 +11,30 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from datetime import datetime
 from email.utils import formatdate
 from pathlib import Path
 
 import pytest
 
-from dispatcher.testing.destination import Close, Request, Reset, Wait, answer
-from dispatcher.testing.process import ServerProcess
-from tests.acceptance.receiver import Receiver, Receivers, attempts_of, eventually, gaps
-from tests.acceptance.running import accept, dead
+from dispatcher.testing.destination import Close, Reset, Script, Wait, answer
+from dispatcher.testing.process import Line, ServerProcess
+from tests.acceptance.receiver import Gate, Receiver, Receivers, attempts_of, eventually, gaps
+from tests.acceptance.running import accept, dead, settled
 from tests.acceptance.slow import SLOW
 from tests.acceptance.wire import Caller, post, request
 
-SLACK_S = 0.15
+SLACK_S = 1.0
 """What a busy machine may add to a delay."""
+
+QUIET_S = 0.15
+"""Long enough to see what a server sends that should send nothing."""
+
+CLOCKS_S = 0.01
+"""How far the wall clock and the monotonic clock may drift apart within a test."""
+
+AT_ONCE = 3
+"""Scenarios under way at the same time: more would measure each other on a small machine."""
 
 Scenario = Callable[[Path, Receivers], None]
 
@@ -35,18 +47,36 @@ def backoff(directory: Path, receivers: Receivers) -> None:
     settings = {"RETRY_DELAY": "250", "RETRY_MAX_DELAY": "900", "RETRYLIMIT": "4", "WORKER": "100"}
     with ServerProcess(directory, **settings) as server:
         firsts = []
+        bounds = [(0.2, 0.3), (0.4, 0.6), (0.72, 0.9), (0.72, 0.9)]
         with ExitStack() as stack:
             failing = [stack.enter_context(receivers.open(default=answer(500))) for _ in range(6)]
-            for receiver in failing:
-                accept(server, receiver)
-            for receiver in failing:
-                first, second, third, fourth = gaps(receiver.received(5))
-                assert 0.2 <= first < 0.3 + SLACK_S
-                assert 0.4 <= second < 0.6 + SLACK_S
-                assert 0.72 <= third < 0.9 + SLACK_S
-                assert 0.72 <= fourth < 0.9 + SLACK_S
-                firsts.append(first)
+            numbers = [accept(server, receiver).id for receiver in failing]
+            for number, receiver in zip(numbers, failing, strict=True):
+                made = gaps(receiver.received(5))
+                meant = delays(server, number, 4)
+                for (least_s, most_s), gap, delay in zip(bounds, made, meant, strict=True):
+                    assert least_s <= gap < most_s + SLACK_S, made
+                    assert delay <= most_s, meant
+                firsts.append(meant[0])
         assert max(firsts) - min(firsts) > 0.005
+
+
+def delays(server: ServerProcess, number: str, count: int) -> list[float]:
+    """Seconds from the end of each of the first attempts to the next one, as the log announces
+    them. A busy machine writes the line late: a delay is what is said here or a little more."""
+
+    def find() -> list[Line]:
+        lines = [line for line in server.events("attempt.finished") if line["id"] == number]
+        return lines[:count] if len(lines) >= count else []
+
+    return [
+        (_instant(line["next_attempt_at"]) - _instant(line["timestamp"])).total_seconds()
+        for line in eventually(find)
+    ]
+
+
+def _instant(text: str) -> datetime:
+    return datetime.fromisoformat(text)
 
 
 def retry_after(directory: Path, receivers: Receivers) -> None:
@@ -54,30 +84,35 @@ def retry_after(directory: Path, receivers: Receivers) -> None:
     no bound."""
     settings = {"RETRY_DELAY": "20", "RETRY_MAX_DELAY": "5000"}
 
-    def date(ahead_s: int) -> str:
-        return formatdate(time.time() + ahead_s, usegmt=True)
-
     cases: list[tuple[int, str | int, float, float]] = [
         (503, "1", 1.0, 1.2),
         (429, "1", 1.0, 1.2),
         (500, "1", 1.0, 1.2),
-        (503, +3, 1.0, 3.9),
-        (503, -60, 0.0, 0.3),
-        (503, "0", 0.0, 0.3),
-        (503, "soon", 0.0, 0.3),
-        (503, "-5", 0.0, 0.3),
+        (503, +3, 0.0, 3.6),
+        (503, -60, 0.0, 0.024),
+        (503, "0", 0.0, 0.024),
+        (503, "soon", 0.0, 0.024),
+        (503, "-5", 0.0, 0.024),
     ]
     with ServerProcess(directory, **settings) as server, ExitStack() as stack:
         asking = []
-        for status, value, _, _ in cases:
-            text = date(value) if isinstance(value, int) else value
+        for status, value, least_s, most_s in cases:
             receiver = stack.enter_context(receivers.open())
-            receiver.script(answer(status, b"", ("Retry-After", text)))
-            accept(server, receiver)
-            asking.append(receiver)
-        for receiver, (status, value, least_s, most_s) in zip(asking, cases, strict=True):
-            (gap,) = gaps(receiver.received(2))
-            assert least_s <= gap < most_s + SLACK_S, (status, value, gap)
+            ahead_s = 0.0
+            if isinstance(value, int):
+                at_s = int(time.time()) + value
+                ahead_s = at_s - time.time()
+                value = formatdate(at_s, usegmt=True)
+            not_before_s = time.monotonic() + ahead_s - CLOCKS_S
+            receiver.script(answer(status, b"", ("Retry-After", value)))
+            number = accept(server, receiver).id
+            asking.append((receiver, number, value, not_before_s, least_s, most_s))
+        for receiver, number, value, not_before_s, least_s, most_s in asking:
+            first, second = receiver.received(2)
+            assert second.arrived_s >= not_before_s, value
+            assert least_s <= second.arrived_s - first.arrived_s < most_s + SLACK_S, value
+            (delay,) = delays(server, number, 1)
+            assert delay <= most_s, value
 
 
 def retry_after_is_capped(directory: Path, receivers: Receivers) -> None:
@@ -100,9 +135,10 @@ def breaker_is_short(directory: Path, receivers: Receivers) -> None:
         receiver.script(*[[Reset()]] * 13)
         for _ in range(10):
             accept(server, receiver)
-        between = gaps(receiver.received(23))
-        assert [at for at, gap in enumerate(between) if gap > 0.2] == [9, 10, 11, 12], between
-        assert all(0.3 <= between[at] < 0.3 + SLACK_S for at in (9, 10, 11, 12))
+        pauses = gaps(receiver.received(23))[9:13]
+        assert all(0.3 <= pause < 1.0 for pause in pauses), pauses
+        server.event("destination.resumed")
+        assert len(server.events("destination.paused")) == 4
 
 
 def successes_between_failures(directory: Path, receivers: Receivers) -> None:
@@ -112,66 +148,84 @@ def successes_between_failures(directory: Path, receivers: Receivers) -> None:
         receiver.script(*([answer(500)] * 9 + [answer(404)]) * 3)
         for _ in range(10):
             accept(server, receiver)
-        assert max(gaps(receiver.received(37))) < 0.9
+        assert max(gaps(receiver.received(37))) < 1.0
+        assert server.events("destination.paused") == []
 
 
 def slow_start(directory: Path, receivers: Receivers) -> None:
     """2 attempts at once, then 4, 8, 16 with each round of successes, and never more than
     `WORKER`."""
-    settings = {"WORKER": "20"}
-    slow = [Wait(0.2), *answer()]
+    gate = Gate()
     with (
-        ServerProcess(directory, **settings) as server,
-        receivers.open(default=slow) as receiver,
+        ServerProcess(directory, WORKER="20", DEFAULT_TIMEOUT="60000") as server,
+        receivers.open(default=gate) as receiver,
         Caller(server.listen) as caller,
     ):
         caller.send(post(receiver.authority) * 70)
-        requests = receiver.received(70)
-        assert bursts(requests, 0.1) == [2, 4, 8, 16, 20, 20]
+        for size in (2, 4, 8, 16, 20, 20):
+            held_at_once(gate, size)
+            gate.let_through(answer())
 
 
-def bursts(requests: list[Request], apart_s: float) -> list[int]:
-    """How many requests came at once, where a pause of `apart_s` ends a burst."""
-    sizes = [1]
-    for gap in gaps(requests):
-        if gap < apart_s:
-            sizes[-1] += 1
-        else:
-            sizes.append(1)
-    return sizes
+def held_at_once(gate: Gate, size: int) -> None:
+    """So many requests come, and no other before they are answered."""
+    eventually(lambda: gate.held >= size)
+    time.sleep(QUIET_S)
+    assert gate.held == size
+
+
+def given_up(gate: Gate, size: int) -> None:
+    """So many of those that are held get no answer in time."""
+    eventually(lambda: gate.gone == size)
+
+
+# On connections of their own: one that ends before an answer would else only be a stale one.
+LAST_OK: Script = [*answer(200, b"", ("Connection", "close")), Close()]
+WIDE = {"WORKER": "64", "DEFAULT_TIMEOUT": "60000"}
+NO_RETRY = {"RETRY_DELAY": "60000", "RETRY_MAX_DELAY": "60000"}
 
 
 def overload(directory: Path, receivers: Receivers) -> None:
     """429, 503, a timeout or a failed connection halves what is sent at once; then it grows by one
     with each round."""
-    settings = {"WORKER": "64", "RETRY_DELAY": "8000", "RETRY_MAX_DELAY": "8000"}
-    slow = [Wait(0.2), *answer()]
-    with ServerProcess(directory, **settings) as server:
-        for overloaded in (answer(503), answer(429), [Close()]):
-            first = [Wait(0.2), *overloaded]
-            with receivers.open(default=slow) as receiver, Caller(server.listen) as caller:
-                receiver.script(*[slow] * 6, *[first] * 8)
-                caller.send(post(receiver.authority) * 40)
-                sizes = bursts(receiver.received(40), 0.1)
+    timeout: Script = []
+    with ServerProcess(directory, **WIDE, **NO_RETRY) as server:
+        for overloaded in (answer(503), answer(429), [Close()], timeout):
+            gate = Gate()
+            with receivers.open(default=gate) as receiver, Caller(server.listen) as caller:
+                failing = ["X-Dispatcher-Timeout: 2000"] if overloaded is timeout else []
+                caller.send(
+                    post(receiver.authority) * 6
+                    + post(receiver.authority, *failing) * 8
+                    + post(receiver.authority) * 22
+                )
+                for size in (2, 4):
+                    held_at_once(gate, size)
+                    gate.let_through(LAST_OK)
+                held_at_once(gate, 8)
                 # Eight at once fail together: that is one overload, and 8 is halved once.
-                assert sizes[:3] == [2, 4, 8]
-                assert sizes[3:7] == [4, 5, 6, 7]
+                if overloaded is timeout:
+                    given_up(gate, 8)
+                else:
+                    gate.let_through(overloaded)
+                for size in (4, 5, 6, 7):
+                    held_at_once(gate, size)
+                    gate.let_through(LAST_OK)
 
 
 def server_errors_do_not_halve(directory: Path, receivers: Receivers) -> None:
-    """A 500 is a failure, and no overload: as much is sent at once as before."""
-    settings = {"WORKER": "64", "RETRY_DELAY": "8000", "RETRY_MAX_DELAY": "8000"}
-    slow = [Wait(0.2), *answer()]
+    """A 500 is a failure, and no overload: as much is sent at once as before, and it goes on to
+    double."""
+    gate = Gate()
     with (
-        ServerProcess(directory, **settings) as server,
-        receivers.open(default=slow) as receiver,
+        ServerProcess(directory, **WIDE, **NO_RETRY) as server,
+        receivers.open(default=gate) as receiver,
         Caller(server.listen) as caller,
     ):
-        receiver.script(*[slow] * 6, [Wait(0.2), *answer(500)])
-        caller.send(post(receiver.authority) * 30)
-        sizes = bursts(receiver.received(30), 0.1)
-        assert sizes[:3] == [2, 4, 8]
-        assert sizes[3] >= 8
+        caller.send(post(receiver.authority) * 38)
+        for size, answered in ((2, 200), (4, 200), (8, 500), (8, 200), (16, 200)):
+            held_at_once(gate, size)
+            gate.let_through(answer(answered))
 
 
 def fairness(directory: Path, receivers: Receivers) -> None:
@@ -186,29 +240,62 @@ def fairness(directory: Path, receivers: Receivers) -> None:
         receivers.open() as light,
         Caller(server.listen) as caller,
     ):
-        caller.send(post(flooded.authority) * 300)
+        started = time.monotonic()
+        caller.send(post(flooded.authority) * 600)
         caller.send(post(stuck.authority) * 50)
-        for _ in range(350):
+        for _ in range(650):
             assert caller.answer().id
         for count in range(1, 6):
             began = time.monotonic()
             accept(server, light)
             light.received(count)
-            assert time.monotonic() - began < 1.5
-        assert len(flooded.requests) < 200
+            assert time.monotonic() - began < 1.5 + SLACK_S
+        # Its hundreds still wait meanwhile, for 4 workers and 0.1 s each.
+        came = len(flooded.requests)
+        assert came <= 4 * (1 + (time.monotonic() - started) / 0.1)
+        assert came < 600
         eventually(lambda: len(flooded.requests) > 40)
 
 
-def stale_messages_of_a_dead_destination(directory: Path, receivers: Receivers) -> None:
-    """A destination that is down and comes back gets everything, in the order of its arrival."""
-    settings = {"RETRY_DELAY": "100", "RETRY_MAX_DELAY": "500", "RETRYLIMIT": "1000", "WORKER": "1"}
+def a_destination_that_was_down(directory: Path, receivers: Receivers) -> None:
+    """Once it is back it gets everything that waited for it, each message once."""
+    settings = {"RETRY_DELAY": "100", "RETRY_MAX_DELAY": "500", "RETRYLIMIT": "1000"}
     with ServerProcess(directory, **settings) as server, receivers.open() as receiver:
         receiver.run(receiver.fake.stop())
         numbers = [accept(server, receiver).id for _ in range(20)]
-        time.sleep(1.5)
+        eventually(lambda: server.events("destination.paused"))
         receiver.run(receiver.fake.start())
-        found = [one.headers["x-dispatcher-message-id"] for one in receiver.received(20)]
-        assert sorted(found) == sorted(numbers)
+        delivered_once(server, receiver, numbers)
+
+
+def delivered_once(server: ServerProcess, receiver: Receiver, numbers: list[str]) -> None:
+    """Wait until these messages are delivered; each came once."""
+    receiver.received(len(numbers))
+    settled(server, len(numbers))
+    assert sorted(attempts_of(receiver.requests)) == sorted(numbers)
+    assert len(receiver.requests) == len(numbers)
+
+
+def replay_to_a_destination_that_was_down(directory: Path, receivers: Receivers) -> None:
+    """After a restart everything comes in the order of its arrival, whatever was tried before, and
+    attempts are counted on."""
+    settings = {"RETRY_DELAY": "200", "RETRY_MAX_DELAY": "200", "RETRYLIMIT": "1000", "WORKER": "1"}
+    with receivers.open() as receiver:
+        with ServerProcess(directory, **settings) as server:
+            receiver.run(receiver.fake.stop())
+            numbers = [accept(server, receiver).id for _ in range(20)]
+            # The breaker lets one message through at a time: some are tried again, others wait.
+            eventually(lambda: len(server.events("attempt.finished")) >= 13)
+            assert server.stop() == 0
+            tried = {line["id"] for line in server.events("attempt.finished")}
+        receiver.run(receiver.fake.start())
+        time.sleep(0.25)  # no message waits for its delay any more
+        with ServerProcess(directory, **settings) as server:
+            delivered_once(server, receiver, numbers)
+        found = [one.headers["x-dispatcher-message-id"] for one in receiver.requests]
+        assert found == numbers
+        for number, (attempt,) in attempts_of(receiver.requests).items():
+            assert (attempt > 1) == (number in tried)
 
 
 # Settings that change what is tried again
@@ -305,7 +392,8 @@ SCENARIOS: list[Scenario] = [
     server_errors_do_not_halve,
     breaker_is_short,
     successes_between_failures,
-    stale_messages_of_a_dead_destination,
+    a_destination_that_was_down,
+    replay_to_a_destination_that_was_down,
     retry_after_is_capped,
     no_retries,
     retry_on,
@@ -318,9 +406,9 @@ SCENARIOS: list[Scenario] = [
 def running(
     request: pytest.FixtureRequest, receivers: Receivers, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, Future[None]]]:
-    """Every scenario that is asked for, started in its thread."""
+    """Every scenario that is asked for, `AT_ONCE` under way at a time."""
     wanted = {item.name for item in request.session.items if item.path == request.path}
-    pool = ThreadPoolExecutor(len(SCENARIOS))
+    pool = ThreadPoolExecutor(AT_ONCE)
     yield {
         scenario.__name__: pool.submit(
             scenario, tmp_path_factory.mktemp(scenario.__name__), receivers
@@ -334,7 +422,7 @@ def running(
 @pytest.mark.parametrize("scenario", [scenario.__name__ for scenario in SCENARIOS])
 def test_timing(running: dict[str, Future[None]], scenario: str) -> None:
     """What each promises is said where it is defined, above."""
-    running[scenario].result(60)
+    running[scenario].result(150)
 
 
 @pytest.mark.parametrize("scenario", [scenario.__name__ for scenario in SLOW])

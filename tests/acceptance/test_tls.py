@@ -92,10 +92,24 @@ def test_certificate_that_is_not_right_is_tried_again(
 def test_https_to_a_destination_without_tls_is_tried_again(
     server: ServerProcess, receiver: Receiver
 ) -> None:
-    """And so is `http` to one with TLS: neither is an answer."""
+    """Whatever it says, it is no answer."""
     receiver.fake.on_accept = answer(400)
     number = ask(server.listen, post(f"https://127.0.0.1:{receiver.fake.port}")).id
-    assert failed(server, number)["error"] == "tls_failed"
+    event = failed(server, number)
+    assert event["error"] == "tls_failed"
+    assert event["next_attempt_at"] is not None
+
+
+def test_http_to_a_destination_with_tls_is_tried_again(
+    server: ServerProcess, secure: Receiver
+) -> None:
+    """What it says, an alert or nothing, is no answer either."""
+    number = ask(server.listen, post(f"http://127.0.0.1:{secure.fake.port}")).id
+    event = failed(server, number)
+    assert event["error"] in {"connection_failed", "broken_response"}
+    assert event["next_attempt_at"] is not None
+    assert dead(server, number)["reason"] == "retries_exhausted"
+    assert secure.requests == []
 
 
 def test_handshake_that_does_not_end_is_a_timeout(
