@@ -2,9 +2,10 @@
 
 `listener` opens the address; `connection` is one caller's connection; `head`, `forward` and
 `chunked` read bytes and decide, without I/O; `body` gathers a body or streams it into the log;
-`answers` and
-`refusals` are what callers are told, `outbox` keeps it in order.
+`answers` and `refusals` are what callers are told, `outbox` keeps it in order. `turn` and `memory`
+bound what one connection may do at once, and what all of them may hold.
 
-What always holds: a 202 is written only when the queue said the message is durable, and one request
-never takes more than a bounded amount of memory, whatever its size.
+What always holds: a 202 is written only when the queue said the message is durable; the bodies of
+all requests together never take more than a bounded amount of memory, whatever their sizes; and no
+caller holds up the others for longer than some milliseconds, whatever it sends.
 """

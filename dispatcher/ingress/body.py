@@ -2,7 +2,8 @@
 
 Memory for one body is bounded: what waits to be stored is at most `_MAX_UNSTORED_BYTES` and one
 chunk, because the connection stops reading while `congested`, and what waits to become a chunk is
-less than one.
+less than one. Memory for all of them together is too: both are counted in a `Held`, and a body
+that would grow where there is no room is refused.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from dispatcher.errors import Refusal
 from dispatcher.ingress import refusals
 from dispatcher.ingress.chunked import ChunkedDecoder
 from dispatcher.ingress.head import CHUNKED
+from dispatcher.ingress.memory import Held, Memory
 from dispatcher.ingress.refusals import UnacceptableError
+from dispatcher.ingress.turn import Turn
 from dispatcher.queue.ports import CHUNK_BYTES, Acceptor, Upload
 
 _MAX_UNSTORED_BYTES: Final = 2 * CHUNK_BYTES
@@ -24,30 +27,39 @@ class Body:
     """A body on its way in. `size` is the number of its bytes taken so far, codings removed.
 
     `length` is what the head said, or CHUNKED; `on_progress` is called when the log took a piece or
-    refused one.
+    refused one, and has to call `recount`. `held` counts what is in memory; with `finish` it goes
+    to whoever takes the body over.
     """
 
     __slots__ = (
         "_acceptor",
         "_decoder",
-        "_held",
         "_length",
         "_max_body",
         "_on_progress",
+        "_unsent",
         "_upload",
+        "held",
         "size",
     )
 
     def __init__(
-        self, acceptor: Acceptor, on_progress: Callable[[], None], length: int, max_body: int
+        self,
+        acceptor: Acceptor,
+        memory: Memory,
+        *,
+        on_progress: Callable[[], None],
+        length: int,
+        max_body: int,
     ) -> None:
         self._acceptor = acceptor
         self._on_progress = on_progress
         self._length = length
         self._max_body = max_body
         self._decoder = ChunkedDecoder() if length == CHUNKED else None
-        self._held = bytearray()
+        self._unsent = bytearray()
         self._upload: Upload | None = None
+        self.held = Held(memory)
         self.size = 0
 
     @property
@@ -66,49 +78,65 @@ class Body:
         """Why the body cannot be stored, or None."""
         return None if self._upload is None else self._upload.refusal
 
-    def take(self, data: bytes) -> bytes:
-        """Take the next bytes of the connection; return those that follow the body.
+    def take(self, data: bytes, start: int, turn: Turn) -> int:
+        """Take the next bytes of the connection, `data[start:]`; return where it stopped: after the
+        body's last byte, or where the turn was over.
 
         Raises:
-            RequestError: the chunks are malformed, or more than the most that is allowed.
+            RequestError: the chunks are malformed, or more than the most that is allowed, or there
+                is no memory for them.
         """
-        if self._decoder is None:
-            owed = self._length - self.size
-            self._write(data[:owed])
-            return data[owed:]
-        content = self._decoder.feed(data)
-        if self._decoder.announced > self._max_body:
+        decoder = self._decoder
+        if decoder is None:
+            end = min(start + self._length - self.size, len(data))
+            self._write(data[start:end])
+            return end
+        content = decoder.feed(data, start, turn)
+        if decoder.announced > self._max_body:
             raise UnacceptableError(refusals.body_too_large(self._max_body))
         self._write(content)
-        return self._decoder.rest
+        return decoder.end
+
+    def recount(self) -> None:
+        """Count what is in memory now: what waits to be a chunk, and chunks not durable yet."""
+        upload = self._upload
+        unstored = 0 if upload is None else upload.unstored_bytes
+        self.held.set(len(self._unsent) + unstored)
 
     def finish(self) -> tuple[bytes, Upload | None]:
         """End the body: either all its bytes, or the upload that has them. The body is used up."""
         upload, self._upload = self._upload, None
         if upload is None:
-            return bytes(self._held), None
-        if self._held:
-            upload.write(bytes(self._held))
+            return bytes(self._unsent), None
+        if self._unsent:
+            upload.write(bytes(self._unsent))
+        self.held.set(upload.unstored_bytes)
         return b"", upload
 
     def abort(self) -> None:
         """Give the body up. Idempotent."""
         upload, self._upload = self._upload, None
-        self._held = bytearray()
+        self._unsent = bytearray()
+        self.held.end()
         if upload is not None:
             upload.abort()
 
     def _write(self, data: bytes | bytearray) -> None:
+        if not self.held.grow(len(data)):
+            raise UnacceptableError(refusals.MEMORY)
         self.size += len(data)
-        held = self._held
-        held += data
-        if self._upload is None:
-            if len(held) <= CHUNK_BYTES:
-                return
-            self._upload = self._acceptor.start_upload(self._on_progress)
+        self._unsent += data
+        if self._upload is not None or len(self._unsent) > CHUNK_BYTES:
+            self._send_chunks()
+            self.recount()
+
+    def _send_chunks(self) -> None:
         upload = self._upload
-        while len(held) >= CHUNK_BYTES and upload.refusal is None:
-            with memoryview(held) as view:  # a slice of `held` would be a second copy
+        if upload is None:
+            upload = self._upload = self._acceptor.start_upload(self._on_progress)
+        unsent = self._unsent
+        while len(unsent) >= CHUNK_BYTES and upload.refusal is None:
+            with memoryview(unsent) as view:  # a slice of `unsent` would be a second copy
                 chunk = bytes(view[:CHUNK_BYTES])
             upload.write(chunk)
-            del held[:CHUNK_BYTES]
+            del unsent[:CHUNK_BYTES]

@@ -13,6 +13,7 @@ from typing import Final
 
 from dispatcher.ingress import refusals
 from dispatcher.ingress.refusals import MalformedError
+from dispatcher.ingress.turn import Turn
 
 MAX_EXTRA_BYTES: Final = 16 * 1024
 """Extensions and trailers of one request together, in bytes."""
@@ -36,9 +37,11 @@ class ChunkedDecoder:
 
     `announced` is the sum of the sizes read so far: more than what was handed out while a chunk is
                 under way.
+    `end`       is where `feed` stopped: at the end of what it was given, unless the body or the
+                turn was over before.
     """
 
-    __slots__ = ("_expects", "_extra_bytes", "_left", "_line", "announced", "rest")
+    __slots__ = ("_expects", "_extra_bytes", "_left", "_line", "announced", "end")
 
     def __init__(self) -> None:
         self._expects = _Expects.SIZE
@@ -46,40 +49,47 @@ class ChunkedDecoder:
         self._line = b""
         self._extra_bytes = 0
         self.announced = 0
-        self.rest = b""
+        self.end = 0
 
     @property
     def done(self) -> bool:
-        """Whether the body is over; `rest` then holds the bytes that came after it."""
+        """Whether the body is over; what follows begins at `end`."""
         return self._expects is _Expects.NOTHING
 
-    def feed(self, data: bytes) -> bytes | bytearray:
-        """Take the next bytes of the connection, return the bytes of the body among them.
+    def feed(self, data: bytes, start: int, turn: Turn) -> bytes | bytearray:
+        """Take the next bytes of the connection, `data[start:]`, as far as the turn goes; return
+        the bytes of the body among them.
+
+        A step is a line, or the bytes of a chunk.
 
         Raises:
             MalformedError: nothing that follows can be read any more.
         """
-        if self._expects is _Expects.DATA and len(data) <= self._left:
-            self._take_data(len(data))
-            return data
+        size = len(data) - start
+        if self._expects is _Expects.DATA and size <= self._left:
+            self._take_data(size)
+            self.end = len(data)
+            return data[start:]
         body = bytearray()
-        at = 0
-        while at < len(data):
+        at = start
+        steps = turn.steps
+        while at < len(data) and steps > 0 and self._expects is not _Expects.NOTHING:
+            steps -= 1
             if self._expects is _Expects.DATA:
                 end = min(at + self._left, len(data))
                 body += data[at:end]
                 self._take_data(end - at)
-            elif self._expects is _Expects.NOTHING:
-                self.rest = data[at:]
-                break
             else:
                 end = data.find(b"\n", at) + 1
                 if not end:
                     self._keep(data[at:])
+                    at = len(data)
                     break
                 self._take_line(self._line + data[at:end])
                 self._line = b""
             at = end
+        self.end = at
+        turn.steps = steps
         return body
 
     def _take_data(self, size: int) -> None:

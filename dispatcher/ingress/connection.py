@@ -23,8 +23,13 @@ Answers are the outbox's: a receipt may come before `accept` returns, or long af
 is gone.
 
 Reading stops while too many answers are owed, while the log is behind with a large body, and
-while the caller does not read its answers; so memory is bounded without any look at the sizes of
-things.
+while the caller does not read its answers; so the memory for one connection is bounded without any
+look at the sizes of things. `Memory` bounds that of all of them.
+
+One callback does as much as a `Turn` allows. What is left then, or has to wait until answers were
+written, is the backlog: it stays in the buffer, nothing more is read meanwhile, and `_go_on` takes
+it up. There is one only in IDLE and BODY. Until it is taken the caller is not late, and has not
+ended its input: an end that is heard of before is acted on after it.
 
 Time is looked at by the listener's sweep, which calls `check`.
 """
@@ -42,6 +47,7 @@ from dispatcher.ingress import answers, refusals
 from dispatcher.ingress.body import Body
 from dispatcher.ingress.forward import Forward, forward, is_path
 from dispatcher.ingress.head import CHUNKED, EXPECT, Head, is_broken, read_head
+from dispatcher.ingress.memory import Held
 from dispatcher.ingress.outbox import Outbox
 from dispatcher.ingress.pattern import MAX_MISSES, Pattern, pattern_of
 from dispatcher.ingress.reading import Reading, Wait
@@ -52,7 +58,8 @@ from dispatcher.ingress.refusals import (
     UnacceptableError,
 )
 from dispatcher.ingress.shared import Shared
-from dispatcher.queue.ports import Upload
+from dispatcher.ingress.turn import Turn
+from dispatcher.queue.ports import Receipt, Upload
 
 _HEAD_END: Final = b"\r\n\r\n"
 _CR: Final = 13
@@ -75,17 +82,25 @@ class State(Enum):
     CLOSED = "closed"
 
 
+# A member of an enum takes ten times as long to look up as a global; these are for each request.
+_IDLE: Final = State.IDLE
+_ENDING: Final = State.ENDING
+
+
 class Connection(asyncio.Protocol):
     """One caller. Made by the listener, owned by its transport, listed in `Shared.connections`."""
 
     __slots__ = (
         "_at_eof",
+        "_backlog",
+        "_backlog_held",
         "_body",
         "_buffer",
         "_discarded_bytes",
         "_empty_lines",
         "_forward",
         "_head",
+        "_is_going_on",
         "_left",
         "_linger_until_s",
         "_lingers",
@@ -97,6 +112,7 @@ class Connection(asyncio.Protocol):
         "_since_s",
         "_state",
         "_transport",
+        "_turn",
     )
 
     _transport: asyncio.Transport
@@ -108,7 +124,11 @@ class Connection(asyncio.Protocol):
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
         self._state = State.IDLE
-        self._buffer = bytearray()
+        self._buffer = bytearray()  # the start of a head, or the backlog
+        self._backlog: Wait | None = None  # what the backlog waits for; None: there is none
+        self._backlog_held = Held(shared.memory)
+        self._is_going_on = False
+        self._turn = Turn()
         self._since_s = shared.now_s
         self._empty_lines = 0
         self._pattern: Pattern | None = None
@@ -135,32 +155,33 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Take the next bytes."""
         state = self._state
-        if state is State.IDLE and not self._buffer:
+        if state is _IDLE and not self._buffer:
             self._take_requests(data)
+        elif self._backlog is not None:  # transports may deliver once more after a pause
+            self._keep(data)
         elif state is State.BODY:
-            self._take_requests(self._take_body(data))
+            turn = self._turn.begin()
+            start = self._take_body(data, 0)
+            if start < len(data):
+                self._take_requests(data, start, turn)
         elif state is State.HEAD:
             self._take_head(data)
         elif state is State.DROP:
-            self._take_requests(self._drop(data))
-        elif state is State.IDLE:
-            self._buffer += data
+            self._take_requests(data, self._drop(data))
         else:
             self._discard(data)
 
     def eof_received(self) -> bool:
         """The caller sends nothing more. It still gets its answers; half a request is nothing."""
         self._at_eof = True
-        if self._state in {State.HEAD, State.BODY, State.DROP}:
-            self._abort_body()
-            self._state = State.ENDING
-        self._lingers = False
-        return not self._outbox.is_empty
+        return self._backlog is not None or self._end_input()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone. Messages that were handed to the queue stay handed over."""
         self._state = State.CLOSED
         self._abort_body()
+        self._drop_backlog()
+        self._backlog_held.end()
         self._outbox.disconnect()
         self._shared.leave(self)
 
@@ -173,7 +194,7 @@ class Connection(asyncio.Protocol):
         """The caller reads again."""
         self._outbox.is_blocked = False
         self._reading.resume(Wait.WRITING)
-        if self._buffer and self._reading.waits_for(Wait.FULL):
+        if self._backlog is Wait.FULL:
             self._go_on()
 
     # What the listener calls.
@@ -198,6 +219,8 @@ class Connection(asyncio.Protocol):
 
     def check(self, now_s: float) -> None:
         """End what has taken too long. `now_s` is the loop's clock."""
+        if self._backlog is Wait.TURN:
+            return  # we are the slow ones
         config = self._shared.config
         quiet_s = now_s - self._since_s
         match self._state:
@@ -223,16 +246,19 @@ class Connection(asyncio.Protocol):
 
     # Requests.
 
-    def _take_requests(self, data: bytes) -> None:
-        """Take every whole request off `data`, and start with the one that is not whole."""
-        start, end = 0, len(data)
+    def _take_requests(self, data: bytes, start: int = 0, turn: Turn | None = None) -> None:
+        """Take every whole request off `data[start:]`, and start with the one that is not whole.
+
+        A turn is begun for the first head that is read. Requests like the last one take nothing off
+        it: their answers are owed until their messages are durable, so there are few.
+        """
+        end = len(data)
         while start < end:
-            if self._state is not State.IDLE:
+            if self._state is not _IDLE:
                 self._discard(data[start:])
                 return
             if self._outbox.is_full:
-                self._buffer += data[start:]
-                self._reading.pause(Wait.FULL)
+                self._set_aside(data[start:], Wait.FULL)
                 return
             if data[start] == _CR and data.startswith(b"\r\n", start):
                 start += 2
@@ -246,6 +272,10 @@ class Connection(asyncio.Protocol):
             head_end = data.find(_HEAD_END, start)
             if head_end < 0:
                 self._begin_head(data[start:])
+                return
+            turn = turn or self._turn.begin()
+            if not turn.spend_request(head_end - start):
+                self._set_aside(data[start:], Wait.TURN)
                 return
             start = self._take_request(data, start, head_end)
 
@@ -279,16 +309,16 @@ class Connection(asyncio.Protocol):
 
     def _take_request(self, data: bytes, start: int, head_end: int) -> int:
         """Take the request whose head is `data[start:head_end]`; return where the next begins."""
+        shared = self._shared
         raw = data[start:head_end]
         body_start = head_end + len(_HEAD_END)
         try:
             if body_start - start > MAX_HEAD_BYTES:
                 raise MalformedError(refusals.HEAD_TOO_LARGE)
-            head = read_head(raw)
+            head = read_head(raw, shared.kinds)
         except MalformedError as malformed:
             self._fail(malformed.refusal, no_body=raw.startswith(b"HEAD "))
             return body_start
-        shared = self._shared
         try:
             wanted = forward(head, shared.config)
             refusal = shared.acceptor.refusal()
@@ -301,8 +331,7 @@ class Connection(asyncio.Protocol):
             self._remember(raw, head, wanted)
             self._accept(head.style, wanted, wanted.head, data[body_start:body_end])
             return body_end
-        rest = self._begin_body(head, wanted, data[body_start:])
-        return len(data) - len(rest)
+        return self._begin_body(head, wanted, data, body_start)
 
     def _accept(
         self,
@@ -312,10 +341,12 @@ class Connection(asyncio.Protocol):
         content: bytes,
         upload: Upload | None = None,
         size: int = 0,
+        receipt: Receipt | None = None,
     ) -> None:
         """Hand a whole request to the queue, which may answer before this returns.
 
-        `head` is what will be sent; `size` is the body's in bytes where it is in `upload`.
+        `head` is what will be sent; `size` is the body's in bytes where it is in `upload`;
+        `receipt` passes on to the outbox.
         """
         shared = self._shared
         body_size = len(content) if upload is None else size
@@ -334,7 +365,7 @@ class Connection(asyncio.Protocol):
         self._since_s = shared.now_s
         if style & answers.CLOSE:
             self._state = State.ENDING
-        shared.acceptor.accept(message, outbox, upload)
+        shared.acceptor.accept(message, receipt or outbox, upload)
 
     def _count_empty_line(self) -> None:
         self._empty_lines += 1
@@ -370,38 +401,47 @@ class Connection(asyncio.Protocol):
 
     # Bodies that come in pieces.
 
-    def _begin_body(self, head: Head, wanted: Forward, data: bytes) -> bytes:
-        """Start with a body; return what follows it, if it is whole already."""
+    def _begin_body(self, head: Head, wanted: Forward, data: bytes, start: int) -> int:
+        """Start with the body at `data[start:]`; return where what follows it begins."""
         self._state = State.BODY
         self._since_s = self._shared.clock()
         self._head = head
         self._forward = wanted
         shared = self._shared
-        self._body = Body(shared.acceptor, self._on_progress, head.length, shared.config.max_body)
-        if data:
-            return self._take_body(data)
+        self._body = Body(
+            shared.acceptor,
+            shared.memory,
+            on_progress=self._on_progress,
+            length=head.length,
+            max_body=shared.config.max_body,
+        )
+        if start < len(data):
+            return self._take_body(data, start)
         if EXPECT in head.found:
             self._outbox.put(answers.CONTINUE)
-        return b""
+        return start
 
-    def _take_body(self, data: bytes) -> bytes:
-        """Take bytes of a body; return those that follow it."""
+    def _take_body(self, data: bytes, start: int) -> int:
+        """Take bytes of a body at `data[start:]`; return where what follows it begins."""
         body = self._body
         assert body is not None  # there is one in State.BODY
         try:
-            rest = body.take(data)
+            end = body.take(data, start, self._turn)
         except RequestError as refused:
             self._abandon(refused.refusal)
-            return b""
+            return len(data)
         if body.is_whole:
             self._finish_body(body)
-            return rest
+            return end
         self._since_s = self._shared.clock()
         if body.refusal is not None:
             self._abandon(body.refusal)
-        elif body.congested:
-            self._reading.pause(Wait.UPLOAD)
-        return b""
+        elif self._body is body:  # and was not refused while it was taken
+            if body.congested:
+                self._reading.pause(Wait.UPLOAD)
+            if end < len(data):
+                self._set_aside(data[end:], Wait.TURN)
+        return len(data)
 
     def _finish_body(self, body: Body) -> None:
         content, upload = body.finish()
@@ -415,16 +455,19 @@ class Connection(asyncio.Protocol):
             self._abandon(refusal)
         elif self._body is body:
             self._body = None
+            self._reading.resume(Wait.UPLOAD)  # the backlog may have held the end of the body
             self._state = State.IDLE
             wanted = self._forward
             head = wanted.head_with_length(body.size)
-            self._accept(self._head.style, wanted, head, content, upload, body.size)
+            receipt = body.held.until_answered(self._outbox)
+            self._accept(self._head.style, wanted, head, content, upload, body.size, receipt)
 
     def _on_progress(self) -> None:
         """The log took a piece of the body, or refused it."""
         body = self._body
         if body is None:
             return
+        body.recount()
         if body.refusal is not None:
             self._abandon(body.refusal)
         elif not body.congested and self._reading.waits_for(Wait.UPLOAD):
@@ -482,15 +525,14 @@ class Connection(asyncio.Protocol):
             return answers.health(ready.status, ready.body, style=style, date=self._shared.date)
         return None
 
-    def _drop(self, data: bytes) -> bytes:
-        """Skip bytes of a refused body; return those that follow it."""
+    def _drop(self, data: bytes) -> int:
+        """Skip bytes of a refused body; return where what follows it begins."""
         self._since_s = self._shared.clock()
         dropped = min(self._left, len(data))
         self._left -= dropped
-        if self._left:
-            return b""
-        self._state = State.IDLE
-        return data[dropped:]
+        if not self._left:
+            self._state = State.IDLE
+        return dropped
 
     def _fail(self, refusal: Refusal, *, no_body: bool = False) -> None:
         """Refuse something after which nothing more can be read, and end."""
@@ -500,27 +542,85 @@ class Connection(asyncio.Protocol):
         self._outbox.put(answers.refused(refusal, style=style, date=shared.date))
         self._end(linger=True)
 
+    # What has to wait.
+
+    def _set_aside(self, data: bytes, wait: Wait) -> None:
+        """Keep what was read, and read no more, until it is over."""
+        self._backlog = wait
+        self._reading.pause(wait)
+        if wait is Wait.TURN:
+            self._shared.call_soon(self._take_turn)
+        self._keep(data)
+
+    def _keep(self, data: bytes) -> None:
+        """Add to the backlog, if there is memory for it."""
+        if self._backlog_held.grow(len(data)):
+            self._buffer += data
+        elif self._state is State.BODY:
+            self._abandon(refusals.MEMORY)
+        else:
+            self._fail(refusals.MEMORY)
+
+    def _drop_backlog(self) -> None:
+        self._backlog = None
+        self._backlog_held.set(0)
+        self._buffer.clear()
+
+    def _take_turn(self) -> None:
+        """The others had theirs. What waited may be gone by now."""
+        if self._backlog is Wait.TURN:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Take the backlog, or as much of it as can be taken now."""
+        if self._transport.is_closing():
+            return
+        waited_for = self._backlog
+        assert waited_for is not None
+        data = bytes(self._buffer)
+        self._drop_backlog()
+        turn = self._turn.begin()
+        self._is_going_on = True
+        start = self._take_body(data, 0) if self._state is State.BODY else 0
+        self._take_requests(data, start, turn)
+        self._is_going_on = False
+        if self._backlog is not waited_for:
+            self._reading.resume(waited_for)
+        if self._at_eof and self._backlog is None and not self._end_input():
+            self._transport.close()
+
     # The end.
+
+    def _end_input(self) -> bool:
+        """The caller's last byte was looked at, and half a request is nothing; return whether
+        answers are owed, for which the connection stays."""
+        if self._state in {State.HEAD, State.BODY, State.DROP}:
+            self._abort_body()
+            self._state = State.ENDING
+        self._lingers = False
+        return not self._outbox.is_empty
 
     def _end(self, *, linger: bool) -> None:
         """Read no more requests; close once every answer is written."""
         self._state = State.ENDING
         self._lingers = linger and not self._at_eof
-        self._buffer.clear()
+        self._drop_backlog()
         self._reading.resume(Wait.UPLOAD)
         self._reading.resume(Wait.FULL)
+        self._reading.resume(Wait.TURN)
         if self._outbox.is_empty:
             self._finish()
 
     def _on_answered(self) -> None:
         """Every request so far was answered."""
-        if self._state is State.ENDING:
+        if self._state is _ENDING:
             self._finish()
         elif self._shared.stopping:
             self._retire_answered()
-        elif self._buffer and self._reading.waits_for(Wait.FULL):
-            self._go_on()
-        elif self._at_eof:
+        elif self._backlog is not None:
+            if self._backlog is Wait.FULL:
+                self._go_on()
+        elif self._at_eof and not self._is_going_on:
             self._transport.close()
 
     def _retire_answered(self) -> None:
@@ -530,14 +630,6 @@ class Connection(asyncio.Protocol):
         else:
             self._abort_body()
             self._end(linger=True)
-
-    def _go_on(self) -> None:
-        """Take the requests that had to wait until others were answered."""
-        waiting = bytes(self._buffer)
-        self._buffer.clear()
-        self._take_requests(waiting)
-        if not self._buffer or self._state is not State.IDLE:
-            self._reading.resume(Wait.FULL)
 
     def _finish(self) -> None:
         """Every answer is written: let the caller see them, then close."""

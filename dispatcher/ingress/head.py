@@ -1,4 +1,5 @@
-"""Reads the head of a request: bytes in, a `Head` out, nothing kept in between.
+"""Reads the head of a request: bytes in, a `Head` out, nothing kept in between but `Kinds`, which
+the caller owns.
 
 Our own reader, and not llhttp: that one hands out no raw bytes, stops at `Upgrade`, and is lenient
 where the contract refuses. Strict on purpose wherever two readers could disagree about where a
@@ -66,15 +67,42 @@ _BLANKS: Final = b" \t"
 _NOTHING: Final[frozenset[int]] = frozenset()
 _HUGE: Final = 1 << 63
 
-# Spellings of header names and methods seen before; bounded, because callers choose them.
-_kinds: dict[bytes, int] = {
-    spelling: kind for name, kind in _KIND.items() for spelling in (name, name.title())
-}
-_MAX_KINDS: Final = 2048
-_MAX_KNOWN_NAME_BYTES: Final = 64
-_methods: dict[bytes, None] = dict.fromkeys(
-    (b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"TRACE", b"CONNECT")
+# Nearly all requests have one of these, and need no look at each byte; any other token is as good.
+_USUAL_METHODS: Final = frozenset(
+    {b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"TRACE", b"CONNECT"}
 )
+_MAX_KNOWN_NAME_BYTES: Final = 64
+MAX_KINDS: Final = 2048
+
+
+class Kinds:
+    """What header names are to us, in the spellings that callers use: a name is taken apart once,
+    and then a line costs a look-up in `known`.
+
+    Callers choose the names, so there are at most `MAX_KINDS`; all are forgotten then, or names
+    that somebody made up would stay in place of those in use.
+    """
+
+    __slots__ = ("known",)
+
+    def __init__(self) -> None:
+        self.known: dict[bytes, int] = {}
+
+    def learn(self, name: bytes) -> int:
+        """Return the kind of a name, and know it from now on.
+
+        Raises:
+            MalformedError: it is not a name at all.
+        """
+        if not _TOKEN.fullmatch(name):
+            raise MalformedError(refusals.HEADER)
+        lower = name.lower()
+        kind = _KIND.get(lower, DROPPED if lower.startswith(_OURS) else PLAIN)
+        if len(name) <= _MAX_KNOWN_NAME_BYTES:
+            if len(self.known) >= MAX_KINDS:
+                self.known.clear()
+            self.known[name] = kind
+        return kind
 
 
 class Head(NamedTuple):
@@ -105,8 +133,9 @@ class Head(NamedTuple):
     named: frozenset[bytes]
 
 
-def read_head(raw: bytes) -> Head:
-    """Read a head, given without the empty line that ends it.
+def read_head(raw: bytes, kinds: Kinds) -> Head:
+    """Read a head, given without the empty line that ends it. `kinds` may be new, or used before:
+    it only saves time.
 
     Raises:
         MalformedError: who wrote this head and we may not agree on where the request ends.
@@ -119,7 +148,7 @@ def read_head(raw: bytes) -> Head:
     if len(request_line) != 3:
         raise MalformedError(refusals.REQUEST_LINE)
     method, target, version = request_line
-    if method not in _methods and not _TOKEN.fullmatch(method):
+    if method not in _USUAL_METHODS and not _TOKEN.fullmatch(method):
         raise MalformedError(refusals.REQUEST_LINE)
     current = version == b"HTTP/1.1"
     if not current:
@@ -133,14 +162,14 @@ def read_head(raw: bytes) -> Head:
     found: dict[int, bytes] = {}
     repeated = _NOTHING
     host_at = -1
-    kinds = _kinds
     keep = kept.append
+    kind_of = kinds.known.get
     del lines[0]
     for line in lines:
         name, colon, value = line.partition(b":")
-        kind = kinds.get(name)
+        kind = kind_of(name)
         if kind is None:
-            kind = _learn(name)
+            kind = kinds.learn(name)
         if not colon:
             raise MalformedError(refusals.HEADER)
         if kind:
@@ -199,17 +228,6 @@ def is_broken(buffer: bytearray, seen: int) -> bool:
     )
 
 
-def _learn(name: bytes) -> int:
-    """The kind of a header name not seen before; refuses what is no name at all."""
-    if not _TOKEN.fullmatch(name):
-        raise MalformedError(refusals.HEADER)
-    lower = name.lower()
-    kind = _KIND.get(lower, DROPPED if lower.startswith(_OURS) else PLAIN)
-    if len(_kinds) < _MAX_KINDS and len(name) <= _MAX_KNOWN_NAME_BYTES:
-        _kinds[name] = kind
-    return kind
-
-
 def _origin_form(method: bytes, target: bytes) -> bytes:
     """The path and query of a target that does not start with `/` (RFC 9112 section 3.2)."""
     if target == b"*" and method == b"OPTIONS":
@@ -246,7 +264,7 @@ def _rewrite_length(lines: list[bytes], length: int) -> None:
     """Spell a length with leading zeros so that no destination takes it for octal."""
     for at, line in enumerate(lines):
         name, _, _ = line.partition(b":")
-        if _kinds.get(name, PLAIN) == CONTENT_LENGTH or name.lower() == b"content-length":
+        if name.lower() == b"content-length":
             lines[at] = b"%b: %d" % (name, length)
 
 

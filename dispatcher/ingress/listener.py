@@ -52,6 +52,11 @@ class Listener:
         """Callers connected now."""
         return 0 if self._shared is None else len(self._shared.connections)
 
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of request bodies in memory that are not whole, or not durable yet."""
+        return 0 if self._shared is None else self._shared.memory.held_bytes
+
     async def start(self) -> None:
         """Listen; requests may come in before this returns.
 
@@ -61,7 +66,9 @@ class Listener:
         """
         loop = asyncio.get_running_loop()
         config = self._config
-        shared = Shared(self._acceptor, config, self._health, self._incarnation, loop.time)
+        shared = Shared(
+            self._acceptor, config, self._health, self._incarnation, loop.time, loop.call_soon
+        )
         sockets = await listening_sockets(config.host, config.port, reuse_port=config.reuse_port)
         self._shared = shared
         self.bound = [sock.getsockname()[:2] for sock in sockets]

@@ -16,11 +16,17 @@ from dispatcher.errors import Refusal
 from dispatcher.ingress import answers
 from dispatcher.ingress.answers import ACCEPTED_TAIL
 from dispatcher.ingress.shared import Shared
+from dispatcher.queue.ports import CHUNK_BYTES
 
 MAX_WAITING: Final = 64
 """Requests of one connection that may wait for their answers."""
-MAX_HELD_BYTES: Final = 256 * 1024
-"""Bytes of their bodies; more than one body may only wait below it."""
+MAX_HELD_BYTES: Final = CHUNK_BYTES
+"""Bytes of their bodies; another request is read only while there are fewer.
+
+Not more than `CHUNK_BYTES`, or answers come out of order: the queue promises its receipts in the
+order of `accept`, but a message with an upload is submitted when the last chunk is durable, and a
+small one after it would overtake it. Every body with an upload is longer than `CHUNK_BYTES`, so
+that nothing is read after it until it was answered."""
 
 _READY: Final = -1
 

@@ -10,6 +10,7 @@ class Wait(Enum):
     """What reading waits for."""
 
     FULL = "answers: too many are owed"
+    TURN = "the other connections: this one had its turn"
     UPLOAD = "the log: it is behind with a large body"
     WRITING = "the caller: it does not read its answers"
 

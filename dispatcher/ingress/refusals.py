@@ -112,6 +112,13 @@ TOO_MANY_CONNECTIONS = Refusal(
     "Too many connections are open. Keep connections alive and use fewer, or try again later.",
     retry_after_s=1,
 )
+MEMORY = Refusal(
+    503,
+    "overloaded",
+    "Too many bytes of requests wait in memory until they are whole and on disk. "
+    "Send the request again.",
+    retry_after_s=1,
+)
 ORIGIN_MISSING = Refusal(
     405,
     "origin_missing",

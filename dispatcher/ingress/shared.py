@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 from dispatcher.errors import Refusal
 from dispatcher.ingress import answers
 from dispatcher.ingress.config import IngressConfig
+from dispatcher.ingress.head import Kinds
+from dispatcher.ingress.memory import Memory
 from dispatcher.queue.ports import Acceptor
 
 if TYPE_CHECKING:
@@ -28,15 +30,23 @@ class HealthAnswer(Protocol):
         """JSON."""
 
 
+def _call_soon(callback: Callable[[], None]) -> None:
+    asyncio.get_running_loop().call_soon(callback)
+
+
 class Shared:
     """One for each listener, written by the listener only, but for the counters.
 
+    `clock`           the loop's, in seconds.
+    `call_soon`       the loop's: calls back in the loop's next round, after a look at the sockets.
     `now_s`           the loop's clock at the last sweep: good enough for idle connections.
     `date`            the `Date` header, with its line end.
     `accepted_start`  what stands before the id in a plain 202.
     `stopping`        answers say `Connection: close`, and connections end when they have been
                       written.
     `refused`         requests refused since the start, by slug.
+    `memory`          counts the bytes of bodies that are held.
+    `kinds`           what header names are to us.
     `connections`     those open now.
     `alone`           set when the last of them is gone; nobody waits for it before the listener
                       closes.
@@ -46,12 +56,15 @@ class Shared:
         "accepted_start",
         "acceptor",
         "alone",
+        "call_soon",
         "clock",
         "config",
         "connections",
         "date",
         "health",
         "incarnation",
+        "kinds",
+        "memory",
         "now_s",
         "refused",
         "stopping",
@@ -64,12 +77,16 @@ class Shared:
         health: Callable[[], HealthAnswer],
         incarnation: int,
         clock: Callable[[], float],
+        call_soon: Callable[[Callable[[], None]], object] = _call_soon,
     ) -> None:
         self.acceptor = acceptor
         self.config = config
         self.health = health
         self.incarnation = incarnation
         self.clock = clock
+        self.call_soon = call_soon
+        self.memory = Memory()
+        self.kinds = Kinds()
         self.stopping = False
         self.refused: dict[str, int] = {}
         self.connections: set[Connection] = set()

@@ -6,6 +6,7 @@ import pytest
 
 from dispatcher.ingress.chunked import MAX_EXTRA_BYTES, ChunkedDecoder
 from dispatcher.ingress.refusals import MalformedError
+from dispatcher.ingress.turn import TURN_STEPS, Turn
 
 
 def decode(data: bytes, *, piece: int) -> tuple[bytes, bool, bytes]:
@@ -13,9 +14,12 @@ def decode(data: bytes, *, piece: int) -> tuple[bytes, bool, bytes]:
     decoder = ChunkedDecoder()
     content = b""
     for at in range(0, len(data), piece):
-        content += decoder.feed(data[at : at + piece])
-        if decoder.done:
-            return content, True, decoder.rest + data[at + piece :]
+        arrived = data[: at + piece]
+        while at < len(arrived):
+            content += decoder.feed(arrived, at, Turn())
+            at = decoder.end
+            if decoder.done:
+                return content, True, data[at:]
     return content, False, b""
 
 
@@ -101,6 +105,29 @@ def test_extensions_and_trailers_are_bounded(data: bytes, piece: int) -> None:
 def test_announced_size_is_known_before_the_data() -> None:
     """So that a chunk that is too large is refused by its size line."""
     decoder = ChunkedDecoder()
-    decoder.feed(b"5\r\nabcde\r\nFFFFFFFF\r\n")
+    decoder.feed(b"5\r\nabcde\r\nFFFFFFFF\r\n", 0, Turn())
     assert decoder.announced == 5 + 0xFFFFFFFF
     assert not decoder.done
+
+
+def test_no_more_is_decoded_than_a_turn_allows() -> None:
+    """What is left begins at `end`, and the next turn goes on there."""
+    chunks = b"1\r\na\r\n" * 2000
+    decoder, content, at, turns = ChunkedDecoder(), b"", 0, 0
+    while at < len(chunks):
+        turn = Turn()
+        content += decoder.feed(chunks, at, turn)
+        assert decoder.end > at
+        assert turn.steps == 0 or decoder.end == len(chunks)
+        at, turns = decoder.end, turns + 1
+    assert content == b"a" * 2000
+    assert turns == -(-6000 // TURN_STEPS)
+
+
+def test_bytes_of_one_chunk_need_no_turn() -> None:
+    """They are handed on as they are, however many."""
+    decoder, turn = ChunkedDecoder(), Turn()
+    decoder.feed(b"FFFFF\r\n", 0, turn)
+    turn.steps = 0
+    assert decoder.feed(b"x" * 100_000, 1, turn) == b"x" * 99_999
+    assert decoder.end == 100_000

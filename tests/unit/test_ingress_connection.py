@@ -435,6 +435,16 @@ def test_caller_that_closed_its_sending_side_still_gets_its_answers() -> None:
     assert caller.queue.bodies == [b"1", b"2"]
 
 
+def test_connection_does_not_linger_for_a_caller_that_closed_its_sending_side() -> None:
+    """There is nothing left that it could send: it is closed after the last answer."""
+    caller = Caller()
+    caller.send(request(b"1") + b"bad\r\n\r\n")
+    assert caller.connection.eof_received() is True
+    caller.queue.settle()
+    assert caller.statuses() == [202, 400]
+    assert caller.transport.is_closing()
+
+
 def test_caller_that_closed_and_is_owed_nothing_is_closed() -> None:
     """Nothing is waited for."""
     assert Caller().connection.eof_received() is False

@@ -9,7 +9,7 @@ from dispatcher.errors import Refusal
 from dispatcher.ingress import refusals
 from dispatcher.ingress.config import IngressConfig
 from dispatcher.ingress.forward import Forward, forward
-from dispatcher.ingress.head import read_head
+from dispatcher.ingress.head import Kinds, read_head
 from dispatcher.ingress.refusals import RequestError
 
 OPEN = IngressConfig("127.0.0.1", 0)
@@ -20,7 +20,7 @@ TO_B = b"X-Dispatcher-Origin-Host: b"
 def outcome(
     *lines: bytes, start: bytes = b"POST /x HTTP/1.1", config: IngressConfig = OPEN
 ) -> Forward:
-    return forward(read_head(b"\r\n".join((start, b"Host: a", *lines))), config)
+    return forward(read_head(b"\r\n".join((start, b"Host: a", *lines)), Kinds()), config)
 
 
 def refusal_of(
@@ -38,7 +38,7 @@ def test_outgoing_head_keeps_what_the_caller_wrote() -> None:
         b"X-Dispatcher-Origin-Host:b:81/c/\r\n"
         b"Connection: X-Gone\r\nx-gone: 1\r\nA:  \xff "
     )
-    assert forward(read_head(raw), OPEN) == Forward(
+    assert forward(read_head(raw, Kinds()), OPEN) == Forward(
         Destination("http", "b", 81),
         b"PURGE /c/a?b HTTP/1.1\r\nA:1\r\nHost: b:81\r\na: 2\r\nA:  \xff \r\n",
         -1,
@@ -49,7 +49,18 @@ def test_outgoing_head_keeps_what_the_caller_wrote() -> None:
 def test_host_is_added_first_when_an_http_1_0_caller_sent_none() -> None:
     """What is sent is HTTP/1.1, which needs one."""
     raw = b"GET / HTTP/1.0\r\nA: 1\r\nX-Dispatcher-Original-Host: b"
-    assert forward(read_head(raw), OPEN).head == b"GET / HTTP/1.1\r\nHost: b\r\nA: 1\r\n"
+    assert forward(read_head(raw, Kinds()), OPEN).head == b"GET / HTTP/1.1\r\nHost: b\r\nA: 1\r\n"
+
+
+@pytest.mark.parametrize("lines", [b"Host: a\r\nConnection: x-gone\r\nX-Gone: 1\r\n", b""])
+def test_head_is_not_changed_by_what_is_made_of_it(lines: bytes) -> None:
+    """Deciding is pure: once more gives the same."""
+    raw = b"POST / HTTP/1.0\r\n" + lines + b"A: 1\r\nX-Dispatcher-Origin-Host: b"
+    head = read_head(raw, Kinds())
+    before = list(head.lines)
+    first = forward(head, OPEN)
+    assert head.lines == before
+    assert forward(head, OPEN) == first
 
 
 @pytest.mark.parametrize("method", [b"POST", b"PUT", b"PATCH"])

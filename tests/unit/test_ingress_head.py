@@ -7,7 +7,7 @@ import pytest
 from dispatcher.errors import Refusal
 from dispatcher.ingress import answers, refusals
 from dispatcher.ingress import head as heads
-from dispatcher.ingress.head import CHUNKED, Head, is_broken, read_head
+from dispatcher.ingress.head import CHUNKED, MAX_KINDS, Head, Kinds, is_broken, read_head
 from dispatcher.ingress.refusals import MalformedError
 
 POST = b"POST /x HTTP/1.1\r\nHost: a"
@@ -15,13 +15,13 @@ POST = b"POST /x HTTP/1.1\r\nHost: a"
 
 def refusal_of(raw: bytes) -> Refusal:
     with pytest.raises(MalformedError) as caught:
-        read_head(raw)
+        read_head(raw, Kinds())
     assert caught.value.fatal
     return caught.value.refusal
 
 
 def with_lines(*lines: bytes) -> Head:
-    return read_head(b"\r\n".join((POST, *lines)))
+    return read_head(b"\r\n".join((POST, *lines)), Kinds())
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_request_line_is_refused_when_it_is_not_three_words(raw: bytes) -> None:
 @pytest.mark.parametrize("method", [b"GET", b"PURGE", b"M-SEARCH", b"get", b"!#$%&'*+.^_`|~09"])
 def test_method_may_be_any_token(method: bytes) -> None:
     """Extension methods are messages like any other, in the caller's spelling."""
-    assert read_head(method + b" / HTTP/1.1\r\nHost: a").method == method
+    assert read_head(method + b" / HTTP/1.1\r\nHost: a", Kinds()).method == method
 
 
 @pytest.mark.parametrize("version", [b"HTTP/0.9", b"HTTP/1.2", b"HTTP/2.0", b"HTTP/3.0"])
@@ -73,7 +73,7 @@ def test_preface_of_http_2_is_505() -> None:
 )
 def test_target_is_kept_byte_for_byte(target: bytes) -> None:
     """Nothing is decoded, normalized or sorted."""
-    assert read_head(b"GET " + target + b" HTTP/1.1\r\nHost: a").target == target
+    assert read_head(b"GET " + target + b" HTTP/1.1\r\nHost: a", Kinds()).target == target
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_target_is_kept_byte_for_byte(target: bytes) -> None:
 )
 def test_absolute_target_loses_its_authority(method: bytes, target: bytes, expected: bytes) -> None:
     """Of `http://host/path?query` the path and query are used; `*` is for OPTIONS."""
-    assert read_head(method + b" " + target + b" HTTP/1.1\r\nHost: a").target == expected
+    assert read_head(method + b" " + target + b" HTTP/1.1\r\nHost: a", Kinds()).target == expected
 
 
 @pytest.mark.parametrize(
@@ -166,12 +166,12 @@ def test_host_is_refused_when_missing_repeated_or_no_host(lines: tuple[bytes, ..
 @pytest.mark.parametrize("host", [b"", b" ", b" a:80", b"[::1]:80", b"\ta \t"])
 def test_host_may_be_anything_that_names_a_host(host: bytes) -> None:
     """It is replaced anyway; even an empty one is allowed."""
-    assert read_head(b"GET / HTTP/1.1\r\nHost:" + host).host_at == 0
+    assert read_head(b"GET / HTTP/1.1\r\nHost:" + host, Kinds()).host_at == 0
 
 
 def test_http_1_0_needs_no_host_but_takes_no_two() -> None:
     """HTTP/1.0 knows no Host; two of them are refused in any version."""
-    assert read_head(b"GET / HTTP/1.0").host_at == -1
+    assert read_head(b"GET / HTTP/1.0", Kinds()).host_at == -1
     assert refusal_of(b"GET / HTTP/1.0\r\nHost: a\r\nHost: a") is refusals.HOST
 
 
@@ -332,22 +332,38 @@ def test_connection_decides_whether_the_connection_goes_on(
 ) -> None:
     """HTTP/1.1 goes on unless told otherwise, HTTP/1.0 only when told so."""
     lines = [b"Connection: " + value for value in connection]
-    head = read_head(b"\r\n".join((b"GET / HTTP/" + version, b"Host: a", *lines)))
+    head = read_head(b"\r\n".join((b"GET / HTTP/" + version, b"Host: a", *lines)), Kinds())
     assert head.style == style
 
 
 def test_style_tells_head_and_json() -> None:
     """The answer to HEAD has no body; the id is told in JSON when JSON was named."""
     raw = b"HEAD / HTTP/1.1\r\nHost: a\r\nAccept: text/html\r\nAccept: application/json"
-    assert read_head(raw).style == answers.NO_BODY | answers.JSON
+    assert read_head(raw, Kinds()).style == answers.NO_BODY | answers.JSON
 
 
 def test_names_are_learned_without_bound_on_time_but_on_memory() -> None:
-    """Callers choose header names: remembering all of them would be a leak."""
+    """Callers choose header names: remembering all of them would be a leak, and remembering the
+    first for ever would let one caller make all others slower."""
+    kinds = Kinds()
     for number in range(5000):
-        assert with_lines(b"X-%d: y" % number).lines[1] == b"X-%d: y" % number
-    assert len(heads._kinds) <= 2048
-    assert with_lines(b"TrAnSfEr-EnCoDiNg: chunked").length == CHUNKED
+        line = b"X-%d: y" % number
+        assert read_head(POST + b"\r\n" + line, kinds).lines[1] == line
+        assert line[:-3] in kinds.known
+        assert len(kinds.known) <= MAX_KINDS
+    read_head(POST + b"\r\n" + b"x" * 1000 + b": y", kinds)
+    assert max(map(len, kinds.known)) < 100
+    assert read_head(POST + b"\r\nTrAnSfEr-EnCoDiNg: chunked", kinds).length == CHUNKED
+
+
+def test_names_that_one_listener_learned_are_not_another_ones() -> None:
+    """What is remembered has an owner; nothing is kept in the module."""
+    before = {name: repr(value) for name, value in vars(heads).items()}
+    kinds = Kinds()
+    read_head(POST + b"\r\nX-New: 1", kinds)
+    assert kinds.known[b"X-New"] == heads.PLAIN
+    assert Kinds().known == {}
+    assert {name: repr(value) for name, value in vars(heads).items()} == before
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from dispatcher.errors import Refusal
 from dispatcher.ingress.config import IngressConfig
 from dispatcher.ingress.connection import Connection
 from dispatcher.ingress.forward import Forward, forward
-from dispatcher.ingress.head import Head, read_head
+from dispatcher.ingress.head import Head, Kinds, read_head
 from dispatcher.ingress.pattern import MAX_BYTES, MAX_MISSES, Pattern, pattern_of
 from dispatcher.ingress.shared import Shared
 from dispatcher.testing.ingress import MemoryAcceptor, MemoryTransport
@@ -36,9 +36,9 @@ class Caller:
         self.connection = Connection(shared)
         self.connection.connection_made(self.transport)
 
-    def _read(self, raw: bytes) -> Head:
+    def _read(self, raw: bytes, kinds: Kinds) -> Head:
         self.heads_read += 1
-        return read_head(raw)
+        return read_head(raw, kinds)
 
     def send(self, *requests: bytes) -> None:
         for one in requests:
@@ -54,7 +54,7 @@ def request(body: bytes, *lines: bytes, path: bytes = b"/x", length: bytes | Non
 
 def pattern(raw: bytes) -> Pattern | None:
     """The pattern of a request without its body."""
-    head = read_head(raw.removesuffix(b"\r\n\r\n"))
+    head = read_head(raw.removesuffix(b"\r\n\r\n"), Kinds())
     return pattern_of(raw.removesuffix(b"\r\n\r\n"), head, forward(head, IngressConfig("", 0)))
 
 

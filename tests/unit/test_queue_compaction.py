@@ -1,4 +1,4 @@
-"""Copying forward while messages come and go: what is decided before a wait may not hold after it."""
+"""Copying forward while messages come and go: what held before a wait may not hold after it."""
 
 from __future__ import annotations
 

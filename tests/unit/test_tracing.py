@@ -397,9 +397,7 @@ def test_observer_logs_what_goes_well_only_at_debug_when_spans_are_wanted(level:
     lines: list[str] = []
     traced, one = Traced(), message()
     events = Events(open_log(lines.append, level=level, format="json"))
-    observer = EventObserver(
-        events, paths={}, on_log_failed=lambda: None, spans=traced.spans
-    )
+    observer = EventObserver(events, paths={}, on_log_failed=lambda: None, spans=traced.spans)
     watch = Watch(observer, traced.clock)
     assert watch.is_wanted
     watch.accepted(one)
