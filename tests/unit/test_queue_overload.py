@@ -1,4 +1,4 @@
-"""More comes than the disk takes: the queue refuses before memory is full, and goes on by itself."""
+"""More comes than the disk takes: the queue refuses before memory is full and goes on by itself."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BODY = bytes(CHUNK_BYTES)
 
 
 async def _until_caught_up(bench: Bench) -> None:
-    for _ in range(100):
+    for _ in range(10_000):
         if not bench.queue.committer.waiting_bytes:
             break
         await asyncio.sleep(1)
