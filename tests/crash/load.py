@@ -13,12 +13,13 @@ import http.client
 import json
 import random
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from dispatcher.testing.process import ServerProcess
 
 _STATE = re.compile(r'^dispatcher_messages\{state="([a-z_]+)"\} (.+)$', re.MULTILINE)
+_RECORDS = re.compile(r"^dispatcher_log_records_total (.+)$", re.MULTILINE)
 _STATUS = re.compile(rb"HTTP/1\.1 ([0-9]{3}) ")
 _ID = re.compile(rb"\r\nx-dispatcher-message-id: *([0-9a-f]{28})\r\n", re.IGNORECASE)
 _ATTEMPT = re.compile(rb"\r\nx-dispatcher-attempt: *([0-9]+)\r\n", re.IGNORECASE)
@@ -173,6 +174,23 @@ class Destination:
         writer.write(b"HTTP/1.1 %d Whatever\r\nContent-Length: 0\r\n\r\n" % status)
 
 
+@contextlib.asynccontextmanager
+async def silent() -> AsyncIterator[int]:
+    """Listen as a destination that takes requests and never answers; gives its port."""
+
+    async def read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while await reader.read(65536):
+                pass
+        writer.close()
+
+    server = await asyncio.start_server(read, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+
+
 def body_of(target: str, size_bytes: int) -> bytes:
     """Return the body of a target: pieces that tell which one, and where they belong."""
     count = size_bytes // 16 + 1
@@ -311,6 +329,12 @@ def counts(server: ServerProcess) -> tuple[int, int]:
     by_state = {state: int(float(count)) for state, count in _STATE.findall(text)}
     dead = by_state.pop("dead")
     return sum(by_state.values()), dead
+
+
+def records(server: ServerProcess) -> int:
+    """Return how many records the server has made durable in its transaction log."""
+    _, text = _get(server, "/metrics")
+    return int(float(_RECORDS.findall(text)[0]))
 
 
 def readiness(server: ServerProcess) -> tuple[int, str]:

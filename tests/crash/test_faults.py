@@ -27,6 +27,7 @@ from tests.crash.load import (
     counts,
     delivered,
     readiness,
+    silent,
     until,
 )
 
@@ -61,23 +62,35 @@ def injecting() -> Injecting:
     return command
 
 
-async def _wave(account: Account, server: ServerProcess, destination: Destination) -> list[Answer]:
-    """Send so many messages at once; every one of them gets an answer."""
-    targets = [account.begin(500) for _ in range(_CALLERS)]
-    answers = await asyncio.gather(
-        *(ask(server.listen, destination.origin, each, account.body(each)) for each in targets)
-    )
-    for target, answer in zip(targets, answers, strict=True):
+async def _wave(
+    account: Account, server: ServerProcess, destination: Destination, *, may_end: bool = False
+) -> list[Answer]:
+    """Send so many messages at once; every one of them gets an answer, unless the server `may_end`
+    meanwhile: then who comes too late finds its connection broken."""
+
+    async def send(target: str) -> Answer | None:
+        try:
+            answer = await ask(server.listen, destination.origin, target, account.body(target))
+        except TimeoutError:
+            raise
+        except (OSError, asyncio.IncompleteReadError):
+            if not may_end:
+                raise
+            return None
         account.note(target, answer)
-    return answers
+        return answer
+
+    targets = [account.begin(500) for _ in range(_CALLERS)]
+    answers = await asyncio.gather(*map(send, targets))
+    return [answer for answer in answers if answer is not None]
 
 
 async def _wave_after_wave(
-    account: Account, server: ServerProcess, destination: Destination
+    account: Account, server: ServerProcess, destination: Destination, *, may_end: bool = False
 ) -> list[Answer]:
     """Send until something is refused; return those refusals."""
     for _ in range(_WAVES):
-        answers = await _wave(account, server, destination)
+        answers = await _wave(account, server, destination, may_end=may_end)
         refused = [answer for answer in answers if answer.status != 202]
         if refused:
             return refused
@@ -93,10 +106,14 @@ async def test_the_process_ends_when_the_log_cannot_be_written(
     """Callers of that batch get 503, the process ends with 1 and says why in one line; a restart
     recovers, and delivers everything that was answered 202."""
     account = Account()
-    async with Destination(account) as destination:
-        with ServerProcess(tmp_path, injecting(fault), **_QUICK) as server:
-            refused = await _wave_after_wave(account, server, destination)
+    destination = Destination(account)
+    # While nothing is delivered, each batch is one of callers, who wait for their answer.
+    async with silent() as destination.port:
+        settings = {**_QUICK, "DEFAULT_TIMEOUT": "60000"}
+        with ServerProcess(tmp_path, injecting(fault), **settings) as server:
+            refused = await _wave_after_wave(account, server, destination, may_end=True)
             code = await asyncio.to_thread(server.wait)
+    async with destination:
         assert {answer.slug for answer in refused} == {"log_failed"}
         assert {answer.status for answer in refused} == {503}
         assert all(b"\r\nretry-after: " in answer.headers.lower() for answer in refused)
@@ -239,6 +256,7 @@ async def test_everything_is_delivered_when_syncs_are_slow(
             load = Load(account, server.listen, [destination], callers=32, most=1500)
             async with load:
                 await asyncio.sleep(1.0)
+                await until(lambda: len(account.accepted) > 300)
             deliveries = await delivered(account, [destination])
             assert await asyncio.to_thread(server.stop) == 0
     account.check(deliveries)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -67,6 +68,14 @@ def served(admin: MemoryAdmin, keys: tuple[bytes, ...] = ()) -> Iterator[Served]
         loop.call_soon_threadsafe(stopping.set)
         thread.join(SECONDS)
         loop.close()
+
+
+def heard(api: Served) -> None:
+    """Wait until somebody listens to what happens."""
+    deadline = time.monotonic() + 2 * SECONDS
+    while not api.admin.listeners:
+        assert time.monotonic() < deadline, "nobody listens"
+        time.sleep(0.002)
 
 
 class Canned:
