@@ -63,6 +63,8 @@ from dispatcher.queue.ports import Receipt, Upload
 
 _HEAD_END: Final = b"\r\n\r\n"
 _CR: Final = 13
+_MOST_REFUSED: Final = 16
+"""Connections too many that are told so at once: each takes a descriptor until it has read that."""
 _MAX_EMPTY_LINES: Final = 4  # before a request line; RFC 9112 section 2.2 asks for one at least
 _MAX_DROPPED_BODY_BYTES: Final = 256 * 1024
 _MAX_LINGER_BYTES: Final = 256 * 1024 * 1024
@@ -149,8 +151,12 @@ class Connection(asyncio.Protocol):
         self._outbox = Outbox(self._shared, self._transport.write, self._on_answered)
         connections = self._shared.connections
         connections.add(self)
-        if 0 < self._shared.config.max_connections < len(connections):
-            self._fail(refusals.TOO_MANY_CONNECTIONS)
+        most = self._shared.config.max_connections
+        if 0 < most < len(connections):
+            if len(connections) > most + _MOST_REFUSED:
+                self._transport.abort()
+            else:
+                self._fail(refusals.TOO_MANY_CONNECTIONS)
 
     def data_received(self, data: bytes) -> None:
         """Take the next bytes."""

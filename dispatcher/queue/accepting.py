@@ -3,7 +3,9 @@ chunks."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from dispatcher.core.message import Message
@@ -120,6 +122,14 @@ class ChunkUpload:
         self.size_bytes += len(chunk)
         self._submit(encode_chunk(chunk), _StoredChunk(self, len(chunk)))
 
+    def store(self, chunk: bytes) -> asyncio.Future[None]:
+        """Store one chunk, for code that awaits: the future is done when it is durable, or was
+        refused."""
+        stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.write(chunk)
+        self.when_stored(partial(_set_done, stored))
+        return stored
+
     def chunk_stored(self, position: int, size: int) -> None:
         """A chunk is durable at `position`."""
         self.unstored_bytes -= size
@@ -197,3 +207,8 @@ class ChunkUpload:
         for position, size in held:
             self._pending.extents.release(position, size)
             self._pending.uploading_bytes -= size
+
+
+def _set_done(done: asyncio.Future[None]) -> None:
+    if not done.done():
+        done.set_result(None)

@@ -18,7 +18,6 @@ import asyncio
 from array import array
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 
 from dispatcher.core.message import Message
 from dispatcher.errors import LogTrimmed, Refusal, Refused
@@ -237,7 +236,9 @@ class Compactor:
                 (data,) = await self._bodies.read([position])
                 if not pending.index.holds(slot, id_position):
                     return
-                await self._rewrite(upload, data)
+                stored = upload.store(data)
+                self._committer.wake()
+                await stored
                 if upload.refusal is not None:
                     return
             messages = await read_messages(self._log, pending, [slot], partition=self._partition)
@@ -271,18 +272,6 @@ class Compactor:
             self._committer.submit_urgent(payload, copy)
             self._committer.wake()
             await copy.done
-
-    async def _rewrite(self, upload: ChunkUpload, data: bytes) -> None:
-        stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        upload.write(data)
-        upload.when_stored(partial(_wake, stored))
-        self._committer.wake()
-        await stored
-
-
-def _wake(stored: asyncio.Future[None]) -> None:
-    if not stored.done():
-        stored.set_result(None)
 
 
 class _ChunkCopy:

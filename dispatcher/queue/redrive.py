@@ -210,27 +210,18 @@ class Redriver:
 
     async def _upload(self, message_id: bytes, chunks: int) -> ChunkUpload:
         """Copy a large body back into the transaction log, one chunk at a time."""
-        loop = asyncio.get_running_loop()
         upload = ChunkUpload(self._committer, self._pending, lambda: None)
         try:
             for number in range(chunks):
                 data = await self._letters.read_chunk(message_id, number)
                 assert data is not None, "nobody else takes it away"
-                upload.write(data)
-                stored: asyncio.Future[None] = loop.create_future()
-                upload.when_stored(partial(_wake, stored))
-                await in_time([stored], self._is_full)
+                await in_time([upload.store(data)], self._is_full)
                 if upload.refusal is not None:
                     break
         except BaseException:
             upload.abort()  # its chunks would be held for ever
             raise
         return upload
-
-
-def _wake(stored: asyncio.Future[None]) -> None:
-    if not stored.done():
-        stored.set_result(None)
 
 
 class _Step:

@@ -597,3 +597,14 @@ def test_connections_above_the_limit_are_refused() -> None:
     assert b"too_many_connections" in transport.written
     caller.send(request(b"1"))
     assert len(caller.queue.messages) == 1
+
+
+def test_connections_far_above_the_limit_are_dropped() -> None:
+    """Each that is told so takes a descriptor until it has read that, and others need those."""
+    caller = Caller(config=replace(CONFIG, max_connections=1))
+    transports = [MemoryTransport() for _ in range(20)]
+    for transport in transports:
+        Connection(caller.shared).connection_made(transport)
+    told = [bool(transport.written) for transport in transports]
+    assert told == [True] * 16 + [False] * 4
+    assert all(transport.is_closing() for transport in transports[16:])
