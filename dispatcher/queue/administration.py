@@ -61,9 +61,9 @@ _SLICE = 500
 _LANES = 200
 """Lanes that are looked at before others get their turn."""
 _READ_BYTES = 1024 * 1024
-_READ_MOST = 10
+_READ_MOST = 4
 """What is read of dead letters at once, and thrown away but for what a list shows."""
-_REST_SECONDS = 0.001
+_REST_SECONDS = 0.002
 """Between slices. Without it a list would take every moment that the hot path leaves, and each
 message would wait for a slice at each of its steps."""
 _STATES = {
