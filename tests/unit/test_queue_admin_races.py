@@ -234,6 +234,7 @@ def test_letters_are_listed_while_rows_are_given_back(monkeypatch: pytest.Monkey
     """A row's number is not remembered while others are read."""
     monkeypatch.setattr("dispatcher.queue.letters._REWRITE_ABOVE", 4)
     monkeypatch.setattr("dispatcher.queue.administration._READ_BYTES", 1)
+    monkeypatch.setattr("dispatcher.queue.administration._REST_SECONDS", 0.001)
 
     async def test(bench: Bench) -> None:
         ids = [await dead(bench, f"m{n}") for n in range(10)]
