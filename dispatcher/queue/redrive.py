@@ -243,6 +243,7 @@ class _Step:
             self.done.set_result(None)
         else:
             self.done.set_exception(Refused(refusal))
+            self.done.exception()  # seen: who waited may have been ended
 
 
 class _Revival(_Step):

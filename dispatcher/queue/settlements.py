@@ -107,3 +107,4 @@ class _Barrier(_Noted):
     def refused(self, refusal: Refusal) -> None:
         if not self._done.done():
             self._done.set_exception(Refused(refusal))
+            self._done.exception()  # seen: who waited may have been ended
