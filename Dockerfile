@@ -1,5 +1,5 @@
 # docker build -t dispatcher .
-# docker run -p 8080:80 -v dispatcher-data:/var/lib/dispatcher dispatcher
+# docker run -p 127.0.0.1:8080:80 -v dispatcher-data:/var/lib/dispatcher dispatcher
 #
 # docs/deployment.md says more, also how to build where there is no way to PyPI or Docker Hub.
 
@@ -12,14 +12,23 @@ FROM ${BASE} AS build
 ARG PIP_INDEX_URL
 ARG PIP_FIND_LINKS
 ARG PIP_NO_INDEX
+# 1: the hot path is not compiled, and no C compiler is needed.
+ARG DISPATCHER_PURE
+RUN test -n "${DISPATCHER_PURE}" || command -v cc >/dev/null || { \
+        apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev; }
 WORKDIR /src
+# The versions that were tested, each with its hash: config/packaging/lock.sh renews them. The environment
+# that is copied below has no pip in it: nothing is installed in a running container.
+COPY config/packaging ./config/packaging
+RUN python -m venv /tools \
+    && /tools/bin/pip install --no-cache-dir --require-hashes --requirement config/packaging/build.txt \
+    && python -m venv --without-pip /opt/dispatcher \
+    && /tools/bin/pip --python /opt/dispatcher/bin/python install --no-cache-dir \
+        --require-hashes --requirement config/packaging/requirements.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY dispatcher ./dispatcher
-# The environment that is copied below has no pip in it: nothing is installed in a running container.
-RUN python -m venv /tools \
-    && /tools/bin/pip wheel --no-cache-dir --no-deps --wheel-dir /dist . \
-    && python -m venv --without-pip /opt/dispatcher \
-    && /tools/bin/pip --python /opt/dispatcher/bin/python install --no-cache-dir /dist/*.whl
+RUN /tools/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /dist . \
+    && /tools/bin/pip --python /opt/dispatcher/bin/python install --no-cache-dir --no-deps /dist/*.whl
 
 FROM ${BASE}
 # The number is fixed because files in volumes belong to it. Without the certificates no https

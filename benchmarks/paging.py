@@ -19,11 +19,16 @@ from pathlib import Path
 from benchmarks import arguments, nginx, report, wrk
 from benchmarks.process import HOST, free_port, workspace
 from benchmarks.server import Site, dispatcher
+from dispatcher.core.clock import SystemClock
 from dispatcher.core.destination import Origin
 from dispatcher.core.message import Message
 from dispatcher.core.outcome import AttemptResult
-from dispatcher.queue.deadletters import Burial, DeadLetters
-from dispatcher.queue.records import encode_attempt, wire_id
+from dispatcher.queue.deadletters.burial import Burial
+from dispatcher.queue.deadletters.store import DeadLetters
+from dispatcher.queue.records.history import encode_attempt
+from dispatcher.queue.records.ids import wire_id
+from dispatcher.telemetry.supervisor import Supervisor
+from dispatcher.txlog import each
 from dispatcher.txlog.files import FileLog
 
 _DIED_AT_US = 1_704_067_200_000_000
@@ -85,7 +90,7 @@ class _NoBodies:
         raise AssertionError("no body is large")
 
 
-def _failed(error: Exception) -> None:
+def _failed(error: BaseException) -> None:
     raise SystemExit(f"the dead-letter log could not be made: {error}")
 
 
@@ -94,9 +99,16 @@ async def _bury(directory: Path, count: int, body_bytes: int) -> None:
     directory.parent.mkdir(parents=True, exist_ok=True)
     log = FileLog(directory)
     letters = DeadLetters(
-        log, _NoBodies(), partition=0, failed=_failed, space_changed=lambda full: None
+        log,
+        _NoBodies(),
+        partition=0,
+        failed=_failed,
+        space_changed=lambda full: None,
+        clock=SystemClock(),
+        died=lambda name, error: _failed(error),
+        supervisor=Supervisor(lambda name, error: _failed(error)),
     )
-    await log.open("benchmark", 0, letters.visit)
+    await log.open("benchmark", 0, each(letters.visit))
     letters.start()
     destination = Origin.parse(b"dead.example").destination
     head = b"POST /message HTTP/1.1\r\nHost: dead.example\r\nContent-Length: %d\r\n" % body_bytes

@@ -53,7 +53,7 @@ class Dispatcher:
     def __init__(self, site: Site, process: subprocess.Popen[bytes], *, wrapped: bool) -> None:
         self.site = site
         self.process = process
-        self._await_ready(timeout_s=60)
+        self._await_ready(timeout_s=300)
         self.ready_at = time.monotonic()
         self.pid = procfs.children(process.pid)[0] if wrapped else process.pid
 
@@ -111,13 +111,16 @@ class Dispatcher:
 
 
 @contextlib.contextmanager
-def dispatcher(site: Site, *, wrapper: Sequence[str] = ()) -> Iterator[Dispatcher]:
+def dispatcher(
+    site: Site, *, wrapper: Sequence[str] = (), module: Sequence[str] = ("dispatcher",)
+) -> Iterator[Dispatcher]:
     """A dispatcher that is ready, and is stopped with SIGTERM afterwards.
 
-    `wrapper` is a command that runs the dispatcher's as its child, such as `strace -f`.
+    `wrapper` is a command that runs the dispatcher's as its child, such as `strace -f`; `module`
+    is what is started, with its arguments.
     """
     site.directory.mkdir(parents=True, exist_ok=True)
-    command = [*wrapper, sys.executable, "-m", "dispatcher"]
+    command = [*wrapper, sys.executable, "-m", *module]
     output = site.directory / "output.log"
     with running(command, output=output, environment=site.environment()) as process:
         server = Dispatcher(site, process, wrapped=bool(wrapper))

@@ -18,8 +18,9 @@ done = function(summary, latency, requests)
     local broken = e.connect + e.read + e.write + e.timeout
     io.write(string.format('\nJSON {"requests": %d, "duration_us": %d, ',
         summary.requests, summary.duration))
-    io.write(string.format('"bad_status": %d, "broken": %d, "p50_us": %d, "p99_us": %d}\n',
+    io.write(string.format('"bad_status": %d, "broken": %d, "p50_us": %d, "p99_us": %d, ',
         e.status, broken, latency:percentile(50), latency:percentile(99)))
+    io.write(string.format('"p999_us": %d}\n', latency:percentile(99.9)))
 end
 """
 
@@ -84,6 +85,7 @@ class Load:
     broken: int
     p50_ms: float
     p99_ms: float
+    p999_ms: float
 
     @property
     def rate(self) -> float:
@@ -198,6 +200,7 @@ def parse(output: str) -> Load:
         broken=values["broken"],
         p50_ms=values["p50_us"] / 1000,
         p99_ms=values["p99_us"] / 1000,
+        p999_ms=values["p999_us"] / 1000,
     )
 
 

@@ -15,14 +15,15 @@ The packages, from the top down; each imports only what stands below it:
 
     cli        the command line
     node       builds the parts, starts and stops them in order, signals
-    api        health, metrics
+    api        the management API, the dashboard, health, metrics
     ingress, delivery    HTTP in, HTTP out
     queue      messages over a transaction log: records, index, lanes, timers, dead letters
     txlog      the transaction log: bytes in order, durable
     settings, telemetry  what the operator sets, what the operator sees
     core       pure: messages, outcomes, retry, limits, breaker
     errors     the exceptions and refusals of all of them
+    build      whether this copy is compiled
     testing    simulated clock, disk and destinations; never imported by the server
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -1,6 +1,6 @@
-"""`python -m dispatcher`: the same as the `dispatcher` command."""
+"""`python -m dispatcher`: the `dispatcher` command, which serves where it is given no other."""
 
 from dispatcher.cli.main import main
 
 if __name__ == "__main__":
-    main()
+    main(default=("serve",))

@@ -33,9 +33,15 @@ class PortTaken(DispatcherError):
 
 
 class LogError(DispatcherError):
-    """Base of everything a transaction log raises."""
+    """Base of everything a transaction log raises.
+
+    `ends_process` says what a partition that can't go on after this error takes with it: True, the
+    whole process (its disk, or what is on it, can't be trusted any more); False, nothing but
+    itself (another node has its log now, or nobody can reach it).
+    """
 
     slug = "log_error"
+    ends_process: ClassVar[bool] = False
 
 
 class LogLocked(LogError):
@@ -50,6 +56,7 @@ class LogCorrupt(LogError):
 
     slug = "log_damaged"
     exit_code = 5
+    ends_process = True
 
     def __init__(self, path: str, offset: int, reason: str) -> None:
         super().__init__(
@@ -68,10 +75,24 @@ class LogUnavailable(LogError):
     slug = "disk_full"
 
 
+class LogBusy(LogUnavailable):
+    """Nothing was done and nothing is wrong with the log: descriptors or memory are lacking for the
+    moment. Ask again."""
+
+    slug = "log_busy"
+
+
 class LogUnknown(LogError):
     """The batch may or may not be stored. The log is closed and has to be opened again."""
 
     slug = "log_failed"
+
+
+class LogFailed(LogUnknown):
+    """A write or a sync of this machine's disk failed: what is stored is known only to the process
+    that opens the log next. No sync is repeated, so this process has to end."""
+
+    ends_process = True
 
 
 class LogFenced(LogError):
@@ -98,6 +119,17 @@ class LogTooNew(LogError):
         )
 
 
+class LogVersionTooNew(LogError):
+    """The log has a format that this version does not know. Nothing was changed."""
+
+    slug = "log_too_new"
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(
+            f"{path}: {reason}: a newer version wrote it. Start that version; nothing was changed."
+        )
+
+
 class BatchTooLarge(LogError):
     """The batch is larger than `max_batch_bytes`; nothing was stored."""
 
@@ -120,7 +152,8 @@ class Refusal:
 
 
 class Refused(DispatcherError):
-    """What was asked for can't be done now, and nothing has changed."""
+    """What was asked for can't be done now. It may be done all the same, or in part, where it was
+    begun already: look at what became of it, then ask again."""
 
     slug = "refused"
 

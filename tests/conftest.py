@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 from hypothesis import HealthCheck, settings
 
 from dispatcher.settings import Settings
-from dispatcher.settings.sources import CONFIG_VARIABLE, SECOND_NAMES, setting_names
+from dispatcher.settings.sources import Names
 
 # No deadline: on a busy machine an example that took long says nothing about the code. A failing
 # example is printed with what it takes to run it again (--hypothesis-seed, @reproduce_failure).
@@ -28,5 +30,12 @@ _OF_COMMANDS = (
 def _no_settings_from_outside() -> None:
     """Servers that tests start must not inherit settings from the shell of the developer."""
     patch = pytest.MonkeyPatch()
-    for name in (*setting_names(Settings), *SECOND_NAMES, CONFIG_VARIABLE, *_OF_COMMANDS):
+    for name in (*Names.of(Settings).every, *_OF_COMMANDS):
         patch.delenv(name, raising=False)
+
+
+def pytest_configure() -> None:
+    """Let commands that tests start be interrupted. A shell starts what runs in the background with
+    SIGINT ignored, and every process inherits that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,4 +1,5 @@
-"""Errors of the API, in the one shape that all errors have: `{"error": slug, "message": text}`.
+"""Errors of the API, in the one shape that all errors have: `{"error": slug, "message": text}`; but
+for remote procedure calls, whose errors are as Connect has them (`connect`).
 
 The middleware stands around everything: what aiohttp answers in plain text by itself (404, 405,
 413) gets that shape too, and what nobody foresaw becomes a 500 that says nothing of the inside, and
@@ -12,8 +13,18 @@ from http import HTTPStatus
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from dispatcher.errors import Refusal, Refused
+from dispatcher.api.connect import is_rpc, refusal
+from dispatcher.errors import LogBusy, Refusal, Refused
+from dispatcher.protocol.connect import ConnectError
 from dispatcher.telemetry.events import Events
+
+_LOG_BUSY = Refusal(
+    503,
+    "log_busy",
+    "The dispatcher lacks descriptors or memory for the moment. If this was to change something, "
+    "see what became of it; then ask again.",
+    retry_after_s=5,
+)
 
 
 class ApiError(Exception):
@@ -37,23 +48,39 @@ def error_middleware(events: Events) -> Middleware:
         try:
             return await handler(request)
         except ApiError as error:
-            return _answer(error)
+            return _answer(request, error)
+        except ConnectError as error:
+            return _connect_answer(error.http_status, error)
         except Refused as error:
-            return _answer(_as_api_error(error.refusal))
+            return _answer(request, _as_api_error(error.refusal))
+        except LogBusy:
+            return _answer(request, _as_api_error(_LOG_BUSY))
         except web.HTTPException as error:
             if error.status < HTTPStatus.BAD_REQUEST:
                 raise
-            return _answer(_translated(request, error))
+            return _answer(request, _translated(request, error))
         except Exception as error:  # the boundary of a request: the server goes on
             events.api_failed(method=request.method, path=request.path, exc_info=error)
-            return _answer(ApiError(500, "internal_error", "The server failed; its log says how."))
+            return _answer(
+                request, ApiError(500, "internal_error", "The server failed; its log says how.")
+            )
 
     return answer_errors
 
 
-def _answer(error: ApiError) -> web.Response:
+def _answer(request: web.Request, error: ApiError) -> web.Response:
+    if is_rpc(request.path):
+        return _connect_answer(*refusal(error.status, error.message), headers=error.headers)
     body = {"error": error.slug, "message": error.message}
     return web.json_response(body, status=error.status, headers=error.headers)
+
+
+def _connect_answer(
+    status: int, error: ConnectError, *, headers: dict[str, str] | None = None
+) -> web.Response:
+    return web.Response(
+        status=status, body=error.body(), content_type="application/json", headers=headers
+    )
 
 
 def _as_api_error(refusal: Refusal) -> ApiError:

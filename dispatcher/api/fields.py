@@ -20,10 +20,15 @@ from pydantic import (
 
 from dispatcher.api import cursor, instants
 from dispatcher.api.errors import ApiError
-from dispatcher.core.destination import Destination
+from dispatcher.core.calls import STATUS_WORDS
+from dispatcher.core.destination import Destination, Origin
 from dispatcher.core.instants import rfc3339
+from dispatcher.core.outcome import Failure
 
 _ID = re.compile(r"[0-9a-f]{28}")
+_WORDS = tuple(dict.fromkeys((*(failure.value for failure in Failure), *STATUS_WORDS[2:])))
+_ERROR = re.compile(f"^({'|'.join(_WORDS)}|http_[1-5][0-9]{{2}}|status_[0-9]{{1,3}})$")
+_ENDPOINT = re.compile(r"(bridge|promise|channel):[^\x00-\x1f\x7f]{1,300}")
 _SHOWN_CHARACTERS = 100
 
 
@@ -39,6 +44,23 @@ def spelling(destination: str) -> str:
         raise ApiError(
             400, "destination_invalid", f"{_shown(destination)} is no destination: {error}."
         ) from error
+
+
+def place_spelling(place: str) -> str:
+    """Normalise a destination, or the endpoint of a function call, which may have a path.
+
+    Raises:
+        ApiError: 400, saying what is wrong.
+    """
+    if _ENDPOINT.fullmatch(place):
+        return place
+    if "://" not in place:
+        return spelling(place)
+    try:
+        origin = Origin.parse(place.encode("utf-8", "surrogatepass"))
+    except ValueError:
+        return spelling(place)
+    return str(origin)
 
 
 def _checked_id(value: str) -> str:
@@ -70,6 +92,13 @@ def _parsed_instant(value: object) -> int:
     if not isinstance(value, str):
         raise ValueError("it is not text, like 2026-01-31T12:00:00Z")
     return instants.parse(value)
+
+
+def _known_error(value: str) -> str:
+    if not _ERROR.fullmatch(value):
+        words = ", ".join(_WORDS)
+        raise ValueError(f"it is none of {words}, and no status such as http_404")
+    return value
 
 
 def _digits(value: object) -> object:
@@ -110,6 +139,26 @@ DestinationIn = Annotated[
 ]
 """A destination in any spelling, else `destination_invalid`; in the one spelling from then on."""
 
+PlaceIn = Annotated[
+    str,
+    AfterValidator(place_spelling),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "description": "Of messages `host[:port]` or `scheme://host[:port]`, http when no "
+            "scheme is there; of calls their endpoint.",
+            "pattern": r"^((bridge|promise|channel):[^\x00-\x1f\x7f]{1,300}|"
+            r"[Hh][Tt][Tt][Pp][Ss]?://[A-Za-z0-9._\[\]:-]+(/[\x21-\x7e]*)?|"
+            r"[A-Za-z0-9._\[\]:-]+/?)$",
+            "examples": ["https://example.com", "example.com:8080"],
+        }
+    ),
+]
+"""Where a dead letter was going, else `destination_invalid`; in the one spelling from then on."""
+
+FunctionName = Annotated[str, Field(max_length=1000, pattern=r"^[a-zA-Z0-9_<>.]*$")]
+"""The name of a function, as its call has it."""
+
 InstantIn = Annotated[
     int,
     BeforeValidator(_parsed_instant),
@@ -141,6 +190,10 @@ CursorIn = Annotated[
 Slug = Annotated[
     str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=64), Field(examples=["timeout"])
 ]
+LastError = Annotated[
+    str, AfterValidator(_known_error), WithJsonSchema({"type": "string", "pattern": _ERROR.pattern})
+]
+"""What an attempt came to, as `core.outcome.cause` has it."""
 # Bounds stand before the validator: after it they would be checked, but not be in the schema.
 Status = Annotated[int, Field(ge=100, le=599), BeforeValidator(_digits)]
 PageSize = Annotated[int, Field(ge=1, le=1000), BeforeValidator(_digits)]

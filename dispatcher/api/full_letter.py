@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 from collections.abc import AsyncIterable, AsyncIterator
 
 from aiohttp import web
 
 from dispatcher.api.models import FullLetter
-from dispatcher.api.portions import REST_SECONDS, cut
+from dispatcher.api.portions import cut
 from dispatcher.api.streaming import send_document
-from dispatcher.queue.admin import LetterDetail, LetterGone
+from dispatcher.queue.admin.pace import Pace
+from dispatcher.queue.admin.surface import LetterDetail, LetterGone
 
 
-async def send_letter(request: web.Request, detail: LetterDetail) -> web.StreamResponse:
-    """Answer with a dead letter."""
+async def send_letter(request: web.Request, detail: LetterDetail, pace: Pace) -> web.StreamResponse:
+    """Answer with a dead letter; `pace` says when a slice of its body may be made."""
     before, after = cut(FullLetter.of(detail), '"body":"')
     size_bytes = len(before) + (detail.letter.size_bytes + 2) // 3 * 4 + len(after)
-    pieces = _around(before, detail.body, after)
+    pieces = _around(before, detail.body, after, pace)
     return await send_document(request, pieces, size_bytes=size_bytes)
 
 
-async def _around(before: bytes, body: AsyncIterable[bytes], after: bytes) -> AsyncIterator[bytes]:
+async def _around(
+    before: bytes, body: AsyncIterable[bytes], after: bytes, pace: Pace
+) -> AsyncIterator[bytes]:
     yield before
     left = b""
     try:
@@ -32,7 +34,7 @@ async def _around(before: bytes, body: AsyncIterable[bytes], after: bytes) -> As
             size = len(data) // 3 * 3
             yield base64.b64encode(data[:size])
             left = data[size:]
-            await asyncio.sleep(REST_SECONDS)
+            await pace.rest(part=0.5)
     except LetterGone as error:  # its reader sees that, as the length was told before
         raise ConnectionAbortedError("the letter is gone") from error
     yield base64.b64encode(left) + after

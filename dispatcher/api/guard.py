@@ -10,29 +10,28 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Collection
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
 
+from dispatcher.api.entrance import Guard
 from dispatcher.api.errors import ApiError
 
 _NO_HOST = re.compile(r"[^A-Za-z0-9._:\[\]-]")
 
 
-def page_middleware(host: str, *, open_paths: Collection[str]) -> Middleware:
-    """Make the middleware that refuses pages of other sites, everywhere except at `open_paths`.
+def page_guard(host: str, *, known: Callable[[web.Request], None]) -> Guard:
+    """Make the guard that refuses pages of other sites.
 
     `host` is the one that is listened on; it and the names and addresses of loopback are right.
+    `known` is told of requests that are let through.
     """
 
-    @web.middleware
-    async def refuse_pages(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.path not in open_paths:
-            _check(request.headers.getall("Host", []), request.headers.getall("Origin", []), host)
-            _refuse_embedding(request)
-        return await handler(request)
+    def refuse_pages(request: web.Request) -> None:
+        _check(request.headers.getall("Host", []), request.headers.getall("Origin", []), host)
+        _refuse_embedding(request)
+        known(request)
 
     return refuse_pages
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from aiohttp import web
 from pydantic import TypeAdapter
 
 from dispatcher.api import cursor
+from dispatcher.api.audit import Action, Audit, ids
 from dispatcher.api.errors import ApiError
+from dispatcher.api.expensive import Expensive, Pieces
 from dispatcher.api.full_letter import send_letter
 from dispatcher.api.models import (
     ById,
@@ -27,12 +30,18 @@ from dispatcher.api.models import (
     RedriveRequest,
     Selection,
 )
-from dispatcher.api.portions import send_filled
-from dispatcher.api.routes import AnyRoute, Asked, Route
-from dispatcher.queue.admin import Admin, LetterFilter, Moved
+from dispatcher.api.portions import filled
+from dispatcher.api.routes import TOO_MANY_ASK, AnyRoute, Asked, Route
+from dispatcher.api.streaming import send_pieces
+from dispatcher.errors import LogCorrupt
+from dispatcher.queue.admin.pace import Pace
+from dispatcher.queue.admin.surface import Admin, LetterFilter, Moved
 
 _ROOT = "/v1/dead-letters"
 _UNKNOWN = {404: "It is no dead letter, or not any more: `dead_letter_unknown`."}
+_UNSERVED = {
+    409: "It is a call, and this server has no function service: `function_service_missing`."
+}
 _ITEMS: Final = TypeAdapter(list[Letter])
 _GROUPS: Final = TypeAdapter(list[Group])
 
@@ -40,20 +49,23 @@ _GROUPS: Final = TypeAdapter(list[Group])
 class LetterCalls:
     """Look at dead letters, redrive and purge them."""
 
-    def __init__(self, admin: Admin) -> None:
+    def __init__(self, admin: Admin, expensive: Expensive, pace: Pace, audit: Audit) -> None:
         self._admin = admin
+        self._audit = audit
+        self._expensive = expensive
+        self._pace = pace
 
     def routes(self) -> Sequence[AnyRoute]:
         """The rows of the table. The fixed paths are before those with an id."""
         return [
             Route(
                 "GET", _ROOT, self._list, "listDeadLetters", "Dead letters, oldest first",
-                Nothing, LetterQuery, Nothing, answer=Letters,
+                Nothing, LetterQuery, Nothing, answer=Letters, refusals=TOO_MANY_ASK,
             ),
             Route(
                 "GET", f"{_ROOT}/groups", self._group, "groupDeadLetters",
                 "How many dead letters there are, by destination and cause",
-                Nothing, Filter, Nothing, answer=Groups,
+                Nothing, Filter, Nothing, answer=Groups, refusals=TOO_MANY_ASK,
             ),
             Route(
                 "POST", f"{_ROOT}/redrive", self._redrive, "redriveDeadLetters",
@@ -73,7 +85,8 @@ class LetterCalls:
             Route(
                 "POST", f"{_ROOT}/{{id}}/redrive", self._redrive_one, "redriveDeadLetter",
                 "Make one ready again under the same id, attempts from 1",
-                ById, Nothing, Nothing, status=202, answer=Redriven, refusals=_UNKNOWN,
+                ById, Nothing, Nothing, status=202, answer=Redriven,
+                refusals={**_UNKNOWN, **_UNSERVED},
             ),
             Route(
                 "DELETE", f"{_ROOT}/{{id}}", self._purge_one, "purgeDeadLetter",
@@ -83,54 +96,91 @@ class LetterCalls:
         ]  # fmt: skip
 
     async def _list(self, asked: Asked[Nothing, LetterQuery, Nothing]) -> web.StreamResponse:
-        query = asked.query
+        pieces = await self._expensive.alone(partial(self._written_page, asked.query))
+        return await send_pieces(asked.request, pieces)
+
+    async def _written_page(self, query: LetterQuery) -> Pieces:
         begin = cursor.FIRST_PAGE if query.cursor is None else query.cursor
         page = await self._admin.letters(query.filter(), cursor=begin, limit=query.limit)
         letters = Letters.of(page.next_cursor)
-        return await send_filled(asked.request, letters, '"items":[', page.items, _ITEMS)
+        return await filled(letters, '"items":[', page.items, _ITEMS, pace=self._pace)
 
     async def _group(self, asked: Asked[Nothing, Filter, Nothing]) -> web.StreamResponse:
-        groups = await self._admin.letter_groups(asked.query.filter())
-        return await send_filled(asked.request, Groups(items=[]), '"items":[', groups, _GROUPS)
+        which = asked.query.filter()
+        pieces = await self._expensive.shared(
+            ("groups", which), partial(self._written_groups, which)
+        )
+        return await send_pieces(asked.request, pieces)
+
+    async def _written_groups(self, which: LetterFilter) -> Pieces:
+        found = await self._admin.letter_groups(which)
+        groups = Groups(items=[], total=found.total)
+        return await filled(groups, '"items":[', found.items, _GROUPS, pace=self._pace)
 
     async def _show(self, asked: Asked[ById, Nothing, Nothing]) -> web.StreamResponse:
-        detail = await self._admin.letter(asked.place.id)
+        try:
+            detail = await self._admin.letter(asked.place.id)
+        except LogCorrupt as error:
+            raise _damaged(asked.place.id) from error
         if detail is None:
             raise _unknown(asked.place.id)
-        return await send_letter(asked.request, detail)
+        return await send_letter(asked.request, detail, self._pace)
 
     async def _redrive_one(self, asked: Asked[ById, Nothing, Nothing]) -> Redriven:
-        moved = await self._admin.redrive([asked.place.id])
+        with self._audit.acting(Action.REDRIVEN, {"id": asked.place.id}) as told:
+            moved = await self._admin.redrive([asked.place.id])
+            told.count = moved.count
         return Redriven.of(_all(moved))
 
     async def _purge_one(self, asked: Asked[ById, Nothing, Nothing]) -> None:
-        _all(await self._admin.purge([asked.place.id]))
+        with self._audit.acting(Action.PURGED, {"id": asked.place.id}) as told:
+            moved = await self._admin.purge([asked.place.id])
+            told.count = moved.count
+        _all(moved)
 
     async def _redrive(self, asked: Asked[Nothing, Nothing, RedriveRequest]) -> Redriven:
         body = asked.body
         if body.dry_run:
             return Redriven.of(await self._counted(body))
-        return Redriven.of(await self._admin.redrive(body.which(), rate=body.rate))
+        with self._audit.acting(Action.REDRIVEN, _told(body)) as told:
+            moved = await self._admin.redrive(body.which(), rate=body.rate)
+            told.count = moved.count
+        return Redriven.of(moved)
 
     async def _purge(self, asked: Asked[Nothing, Nothing, PurgeRequest]) -> Purged:
         body = asked.body
         if body.dry_run:
             return Purged.of(await self._counted(body))
-        return Purged.of(await self._admin.purge(body.which()))
+        with self._audit.acting(Action.PURGED, _told(body)) as told:
+            moved = await self._admin.purge(body.which())
+            told.count = moved.count
+        return Purged.of(moved)
 
     async def _counted(self, selection: Selection) -> Moved:
         """What would come of it now."""
         which = selection.which()
         if isinstance(which, LetterFilter):
-            return Moved(await self._admin.count_letters(which), [])
+            count = await self._expensive.alone(partial(self._admin.count_letters, which))
+            return Moved(count, [])
         missing = self._admin.missing_letters(which)
         return Moved(len(which) - len(missing), missing)
 
 
+def _told(selection: Selection) -> Mapping[str, object]:
+    """What was selected, as the audit tells it."""
+    if selection.ids is not None:
+        return ids(selection.ids)
+    return selection.model_dump(exclude_none=True, exclude_defaults=True)
+
+
 def _all(moved: Moved) -> Moved:
-    """What was asked for by its id must have been there."""
+    """What was asked for by its id must have been there, and readable."""
     for message_id in moved.not_found:
         raise _unknown(message_id)
+    for message_id in moved.failed:
+        raise _damaged(message_id)
+    for message_id in moved.unserved:
+        raise _unserved(message_id)
     return moved
 
 
@@ -139,4 +189,22 @@ def _unknown(message_id: str) -> ApiError:
         404,
         "dead_letter_unknown",
         f"{message_id} is no dead letter: it never died, or was redriven or purged before.",
+    )
+
+
+def _unserved(call_id: str) -> ApiError:
+    return ApiError(
+        409,
+        "function_service_missing",
+        f"{call_id} is a function call, and this server has no function service: redrive it where "
+        "there is one.",
+    )
+
+
+def _damaged(message_id: str) -> ApiError:
+    return ApiError(
+        500,
+        "dead_letter_damaged",
+        f"{message_id} cannot be read: the disk gives back something else than was written. "
+        "`dispatcher log verify` says where.",
     )

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import assert_never
 
+from dispatcher.api.audit import Action, Audit
 from dispatcher.api.errors import ApiError
 from dispatcher.api.models import ById, Message, MessageExplanation, Nothing
 from dispatcher.api.routes import AnyRoute, Asked, Route
-from dispatcher.queue.admin import Admin, Cancelled
+from dispatcher.queue.admin.surface import Admin, Cancelled
 
-_UNKNOWN = {404: "It never was, or was delivered long ago: `message_unknown`."}
+_UNKNOWN = {
+    404: "It never was, or was delivered long ago or before the last start: `message_unknown`."
+}
 _TOO_LATE = {
     409: "It can't be cancelled any more: `message_in_flight`, `message_delivered`, `message_dead`."
 }
@@ -19,8 +22,9 @@ _TOO_LATE = {
 class MessageCalls:
     """Look at messages, and cancel them."""
 
-    def __init__(self, admin: Admin) -> None:
+    def __init__(self, admin: Admin, audit: Audit) -> None:
         self._admin = admin
+        self._audit = audit
 
     def routes(self) -> Sequence[AnyRoute]:
         """The rows of the table."""
@@ -54,23 +58,29 @@ class MessageCalls:
         return MessageExplanation.model_validate(explanation)
 
     async def _cancel(self, asked: Asked[ById, Nothing, Nothing]) -> None:
-        outcome = await self._admin.cancel(asked.place.id)
+        message_id = asked.place.id
+        with self._audit.acting(Action.CANCELLED, {"id": message_id}) as told:
+            outcome = await self._admin.cancel(message_id)
+            told.count = int(outcome is Cancelled.DONE)
         match outcome:
             case Cancelled.DONE:
                 return
             case Cancelled.UNKNOWN:
-                raise _unknown(asked.place.id)
+                raise _unknown(message_id)
             case Cancelled.IN_FLIGHT:
                 raise ApiError(
                     409,
                     "message_in_flight",
-                    "An attempt is under way; cancel the message when that has failed.",
+                    f"An attempt of message {message_id} is under way; cancel it when that has "
+                    "failed.",
                 )
             case Cancelled.DELIVERED:
-                raise ApiError(409, "message_delivered", "The message was delivered.")
+                raise ApiError(409, "message_delivered", f"Message {message_id} was delivered.")
             case Cancelled.DEAD:
                 raise ApiError(
-                    409, "message_dead", "The message is a dead letter; purge that instead."
+                    409,
+                    "message_dead",
+                    f"Message {message_id} is a dead letter; purge that instead.",
                 )
             case _:
                 assert_never(outcome)
@@ -81,5 +91,6 @@ def _unknown(message_id: str) -> ApiError:
         404,
         "message_unknown",
         f"No message {message_id} is known: it never was, was cancelled or purged, or was "
-        "delivered long ago.",
+        "delivered long ago or before the server's last start. Calls have commands of their own, "
+        "`dispatcher calls`, and paths under /v1/calls.",
     )

@@ -8,6 +8,7 @@ has none here, because its type says it (`accepted_at_us` is `accepted_at`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from enum import Enum
 from typing import Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -18,21 +19,30 @@ from dispatcher.api.fields import (
     CursorIn,
     DestinationIn,
     Everything,
+    FunctionName,
     InstantIn,
     InstantOut,
+    LastError,
     MessageId,
     PageSize,
+    PlaceIn,
     Slug,
     Status,
     Text,
 )
 from dispatcher.core.breaker import State as BreakerState
+from dispatcher.core.calls import CallReason
 from dispatcher.core.verdict import DeadReason
-from dispatcher.queue.admin import (
+from dispatcher.functions.surface import CallTotals, Step
+from dispatcher.queue.admin.surface import (
+    MOST_LANES,
     Event,
+    LaneOrder,
+    LanePage,
     LaneView,
     LetterDetail,
     LetterFilter,
+    LetterKind,
     MessageState,
     Moved,
     Reason,
@@ -42,6 +52,16 @@ from dispatcher.queue.admin import (
 MAX_IDS: Final = 10_000
 MAX_RATE: Final = 100_000
 DEFAULT_PAGE: Final = 100
+
+
+class LetterReason(Enum):
+    """Why a message, or a call, was given up."""
+
+    RETRIES_EXHAUSTED = DeadReason.RETRIES_EXHAUSTED.value
+    REJECTED = DeadReason.REJECTED.value
+    EGRESS_DENIED = DeadReason.EGRESS_DENIED.value
+    EXPIRED = DeadReason.EXPIRED.value
+    FAILED = CallReason.FAILED.value
 
 
 class Input(BaseModel):
@@ -84,9 +104,15 @@ class ByDestination(Input):
 class Filter(Input):
     """Which dead letters: those that match everything that is said."""
 
-    destination: DestinationIn | None = None
+    kind: Literal["message", "call"] | None = Field(
+        None, description="Messages or calls; both without it."
+    )
+    destination: PlaceIn | None = None
+    function: FunctionName | None = Field(None, description="Calls of this function.")
     status: Status | None = Field(None, description="The last status.")
-    error: Slug | None = Field(None, description="The slug of the last attempt's failure.")
+    error: LastError | None = Field(
+        None, description="What the last attempt came to; of a call, its status."
+    )
     before: InstantIn | None = Field(None, description="Died before this instant.")
     after: InstantIn | None = Field(None, description="Died after this instant.")
 
@@ -98,6 +124,8 @@ class Filter(Input):
             error=self.error,
             before_us=self.before,
             after_us=self.after,
+            kind=None if self.kind is None else LetterKind(self.kind),
+            function=self.function,
         )
 
 
@@ -108,8 +136,31 @@ class LetterQuery(Filter):
     cursor: CursorIn | None = None
 
 
+class StatsQuery(Input):
+    """Which lanes are shown with the totals."""
+
+    lanes_order: Literal["name", "messages"] = Field(
+        "name", description="By destination, or those with most messages first."
+    )
+    lanes_limit: PageSize = Field(MOST_LANES, description="How many at most.")
+    lanes_cursor: DestinationIn | None = Field(
+        None, description="The `lanes_next` of the page before; only by name."
+    )
+
+    @model_validator(mode="after")
+    def _check_cursor(self) -> Self:
+        if self.lanes_cursor is not None and self.order is not LaneOrder.NAME:
+            raise ValueError("`lanes_cursor` is for lanes by name only")
+        return self
+
+    @property
+    def order(self) -> LaneOrder:
+        """As the queue understands it."""
+        return LaneOrder(self.lanes_order)
+
+
 _SELECTORS: Final = ("ids", "destination", "all")
-_NARROWING: Final = ("status", "error", "before", "after")
+_NARROWING: Final = ("kind", "function", "status", "error", "before", "after")
 
 
 def _say_one_selector(schema: JsonDict) -> None:
@@ -166,6 +217,13 @@ class Error(Output):
     message: str
 
 
+class ConnectFailure(Output):
+    """Why a remote procedure call was refused, as Connect says it."""
+
+    code: Slug
+    message: str
+
+
 class HealthStatus(Output):
     """How the process is."""
 
@@ -173,7 +231,7 @@ class HealthStatus(Output):
 
 
 class Lane(Output):
-    """One destination that has messages or is paused."""
+    """One destination that has messages or is held."""
 
     destination: str
     ready: int
@@ -182,10 +240,47 @@ class Lane(Output):
     limit: int = Field(description="How many attempts it may have at once.")
     paused_until: InstantOut | None = Field(
         validation_alias="paused_until_us",
-        description="When a Retry-After or the breaker lets it go on.",
+        description="Until when it backs off: Retry-After, breaker, or what this machine lacks.",
     )
-    paused: bool = Field(description="An operator paused it.")
+    held: bool = Field(description="An operator holds it.")
+    paused: bool = Field(validation_alias="held", description="The older name of `held`.")
     breaker: BreakerState
+
+
+class CallLane(Output):
+    """The calls of one application."""
+
+    endpoint: str = Field(description="Scheme and authority; of a session, whose it is too.")
+    waiting: int = Field(description="Calls that wait for their turn.")
+    in_flight: int
+    limit: int | None = Field(description="How many runs at once; null where runs are fetched.")
+    paused_until: InstantOut | None = Field(
+        validation_alias="paused_until_us",
+        description="Until when it backs off: Retry-After, breaker.",
+    )
+    breaker: BreakerState
+
+
+class CallStats(Output):
+    """Function calls: totals since the start of the process, and how they stand now."""
+
+    created_total: int
+    succeeded_total: int
+    failed_total: int
+    expired_total: int
+    cancelled_total: int
+    runs_total: int
+    ready: int
+    scheduled: int
+    running: int
+    suspended: int
+    outside: int
+    ending: int = Field(description="They have ended; their results are being stored.")
+    results: int = Field(description="Results that are kept.")
+    results_bytes: int
+    waiters: int = Field(description="Callers that wait for a result.")
+    lanes: list[CallLane] = Field(description="The hundred with most calls.")
+    lanes_total: int
 
 
 class Stats(Output):
@@ -200,12 +295,29 @@ class Stats(Output):
     dead: int
     log_bytes: int
     log_live_bytes: int
-    lanes: list[Lane]
+    lanes: list[Lane] = Field(description="Of messages; those of calls are under `calls`.")
+    lanes_total: int = Field(description="How many there are on all pages.")
+    lanes_next: str | None = Field(description="The `lanes_cursor` of the next page.")
+    calls: CallStats | None = Field(description="Null where there is no function service.")
 
     @classmethod
-    def of(cls, totals: Totals, lanes: Sequence[LaneView] = ()) -> Self:
+    def of(
+        cls,
+        totals: Totals,
+        page: LanePage,
+        lanes: Sequence[LaneView] = (),
+        calls: CallTotals | None = None,
+    ) -> Self:
         """From what the queue says; where lanes are many, they are written by themselves."""
-        return cls.model_validate({**_attributes(totals), "lanes": lanes})
+        return cls.model_validate(
+            {
+                **_attributes(totals),
+                "lanes": lanes,
+                "lanes_total": page.total,
+                "lanes_next": page.next_after,
+                "calls": calls,
+            }
+        )
 
 
 class Message(Output):
@@ -240,16 +352,20 @@ class Letter(Output):
     """One dead letter as it is listed."""
 
     id: MessageId
-    destination: str
-    method: str
+    kind: LetterKind
+    destination: str = Field(description="Of a call, its endpoint.")
+    method: str = Field(description="Empty of a call, like `target`.")
     target: str
+    function: str | None = Field(description="Of a call.")
     accepted_at: InstantOut = Field(validation_alias="accepted_at_us")
     dead_at: InstantOut = Field(validation_alias="dead_at_us")
     attempts: int
     last_status: int | None
-    last_error: str | None
-    reason: DeadReason
-    size_bytes: int = Field(description="Bytes of the body.")
+    last_error: str | None = Field(
+        description="As that of a message; of a call its status, or `expired`."
+    )
+    reason: LetterReason
+    size_bytes: int = Field(description="Bytes of the body; of a call, of its input.")
 
 
 class Letters(Output):
@@ -275,11 +391,28 @@ class Attempt(Output):
     response_start: Text | None = Field(description="Of the last attempt only.")
 
 
+class DeadCall(Output):
+    """What only a dead call has."""
+
+    application: str = Field(description="Name of the key that it was dispatched with.")
+    version: str
+    correlation: int
+    expiration_ms: int = Field(description="It gets as long again when it is redriven.")
+    timeout_ms: int = Field(description="Of one run; 0: CALL_TIMEOUT.")
+    error_type: str = Field(description="As the application named its last error.")
+
+
 class FullLetter(Letter):
     """All of a dead letter."""
 
-    headers: list[tuple[str, str]] = Field(description="Name and value, bytes as Latin-1.")
-    body: str = Field(description="Base64.", json_schema_extra={"contentEncoding": "base64"})
+    headers: list[tuple[str, str]] = Field(
+        description="Name and value, bytes as Latin-1. None of a call."
+    )
+    body: str = Field(
+        description="Base64. Of a call its input, a serialized google.protobuf.Any.",
+        json_schema_extra={"contentEncoding": "base64"},
+    )
+    call: DeadCall | None = Field(description="Null of a message.")
     detail: str = Field(description="What went wrong last, in words.")
     redrives: int = Field(description="How often it was redriven before.")
     history: list[Attempt]
@@ -294,6 +427,7 @@ class FullLetter(Letter):
                     tuple(one.decode("latin-1") for one in line) for line in detail.headers
                 ],
                 "body": "",
+                "call": detail.call,
                 "detail": detail.detail,
                 "redrives": detail.redrives,
                 "history": detail.history,
@@ -302,12 +436,14 @@ class FullLetter(Letter):
 
 
 class Group(Output):
-    """Dead letters with the same destination and cause."""
+    """Dead letters with the same destination and cause; of calls, of the same function too."""
 
+    kind: LetterKind
     destination: str
+    function: str | None
     status: int | None
     error: str | None
-    reason: DeadReason
+    reason: LetterReason
     count: int
     size_bytes: int
     oldest: InstantOut = Field(validation_alias="oldest_us")
@@ -315,9 +451,10 @@ class Group(Output):
 
 
 class Groups(Output):
-    """Groups of dead letters, the largest first."""
+    """Groups of dead letters, the largest first: a thousand at most."""
 
     items: list[Group]
+    total: int = Field(description="How many groups there are.")
 
 
 class Redriven(Output):
@@ -325,11 +462,28 @@ class Redriven(Output):
 
     redriven: int
     not_found: list[MessageId]
+    failed: list[MessageId] = Field(
+        default_factory=list,
+        exclude_if=lambda failed: not failed,
+        description="Dead letters that cannot be read from the disk, and stay: 10 000 at most. "
+        "Left out where there are none.",
+    )
+    unserved: list[MessageId] = Field(
+        default_factory=list,
+        exclude_if=lambda unserved: not unserved,
+        description="Dead calls that stay, as this server has no function service: 10 000 at most. "
+        "Left out where there are none.",
+    )
 
     @classmethod
     def of(cls, moved: Moved) -> Self:
         """From what the queue says."""
-        return cls(redriven=moved.count, not_found=list(moved.not_found))
+        return cls(
+            redriven=moved.count,
+            not_found=list(moved.not_found),
+            failed=list(moved.failed),
+            unserved=list(moved.unserved),
+        )
 
 
 class Purged(Output):
@@ -345,10 +499,11 @@ class Purged(Output):
 
 
 class DestinationState(Output):
-    """Whether an operator paused a destination."""
+    """Whether an operator holds a destination."""
 
     destination: str
-    paused: bool
+    held: bool
+    paused: bool = Field(description="The older name of `held`.")
 
 
 class Happened(Output):
@@ -386,10 +541,26 @@ class DeliveredEvent(Happened):
 
 
 class DeadEvent(Happened):
-    """A message was given up and is a dead letter."""
+    """A message or a call was given up and is a dead letter."""
 
-    reason: DeadReason
+    reason: LetterReason
     attempts: int
+    kind: LetterKind = LetterKind.MESSAGE
+    function: str | None = Field(None, description="Of a call.")
+
+
+class CallEvent(Happened):
+    """Something happened to a call, as its timeline tells it."""
+
+    function: str
+    parent_id: MessageId | None
+    root_id: MessageId
+    attempt: int | None
+    duration_ms: int | None
+    status: str | None
+    error: str | None
+    next_at: InstantOut | None
+    count: int | None
 
 
 EVENTS: Final[Mapping[str, type[Happened]]] = {
@@ -397,6 +568,7 @@ EVENTS: Final[Mapping[str, type[Happened]]] = {
     "attempted": AttemptedEvent,
     "delivered": DeliveredEvent,
     "dead": DeadEvent,
+    **{f"call.{step.value}": CallEvent for step in Step if step is not Step.CANCEL_ASKED},
 }
 """The data of server-sent events, by the name of the event."""
 

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from dispatcher.api.models import EVENTS, Error, Input
+from dispatcher.api.models import EVENTS, ConnectFailure, Error, Input
 from dispatcher.api.routes import JSON, AnyRoute
 
 _REFERENCE: Final = "#/components/schemas/{model}"
@@ -52,6 +52,9 @@ def _operation(route: AnyRoute, *, needs_key: bool) -> _Json:
     }
     if route.has_body:
         operation["requestBody"] = {"required": True, "content": _content(route.body, JSON)}
+    elif route.streams is not None:
+        content = {route.streams: {"schema": {"type": "string"}}}
+        operation["requestBody"] = {"required": True, "content": content}
     return operation
 
 
@@ -78,10 +81,19 @@ def _responses(route: AnyRoute, *, needs_key: bool) -> _Json:
     elif route.content_type != JSON:
         success["content"] = {route.content_type: {"schema": {"type": "string"}}}
     refusals = {**_common_refusals(route, needs_key=needs_key), **route.refusals}
-    return {str(route.status): success} | {
-        str(status): {"description": text, "content": _content(Error, JSON)}
-        for status, text in sorted(refusals.items())
+    error = ConnectFailure if route.is_rpc else Error
+    also = {
+        str(status): {"description": text, "content": _content(model, JSON)}
+        for status, (model, text) in route.also.items()
     }
+    return (
+        {str(route.status): success}
+        | also
+        | {
+            str(status): {"description": text, "content": _content(error, JSON)}
+            for status, text in sorted(refusals.items())
+        }
+    )
 
 
 def _common_refusals(route: AnyRoute, *, needs_key: bool) -> Mapping[int, str]:
@@ -91,8 +103,11 @@ def _common_refusals(route: AnyRoute, *, needs_key: bool) -> Mapping[int, str]:
     }
     if not route.is_open and needs_key:
         found[401] = "The key is missing or wrong: `key_invalid`."
+        found[403] = "The role of the key may not do this: `key_forbidden`."
     if not route.is_open and not needs_key:
         found[403] = "The call comes from a page of another site: `host_refused`, `origin_refused`."
+    if not route.is_open:
+        found[503] = "Nothing can be read now; `Retry-After` says when to ask."
     if route.takes_body:
         found[408] = "The body stopped arriving: `body_timeout`."
         found[413] = "The body is too large: `body_too_large`."
@@ -105,13 +120,16 @@ def _content(model: type[BaseModel], content_type: str) -> _Json:
     return {content_type: {"schema": {"$ref": _REFERENCE.format(model=model.__name__)}}}
 
 
-def _schemas(routes: Iterable[AnyRoute]) -> _Json:
+def _schemas(routes: Sequence[AnyRoute]) -> _Json:
     """Every model that is referred to, by its name."""
     models: list[tuple[type[BaseModel], _Mode]] = [(Error, "serialization")]
     models += [(model, "serialization") for model in EVENTS.values()]
+    if any(route.is_rpc for route in routes):
+        models.append((ConnectFailure, "serialization"))
     for route in routes:
         if route.answer is not None:
             models.append((route.answer, "serialization"))
+        models += [(model, "serialization") for model, _ in route.also.values()]
         if route.has_body:
             models.append((route.body, "validation"))
     _, found = models_json_schema(list(dict.fromkeys(models)), ref_template=_REFERENCE)

@@ -9,9 +9,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.resources import files
+from importlib.resources import as_file, files
+from importlib.resources.abc import Traversable
 from typing import Final
 
+import aiofiles
 from aiohttp import ETag, web
 
 _PAGE: Final = "index.html"
@@ -53,23 +55,35 @@ class Page:
 
 
 class Pages:
-    """Every file of the dashboard, by its path. Reading them blocks; nothing else does."""
+    """Every file of the dashboard, by its path."""
 
     def __init__(self) -> None:
-        self._pages: Mapping[str, Page] = {
-            _path(entry.name): _page(entry.name, entry.read_bytes())
+        self._files: Mapping[str, Traversable] = {
+            _path(entry.name): entry
             for entry in files("dispatcher.api").joinpath("dashboard").iterdir()
             if _ending(entry.name) in _TYPES
         }
+        self._pages: dict[str, Page] = {}
 
     @property
     def paths(self) -> frozenset[str]:
         """Where there is a page."""
-        return frozenset(self._pages)
+        return frozenset(self._files)
+
+    async def read(self) -> None:
+        """Read all of them, before the first request comes.
+
+        Raises:
+            OSError: one cannot be read; the installation is damaged.
+        """
+        for path, entry in self._files.items():
+            with as_file(entry) as place:
+                async with aiofiles.open(place, "rb") as file:
+                    self._pages[path] = _page(entry.name, await file.read())
 
     def add_to(self, router: web.UrlDispatcher) -> None:
         """Let GET and HEAD of every path be answered."""
-        for path in self._pages:
+        for path in self._files:
             router.add_get(path, self._answer)
 
     async def _answer(self, request: web.Request) -> web.Response:

@@ -8,18 +8,15 @@ that place is filled with portions of a fraction of a millisecond, with a rest a
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
-from aiohttp import web
 from pydantic import BaseModel, TypeAdapter
 
-from dispatcher.api.streaming import send_document
+from dispatcher.queue.admin.pace import Pace
 
-REST_SECONDS: Final = 0.001
-"""Between portions. Without it an answer would take every moment that the hot path leaves, and each
-message would wait for a portion at each of its steps."""
+AT_ONCE: Final = 100
+"""Values that take a fraction of a millisecond."""
 
 
 def cut(document: BaseModel, mark: str) -> tuple[bytes, bytes]:
@@ -37,37 +34,30 @@ def cut(document: BaseModel, mark: str) -> tuple[bytes, bytes]:
     return (before + found).encode("utf-8"), after.encode("utf-8")
 
 
-async def send_filled(
-    request: web.Request,
+async def filled(
     document: BaseModel,
     mark: str,
     values: Sequence[object],
     rows: TypeAdapter[list[Any]],
     *,
-    at_once: int = 100,
-) -> web.StreamResponse:
-    """Answer with a document of which one field is a long list.
+    pace: Pace,
+) -> list[bytes]:
+    """Write a document of which one field is a long list; returns its pieces.
 
     Args:
-        request: what is answered.
         document: with nothing in that list.
         mark: where the list begins, as of `cut`.
         values: what the elements of the list are made of.
         rows: a list of their model.
-        at_once: how many take a fraction of a millisecond.
+        pace: who says when a portion may be made.
     """
     before, after = cut(document, mark)
     pieces = [before]
-    for start in range(0, len(values), at_once):
+    for start in range(0, len(values), AT_ONCE):
         if start:
             pieces.append(b",")
-            await asyncio.sleep(REST_SECONDS)
-        portion = rows.validate_python(values[start : start + at_once])
+            await pace.rest()
+        portion = rows.validate_python(values[start : start + AT_ONCE])
         pieces.append(rows.dump_json(portion)[1:-1])
     pieces.append(after)
-    return await send_document(request, _each(pieces), size_bytes=sum(map(len, pieces)))
-
-
-async def _each(pieces: Sequence[bytes]) -> AsyncIterator[bytes]:
-    for piece in pieces:
-        yield piece
+    return pieces

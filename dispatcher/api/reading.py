@@ -7,7 +7,7 @@ import asyncio
 import json
 from typing import Any, Final, NoReturn, TypeVar
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
@@ -27,12 +27,23 @@ async def read(request: web.Request, route: AnyRoute) -> Asked[Any, Any, Any]:
     """Read a request.
 
     Raises:
-        ApiError: 400 for what is not as the models say, 408, 413 and 415 for a body.
+        ApiError: 400 for what is not as the models say, 408, 413 and 415 for a body, 417.
     """
+    await _answer_expectation(request)
     place = route.place.model_validate(dict(request.match_info))
     query = _query(request, route.query)
-    body = await _body(request) if route.takes_body else {}
+    body = await _body(request) if route.takes_body and not route.streams else {}
     return Asked(place, query, _checked_body(route.body, body), request)
+
+
+async def _answer_expectation(request: web.Request) -> None:
+    expected = request.headers.get("Expect")
+    if expected is None or request.version < HttpVersion11:
+        return
+    if expected.lower() != "100-continue":
+        raise ApiError(417, "expectation_failed", "`Expect` may only be `100-continue`.")
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    request.writer.output_size = 0  # aiohttp: the answer itself has not begun
 
 
 def _query(request: web.Request, model: type[_Model]) -> _Model:

@@ -11,6 +11,7 @@ from aiohttp import web
 from pydantic import BaseModel
 
 from dispatcher.api.models import Input, Nothing
+from dispatcher.core.keys import Role
 
 Place = TypeVar("Place", bound=Input)
 Query = TypeVar("Query", bound=Input)
@@ -18,6 +19,12 @@ Body = TypeVar("Body", bound=Input)
 
 JSON: Final = "application/json"
 SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
+
+
+TOO_MANY_ASK: Final[Mapping[int, str]] = {
+    503: "Too many calls that take long came at once: `api_busy`; `Retry-After` says when to ask."
+}
+"""What a call that takes long is refused with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +47,10 @@ class Route(Generic[Place, Query, Body]):
 
     `place`, `query` and `body` are the models of what callers send. `status` and `answer` are of
     success; `content_type` is the answer's. `refusals` says with which statuses this call in
-    particular is refused, and why; what every call may be refused with is not repeated.
+    particular is refused, and why; what every call may be refused with is not repeated. `streams`
+    is the content type of a body that the handler reads by itself, piece by piece. `roles` are
+    those of the keys that may make the call; None: its method says it. `is_rpc` says that its
+    errors are as Connect has them. `also` are other answers than `status` that are no refusals.
     """
 
     method: str
@@ -56,11 +66,20 @@ class Route(Generic[Place, Query, Body]):
     content_type: str = JSON
     refusals: Mapping[int, str] = field(default_factory=dict)
     is_open: bool = False
+    streams: str | None = None
+    roles: frozenset[Role] | None = None
+    is_rpc: bool = False
+    also: Mapping[int, tuple[type[BaseModel], str]] = field(default_factory=dict)
 
     @property
     def takes_body(self) -> bool:
         """Whether a body is looked at; that of a GET never is."""
         return self.method not in SAFE_METHODS
+
+    @property
+    def is_an_applications(self) -> bool:
+        """Whether applications make it: as often as they like, as they send messages."""
+        return self.roles is not None and Role.DISPATCH in self.roles
 
     @property
     def has_body(self) -> bool:

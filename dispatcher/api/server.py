@@ -1,16 +1,19 @@
 """The server on `API_LISTEN`: one table of routes, over aiohttp.
 
-A request passes the error boundary, then the keys or, where there are none, the guard against web
-pages, then the models of its route, and only then a handler. Nothing here knows the rest of the
-server: the queue is asked through `Admin`, health and metrics through two functions.
+A request passes the error boundary, then the entrance with the keys or, where there are none, the
+guard against web pages, then the models of its route, and only then a handler. Nothing here knows
+the rest of the server: the queue is asked through `Admin`, health and metrics through two
+functions.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import socket
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
 from aiohttp import web
@@ -19,24 +22,45 @@ from aiohttp.typedefs import Handler
 import dispatcher
 from dispatcher.api import openapi
 from dispatcher.api.answers import response
-from dispatcher.api.auth import key_middleware
+from dispatcher.api.audit import Audit
+from dispatcher.api.auth import key_guard
+from dispatcher.api.backups import BackupCalls, Backups
+from dispatcher.api.beginning import beginning_middleware
+from dispatcher.api.calls import FunctionCalls
+from dispatcher.api.carrying import CarryCalls
+from dispatcher.api.connect import one_slash
+from dispatcher.api.connections import Connection, Connections
 from dispatcher.api.destinations import DestinationCalls
+from dispatcher.api.dispatching import DispatchCalls
+from dispatcher.api.entrance import Entrance, Lines
 from dispatcher.api.errors import error_middleware
-from dispatcher.api.guard import page_middleware
+from dispatcher.api.expensive import Expensive
+from dispatcher.api.guard import page_guard
 from dispatcher.api.health import Health
 from dispatcher.api.letters import LetterCalls
 from dispatcher.api.messages import MessageCalls
 from dispatcher.api.models import Nothing
+from dispatcher.api.outside import OutsideCalls
 from dispatcher.api.pages import Pages
-from dispatcher.api.process import ProcessCalls
+from dispatcher.api.process import PROBES, ProcessCalls
 from dispatcher.api.reading import MAX_BODY_BYTES, read
-from dispatcher.api.routes import JSON, AnyRoute, Asked, Route
-from dispatcher.api.stream import EventStream
+from dispatcher.api.room import BodyRoom
+from dispatcher.api.routes import JSON, SAFE_METHODS, AnyRoute, Asked, Route
+from dispatcher.api.schedules import ScheduleCalls
+from dispatcher.api.sessions import SessionCalls
+from dispatcher.api.stream import MAX_READERS, EventStream
+from dispatcher.core.keys import Key, Keyring, Role
 from dispatcher.errors import ConfigError, PortTaken
-from dispatcher.queue.admin import Admin
+from dispatcher.functions.schedules.surface import Schedules
+from dispatcher.functions.sessions import Sessions
+from dispatcher.functions.surface import Functions
+from dispatcher.queue.admin.pace import Pace
+from dispatcher.queue.admin.surface import Admin, Carrier
 from dispatcher.telemetry.events import Events
 
 KEEPALIVE_SECONDS = 75.0
+DEFAULT_CONNECTIONS = 256
+_BACKLOG = 128
 STOP_SECONDS = 0.5
 """How long calls under way have to end when the server stops, and once more until they are cut."""
 
@@ -48,25 +72,62 @@ class ApiServer:
         self,
         host: str,
         port: int,
-        keys: tuple[bytes, ...],
+        keys: Keyring,
         *,
         admin: Admin,
+        carrier: Carrier,
+        backups: Backups,
         health: Callable[[], Health],
-        metrics: Callable[[], str],
+        metrics: Callable[[], Coroutine[Any, Any, str]],
         events: Events,
+        max_connections: int = DEFAULT_CONNECTIONS,
+        max_body: int = 64 * 1024 * 1024,
+        lines: Lines | None = None,
+        functions: Functions | None = None,
+        sessions: Sessions | None = None,
+        schedules: Schedules | None = None,
     ) -> None:
-        """`host` "" is every interface; `port` 0 any free one; no `keys`: everybody is let in."""
+        """`host` "" is every interface; `port` 0 any free one; open `keys`: everybody is let in.
+        Imported bodies have at most `max_body` bytes. In `lines` requests wait for their turn.
+        Without `functions` there are no calls about them, without `sessions` none to fetch what
+        they are asked, and without `schedules` none about these."""
         self._host = host
         self._port = port
-        self._needs_key = bool(keys)
+        self._keys = keys
+        self._needs_key = not keys.is_open
         self._described = ""
-        self._stream = EventStream(admin)
-        self._routes = self._table(admin, ProcessCalls(health, metrics))
+        self._health = health
+        self._listening: asyncio.Server | None = None
+        self.connections = Connections(max_connections, time.monotonic)
+        # Half of the connections at most: the others are for who wants to do something.
+        self._stream = EventStream(admin, most=max(1, min(MAX_READERS, max_connections // 2)))
+        self.pace = Pace()
+        self.audit = Audit(events, time.monotonic)
+        self._pages = Pages()
+        self._expensive = Expensive(time.monotonic)
+        carry = CarryCalls(carrier, self.audit, events, self.pace, max_body=max_body)
+        process = ProcessCalls(health, metrics, self._expensive)
+        self._routes = [
+            *self._table(admin, process, carry, functions),
+            *BackupCalls(backups, self.audit).routes(),
+        ]
+        room = BodyRoom()
+        if functions is not None:
+            self._routes += self._of_functions(functions, room)
+        if schedules is not None:
+            self._routes += ScheduleCalls(schedules, self.audit).routes()
+        self._sessions: SessionCalls | None = None
+        if sessions is not None:
+            self._sessions = SessionCalls(
+                sessions, room, self.connections.stays, most=max(1, max_connections // 2)
+            )
+            self._routes += self._sessions.routes()
+        self._by_call = {(route.method, route.path): route for route in self._routes}
         # aiohttp logs every malformed request with a traceback: strangers could fill the log with
         # them, and nobody needs to act.
         silent = logging.Logger("dispatcher.api", logging.CRITICAL)
         self._runner = web.AppRunner(
-            self._application(keys, events),
+            self._application(events, lines or Lines()),
             access_log=None,
             logger=silent,
             keepalive_timeout=KEEPALIVE_SECONDS,
@@ -76,7 +137,8 @@ class ApiServer:
     @property
     def bound(self) -> list[tuple[str, int]]:
         """Addresses and ports it listens on; empty before `start` and after `stop`."""
-        return [(str(address[0]), int(address[1])) for address in self._runner.addresses]
+        sockets = () if self._listening is None else self._listening.sockets
+        return [(str(host), int(port)) for host, port, *_ in (s.getsockname() for s in sockets)]
 
     async def start(self) -> None:
         """Listen. Returns when requests are answered.
@@ -86,17 +148,40 @@ class ApiServer:
             ConfigError: the host has no address.
         """
         self._described = json.dumps(self.description())  # takes a while: never for a request
+        await self._pages.read()
         await self._runner.setup()
-        site = web.TCPSite(self._runner, self._host or None, self._port)
         try:
-            await site.start()
+            self._listening = await asyncio.get_running_loop().create_server(
+                self._connect, self._host or None, self._port, backlog=_BACKLOG
+            )
         except OSError as error:
             await self.stop()
             raise self._refused(error) from error
+        self.connections.start()
 
     async def stop(self) -> None:
         """Stop listening and close every connection. Idempotent."""
+        if self._listening is not None:
+            self._listening.close()
+            self._listening = None
         await self._runner.cleanup()
+        await self._expensive.stop()
+        self.connections.stop()
+
+    def replace_keys(self, keys: Iterable[Key]) -> None:
+        """Let operators show these keys from now on, and no others; whoever has shown another one
+        is cut off.
+
+        Raises:
+            ValueError: as `Keyring.replace`; nothing has changed.
+        """
+        self._keys.replace(keys)
+        self.connections.keep_only(self._keys)
+
+    def _connect(self) -> Connection:
+        """The protocol of one more connection."""
+        assert self._runner.server is not None, "it is set up before anybody can come"
+        return Connection(self._runner.server(), self.connections)
 
     def _refused(self, error: OSError) -> ConfigError | PortTaken:
         where = f"API_LISTEN={self._host}:{self._port}"
@@ -108,39 +193,102 @@ class ApiServer:
             f"set API_LISTEN to another address."
         )
 
-    def _table(self, admin: Admin, process: ProcessCalls) -> Sequence[AnyRoute]:
+    def _table(
+        self,
+        admin: Admin,
+        process: ProcessCalls,
+        carry: CarryCalls,
+        functions: Functions | None,
+    ) -> Sequence[AnyRoute]:
+        pace = self.pace
         return [
             *process.routes(),
             Route(
                 "GET", "/openapi.json", self._describe, "showApi", "This API",
                 Nothing, Nothing, Nothing,
             ),
-            *DestinationCalls(admin).routes(),
-            *MessageCalls(admin).routes(),
-            *LetterCalls(admin).routes(),
+            *DestinationCalls(admin, self._expensive, pace, self.audit, functions).routes(),
+            *MessageCalls(admin, self.audit).routes(),
+            *LetterCalls(admin, self._expensive, pace, self.audit).routes(),
+            *carry.routes(),
             *self._stream.routes(),
         ]  # fmt: skip
 
-    def _application(self, keys: tuple[bytes, ...], events: Events) -> web.Application:
-        pages = Pages()
+    def _of_functions(self, functions: Functions, room: BodyRoom) -> Sequence[AnyRoute]:
+        return [
+            *DispatchCalls(functions, room, self.audit).routes(),
+            *FunctionCalls(functions, self._expensive, self.pace, self.audit).routes(),
+            *OutsideCalls(functions, room).routes(),
+        ]
+
+    def _route_of(self, request: web.Request) -> AnyRoute | None:
+        """The row that a request is about; None: it is about nothing."""
+        resource = request.match_info.route.resource
+        method = "GET" if request.method == "HEAD" else request.method
+        if resource is None:
+            return None
+        return self._by_call.get((method, one_slash(resource.canonical)))
+
+    def _roles(self, request: web.Request) -> frozenset[Role] | None:
+        route = self._route_of(request)
+        return None if route is None else route.roles
+
+    def _is_an_applications(self, request: web.Request) -> bool:
+        route = self._route_of(request)
+        return route is not None and route.is_an_applications
+
+    def _application(self, events: Events, lines: Lines) -> web.Application:
+        pages = self._pages
         open_paths = pages.paths | {route.path for route in self._routes if route.is_open}
         guard = (
-            key_middleware(keys, open_paths=open_paths)
-            if keys
-            else page_middleware(self._host, open_paths=open_paths)
+            key_guard(self._keys, roles=self._roles, known=self.connections.know, audit=self.audit)
+            if self._needs_key
+            else page_guard(self._host, known=self.connections.know)
+        )
+        entrance = Entrance(
+            guard,
+            self.connections.stays,
+            open_paths=open_paths,
+            probes=PROBES,
+            is_an_applications=self._is_an_applications,
+            lines=lines,
+            now=time.monotonic,
         )
         application = web.Application(
-            middlewares=[error_middleware(events), guard], client_max_size=MAX_BODY_BYTES
+            middlewares=[
+                self.connections.middleware(),
+                error_middleware(events),
+                entrance.middleware(),
+                beginning_middleware(self._health, open_paths=open_paths),
+            ],
+            client_max_size=MAX_BODY_BYTES,
         )
         for route in self._routes:
             path = _pattern(route.path, self._routes)
-            application.router.add_route(route.method, path, _handler(route))
-            if route.method == "GET":
-                application.router.add_route("HEAD", path, _handler(route))
+            handler = self._handler(route)
+            methods = ("GET", "HEAD") if route.method == "GET" else (route.method,)
+            for method in methods:
+                application.router.add_route(method, path, handler, expect_handler=_later)
+                if route.is_rpc:  # clients put it behind an address that may end with a slash
+                    twice = f"/{path}"
+                    application.router.add_route(method, twice, handler, expect_handler=_later)
         pages.add_to(application.router)
         application.on_response_prepare.append(_finish_headers)
         application.on_shutdown.append(self._let_readers_go)
         return application
+
+    def _handler(self, route: AnyRoute) -> Handler:
+        """What aiohttp calls for a route."""
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            asked = await read(request, route)
+            try:
+                return response(await route.handler(asked), route.status)
+            finally:
+                if route.method not in SAFE_METHODS and not route.is_an_applications:
+                    self._expensive.forget()
+
+        return handle
 
     def description(self) -> dict[str, Any]:
         """The document of /openapi.json."""
@@ -153,6 +301,8 @@ class ApiServer:
 
     async def _let_readers_go(self, _: web.Application) -> None:
         self._stream.close()
+        if self._sessions is not None:
+            self._sessions.close()
 
 
 def _pattern(path: str, routes: Sequence[AnyRoute]) -> str:
@@ -166,19 +316,13 @@ def _pattern(path: str, routes: Sequence[AnyRoute]) -> str:
     return f"{front}/{{{last[1:-1]}:(?!(?:{fixed})$)[^{{}}/]+}}" if fixed else path
 
 
-def _handler(route: AnyRoute) -> Handler:
-    """What aiohttp calls for a route."""
-
-    async def handle(request: web.Request) -> web.StreamResponse:
-        asked = await read(request, route)
-        return response(await route.handler(asked), route.status)
-
-    return handle
+async def _later(_: web.Request) -> None:
+    """`Expect` is looked at when the request is read, after its key."""
 
 
 async def _finish_headers(request: web.Request, answer: Any) -> None:
     """What every answer has, errors included."""
     answer.headers.pop("Server", None)  # aiohttp says its own and Python's version
     answer.headers["X-Content-Type-Options"] = "nosniff"
-    if request.path.startswith("/v1/"):
+    if request.path.startswith(("/v1/", "/sessions/")):
         answer.headers["Cache-Control"] = "no-store"

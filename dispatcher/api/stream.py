@@ -19,10 +19,11 @@ from aiohttp import web
 
 from dispatcher.api.errors import ApiError
 from dispatcher.api.models import Nothing, event_data
-from dispatcher.api.portions import REST_SECONDS
 from dispatcher.api.routes import AnyRoute, Asked, Route
 from dispatcher.api.streaming import begun
-from dispatcher.queue.admin import Admin, Event
+from dispatcher.api.turns import Turns
+from dispatcher.queue.admin.pace import REST_SECONDS
+from dispatcher.queue.admin.surface import Admin, Event
 
 MAX_READERS: Final = 32
 BUFFERED_EVENTS: Final = 1_000
@@ -36,30 +37,6 @@ _HEARTBEAT: Final = b": alive\n\n"
 _GREETING: Final = b": listening\n\n"
 # A reader that went away is only noticed when we look: its place is given free after this time.
 _LOOK_SECONDS: Final = 1.0
-
-
-class Sampler:
-    """Lets through so many a second: a bucket that holds one second's worth."""
-
-    __slots__ = ("_filled_at", "_left", "_now", "_per_second")
-
-    def __init__(self, per_second: int, now: Callable[[], float]) -> None:
-        """`now` is a monotonic clock, in seconds."""
-        self._per_second = per_second
-        self._now = now
-        self._left = float(per_second)
-        self._filled_at = now()
-
-    def admits(self) -> bool:
-        """Say whether one more may pass now, and count it if so."""
-        now = self._now()
-        self._left += (now - self._filled_at) * self._per_second
-        self._left = min(self._left, float(self._per_second))
-        self._filled_at = now
-        if self._left < 1:
-            return False
-        self._left -= 1
-        return True
 
 
 class Frame:
@@ -103,8 +80,8 @@ class Reader:
         self._news.set()
 
     def close(self) -> None:
-        """There will be no more. What was written may still be read, for a moment only: who reads
-        nothing must not hold up the stop."""
+        """There will be no more. What was written may still be read, for a moment only: a
+        reader who reads nothing must not hold up the stop."""
         self.closed = True
         self._news.set()
         if self._transport is not None:
@@ -130,9 +107,17 @@ class Reader:
 class EventStream:
     """Every reader of the events of one queue."""
 
-    def __init__(self, admin: Admin, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        admin: Admin,
+        now: Callable[[], float] = time.monotonic,
+        *,
+        most: int = MAX_READERS,
+    ) -> None:
+        """At most `most` may listen at once; `now` is a monotonic clock, in seconds."""
         self._admin = admin
-        self._sampler = Sampler(SAMPLE_PER_SECOND, now)
+        self._most = most
+        self._sampled = Turns(SAMPLE_PER_SECOND, SAMPLE_PER_SECOND)
         self._now = now
         self._readers: set[Reader] = set()
         self._closed = False
@@ -156,11 +141,11 @@ class EventStream:
         """
         if self._closed:
             raise ApiError(503, "shutting_down", "The server is stopping.")
-        if len(self._readers) >= MAX_READERS:
+        if len(self._readers) >= self._most:
             raise ApiError(
                 503,
                 "too_many_readers",
-                f"{MAX_READERS} readers listen already; ask again when one has gone.",
+                f"{self._most} readers listen already; ask again when one has gone.",
                 headers={"Retry-After": "10"},
             )
         if not self._readers:
@@ -213,7 +198,7 @@ class EventStream:
 
     def _tell(self, event: Event) -> None:
         """Called by the queue, in the middle of its work."""
-        if self._sampler.admits():
+        if self._sampled.wait(self._now(), 0) is not None:
             frame = Frame(event)
             for reader in self._readers:
                 reader.put(frame)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
 
 from aiohttp import web
 
@@ -27,6 +27,16 @@ async def send_document(
         async for piece in pieces:
             await response.write(piece)
     return response
+
+
+async def send_pieces(request: web.Request, pieces: Sequence[bytes]) -> web.StreamResponse:
+    """Answer with a JSON document that is there already, in pieces."""
+    return await send_document(request, _each(pieces), size_bytes=sum(map(len, pieces)))
+
+
+async def _each(pieces: Sequence[bytes]) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
 
 
 @contextlib.asynccontextmanager

@@ -1,1 +1,4 @@
 """The `dispatcher` command: `main` is its entry, `app` the commands, one module for each group."""
+
+MAKE_KEY = "--make-api-key"
+"""The option of `serve`, which is looked at before the parser of options is loaded."""

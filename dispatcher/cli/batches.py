@@ -2,7 +2,8 @@
 
 One call for a million of them would show nothing for minutes and leave behind nobody knows what
 when it is interrupted. Each batch is durable when its answer is there; what is done has left the
-list, so repeating the command goes on where it stopped, and the first page is always the next one.
+list, so repeating the command goes on where it stopped. One that cannot be done stays in the list:
+it is passed over, and named at the end.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from dispatcher.cli.client import Api, Json
+from dispatcher.cli.errors import CommandError
 from dispatcher.cli.selection import Ids, Matching, Selection
 
 BATCH: Final = 1000
@@ -36,10 +38,12 @@ PURGE: Final = Verb("purge", "purged")
 
 @dataclass(slots=True)
 class Progress:
-    """How far it is. `not_found` are ids that are no dead letters, as far as they were named."""
+    """How far it is. `not_found` are ids that are no dead letters, as far as they were named;
+    `left` are dead letters with which it could not be done, each with the reason."""
 
     count: int = 0
     not_found: list[str] = field(default_factory=list)
+    left: dict[str, str] = field(default_factory=dict)
 
 
 def count(api: Api, verb: Verb, selection: Selection) -> Progress:
@@ -76,7 +80,8 @@ def run(
         sleep: waits for seconds.
 
     Raises:
-        CommandError: the API refused a batch; those before it are done.
+        CommandError: the API cannot be asked, or does nothing for now; what was done before is
+            done.
     """
     started_s = clock()
     asked = 0
@@ -85,7 +90,7 @@ def run(
             sleep(max(0.0, started_s + asked / rate - clock()))
         pace: Json = {} if rate is None else {"rate": rate}
         before = progress.count
-        _add(progress, verb, api.post(_path(verb), {"ids": list(ids), **pace}))
+        _do(api, verb, ids, pace, progress)
         asked += len(ids)
         advance(progress.count - before)
 
@@ -94,18 +99,18 @@ def _batches(api: Api, selection: Selection, expected: int, size: int) -> Iterat
     if isinstance(selection, Ids):
         yield from _sliced(selection.ids, size)
         return
-    done: set[str] = set()
     left = expected
+    cursor: str | None = None
     while left > 0:
-        query = {**selection.filters.given(), "limit": min(BATCH, left)}
-        listed = [item["id"] for item in api.get("/v1/dead-letters", query)["items"]]
-        # What is in the list again died a second time meanwhile: it has had its turn.
-        page = [message_id for message_id in listed if message_id not in done]
-        if not page:
+        query = {**selection.filters.given(), "limit": min(BATCH, left), "cursor": cursor}
+        page = api.get("/v1/dead-letters", query)
+        listed = [item["id"] for item in page["items"]]
+        yield from _sliced(listed, size)
+        left -= len(listed)
+        # Not the first page again: what could not be done is still there.
+        cursor = page["next"]
+        if cursor is None:
             return
-        yield from _sliced(page, size)
-        left -= len(page)
-        done = set(page)
 
 
 def _sliced(ids: Sequence[str], size: int) -> Iterator[Sequence[str]]:
@@ -120,6 +125,36 @@ def _selectors(selection: Selection) -> Iterator[Json]:
         case Ids():
             for ids in _sliced(selection.ids, BATCH):
                 yield {"ids": list(ids)}
+
+
+def _do(api: Api, verb: Verb, ids: Sequence[str], pace: Json, progress: Progress) -> None:
+    """Do it to one batch; when the API fails over it, to each of them, as one may be to blame."""
+    try:
+        answer = api.post(_path(verb), {"ids": list(ids), **pace})
+    except CommandError as error:
+        # Every kind but this one says that others would fare no better.
+        if type(error) is not CommandError:
+            raise
+        if len(ids) == 1:
+            progress.left[ids[0]] = str(error)
+            return
+        for message_id in ids:
+            _do(api, verb, [message_id], {}, progress)
+        return
+    missing = answer["not_found"]
+    if missing:
+        # Somebody else may be dealing with some of these: they are still there, and stay.
+        gone = api.post(_path(verb), {"ids": missing, "dry_run": True})["not_found"]
+        answer = {**answer, "not_found": gone}
+        for message_id in set(missing) - set(gone):
+            progress.left[message_id] = "somebody else is redriving or purging it"
+    for message_id in answer.get("failed", ()):
+        progress.left[message_id] = (
+            "it cannot be read; `dispatcher log verify` says what is damaged"
+        )
+    for call_id in answer.get("unserved", ()):
+        progress.left[call_id] = "it is a function call, and the server has no function service"
+    _add(progress, verb, answer)
 
 
 def _path(verb: Verb) -> str:

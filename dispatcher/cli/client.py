@@ -11,6 +11,7 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,16 +22,20 @@ from dispatcher.cli.errors import (
     BadUsage,
     CommandError,
     KeyRefused,
+    NotConnected,
     NotFound,
     RefusedNow,
     Unreachable,
 )
+from dispatcher.core.authority import authority
 
 Json = dict[str, Any]
 
 CONNECT_SECONDS: Final = 10.0
 ANSWER_SECONDS: Final = 60.0
 _MAX_LINE_BYTES: Final = 1 << 20
+_PIECE_BYTES: Final = 1 << 18
+_LINES: Final = "application/x-ndjson"
 _URL: Final = re.compile(
     r"(?:(?P<scheme>[A-Za-z]+)://)?"
     r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[^\[\]/?#@:\s]+))(?::(?P<port>[0-9]{1,5}))?"
@@ -75,8 +80,7 @@ class Server:
         return connection
 
     def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}:{self.port}{self.base}"
+        return f"{self.scheme}://{authority(self.host, self.port)}{self.base}"
 
 
 class Api:
@@ -94,9 +98,42 @@ class Api:
         """Ask for a change. Returns the answer, durable when this returns."""
         return self._object(self._call("POST", path, body))
 
-    def delete(self, path: str) -> None:
+    def act(self, path: str, query: Mapping[str, object]) -> Json:
+        """The same, of which all is said in the query."""
+        return self._object(self._call("POST", _with_query(path, query)))
+
+    def put(self, path: str, query: Mapping[str, object], body: Json) -> Json:
+        """Make something, or change it. Returns the answer, durable when this returns."""
+        return self._object(self._call("PUT", _with_query(path, query), body))
+
+    def post_lines(self, path: str, lines: bytes) -> Json:
+        """Send lines of JSON. Returns the answer."""
+        return self._object(self._call("POST", path, lines))
+
+    @contextmanager
+    def download(self, path: str, query: Mapping[str, object]) -> Iterator[Iterator[bytes]]:
+        """Open a long answer, and give its content in pieces.
+
+        Raises:
+            Unreachable: also from the pieces: it was cut short.
+        """
+        with self._opened(_with_query(path, query), _LINES) as (_, answer):
+            yield self._pieces(answer)
+
+    def _pieces(self, answer: http.client.HTTPResponse) -> Iterator[bytes]:
+        with self._translated():
+            while piece := answer.read1(_PIECE_BYTES):
+                yield piece
+            if answer.length:  # `read1` does not say so itself
+                raise http.client.IncompleteRead(b"", answer.length)
+
+    def put_in(self, path: str, query: Mapping[str, object], value: bytes, kind: str) -> None:
+        """Send a value of a media type, durable when this returns."""
+        self._call("POST", _with_query(path, query), value, kind)
+
+    def delete(self, path: str, query: Mapping[str, object] | None = None) -> None:
         """Ask for a removal, durable when this returns."""
-        self._call("DELETE", path)
+        self._call("DELETE", _with_query(path, query))
 
     @contextmanager
     def stream(self, path: str, *, silence_s: float) -> Iterator[Iterator[bytes]]:
@@ -109,29 +146,41 @@ class Api:
         Raises:
             Unreachable: also from the lines: the connection broke.
         """
-        with self._translated():
-            connection = self.server.connect()
-            try:
-                answer = self._send(connection, "GET", path, None, "text/event-stream")
-                if answer.status != 200:
-                    refuse(answer.status, answer.read(), what=str(self.server))
-                # An answer that closes the connection takes the socket with it, with its timeout.
-                if connection.sock is not None:
-                    connection.sock.settimeout(silence_s)
-                yield self._lines(answer)
-            finally:
-                connection.close()
+        with self._opened(path, "text/event-stream") as (connection, answer):
+            # An answer that closes the connection takes the socket with it, with its timeout.
+            if connection.sock is not None:
+                connection.sock.settimeout(silence_s)
+            yield self._lines(answer)
 
     def _lines(self, answer: http.client.HTTPResponse) -> Iterator[bytes]:
         with self._translated():
             while line := answer.readline(_MAX_LINE_BYTES):
                 yield line.rstrip(b"\r\n")
 
-    def _call(self, method: str, path: str, body: Json | None = None) -> bytes:
+    @contextmanager
+    def _opened(
+        self, path: str, accepted: str
+    ) -> Iterator[tuple[http.client.HTTPConnection, http.client.HTTPResponse]]:
+        """Open an answer of 200. What goes wrong with what is made of it is not the network's."""
+        with self._translated():
+            connection = self.server.connect()
+        try:
+            with self._translated():
+                answer = self._send(connection, "GET", path, None, accepted)
+                if answer.status != 200:
+                    refuse(answer.status, answer.read(), what=str(self.server))
+            yield connection, answer
+        finally:
+            connection.close()
+
+    def _call(
+        self, method: str, path: str, body: Json | bytes | None = None, kind: str = _LINES
+    ) -> bytes:
+        """`kind` is of a body of bytes."""
         with self._translated():
             connection = self.server.connect()
             try:
-                answer = self._send(connection, method, path, body, "application/json")
+                answer = self._send(connection, method, path, body, "application/json", kind)
                 content = answer.read()
             finally:
                 connection.close()
@@ -144,14 +193,18 @@ class Api:
         connection: http.client.HTTPConnection,
         method: str,
         path: str,
-        body: Json | None,
+        body: Json | bytes | None,
         accepted: str,
+        kind: str = _LINES,
     ) -> http.client.HTTPResponse:
         headers = {"Accept": accepted}
         if self._key is not None:
             headers["Authorization"] = f"Bearer {self._key}"
         content = None
-        if body is not None:
+        if isinstance(body, bytes):
+            headers["Content-Type"] = kind
+            content = body
+        elif body is not None:
             headers["Content-Type"] = "application/json"
             content = json.dumps(body).encode("ascii")
         connection.request(method, self.server.base + path, content, headers)
@@ -178,16 +231,21 @@ def translated(server: Server, hint: str) -> Iterator[None]:
         yield
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise Unreachable(f"{server}: {reason}. {hint}.") from error
+        nobody = isinstance(error, ConnectionRefusedError | socket.gaierror)
+        kind = NotConnected if nobody else Unreachable
+        raise kind(f"{server}: {reason}. {hint}.") from error
 
 
-def refuse(status: int, content: bytes, *, what: str) -> NoReturn:
+def refuse(
+    status: int, content: bytes, *, what: str, key_from: str = "--key-file or DISPATCHER_KEY"
+) -> NoReturn:
     """Raise the error that an answer other than 2xx stands for.
 
     Args:
         status: of the answer.
         content: its body; the message in it is what the user sees.
         what: who answered.
+        key_from: where the key for that is read from.
     """
     told = _decoded(content) or {}
     slug = told.get("error")
@@ -197,8 +255,10 @@ def refuse(status: int, content: bytes, *, what: str) -> NoReturn:
         case 400 if slug:
             raise BadUsage(shown)
         case 401 | 403:
-            raise KeyRefused(f"{shown} A key is read from --key-file or DISPATCHER_KEY.")
+            raise KeyRefused(f"{shown} A key is read from {key_from}.")
         case 404 if slug and slug != "not_found":
+            raise NotFound(shown)
+        case 410:
             raise NotFound(shown)
         case 404:
             raise CommandError(f"{shown}: not a dispatcher's API, or an older version of it")

@@ -5,15 +5,24 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 import typer
 
-from dispatcher.cli import output
+from dispatcher.cli import output, tables
 from dispatcher.cli.options import AsJson
+from dispatcher.cli.tables import Column
 
 app = typer.Typer(
     help="Show every setting in force, and where it came from. Secrets are hidden.",
     invoke_without_command=True,
+)
+
+
+_COLUMNS: Final = (
+    Column("setting"),
+    Column("value", is_cut=True),
+    Column("source", is_cut=True),
 )
 
 
@@ -40,7 +49,7 @@ def show(context: typer.Context, as_json: AsJson = False) -> None:
             output.print_json({"setting": item.name, "value": item.value, "source": item.source})
         return
     rows = [(item.name, shown(item.value), item.source) for item in found]
-    output.print_table(("setting", "value", "source"), rows)
+    tables.print_table(_COLUMNS, rows)
 
 
 @app.command()
@@ -61,17 +70,22 @@ def in_force() -> Iterator[Setting]:
         ConfigError: one is wrong.
     """
     from dispatcher.settings import Settings
-    from dispatcher.settings.sources import CONFIG_VARIABLE, EnvironmentSource, TomlSource
+    from dispatcher.settings.misspelt import misspelt
+    from dispatcher.settings.sources import CONFIG_VARIABLE, Names, of_environment, of_file
 
-    path = os.environ.get(CONFIG_VARIABLE, "").strip()
     described = Settings.load(os.environ).describe()
-    environment = EnvironmentSource(Settings, os.environ)()
-    file = TomlSource(Settings, path)()
+    names = Names.of(Settings)
+    for given, meant in misspelt(os.environ, names):
+        output.print_note(f"{given} has no meaning; did you mean {meant}?")
+    environment = of_environment(os.environ, names)
+    file = of_file(os.environ, names)
     for name, value in described.items():
         if name in environment:
             source = "environment"
+        elif name in file:
+            source = f"file {os.environ[CONFIG_VARIABLE].strip()}"
         else:
-            source = f"file {path}" if name in file else "default"
+            source = "default"
         yield Setting(name, value, source)
 
 

@@ -1,44 +1,88 @@
-"""`dispatcher pause` and `resume`: whether anything is sent to a destination."""
+"""`dispatcher hold` and `resume`: whether anything is sent to a destination."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 from urllib.parse import quote
 
 import typer
 
 from dispatcher.cli import output, where
+from dispatcher.cli.client import Api, Json
 from dispatcher.cli.options import AsJson, KeyFile, Url
+from dispatcher.cli.stats import lane_state
+from dispatcher.core.destination import Destination as Parsed
+
+_PAGE: Final = 1000
 
 Destination = Annotated[
     str, typer.Argument(metavar="DESTINATION", help="host[:port] or scheme://host[:port].")
 ]
 
 
-def pause(
+def hold(
     destination: Destination, url: Url = None, key_file: KeyFile = None, as_json: AsJson = False
 ) -> None:
-    """Send nothing to a destination until it is resumed.
+    """Hold a destination: send nothing there until it is resumed.
 
     Messages are accepted meanwhile and wait. A restart does not end it.
     """
-    found = where.api(url, key_file).post(f"{_path_of(destination)}/pause")
+    found = where.api(url, key_file).post(f"{_path_of(destination)}/hold")
     if as_json:
         output.print_json(found)
         return
     name = output.clean(found.get("destination"))
-    print(f"{name} is paused. `dispatcher resume {name}` lets it go on.")
+    print(f"{name} is held. `dispatcher resume {name}` ends it.")
 
 
 def resume(
     destination: Destination, url: Url = None, key_file: KeyFile = None, as_json: AsJson = False
 ) -> None:
-    """Go on sending to a destination."""
-    found = where.api(url, key_file).post(f"{_path_of(destination)}/resume")
+    """Hold a destination no longer: go on sending there."""
+    api = where.api(url, key_file)
     if as_json:
-        output.print_json(found)
-    else:
-        print(f"{output.clean(found.get('destination'))} is not paused.")
+        output.print_json(api.post(f"{_path_of(destination)}/resume"))
+        return
+    before = _lane(api, destination)
+    name = output.clean(api.post(f"{_path_of(destination)}/resume").get("destination"))
+    was_held = before is not None and before.get("held")
+    print(f"{name} is no longer held." if was_held else f"{name} was not held.")
+    print(_what_now(_lane(api, destination)))
+
+
+def _what_now(lane: Json | None) -> str:
+    """Say what happens there now, which another reason than a hold may decide."""
+    if lane is None:
+        return "No message waits for it."
+    match lane_state(lane):
+        case "held":
+            return "It was held again just now, by somebody else."
+        case "backs off":
+            why = "its breaker is open" if lane.get("breaker") == "open" else "it asked for that"
+            until = output.instant(lane.get("paused_until"))
+            return f"It backs off until {until}, as {why}; then one message is tried."
+        case "probing":
+            return "One message is tried there; others follow when it is delivered."
+        case _:
+            return "Messages are sent there."
+
+
+def _lane(api: Api, destination: str) -> Json | None:
+    """Return how a destination stands; None where nothing is known of it."""
+    try:
+        name = str(Parsed.parse(destination))
+    except ValueError:
+        return None  # the API says what is wrong with it
+    cursor: str | None = None
+    while True:
+        page = api.get("/v1/stats", {"lanes_cursor": cursor, "lanes_limit": _PAGE})
+        for lane in page.get("lanes") or []:
+            if lane.get("destination") == name:
+                found: Json = lane
+                return found
+        cursor = page.get("lanes_next")
+        if cursor is None or cursor > name:  # they are sorted by name
+            return None
 
 
 def _path_of(destination: str) -> str:

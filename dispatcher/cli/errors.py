@@ -37,6 +37,10 @@ class Unreachable(CommandError):
     exit_code = 7
 
 
+class NotConnected(Unreachable):
+    """Nobody is there: nothing was asked, so nothing of it is done."""
+
+
 class KeyRefused(CommandError):
     """The key is missing or wrong."""
 

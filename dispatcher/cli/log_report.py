@@ -13,10 +13,12 @@ from typing import Final
 
 from dispatcher.cli import output
 from dispatcher.errors import LogCorrupt, LogError
+from dispatcher.functions.results.shown import is_of_results, show_result_record
+from dispatcher.queue.records.shown import Shown, as_text, show_record
 from dispatcher.settings import Settings
 from dispatcher.txlog import inspect
 from dispatcher.txlog.disk import RealDisk
-from dispatcher.txlog.frame import offset_of, segment_of
+from dispatcher.txlog.frame import DATA, offset_of, segment_of
 from dispatcher.txlog.holes import Loss
 from dispatcher.txlog.repair import Plan
 from dispatcher.txlog.scan import Damage, Found
@@ -62,14 +64,14 @@ def repair(path: Path | None, *, apply: bool, as_json: bool = False) -> None:
     if not apply:
         planned = inspect.dry_run(directory, _DISK, _SIZES)
         _show_plan(directory, planned, "would be lost")
-        if planned.patches:
+        if planned.is_needed:
             print("Nothing was changed. --apply does it, and keeps a copy of what it changes.")
         return
     planned, copies = inspect.repair(directory, _DISK, _SIZES)
     _show_plan(directory, planned, "were lost")
     for copy in copies:
-        print(f"{copy}: the segment as it was")
-    if planned.patches:
+        print(f"{copy}: the file as it was")
+    if planned.is_needed:
         print(f"{directory}: repaired")
 
 
@@ -83,7 +85,7 @@ def _repaired(directory: Path, *, apply: bool) -> dict[str, object]:
         planned = inspect.dry_run(directory, _DISK, _SIZES)
     return {
         "log": str(directory),
-        "applied": apply and bool(planned.patches),
+        "applied": apply and planned.is_needed,
         "losses": [
             {
                 **_place(directory, loss.damage),
@@ -103,7 +105,8 @@ def dump(path: Path | None, *, payload: bool, as_json: bool = False) -> int:
         if as_json:
             output.print_json(_frame(line, payload=payload))
         else:
-            print(inspect.describe(line))
+            record = as_text(_record(line)) if _is_record(line) else ""
+            print(output.clean(inspect.describe(line, record)))
             if payload and line.payload:
                 print(f"    {line.payload.hex()}")
         damaged = line.damaged
@@ -128,11 +131,23 @@ def _frame(line: inspect.Line, *, payload: bool) -> dict[str, object]:
         "batch": frame.batch,
         "last": bool(frame.flags & 1),
     }
+    if _is_record(line):
+        shown["record"] = _record(line)
     return {**shown, "payload": line.payload.hex()} if payload else shown
 
 
+def _is_record(line: inspect.Line) -> bool:
+    return line.frame is not None and line.frame.type == DATA
+
+
+def _record(line: inspect.Line) -> Shown:
+    if is_of_results(line.payload):
+        return show_result_record(line.payload)
+    return show_record(line.position, line.payload)
+
+
 def _place(directory: Path, damage: Damage) -> dict[str, object]:
-    file = str(directory / name_of(damage.number))
+    file = str(directory / damage.name)
     return {"file": file, "offset": damage.offset, "reason": damage.reason}
 
 
@@ -153,6 +168,7 @@ def _document(directory: Path, result: Found | Damage) -> dict[str, object]:
         "log": str(directory),
         "intact": True,
         "records": result.chain.records,
+        "end": result.end,
         "torn_tails": tails,
     }
 
@@ -176,7 +192,7 @@ def _show_found(directory: Path, found: Found) -> None:
 def _show_plan(directory: Path, planned: Plan, verb: str) -> None:
     for loss in planned.losses:
         print(_damage_line(directory, loss.damage))
-        print(f"    {_loss(loss)} {verb}")
+        print(f"    {_loss(loss, verb)}")
     if planned.losses:
         print("And then:")
     else:
@@ -184,10 +200,13 @@ def _show_plan(directory: Path, planned: Plan, verb: str) -> None:
     _show_found(directory, planned.found)
 
 
-def _loss(loss: Loss) -> str:
+def _loss(loss: Loss, verb: str) -> str:
     if loss.records is None:
-        return f"an unknown number of records, {loss.size_bytes} bytes,"
-    return f"at most {_count(loss.records, 'record')}, {loss.size_bytes} bytes,"
+        size = f", {loss.size_bytes} bytes," if loss.size_bytes else ""
+        return f"an unknown number of records{size} {verb}"
+    if not (loss.records or loss.size_bytes):
+        return f"nothing {verb.replace('were', 'was')} by that"
+    return f"at most {_count(loss.records, 'record')}, {loss.size_bytes} bytes, {verb}"
 
 
 def _count(number: int, noun: str) -> str:
@@ -195,5 +214,5 @@ def _count(number: int, noun: str) -> str:
 
 
 def _damage_line(directory: Path, damage: Damage) -> str:
-    path = directory / name_of(damage.number)
+    path = directory / damage.name
     return f"{path}: damaged at offset {damage.offset}: {damage.reason}"

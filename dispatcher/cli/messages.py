@@ -5,7 +5,8 @@ from __future__ import annotations
 from urllib.parse import quote
 
 from dispatcher.cli import output, where
-from dispatcher.cli.options import AsJson, KeyFile, MessageId, Url
+from dispatcher.cli.errors import BadUsage, CommandError, NotFound, RefusedNow
+from dispatcher.cli.options import AsJson, KeyFile, MessageId, MessageIds, Url
 
 
 def message(
@@ -50,14 +51,28 @@ def explain(
 
 
 def cancel(
-    message_id: MessageId, url: Url = None, key_file: KeyFile = None, as_json: AsJson = False
+    message_ids: MessageIds, url: Url = None, key_file: KeyFile = None, as_json: AsJson = False
 ) -> None:
-    """Cancel a message: it is never delivered from then on."""
-    where.api(url, key_file).delete(path_of(message_id))
-    if as_json:
-        output.print_json({"id": message_id, "cancelled": True})
-    else:
-        print(f"{output.clean(message_id)} is cancelled.")
+    """Cancel messages: they are never delivered from then on.
+
+    Those that cannot be cancelled are named at the end; the others are.
+    """
+    api = where.api(url, key_file)
+    failed: list[CommandError] = []
+    for message_id in dict.fromkeys(message_ids):
+        try:
+            api.delete(path_of(message_id))
+        except (NotFound, RefusedNow, BadUsage) as error:
+            failed.append(error)
+            continue
+        if as_json:
+            output.print_json({"id": message_id, "cancelled": True})
+        else:
+            print(f"{output.clean(message_id)} is cancelled.")
+    for one in failed[:-1]:
+        output.print_note(str(one))
+    if failed:
+        raise failed[-1]
 
 
 def path_of(message_id: str) -> str:

@@ -31,11 +31,35 @@ AsJson = Annotated[
 MessageId = Annotated[
     str, typer.Argument(metavar="ID", help="The message's id, as the 202 had it.")
 ]
+MessageIds = Annotated[
+    list[str], typer.Argument(metavar="ID...", help="The messages' ids, as the 202s had them.")
+]
 DestinationFilter = Annotated[
     str | None,
     typer.Option(
         metavar="DESTINATION",
-        help="Only this destination: host[:port] or scheme://host[:port].",
+        help="Only this destination: host[:port] or scheme://host[:port]; of calls, their "
+        "endpoint.",
+        show_default=False,
+    ),
+]
+KindFilter = Annotated[
+    str | None,
+    typer.Option(
+        metavar="KIND",
+        help="Only these: message or call.",
+        show_default=False,
+    ),
+]
+FunctionFilter = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Only calls of this function.", show_default=False),
+]
+EndpointFilter = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="Only calls of this endpoint, as it was dispatched to.",
         show_default=False,
     ),
 ]
@@ -47,7 +71,11 @@ StatusFilter = Annotated[
 ]
 ErrorFilter = Annotated[
     str | None,
-    typer.Option(metavar="SLUG", help="Only this last error, such as timeout.", show_default=False),
+    typer.Option(
+        metavar="SLUG",
+        help="Only this last error, such as timeout, http_404 or permanent_error.",
+        show_default=False,
+    ),
 ]
 BeforeFilter = Annotated[
     str | None,
@@ -65,7 +93,7 @@ OlderThan = Annotated[
     str | None,
     typer.Option(
         metavar="SPAN",
-        help="Only what has been dead for longer: 30s, 15m, 6h, 2d, 1w.",
+        help="Only what has been dead for longer: 30s, 15m, 6h, 1d12h, 1w.",
         show_default=False,
     ),
 ]

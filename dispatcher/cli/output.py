@@ -1,7 +1,7 @@
 """What commands print: JSON for programs, tables for people.
 
-On a terminal tables have colours and lines, drawn by rich. Elsewhere they are columns of plain
-text: no escape sequences, nothing cut off, nothing that a program reading on would stumble over.
+On a terminal there are colours, drawn by rich. Elsewhere it is plain text: no escape sequences,
+nothing cut off, nothing that a program reading on would stumble over.
 Text that came from callers and destinations is never sent to a terminal as it is: an escape
 sequence in a target could do with the operator's terminal what it likes.
 """
@@ -12,20 +12,20 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
 
 _STYLES: Final = {
     "dead": "red",
     "delivered": "green",
     "in_flight": "cyan",
     "scheduled": "yellow",
-    "open": "red",
-    "half_open": "yellow",
-    "paused": "yellow",
+    "held": "red",
+    "backs off": "yellow",
+    "probing": "yellow",
     "attempted": "yellow",
     "environment": "cyan",
     "file": "cyan",
@@ -41,47 +41,21 @@ def print_json(value: object) -> None:
 
 def print_note(text: str) -> None:
     """Tell the person something that is no result, on standard error."""
-    print(clean(text), file=sys.stderr, flush=True)
-
-
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print rows under their columns. Numbers stand right, None is `-`."""
-    if is_terminal(sys.stdout):
-        console().print(drawn(columns, rows))
-    else:
-        _print_plain([columns, *rows])
+    with suppress(OSError):  # there is nobody to be told
+        print(clean(text), file=sys.stderr, flush=True)
 
 
 def print_record(fields: Mapping[str, object]) -> None:
     """Print one thing, a line for each field."""
     if not is_terminal(sys.stdout):
-        _print_plain([(f"{name}:", value) for name, value in fields.items()])
+        print_plain([(f"{name}:", value) for name, value in fields.items()])
         return
     from rich.table import Table
 
     table = Table.grid(padding=(0, 2))
     for name, value in fields.items():
-        table.add_row(_cell(f"{name}:", style="bold"), _cell(value))
+        table.add_row(cell(f"{name}:", style="bold"), cell(value))
     console().print(table)
-
-
-def drawn(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
-    """Return the table that a terminal is shown."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for index, column in enumerate(columns):
-        right = bool(rows) and all(_is_number(row[index]) for row in rows)
-        table.add_column(
-            column,
-            justify="right" if right else "left",
-            no_wrap=right or column == "id",
-            overflow="fold",
-        )
-    for row in rows:
-        table.add_row(*map(_cell, row))
-    return table
 
 
 def console(stream: TextIO | None = None) -> Console:
@@ -142,7 +116,8 @@ def instant(text: str | None) -> str | None:
     return text
 
 
-def _print_plain(rows: Sequence[Sequence[object]]) -> None:
+def print_plain(rows: Sequence[Sequence[object]]) -> None:
+    """Print rows as columns of plain text, whole."""
     texts = [[clean(value) for value in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
     for row in texts:
@@ -150,12 +125,9 @@ def _print_plain(rows: Sequence[Sequence[object]]) -> None:
         print("  ".join(cells).rstrip())
 
 
-def _cell(value: object, style: str | None = None) -> Any:
+def cell(value: object, style: str | None = None) -> Any:
+    """Return what rich shows for a value; some words have a colour of their own."""
     from rich.text import Text
 
     text = clean(value)
     return Text(text, style=style or _STYLES.get(text, ""))
-
-
-def _is_number(value: object) -> bool:
-    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))

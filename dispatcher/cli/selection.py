@@ -15,6 +15,7 @@ from dispatcher.cli.client import Json
 from dispatcher.cli.errors import BadUsage
 
 STDIN = "-"
+KINDS = ("message", "call")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,8 @@ class Filters:
     error: str | None = None
     before: str | None = None
     after: str | None = None
+    kind: str | None = None
+    function: str | None = None
 
     @staticmethod
     def read(
@@ -37,12 +40,17 @@ class Filters:
         after: str | None,
         older_than: str | None,
         now: datetime,
+        kind: str | None = None,
+        function: str | None = None,
     ) -> Filters:
         """Make filters of options.
 
         Raises:
-            BadUsage: an instant or a span cannot be read, or both ends are given twice.
+            BadUsage: an instant or a span cannot be read, both ends are given twice, or the kind
+                is none.
         """
+        if kind not in (None, *KINDS):
+            raise BadUsage(f"--kind: expected {' or '.join(KINDS)}")
         if before is not None and older_than is not None:
             raise BadUsage("--before and --older-than mean the same: give one of them")
         if older_than is not None:
@@ -51,11 +59,11 @@ class Filters:
             before = times.instant(before, "--before")
         if after is not None:
             after = times.instant(after, "--after")
-        return Filters(destination, status, error, before, after)
+        return Filters(destination, status, error, before, after, kind, function)
 
     def given(self) -> Json:
         """Return those that are not None, under the API's names."""
-        names = ("destination", "status", "error", "before", "after")
+        names = ("kind", "destination", "function", "status", "error", "before", "after")
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
 
@@ -94,8 +102,8 @@ def select(ids: Sequence[str], filters: Filters, *, everything: bool) -> Selecti
         return Ids(tuple(dict.fromkeys(ids)))
     if not given and not everything:
         raise BadUsage(
-            "say which: ids, '-' for ids on standard input, --destination, --status, --error, "
-            "--before, --after, --older-than, or --all"
+            "say which: ids, '-' for ids on standard input, --kind, --destination, --function, "
+            "--status, --error, --before, --after, --older-than, or --all"
         )
     return Matching(filters)
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import IO, Annotated, Final
 from urllib.parse import quote
@@ -20,14 +21,23 @@ from dispatcher.cli.client import Api, Json, Server, refuse, translated
 from dispatcher.cli.errors import BadUsage, CommandError, Unreachable
 from dispatcher.cli.messages import path_of
 from dispatcher.cli.options import AsJson, KeyFile, Url
+from dispatcher.core.authority import authority
+from dispatcher.core.options import KEY, ORIGIN, PREFIX, TIMEOUT, Option
+from dispatcher.core.tokens import TOKEN
 
 _URL: Final = re.compile(r"(?P<origin>(?:https?://)?[^/?#]+)(?P<target>[^#]*)", re.IGNORECASE)
-_TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110, 5.6.2
+_TOKEN: Final = re.compile(TOKEN.decode("ascii"))
 _PRINTABLE: Final = "".join(map(chr, range(0x21, 0x7F)))
 _OURS: Final = ("host", "content-length", "transfer-encoding")
 _FIRST_WAIT_SECONDS: Final = 0.05
 _LONGEST_WAIT_SECONDS: Final = 1.0
 _UNREACHABLE_SECONDS: Final = 30.0
+_SAME_INSTANT: Final = timedelta(seconds=1)
+
+
+def _sentence(means: str) -> str:
+    return f"{means[0].upper()}{means[1:]}.".replace("`", "")
+
 
 Target = Annotated[str, typer.Argument(metavar="URL", help="Where the message is to go.")]
 Method = Annotated[str, typer.Option("--method", "-X", metavar="METHOD", help="Any token.")]
@@ -52,12 +62,10 @@ Data = Annotated[
     ),
 ]
 Timeout = Annotated[
-    int | None,
+    str | None,
     typer.Option(
-        min=1,
-        max=3_600_000,
-        metavar="MS",
-        help="For one attempt, in milliseconds. Default: the setting DEFAULT_TIMEOUT.",
+        metavar="DURATION",
+        help=_sentence(TIMEOUT.means),
         show_default=False,
     ),
 ]
@@ -95,7 +103,7 @@ class Request:
     headers: tuple[tuple[str, bytes], ...]
 
     @staticmethod
-    def read(url: str, method: str, headers: Sequence[str], timeout_ms: int | None) -> Request:
+    def read(url: str, method: str, headers: Sequence[str], timeout: str | None) -> Request:
         """Make a request of what was typed.
 
         Raises:
@@ -111,7 +119,7 @@ class Request:
             raise BadUsage(f"--method {method}: expected a token such as PUT")
         # Blanks and other alphabets cannot stand in a request; everything else is left as it is.
         target = quote(match["target"], safe=_PRINTABLE)
-        own = [] if timeout_ms is None else [("X-Dispatcher-Timeout", str(timeout_ms).encode())]
+        own = [] if timeout is None else [_option("--timeout", TIMEOUT, timeout)]
         return Request(
             method,
             match["origin"],
@@ -162,8 +170,14 @@ def post(server: Server, key: str | None, request: Request, body: bytes | IO[byt
         finally:
             connection.close()
     message_id = answer.getheader("X-Dispatcher-Message-Id")
+    if answer.status < 300 and message_id is None:
+        raise CommandError(
+            f"{server} answered {answer.status} without an id: not a dispatcher's listener; "
+            "see --listener"
+        )
     if answer.status != 202 or message_id is None:
-        refuse(answer.status, content, what=str(server))
+        key_from = f"--listener-key-file or {where.LISTENER_KEY_VARIABLE}"
+        refuse(answer.status, content, what=str(server), key_from=key_from)
     return message_id
 
 
@@ -191,12 +205,21 @@ def watch(
             if clock() - seen_at_s > _UNREACHABLE_SECONDS:
                 raise
             found = last
-        if found != last:
+        if _is_news(last, found):
             last = found
             yield found
             continue
         sleep(wait_s)
         wait_s = min(2 * wait_s, _LONGEST_WAIT_SECONDS)
+
+
+def _is_news(last: Json, found: Json) -> bool:
+    """An instant moves a little whenever the wall clock is set, or the API only asked for it."""
+    then, now = last.get("next_attempt_at"), found.get("next_attempt_at")
+    if then is None or now is None:
+        return found != last
+    moved = datetime.fromisoformat(now) - datetime.fromisoformat(then)
+    return abs(moved) > _SAME_INSTANT or {**found, "next_attempt_at": then} != last
 
 
 def _follow(api: Api, message_id: str, *, as_json: bool) -> None:
@@ -235,10 +258,10 @@ def _exchange(
         skip_host=True,
         skip_accept_encoding=True,
     )
-    connection.putheader("Host", str(server).removeprefix(f"{server.scheme}://"))
-    connection.putheader("X-Dispatcher-Origin-Host", request.origin.encode("utf-8"))
+    connection.putheader("Host", authority(server.host, server.port))
+    connection.putheader(ORIGIN.title, request.origin.encode("utf-8"))
     if key is not None:
-        connection.putheader("X-Dispatcher-Key", key)
+        connection.putheader(KEY.title, key)
     for name, value in request.headers:
         connection.putheader(name, value)
     if isinstance(body, bytes):
@@ -253,11 +276,18 @@ def _exchange(
     return connection.getresponse()
 
 
+def _option(flag: str, option: Option, text: str) -> tuple[str, bytes]:
+    value = text.strip()
+    if option.read(value) is None:
+        raise BadUsage(f"{flag} {text}: expected {option.takes.replace('`', '')}")
+    return option.title, value.encode("ascii")
+
+
 def _header(text: str) -> tuple[str, bytes]:
     name, colon, value = text.partition(":")
     if not colon or not _TOKEN.fullmatch(name):
         raise BadUsage(f"--header {text}: expected 'Name: value'")
-    if name.lower() in _OURS or name.lower().startswith("x-dispatcher-"):
+    if name.lower() in _OURS or name.lower().startswith(PREFIX.lower()):
         raise BadUsage(f"--header {name}: the dispatcher sets it itself; see --timeout and --data")
     if any(c in value for c in "\r\n\0"):
         raise BadUsage(f"--header {name}: a value has no line ends and no NUL")

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, assert_never
+from typing import Annotated, assert_never
 
 import typer
 
 from dispatcher.cli import output, sse, where
-from dispatcher.cli.client import Json
+from dispatcher.cli.client import Api
 from dispatcher.cli.errors import BadUsage
+from dispatcher.cli.event_lines import STYLES, line
 from dispatcher.cli.options import AsJson, KeyFile, Url
 from dispatcher.core.destination import Destination
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 
 class Kind(StrEnum):
@@ -60,15 +58,45 @@ def tail(
     """Print what happens, as it happens, until Ctrl-C."""
     destinations = {_spelled(text) for text in destination or ()}
     kinds = {str(item) for item in kind or ()}
-    api = where.api(url, key_file)
+
+    def is_wanted(event: sse.Event) -> bool:
+        is_kind = not kinds or event.kind in kinds
+        return is_kind and (not destinations or event.fields.get("destination") in destinations)
+
+    follow(
+        where.api(url, key_file),
+        is_wanted,
+        count=count,
+        as_json=as_json,
+    )
+
+
+def follow(
+    api: Api,
+    is_wanted: Callable[[sse.Event], bool],
+    *,
+    count: int | None,
+    as_json: bool,
+) -> None:
+    """Print events until Ctrl-C.
+
+    Args:
+        api: whom to ask.
+        is_wanted: which events.
+        count: how many events; None: without end.
+        as_json: print JSON.
+    """
     console = output.console() if output.is_terminal(sys.stdout) and not as_json else None
     left = count
     try:
-        for event in _wanted(sse.follow(api, "/v1/events"), kinds, destinations):
+        for event in filter(is_wanted, _told(sse.follow(api, "/v1/events"))):
             if as_json:
                 output.print_json({"event": event.kind, **event.fields})
+            elif console is None:
+                print(line(event), flush=True)
             else:
-                _print(event, console)
+                style = STYLES.get(event.kind)
+                console.print(line(event, is_short=True), style=style, soft_wrap=True)
             if left is not None:
                 left -= 1
                 if not left:
@@ -77,65 +105,18 @@ def tail(
         return  # this is how it is meant to end
 
 
-def line(event: sse.Event) -> str:
-    """Return an event for people: when, what, which message, where to, how."""
-    fields = event.fields
-    parts = (
-        output.instant(fields.get("time")),
-        event.kind.ljust(len(Kind.ATTEMPTED)),
-        fields.get("id"),
-        fields.get("destination"),
-        _how(event.kind, fields),
-    )
-    return "  ".join(map(output.clean, parts)).rstrip()
-
-
-def _wanted(
-    events: Iterable[sse.Event | sse.Dropped | sse.Broken],
-    kinds: set[str],
-    destinations: set[str],
-) -> Iterator[sse.Event]:
-    """Pass on what the filters let through; the person is told of what is missing."""
+def _told(events: Iterable[sse.Event | sse.Dropped | sse.Broken]) -> Iterator[sse.Event]:
+    """Pass on events; the person is told of what is missing."""
     for event in events:
         match event:
             case sse.Dropped(number):
                 output.print_note(f"{output.plural(number, 'event')} not shown: too many at once")
             case sse.Broken(reason):
                 output.print_note(f"connection lost, connecting again: {reason}")
-            case sse.Event(kind, fields):
-                is_kind = not kinds or kind in kinds
-                if is_kind and (not destinations or fields.get("destination") in destinations):
-                    yield event
+            case sse.Event():
+                yield event
             case _:
                 assert_never(event)
-
-
-def _how(kind: str, fields: Json) -> str:
-    match kind:
-        case "attempted" | "delivered":
-            return _attempt(fields)
-        case "dead":
-            tried = output.plural(fields.get("attempts", 0), "attempt")
-            return f"{fields.get('reason')} after {tried}"
-        case _:
-            return ""
-
-
-def _attempt(fields: Json) -> str:
-    came = [str(fields[name]) for name in ("status", "error") if fields.get(name) is not None]
-    again = fields.get("next_attempt_at")
-    when = f", next at {output.instant(again)}" if again else ""
-    return (
-        f"attempt {fields.get('attempt')}: {' '.join(came)} in {fields.get('duration_ms')} ms{when}"
-    )
-
-
-def _print(event: sse.Event, console: Console | None) -> None:
-    if console is None:
-        print(line(event), flush=True)
-        return
-    style = {"dead": "red", "delivered": "green", "attempted": "yellow"}.get(event.kind)
-    console.print(line(event), style=style, soft_wrap=True)
 
 
 def _spelled(text: str) -> str:

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime, timedelta
-from typing import Final
 
 from dispatcher.cli.errors import BadUsage
-from dispatcher.core.instants import rfc3339
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_SPAN: Final = re.compile(r"(?P<number>[0-9]{1,6})(?P<unit>[smhdw])")
-_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+from dispatcher.core.instants import rfc3339, since_epoch_us
+from dispatcher.core.units import duration_ms
 
 
 def instant(text: str, option: str) -> str:
@@ -35,14 +30,33 @@ def ago(text: str, option: str, now: datetime) -> str:
     Raises:
         BadUsage: naming the option.
     """
-    match = _SPAN.fullmatch(text)
+    span_ms = None if text.isdigit() else duration_ms(text)
     try:
-        if match is None:
+        if span_ms is None:
             raise ValueError
-        return _spelled(now - timedelta(**{_UNITS[match["unit"]]: int(match["number"])}))
+        return _spelled(now - timedelta(milliseconds=span_ms))
     except (ValueError, OverflowError):
         raise BadUsage(f"{option} {text}: expected a span such as 30s, 15m, 6h, 2d or 1w") from None
 
 
+def seconds(text: str, option: str) -> float:
+    """Read the time between two looks: `2s`, `500ms`, or seconds, also a fraction of them.
+
+    Raises:
+        BadUsage: naming the option.
+    """
+    span_ms = None if text.isdigit() else duration_ms(text)
+    try:
+        found = float(text) if span_ms is None else span_ms / 1000
+    except ValueError:
+        found = 0.0
+    if not 0.1 <= found <= 3600:
+        raise BadUsage(
+            f"{option} {text}: expected a span from 100ms to 1h such as 2s; a bare number is "
+            "seconds"
+        )
+    return found
+
+
 def _spelled(moment: datetime) -> str:
-    return rfc3339((moment - _EPOCH) // timedelta(microseconds=1))
+    return rfc3339(since_epoch_us(moment))

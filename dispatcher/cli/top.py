@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from dispatcher.cli import output, where
+from dispatcher.cli import output, tables, times, where
 from dispatcher.cli.client import Api, Json
 from dispatcher.cli.errors import BadUsage, RefusedNow, Unreachable
 from dispatcher.cli.options import AsJson, KeyFile, Url
@@ -24,11 +24,13 @@ from dispatcher.cli.stats import LANE_COLUMNS, lane_row
 if TYPE_CHECKING:
     from rich.console import Group
 
+_FIGURES: Final = "/v1/stats?lanes_order=messages"
 _HEAD_LINES: Final = 7
 """Lines of the screen that are not lanes."""
 
 Interval = Annotated[
-    float, typer.Option(min=0.1, max=3600.0, metavar="SECONDS", help="Between two looks.")
+    str,
+    typer.Option(metavar="SPAN", help="Between two looks: 5s, 500ms; a bare number is seconds."),
 ]
 
 
@@ -41,15 +43,16 @@ class Look:
 
 
 def top(
-    interval: Interval = 1.0, url: Url = None, key_file: KeyFile = None, as_json: AsJson = False
+    interval: Interval = "1s", url: Url = None, key_file: KeyFile = None, as_json: AsJson = False
 ) -> None:
     """Watch totals and lanes, live, until q or Ctrl-C."""
+    interval_s = times.seconds(interval, "--interval")
     api = where.api(url, key_file)
     try:
         if as_json:
-            _print_lines(api, interval)
+            _print_lines(api, interval_s)
         elif output.is_terminal(sys.stdout):
-            _watch(api, interval)
+            _watch(api, interval_s)
         else:
             raise BadUsage("top needs a terminal; `top --json` and `stats` do not")
     except KeyboardInterrupt:
@@ -78,7 +81,7 @@ def busiest(lanes: list[Json], room: int) -> list[Json]:
 
 def _print_lines(api: Api, interval_s: float) -> None:
     while True:
-        output.print_json(api.get("/v1/stats"))
+        output.print_json(api.get(_FIGURES))
         time.sleep(interval_s)
 
 
@@ -86,31 +89,34 @@ def _watch(api: Api, interval_s: float) -> None:
     from rich.live import Live
 
     console = output.console()
-    now = Look(time.monotonic(), api.get("/v1/stats"))
+    now = Look(time.monotonic(), api.get(_FIGURES))
     last: Look | None = None
     trouble: str | None = None
     with _keys() as keys, Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
             room = console.size.height - _HEAD_LINES
-            live.update(_screen(api, last, now, trouble=trouble, room=room), refresh=True)
+            screen = _screen(api, last, now, trouble=trouble, room=room, width=console.size.width)
+            live.update(screen, refresh=True)
             if _quits(keys, interval_s):
                 return
             try:
-                figures = api.get("/v1/stats")
+                figures = api.get(_FIGURES)
             except (Unreachable, RefusedNow) as error:
                 trouble = str(error)
             else:
                 last, now, trouble = now, Look(time.monotonic(), figures), None
 
 
-def _screen(api: Api, last: Look | None, now: Look, *, trouble: str | None, room: int) -> Group:
+def _screen(
+    api: Api, last: Look | None, now: Look, *, trouble: str | None, room: int, width: int
+) -> Group:
     from rich.console import Group
     from rich.text import Text
 
     figures = now.figures
     lanes = figures.get("lanes", [])
     shown = busiest(lanes, room)
-    hidden = len(lanes) - len(shown)
+    hidden = figures.get("lanes_total", len(lanes)) - len(shown)
     states = "  ".join(
         f"{name} {figures.get(field)}"
         for name, field in (
@@ -129,7 +135,7 @@ def _screen(api: Api, last: Look | None, now: Look, *, trouble: str | None, room
         Text(states, no_wrap=True, overflow="ellipsis"),
         Text(rates, no_wrap=True, overflow="ellipsis"),
         Text(output.clean(trouble) if trouble else "", style="red", no_wrap=True),
-        output.drawn(LANE_COLUMNS, [lane_row(lane) for lane in shown]),
+        tables.drawn(LANE_COLUMNS, [lane_row(lane) for lane in shown], width),
         Text(f"and {output.plural(hidden, 'lane')} with less to do" if hidden else ""),
     )
 

@@ -2,21 +2,58 @@
 
 Options win over the environment, and that over the settings in force. The settings are read only
 when something is missing: reading them takes longer than most commands.
+
+A key goes only to the server it belongs to. That of an option goes where the options say; that of
+a variable (`DISPATCHER_KEY`) to the address of its variable (`DISPATCHER_API`), where that is set;
+one of the settings only to the address of the settings. Else whoever is named by `--url` would be
+told the key of another server.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from dispatcher.cli.client import Api, Server
 from dispatcher.cli.errors import BadUsage
+from dispatcher.core.keys import Key, Role
 
-API_VARIABLE = "DISPATCHER_API"
-KEY_VARIABLE = "DISPATCHER_KEY"
-LISTENER_VARIABLE = "DISPATCHER_LISTENER"
-LISTENER_KEY_VARIABLE = "DISPATCHER_LISTENER_KEY"
+if TYPE_CHECKING:  # loads pydantic
+    from dispatcher.settings import Address, Settings
+
+API_VARIABLE: Final = "DISPATCHER_API"
+KEY_VARIABLE: Final = "DISPATCHER_KEY"
+LISTENER_VARIABLE: Final = "DISPATCHER_LISTENER"
+LISTENER_KEY_VARIABLE: Final = "DISPATCHER_LISTENER_KEY"
+_CONFIG: Final = "DISPATCHER_CONFIG"
+
+
+@dataclass(frozen=True, slots=True)
+class _Door:
+    """The names under which an address and its key are given, and the roles that it opens to, the
+    most useful one first."""
+
+    option: str
+    variable: str
+    setting: str
+    key_option: str
+    key_variable: str
+    keys_setting: str
+    roles: tuple[Role, ...]
+
+
+_API: Final = _Door(
+    "--url", API_VARIABLE, "API_LISTEN",
+    "--key-file", KEY_VARIABLE, "API_KEYS", (Role.ADMIN, Role.READ),
+)  # fmt: skip
+_LISTENER: Final = _Door(
+    "--listener", LISTENER_VARIABLE, "LISTEN",
+    "--listener-key-file", LISTENER_KEY_VARIABLE, "LISTEN_KEYS", (Role.ADMIN, Role.DISPATCH),
+)  # fmt: skip
 
 
 def api(url: str | None, key_file: Path | None) -> Api:
@@ -26,35 +63,26 @@ def api(url: str | None, key_file: Path | None) -> Api:
         BadUsage: an address or a key that cannot be one.
         ConfigError: the settings were needed and are wrong.
     """
-    return Api(
-        _server(url, "--url", API_VARIABLE, "API_LISTEN"),
-        _key(key_file, "--key-file", KEY_VARIABLE, "API_KEYS"),
-    )
+    return Api(*_find(_API, url, key_file))
 
 
 def listener(url: str | None, key_file: Path | None) -> tuple[Server, str | None]:
     """Return where messages are accepted, and the key for it. Raises as `api`."""
-    return (
-        _server(url, "--listener", LISTENER_VARIABLE, "LISTEN"),
-        _key(key_file, "--listener-key-file", LISTENER_KEY_VARIABLE, "LISTEN_KEYS"),
-    )
+    return _find(_LISTENER, url, key_file)
 
 
-def _server(url: str | None, option: str, variable: str, setting: str) -> Server:
-    if url is not None:
-        return Server.parse(url, option)
-    if given := os.environ.get(variable, "").strip():
-        return Server.parse(given, variable)
-    return _of_setting(setting, option)
+def _find(door: _Door, url: str | None, key_file: Path | None) -> tuple[Server, str | None]:
+    given = os.environ.get(door.variable, "").strip()
+    of_variable = Server.parse(given, door.variable) if given else None
+    named = None if url is None else Server.parse(url, door.option)
+    server = named or of_variable or _of_setting(door)
+    return server, _key(door, server, of_variable, key_file)
 
 
-def _of_setting(setting: str, option: str) -> Server:
-    from dispatcher.settings import Settings
-
-    settings = Settings.load(os.environ)
-    address = settings.api_listen if setting == "API_LISTEN" else settings.listen
+def _of_setting(door: _Door) -> Server:
+    address = _address(door, _settings())
     if not address.port:
-        raise BadUsage(f"{setting}={address} is any free port: say which with {option}")
+        raise BadUsage(f"{door.setting}={address} is any free port: say which with {door.option}")
     return Server("http", _reachable(address.host), address.port)
 
 
@@ -63,24 +91,54 @@ def _reachable(host: str) -> str:
     return {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
 
 
-def _key(file: Path | None, option: str, variable: str, setting: str) -> str | None:
-    if file is not None:
-        return _checked(_read(file, option), option)
-    if given := os.environ.get(variable, "").strip():
-        return _checked(given, variable)
-    return _first_of(setting) if _may_be_set(setting, os.environ) else None
+def _key(
+    door: _Door, server: Server, of_variable: Server | None, key_file: Path | None
+) -> str | None:
+    if key_file is not None:
+        return _checked(_read(key_file, door.key_option), door.key_option)
+    given = os.environ.get(door.key_variable, "").strip()
+    if given and of_variable in (None, server):
+        return _checked(given, door.key_variable)
+    if not any(map(os.environ.get, (door.keys_setting, f"{door.keys_setting}_FILE", _CONFIG))):
+        return None
+    settings = _settings()
+    if not _is_at(server, _address(door, settings)):
+        return None
+    keys = settings.api_keys if door is _API else settings.listen_keys
+    return _best(keys, door.roles)
 
 
-def _may_be_set(setting: str, environ: Mapping[str, str]) -> bool:
-    return bool(environ.get(setting) or environ.get("DISPATCHER_CONFIG"))
-
-
-def _first_of(setting: str) -> str | None:
+def _settings() -> Settings:
     from dispatcher.settings import Settings
 
-    settings = Settings.load(os.environ)
-    keys = settings.api_keys if setting == "API_KEYS" else settings.listen_keys
-    return keys[0].decode("ascii") if keys else None
+    return Settings.load(os.environ)
+
+
+def _address(door: _Door, settings: Settings) -> Address:
+    return settings.api_listen if door is _API else settings.listen
+
+
+def _is_at(server: Server, address: Address) -> bool:
+    """Say whether a server is the one that listens on an address, on this machine."""
+    if server.scheme != "http" or server.port != address.port:
+        return False
+    host = _reachable(address.host)
+    return server.host == host or (_is_loopback(server.host) and _is_loopback(host))
+
+
+def _is_loopback(host: str) -> bool:
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _best(keys: Iterable[Key], roles: tuple[Role, ...]) -> str | None:
+    fitting = [key for key in keys if key.role in roles]
+    fitting.sort(key=lambda key: roles.index(key.role))
+    return fitting[0].secret.decode("ascii") if fitting else None
 
 
 def _read(file: Path, option: str) -> str:

@@ -170,9 +170,15 @@ def classify(result: AttemptResult, policy: RetryPolicy) -> Signal:
     status = result.status
     if status is not None and policy.ack_any_response:
         return Signal.HEALTHY
-    if result.failure is not None or status is None:
+    if status is None or (result.failure is not None and not _said_no(status, result, policy)):
         return Signal.OVERLOAD
     return _classify_status(status, policy)
+
+
+def _said_no(status: int, result: AttemptResult, policy: RetryPolicy) -> bool:
+    """A response that broke off after a final status: many answer a large request like that before
+    they have read it. One that was not complete in time is slow all the same."""
+    return result.failure is Failure.BROKEN and policy.is_final(status)
 
 
 def _classify_status(status: int, policy: RetryPolicy) -> Signal:

@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from dispatcher.core.authority import bracketed
+
 _DEFAULT_PORT: Final = {"http": 80, "https": 443}
 _PARTS = re.compile(
     rb"(?:(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://)?(?P<authority>[^/]*)(?P<base>.*)", re.DOTALL
@@ -51,7 +53,7 @@ class Destination:
         return origin.destination
 
     def __post_init__(self) -> None:
-        host = f"[{self.host}]" if ":" in self.host else self.host
+        host = bracketed(self.host)
         is_default = self.port == _DEFAULT_PORT[self.scheme]
         authority = host if is_default else f"{host}:{self.port}"
         object.__setattr__(self, "authority", authority)
@@ -76,6 +78,9 @@ class Origin:
     destination: Destination
     base_path: bytes
     host_line: bytes
+
+    def __str__(self) -> str:
+        return f"{self.destination}{self.base_path.decode('ascii')}"
 
     @staticmethod
     def parse(value: bytes) -> Origin:

@@ -1,13 +1,13 @@
-"""Which addresses messages may be sent to: the egress rules of the contract, section 2. Pure.
+"""Which addresses messages may be sent to, as docs/configuration.md has it. Pure.
 
 Every address a host name resolves to is checked, and only an address that passed is connected to,
 so a name that changes its mind between the check and the connection (DNS rebinding) gains nothing.
 
-The order of the rules, the first that speaks decides:
+The order of the rules; the first that applies decides:
 
-1. never, whatever the lists say: link-local (cloud metadata), unspecified, multicast and broadcast
-   addresses, the server's own listeners, and IPv6 addresses that carry one of those IPv4 addresses
-   inside (mapped, compatible, NAT64, 6to4);
+1. never, whatever the lists say: link-local, unspecified, multicast and broadcast addresses, where
+   clouds serve credentials (metadata), the server's own listeners, and IPv6 addresses that carry
+   one of those IPv4 addresses inside (`_carried`);
 2. `EGRESS_ALLOW` matches: allowed;
 3. `EGRESS_DENY` matches: denied;
 4. `EGRESS=public`: denied unless the address is globally reachable (IANA's special-purpose
@@ -34,9 +34,25 @@ _NEVER: tuple[tuple[str, Network], ...] = (
     ("unspecified", IPv6Network("::/128")),
     ("link-local", IPv6Network("fe80::/10")),
     ("multicast", IPv6Network("ff00::/8")),
+    # Besides link-local 169.254.169.254, which most clouds use:
+    ("cloud metadata", IPv4Network("100.100.100.200/32")),  # Alibaba
+    ("cloud metadata", IPv4Network("168.63.129.16/32")),  # Azure, a public address
+    ("cloud metadata", IPv4Network("192.0.0.192/32")),  # Oracle
+    ("cloud metadata", IPv6Network("fd00:ec2::/32")),  # AWS: instances at ::254, pods at ::23
+    ("cloud metadata", IPv6Network("fd20:ce::/64")),  # Google
+    ("cloud metadata", IPv6Network("fd00:42::42/128")),  # Scaleway
+    ("cloud metadata", IPv6Network("fd00:a9fe:a9fe::/64")),  # Akamai
 )
-_COMPATIBLE = IPv6Network("::/96")
+_ZERO = IPv4Network("0.0.0.0/8")
+_LAST_32_BITS: tuple[IPv6Network, ...] = (
+    IPv6Network("::/96"),  # IPv4-compatible, RFC 4291 2.5.5.1
+    IPv6Network("::ffff:0:0:0/96"),  # IPv4-translated, RFC 2765 2.1
+    IPv6Network("64:ff9b::/96"),  # NAT64, RFC 6052 2.1
+)
+_MAPPED = IPv6Network("::ffff:0:0/96")
+_LOCAL_NAT64 = IPv6Network("64:ff9b:1::/48")  # RFC 8215
 _NAT64 = IPv6Network("64:ff9b::/96")
+_ISATAP = (0x00005EFE, 0x02005EFE)  # RFC 5214 6.1, bits 64 to 95
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
 # What IANA's registries of special purposes call not global. Not `ipaddress.is_global`: what
 # that says of some of these changes between patch releases of Python.
@@ -61,6 +77,7 @@ _PRIVATE: tuple[Network, ...] = (
     IPv6Network("3fff::/20"),
 )
 _HOST = re.compile(r"(?:\*\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.?")
+_LIKE_A_NUMBER = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)\.?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +113,12 @@ class Patterns:
                 raise ValueError(
                     f"{item!r} is not a host pattern (example.com, *.example.com, *), an address"
                     f" or a network (10.0.0.0/8); ports, schemes and brackets do not belong here"
+                )
+            elif _LIKE_A_NUMBER.fullmatch(pattern):
+                # No name ends in a number: as a host pattern it would silently match nothing.
+                raise ValueError(
+                    f"{item!r} looks like an address and is none: expected four numbers of 0 to 255"
+                    f" (10.0.0.1), a network (10.0.0.0/8) or a host pattern (example.com)"
                 )
             elif pattern.startswith("*."):
                 suffixes.append(pattern[1:].removesuffix("."))
@@ -185,15 +208,16 @@ class EgressPolicy:
         for listener, listener_port in self.own_listeners:
             if listener_port != port:
                 continue
-            if listener in forms or (
-                listener.is_unspecified and any(is_local(form) for form in forms)
-            ):
+            # A socket of IPv6 may take connections of IPv4 too, one of IPv4 takes no others.
+            reached = [form for form in forms if listener.version == 6 or form.version == 4]
+            if listener in forms or (listener.is_unspecified and any(map(is_local, reached))):
                 return "is a listener of the dispatcher itself"
         return None
 
 
 def _network(pattern: str) -> Network | None:
-    """Read an address or a network; None when the pattern is neither.
+    """Read an address or a network; None when the pattern is neither. What is IPv4 written as IPv6
+    (`::ffff:10.0.0.0/104`) becomes IPv4, as the addresses do that it is compared with.
 
     Raises:
         ValueError: when it is a network with bits set beyond its prefix, most often a slip.
@@ -204,6 +228,8 @@ def _network(pattern: str) -> Network | None:
         return None
     if "/" in pattern and ipaddress.ip_address(pattern.split("/")[0]) != network.network_address:
         raise ValueError(f"{pattern!r} has bits set beyond its prefix; {network} is the network")
+    if network.version == 6 and network.subnet_of(_MAPPED):
+        return IPv4Network((int(network.network_address) & 0xFFFFFFFF, network.prefixlen - 96))
     return network
 
 
@@ -213,12 +239,38 @@ def _unmapped(address: Address) -> Address:
 
 
 def _carried(address: Address) -> tuple[Address, ...]:
-    """The IPv4 addresses that translators and relays on the way would make of an IPv6 address."""
-    if address.version == 4:
+    """The IPv4 addresses that translators, relays and tunnels on the way would make of an IPv6
+    address: IPv4-compatible and -translated, NAT64, 6to4, Teredo (its server and its client),
+    ISATAP. What prefix of its own a network translates nobody here can know."""
+    if address.version == 4 or int(address) <= 1:
         return ()
-    if address in _NAT64 or (address in _COMPATIBLE and int(address) > 1):
-        return (IPv4Address(int(address) & 0xFFFFFFFF),)
-    return (address.sixtofour,) if address.sixtofour else ()
+    found: list[Address] = []
+    last = IPv4Address(int(address) & 0xFFFFFFFF)
+    if any(address in network for network in _LAST_32_BITS):
+        found.append(last)
+    elif address in _LOCAL_NAT64:
+        found += _local_nat64(address.packed)
+    elif (int(address) >> 32) & 0xFFFFFFFF in _ISATAP:
+        found.append(last)
+    if address.sixtofour is not None:
+        found.append(address.sixtofour)
+    if address.teredo is not None:
+        found += [one for one in address.teredo if one not in _ZERO]
+    return tuple(found)
+
+
+def _local_nat64(packed: bytes) -> Sequence[Address]:
+    """Where RFC 6052 2.2 puts the IPv4 address behind a prefix of 48, 56, 64 or 96 bits: which of
+    them a network took is its own affair, so all are looked at. 0.x.y.z says that it is not there,
+    unless it is so everywhere."""
+    places = (
+        packed[6:8] + packed[9:11],
+        packed[7:8] + packed[9:12],
+        packed[9:13],
+        packed[12:],
+    )
+    guesses = [IPv4Address(place) for place in places]
+    return [guess for guess in guesses if guess not in _ZERO] or guesses[-1:]
 
 
 def _public(address: Address) -> bool:

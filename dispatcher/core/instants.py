@@ -1,10 +1,11 @@
-"""Instants as they are shown: RFC 3339, of integer microseconds since the epoch."""
+"""Instants: integer microseconds since the epoch inside, RFC 3339 where they are shown."""
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Final
 
-_EPOCH = datetime(1970, 1, 1)
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def rfc3339(instant_us: int) -> str:
@@ -13,5 +14,19 @@ def rfc3339(instant_us: int) -> str:
     Raises:
         OverflowError: it is not in the years from 1 to 9999.
     """
-    instant = _EPOCH + timedelta(microseconds=instant_us)
+    instant = moment(instant_us).replace(tzinfo=None)
     return f"{instant.isoformat(timespec='microseconds')}Z"
+
+
+def moment(instant_us: int) -> datetime:
+    """Return an instant as a moment in UTC.
+
+    Raises:
+        OverflowError: it is not in the years from 1 to 9999.
+    """
+    return EPOCH + timedelta(microseconds=instant_us)
+
+
+def since_epoch_us(moment: datetime) -> int:
+    """Return a moment with an offset as microseconds since the epoch."""
+    return (moment - EPOCH) // timedelta(microseconds=1)

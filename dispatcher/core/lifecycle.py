@@ -23,12 +23,14 @@ back from the log as they were.
     recovered  scheduled  -> scheduled
     recovered  delivered  -> delivered
     recovered  dead       -> dead
+    expired    ready      -> dead
     redriven   dead       -> ready
     purged     dead       -> (gone)
     cancelled  ready      -> (gone)
     cancelled  scheduled  -> (gone)
 
-`TRANSITIONS` is the same table for the code; a test holds the two together.
+`TRANSITIONS` is the same table for the code, which asks it what operators may do; a test holds the
+two together.
 """
 
 from __future__ import annotations
@@ -58,6 +60,7 @@ class MessageEvent(Enum):
     GIVEN_UP = "given_up"
     DUE = "due"
     RECOVERED = "recovered"
+    EXPIRED = "expired"
     REDRIVEN = "redriven"
     PURGED = "purged"
     CANCELLED = "cancelled"
@@ -80,6 +83,7 @@ TRANSITIONS: Final = MappingProxyType[
         (_S.SCHEDULED, _E.RECOVERED): _S.SCHEDULED,
         (_S.DELIVERED, _E.RECOVERED): _S.DELIVERED,
         (_S.DEAD, _E.RECOVERED): _S.DEAD,
+        (_S.READY, _E.EXPIRED): _S.DEAD,
         (_S.DEAD, _E.REDRIVEN): _S.READY,
         (_S.DEAD, _E.PURGED): None,
         (_S.READY, _E.CANCELLED): None,
@@ -89,18 +93,6 @@ TRANSITIONS: Final = MappingProxyType[
 """(state, event) -> state; None stands for a message that does not exist yet, or no more."""
 
 
-class ImpossibleTransitionError(ValueError):
-    """An event that cannot happen to a message in its state: a mistake in the program."""
-
-
-def advance(state: MessageState | None, event: MessageEvent) -> MessageState | None:
-    """Return the state that follows.
-
-    Raises:
-        ImpossibleTransitionError: the table has no such row.
-    """
-    try:
-        return TRANSITIONS[state, event]
-    except KeyError:
-        here = "does not exist" if state is None else f"is {state.value}"
-        raise ImpossibleTransitionError(f"a message that {here} cannot be {event.value}") from None
+def may(state: MessageState, event: MessageEvent) -> bool:
+    """Whether something can happen to a message in its state."""
+    return (state, event) in TRANSITIONS

@@ -1,7 +1,8 @@
 """How many attempts one destination gets at once: additive increase, multiplicative decrease.
 
-A lane starts with 2 attempts in flight and doubles with each full round of successes (as many
-successes as the limit is high) until the first overload, as TCP's slow start does (RFC 5681 §3.1).
+A destination that was never tried gets one attempt; once that has ended, 2 at once. The limit
+doubles with each full round of successes (as many successes as the limit is high) until the first
+overload, as TCP's slow start does (RFC 5681 §3.1).
 An overload halves the limit, down to 1; from then on each round of successes adds one. What counts
 as a success or an overload is decided by `core.breaker.classify`.
 
@@ -16,21 +17,20 @@ START = 2
 
 
 class Limit:
-    """The limit of one lane. Called for every attempt: `success` is two integer operations.
+    """The limit of one destination. Called for every attempt: `success` is two integer operations.
 
     `value` is the number of attempts that may be in flight, 1…`ceiling`. Where more are in flight
-    after a halving, none is taken back; the lane starts none until enough have ended.
+    after a halving, none is taken back; none is started until enough have ended.
     """
 
     __slots__ = ("_halved_at", "_left", "_slow_start", "ceiling", "value")
 
     def __init__(self, ceiling: int) -> None:
-        """Begin in slow start. `ceiling` is `WORKER`, 1 or more."""
+        """Begin in slow start, with one attempt. `ceiling` is `WORKER`, 1 or more."""
         if ceiling < 1:
             raise ValueError(f"the ceiling must be 1 or more, and is {ceiling}")
         self.ceiling = ceiling
-        self.value = min(START, ceiling)
-        self._left = self.value
+        self.value = self._left = 1
         self._slow_start = True
         self._halved_at = -1
 
@@ -39,6 +39,12 @@ class Limit:
         self._left -= 1
         if not self._left:
             self._grow()
+
+    def tried(self) -> None:
+        """The first attempt has ended and was no success: what follows may be `START` at once, if
+        it was no overload either."""
+        if self._slow_start and self.value < START:
+            self.value = self._left = min(START, self.ceiling)
 
     def overload(self, started: int, now: int) -> bool:
         """Count one overload; return whether it halved the limit.

@@ -8,12 +8,33 @@ follows as it came.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
+    from dispatcher.core.answer import Answer
     from dispatcher.core.destination import Destination
+    from dispatcher.core.outcome import AttemptResult
 
-NOT_STORED = -1
+NOT_STORED: Final = -1
+PLAIN: Final = 0
+
+
+class Home(Protocol):
+    """The partition that a message is of, as delivery knows it. Of `delivered` and `failed` exactly
+    one is called for every attempt that was started."""
+
+    def delivered(self, message: Message, status: int) -> None:
+        """A complete 2xx was read."""
+
+    def failed(self, message: Message, result: AttemptResult) -> None:
+        """Anything else."""
+
+    async def read_body(self, positions: list[int]) -> list[bytes]:
+        """The data of these chunk records, in order, without their record framing.
+
+        Raises:
+            BodyUnavailable: see `queue.ports`.
+        """
 
 
 class Message:
@@ -32,32 +53,47 @@ class Message:
                      before the message is durable.
     `wire_id`        the id as text, in ASCII bytes; b"" before the message is durable.
     `attempt`        number of the attempt under way or last made; 0 before the first.
+    `home`           the partition that it is of: set before its first attempt, and not there
+                     before.
     `slot`           its place in the index, -1 when it has none.
-    `started_at`     when the attempt under way started, by the queue's clock (`Queue.now_us`), not
-                     the wall clock.
-    `doubtful`       its attempt under way started while its destination was in doubt.
+    `started_at`     when the attempt under way started, by the queue's clock (`SteadyClock`),
+                     not by the wall clock.
+    `takes`, `hung`  what its attempt under way takes up, see `queue.lanes.workers`.
     `history`        the finished attempts, encoded by `queue.records`.
+    `kind`           the number of its kind: what an outcome means for it. PLAIN is the only one.
+                     It is not stored as such: the kind of its record says which it is.
     `redrives`       how often it was brought back from the dead letters.
+    `answer_limit`   bytes of the response's body that are wanted, 0: none.
+    `answer`         the response to the attempt last made, for its home; None when there was none,
+                     or it broke off. Only there after `want_answer`.
     """
 
     __slots__ = (
         "accepted_at",
+        "answer",
+        "answer_limit",
         "attempt",
         "body",
         "body_size",
         "chunks",
         "destination",
-        "doubtful",
         "head",
         "history",
+        "home",
+        "hung",
         "incarnation",
+        "kind",
         "position",
         "redrives",
         "slot",
         "started_at",
+        "takes",
         "timeout_ms",
         "wire_id",
     )
+
+    home: Home
+    answer: Answer | None
 
     def __init__(
         self,
@@ -86,7 +122,14 @@ class Message:
         self.started_at = 0
         self.history = b""
         self.redrives = 0
-        self.doubtful = False
+        self.kind = PLAIN
+        self.takes = 0
+        self.hung = False
+        self.answer_limit = 0
+
+    def __repr__(self) -> str:
+        name = self.wire_id.decode("ascii") or "not stored"
+        return f"<Message {name} {self.method} to {self.destination}, attempt {self.attempt}>"
 
     def with_chunks(self, chunks: tuple[int, ...] | None) -> Message:
         """The same message with its body in other chunk records."""
@@ -105,7 +148,16 @@ class Message:
         copy.attempt = self.attempt
         copy.history = self.history
         copy.redrives = self.redrives
+        copy.kind = self.kind
+        if self.answer_limit:
+            copy.want_answer(self.answer_limit)
         return copy
+
+    def want_answer(self, limit: int) -> None:
+        """Have delivery keep responses, up to so many bytes of a body: above that a response counts
+        as broken."""
+        self.answer_limit = limit
+        self.answer = None
 
     @property
     def method(self) -> str:

@@ -1,9 +1,8 @@
-"""What an attempt came to, and what follows from it: the outcome table of the contract, section
-2."""
+"""What an attempt came to, as docs/errors.md lists it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 
@@ -16,6 +15,15 @@ class Failure(Enum):
     TIMEOUT = "timeout"
     BROKEN = "broken_response"
     EGRESS = "egress_denied"
+    EXPIRED = "expired"  # of no attempt: the message waited too long for its next one
+
+
+def cause(status: int | None, failure: Failure | None) -> str | None:
+    """What an attempt came to, in one word: the slug of a failure, also where there was a status,
+    else `http_503`. None: there was no attempt."""
+    if failure is not None:
+        return failure.value
+    return None if status is None else f"http_{status}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +34,9 @@ class AttemptResult:
     a complete response. `detail` is a short human text without bodies or credentials. `retry_after`
     is the raw value of `Retry-After` or None. `response_start` is the first bytes of the response's
     body. `ours` says that it failed for a reason on this machine: the message's body could not be
-    read back from the log. That says nothing about the destination, although it may have seen a
-    part of the request.
+    read back from the log, or descriptors, memory, local ports or a network were lacking. That says
+    nothing about the destination, although it may have seen a part of the request. `was_sent` says
+    that there was a connection to send it on, so that it may have seen all of it.
     """
 
     status: int | None
@@ -37,3 +46,4 @@ class AttemptResult:
     retry_after: bytes | None = None
     response_start: bytes = b""
     ours: bool = False
+    was_sent: bool = field(default=False, compare=False)

@@ -8,34 +8,24 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from email.utils import parsedate
 
 from dispatcher.core.clock import Random
+from dispatcher.core.instants import moment, since_epoch_us
 
 _MAX_DELTA_DIGITS = 12
 """Digits that are looked at. Twelve are 30 000 years; no limit is anywhere near."""
 
-_MONTHS = b"Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
-_NAMES = {
-    b"day": rb"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)",
-    b"weekday": rb"(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day",
-    b"date": rb"(?P<day>[0-9]{2}| [0-9])",
-    b"month": rb"(?P<month>" + b"|".join(_MONTHS) + rb")",
-    b"year": rb"(?P<year>[0-9]{4})",
-    b"yy": rb"(?P<year>[0-9]{2})",
-    b"time": rb"(?P<hour>[0-9]{2}):(?P<minute>[0-9]{2}):(?P<second>[0-9]{2})",
-}
-_DATES = tuple(
-    re.compile(form % _NAMES)
-    for form in (
-        # RFC 9110 §5.6.7: IMF-fixdate, RFC 850, asctime. The name of the day is not compared with
-        # the date: it adds nothing, and senders that get it wrong mean the date.
-        b"%(day)s, %(date)s %(month)s %(year)s %(time)s GMT",
-        b"%(weekday)s, %(date)s-%(month)s-%(yy)s %(time)s GMT",
-        b"%(day)s %(month)s %(date)s %(time)s %(year)s",
-    )
+# RFC 9110 5.6.7: IMF-fixdate, RFC 850, asctime. What reads dates of mail takes much more than that,
+# zones and dates without a time among it.
+_DATE = re.compile(
+    r"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [1-9][0-9]{3} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT"
+    r"|[A-Z][a-z]{5,8}, [0-9]{2}-[A-Z][a-z]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT"
+    r"|[A-Z][a-z]{2} [A-Z][a-z]{2} [0-9 ][0-9] [0-9]{2}:[0-9]{2}:[0-9]{2} [1-9][0-9]{3}"
 )
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LEAP_SECOND = 60
+_ASK_AGAIN = frozenset({408, 425, 429})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +52,13 @@ class RetryPolicy:
         for name in ("retry_limit", "delay_ms", "max_delay_ms"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, and is {getattr(self, name)}")
+
+    def is_final(self, status: int) -> bool:
+        """Say whether asking again after this status, not a 2xx, would not help."""
+        if status in self.retry_on or status in _ASK_AGAIN:
+            return False
+        # A number outside 200…599 is no final status at all; RFC 9110 §15 has it treated as a 5xx.
+        return status == 501 or 300 <= status <= 499
 
 
 def delay_ms(n: int, policy: RetryPolicy, random: Random, *, at_least_ms: int = 0) -> int:
@@ -104,12 +101,8 @@ def parse_retry_after(value: bytes, now_us: int) -> int | None:
     value = value.strip(b" \t")
     if value.isdigit():
         return _delta_ms(value)
-    for form in _DATES:
-        match = form.fullmatch(value)
-        if match is not None:
-            date_us = _date_us(match, now_us)
-            return None if date_us is None else max(0, (date_us - now_us + 999) // 1000)
-    return None
+    date_us = _date_us(value.decode("latin-1"), now_us)
+    return None if date_us is None else max(0, (date_us - now_us + 999) // 1000)
 
 
 def _delta_ms(digits: bytes) -> int:
@@ -117,29 +110,25 @@ def _delta_ms(digits: bytes) -> int:
     return int(digits.lstrip(b"0")[:_MAX_DELTA_DIGITS] or b"0") * 1000
 
 
-def _date_us(match: re.Match[bytes], now_us: int) -> int | None:
-    year = int(match["year"])
-    if len(match["year"]) == 2:
-        year = _full_year(year, now_us)
+def _date_us(text: str, now_us: int) -> int | None:
+    # The name of the day is not compared with the date: it adds nothing, and senders that get it
+    # wrong mean the date.
+    found = parsedate(text) if _DATE.fullmatch(text) else None
+    if found is None:
+        return None
+    year, month, day, hour, minute, second, *_ = found
+    if text.find("-") >= 0:
+        year = _full_year(year % 100, now_us)
+    leap = second == _LEAP_SECOND  # which `datetime` does not know
     try:
-        # A leap second is written as :60, which `datetime` does not know.
-        leap = match["second"] == b"60"
-        date = datetime(
-            year,
-            _MONTHS.index(match["month"]) + 1,
-            int(match["day"]),
-            int(match["hour"]),
-            int(match["minute"]),
-            59 if leap else int(match["second"]),
-            tzinfo=UTC,
-        )
+        date = datetime(year, month, day, hour, minute, second - leap, tzinfo=UTC)
     except ValueError:
         return None  # 31 February, 25 o'clock
-    return ((date - _EPOCH) // timedelta(microseconds=1)) + (1_000_000 if leap else 0)
+    return since_epoch_us(date) + leap * 1_000_000
 
 
 def _full_year(two_digits: int, now_us: int) -> int:
     """A year that seems more than 50 years ahead is the latest past one (RFC 9110 §5.6.7)."""
-    this_year = (_EPOCH + timedelta(microseconds=now_us)).year
+    this_year = moment(now_us).year
     year = this_year - this_year % 100 + two_digits
     return year - 100 if year > this_year + 50 else year

@@ -1,16 +1,18 @@
-"""What follows from an attempt: the outcome table of the contract, as one pure function.
+"""What follows from an attempt: what docs/errors.md says of attempts, as one pure function.
 
     complete 2xx                                              delivered
     any response, with ACK_ANY_RESPONSE                       delivered
     address refused by the egress rules                       dead: egress_denied
-    no connection, DNS, TLS, timeout, broken response         try again
+    501, 3xx and 4xx but for the next row, complete or not    dead: rejected
     408, 425, 429, 5xx except 501, and what RETRY_ON lists    try again
-    501, other 3xx and 4xx                                    dead: rejected
+    no connection, DNS, TLS, timeout, broken response         try again
+    something was lacking on this machine                     try again soon, no attempt is spent
     "try again" with no retry left                            dead: retries_exhausted
+    "try again" of a message that is older than MAX_AGE       dead: expired
 
 Nobody else decides, but for the first row: a plain 2xx comes here no more, because delivery tells
-the queue at once that it is one (`queue.ports.Settler.delivered`). A response that broke off was no
-complete one, whatever its status: only with ACK_ANY_RESPONSE is its head enough.
+the queue at once that it is one (`core.message.Home.delivered`). A response that broke off was no
+complete one: only with ACK_ANY_RESPONSE, or where its status is final, is its head enough.
 
 `core.breaker.classify` reads the same result for another question: what it says about the
 destination.
@@ -22,13 +24,20 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
 
-from dispatcher.core.clock import Random
+from dispatcher.core.clock import Random, WallUs
 from dispatcher.core.outcome import AttemptResult, Failure
 from dispatcher.core.retry import RetryPolicy, delay_ms, parse_retry_after
 
-__all__ = ["Dead", "DeadReason", "Delivered", "RetryAt", "RetryPolicy", "Verdict", "decide"]
-
-_ASK_AGAIN = frozenset({408, 425, 429})
+__all__ = [
+    "Dead",
+    "DeadReason",
+    "Delivered",
+    "NotSpent",
+    "RetryAt",
+    "RetryPolicy",
+    "Verdict",
+    "decide",
+]
 
 
 class DeadReason(Enum):
@@ -38,6 +47,7 @@ class DeadReason(Enum):
     RETRIES_EXHAUSTED = "retries_exhausted"
     REJECTED = "rejected"
     EGRESS_DENIED = "egress_denied"
+    EXPIRED = "expired"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +59,7 @@ class Delivered:
 class RetryAt:
     """Try again, not before `due_us` (microseconds since the epoch)."""
 
-    due_us: int
+    due_us: WallUs
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +69,29 @@ class Dead:
     reason: DeadReason
 
 
-Verdict: TypeAlias = Delivered | RetryAt | Dead
+@dataclass(frozen=True, slots=True)
+class NotSpent:
+    """The attempt failed for a reason on this machine and does not count: make it again, not before
+    `due_us` (microseconds since the epoch)."""
+
+    due_us: WallUs
+
+
+Verdict: TypeAlias = Delivered | RetryAt | NotSpent | Dead
 
 _DELIVERED = Delivered()
+_REST_MS = 1000
+"""Until an attempt that was not spent is made again: what is lacking comes back when others end."""
 
 
 def decide(
-    result: AttemptResult, attempt: int, policy: RetryPolicy, now_us: int, random: Random
+    result: AttemptResult,
+    attempt: int,
+    policy: RetryPolicy,
+    now_us: WallUs,
+    random: Random,
+    *,
+    expires_us: WallUs | None = None,
 ) -> Verdict:
     """Say what happens to a message after an attempt.
 
@@ -75,10 +101,12 @@ def decide(
         policy: what the settings say.
         now_us: microseconds since the epoch, at the end of the attempt.
         random: where jitter comes from.
+        expires_us: when the message is given up at the latest, by the clock of `now_us`; None:
+            never. No retry is made later, so that it is looked at then.
 
     Returns:
-        One of the rows of the table on top. A response that broke off is a failure whatever its
-        status said; with `policy.ack_any_response` it is enough that there was a status.
+        One of the rows of the table on top. A 2xx that broke off is a failure; with
+        `policy.ack_any_response` it is enough that there was a status.
     """
     if result.failure is Failure.EGRESS:
         return Dead(DeadReason.EGRESS_DENIED)
@@ -86,12 +114,20 @@ def decide(
         return _DELIVERED
     if not _is_worth_asking_again(result, policy):
         return Dead(DeadReason.REJECTED)
-    if attempt > policy.retry_limit:
+    if attempt > policy.retry_limit and not result.ours:
         return Dead(DeadReason.RETRIES_EXHAUSTED)
+    if expires_us is not None and expires_us <= now_us:
+        return Dead(DeadReason.EXPIRED)
+    if result.ours:
+        rest_ms = min(round(random.uniform(0.8, 1.2) * _REST_MS), policy.max_delay_ms)
+        due_us = WallUs(now_us + rest_ms * 1000)
+        return NotSpent(due_us if expires_us is None else min(due_us, expires_us))
     asked_ms = 0
     if result.retry_after is not None:
         asked_ms = parse_retry_after(result.retry_after, now_us) or 0
-    return RetryAt(now_us + delay_ms(attempt, policy, random, at_least_ms=asked_ms) * 1000)
+    asked_us = delay_ms(attempt, policy, random, at_least_ms=asked_ms) * 1000
+    due_us = WallUs(now_us + asked_us)
+    return RetryAt(due_us if expires_us is None else min(due_us, expires_us))
 
 
 def _is_delivered(result: AttemptResult, policy: RetryPolicy) -> bool:
@@ -101,10 +137,5 @@ def _is_delivered(result: AttemptResult, policy: RetryPolicy) -> bool:
 
 
 def _is_worth_asking_again(result: AttemptResult, policy: RetryPolicy) -> bool:
-    status = result.status
-    if result.failure is not None or status is None:
-        return True
-    if status in policy.retry_on or status in _ASK_AGAIN:
-        return True
-    # A number outside 200…599 is no final status at all; RFC 9110 §15 has it treated as a 5xx.
-    return status != 501 and not 300 <= status <= 499
+    """A response that broke off after a final status has said all the same what it says."""
+    return result.ours or result.status is None or not policy.is_final(result.status)

@@ -2,12 +2,15 @@
 
 ```
 deliver(message) ─▶ idle connection? ─yes─▶ write head + two headers + body ─▶ Response ─▶ settle
-                        │ no                       ▲     │ closed before any byte of an answer, and
-                        ▼                          │     │ the connection had been used before
-                  resolve ─▶ egress ─▶ connect ─▶ TLS ◀──┘ (once, no attempt is spent)
+                        │ no                       ▲     │ closed within a second, without a byte of
+                        ▼                          │     │ an answer, and the connection was used
+                  resolve ─▶ egress ─▶ connect ─▶ TLS ◀──┘ before (once, no attempt is spent)
 ```
 
-`pool` is the only entrance. `response` decides what the bytes of an answer mean, without any I/O;
-`connection` moves bytes; `dial` opens connections; `resolver` and `core.egress` say where to;
-`deadlines` ends what takes too long.
+`pool` is the only entrance. What decides does no I/O: `response` what the bytes of an answer mean
+(`lenient`, `chunks` and `fields` where the strict parser refuses), `endings` what follows when
+something ended, `lacking` whose fault it was, `core.egress` where may be connected to. What does
+I/O decides nothing: `connection` moves bytes, `streaming` sends large bodies, `opening` and `dial`
+open connections, `resolver` (with `slots` and `lookup`) finds addresses. `idle`, `leaving` and
+`deadlines` keep what waits, with one timer each.
 """

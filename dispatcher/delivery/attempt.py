@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from dispatcher.core.message import Message
 from dispatcher.core.outcome import AttemptResult, Failure
+from dispatcher.delivery.response import Response
 
-if TYPE_CHECKING:
-    from dispatcher.delivery.connection import Connection
-    from dispatcher.delivery.response import Response
+
+class Carrier(Protocol):
+    """What an attempt knows of the connection it was written to."""
+
+    @property
+    def response(self) -> Response:
+        """What came of its response."""
+
+    def abort(self) -> None:
+        """Drop it with everything unsent and unread."""
 
 
 class Attempt:
@@ -21,34 +29,50 @@ class Attempt:
     `task`                     what opens a connection or streams the body for it, or None.
     `phase`                    what it waits for, in words for a person.
     `resent`                   it was already sent again on a fresh connection.
-    `ours`                     its body could not be read back, if only for a while: the destination
-                               had less time, or half a request, and is not to blame for a failure.
+    `ticket`                   what `Deadlines` knows it by once it is old, before that 0.
+    `ours`                     something is lacking on this machine (descriptors, the body): the
+                               destination has half a request, or none, and is not to blame for a
+                               failure.
+    `late`                     something was lacking, and came: the destination had less time, and
+                               is not to blame for a timeout.
     """
 
     __slots__ = (
         "connection",
         "deadline_s",
+        "late",
         "message",
         "ours",
         "phase",
         "resent",
         "started_s",
         "task",
+        "ticket",
     )
 
     def __init__(self, message: Message, started_s: float, deadline_s: float) -> None:
         self.message = message
         self.started_s = started_s
         self.deadline_s = deadline_s
-        self.connection: Connection | None = None
+        self.connection: Carrier | None = None
         self.task: asyncio.Task[None] | None = None
         self.phase = "waiting for the response"
         self.resent = False
+        self.ticket = 0
         self.ours = False
+        self.late = False
+
+    def __repr__(self) -> str:
+        message = self.message
+        where = f"{message.wire_id.decode()} to {message.destination}"
+        return f"<Attempt {message.attempt} of {where}: {self.phase}>"
 
     def failed(self, failure: Failure, detail: str, now_s: float) -> AttemptResult:
-        """The result of an attempt that got no part of a response's head."""
-        return AttemptResult(None, failure, detail, self._duration_ms(now_s), ours=self.ours)
+        """The result of an attempt that failed, with what was read of a response."""
+        if self.connection is None:
+            ours = self._is_ours(failure)
+            return AttemptResult(None, failure, detail, self._duration_ms(now_s), ours=ours)
+        return self.answered(self.connection.response, failure, detail, now_s)
 
     def answered(
         self, response: Response, failure: Failure | None, detail: str, now_s: float
@@ -57,23 +81,25 @@ class Attempt:
         return AttemptResult(
             response.status or None,
             failure,
-            detail or f"status {response.status}",
+            detail or f"http_{response.status}",
             self._duration_ms(now_s),
             response.retry_after,
             response.start,
-            ours=self.ours and failure is not None,
+            ours=self._is_ours(failure),
+            was_sent=True,
         )
 
     def timed_out(self, now_s: float) -> AttemptResult:
         """The result of an attempt that met its deadline."""
         limit_ms = round((self.deadline_s - self.started_s) * 1000)
-        if self.connection is None:
-            return self.failed(Failure.TIMEOUT, f"{limit_ms} ms passed while {self.phase}", now_s)
-        response = self.connection.response
-        phase = "reading the response" if response.status else self.phase
-        return self.answered(
-            response, Failure.TIMEOUT, f"{limit_ms} ms passed while {phase}", now_s
-        )
+        is_reading = self.connection is not None and self.connection.response.status
+        phase = "reading the response" if is_reading else self.phase
+        return self.failed(Failure.TIMEOUT, f"{limit_ms} ms passed while {phase}", now_s)
+
+    def _is_ours(self, failure: Failure | None) -> bool:
+        if failure is Failure.TIMEOUT:
+            return self.ours or self.late
+        return self.ours and failure is not None
 
     def _duration_ms(self, now_s: float) -> int:
         return max(0, round((now_s - self.started_s) * 1000))

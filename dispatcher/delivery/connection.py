@@ -7,15 +7,31 @@ that arrives then, the end included, makes it useless.
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol, cast
+import contextlib
+import os
+import socket
+import struct
+from typing import Final, Protocol, cast
 
 from dispatcher.core.destination import Destination
+from dispatcher.core.message import Message
+from dispatcher.core.room import Rooms
 from dispatcher.delivery.attempt import Attempt
-from dispatcher.delivery.response import Progress, Response
+from dispatcher.delivery.collecting import Collecting
+from dispatcher.delivery.progress import Progress
+from dispatcher.delivery.response import Response
+
+_REST_BYTES: Final = 65536
+_NO_LINGER: Final = struct.pack("ii", 1, 0)
+_ATTEMPT: Final = b"\r\nX-Dispatcher-Attempt: %d\r\n\r\n"
+_FIRST: Final = _ATTEMPT % 1
 
 
 class Owner(Protocol):
-    """Who is told what happens on a connection: the pool."""
+    """Who is told what happens on a connection: the pool. `rooms` is what answers have that are
+    wanted whole."""
+
+    rooms: Rooms
 
     def opened(self, connection: Connection) -> None:
         """It can be written to."""
@@ -33,14 +49,16 @@ class Owner(Protocol):
         """It is gone. The last call for it."""
 
 
-class Connection(asyncio.Protocol):
-    """One open connection.
+class Connection:
+    """One open connection. What the event loop calls is named as in `asyncio.Protocol`.
 
+    `opened_s`      when it was opened, on the event loop's clock.
     `attempt`       the one that waits for a response here, None while idle.
     `response`      what came of its response.
     `carried`       complete exchanges so far; above 0 a sudden end may just be the idle timeout of
                     the destination that met our request on its way.
-    `sending`       the body is still being written by a task.
+    `sending`       a part of the body is still to be written by a task.
+    `over`          the destination has closed it, or it failed.
     """
 
     __slots__ = (
@@ -51,6 +69,8 @@ class Connection(asyncio.Protocol):
         "attempt",
         "carried",
         "destination",
+        "opened_s",
+        "over",
         "response",
         "sending",
     )
@@ -62,28 +82,59 @@ class Connection(asyncio.Protocol):
         self.response = Response()
         self.attempt: Attempt | None = None
         self.carried = 0
+        self.opened_s = 0.0
+        self.over = False
         self.sending = False
         self._owner = owner
         self._paused = False
         self._drained: asyncio.Future[None] | None = None
+
+    def __repr__(self) -> str:
+        state = "idle" if self.attempt is None else repr(self.attempt)
+        return f"<Connection to {self.destination}, {self.carried} carried: {state}>"
 
     def send(self, attempt: Attempt) -> None:
         """Write the request: all of it, or all before the body when that is too large to hold."""
         self.attempt = attempt
         attempt.connection = self
         message = attempt.message
+        # Before anything is written: the answer may be there before the task takes its first step.
+        self.sending = message.chunks is not None
         self.response.expect(head=message.head.startswith(b"HEAD "))
+        if message.answer_limit:
+            self._want(message)
         self._transport.write(
             b"".join(
                 (
                     message.head,
                     b"X-Dispatcher-Message-Id: ",
                     message.wire_id,
-                    b"\r\nX-Dispatcher-Attempt: %d\r\n\r\n" % message.attempt,
+                    _FIRST if message.attempt == 1 else _ATTEMPT % message.attempt,
                     message.body,
                 )
             )
         )
+
+    def _want(self, message: Message) -> None:
+        """Keep the response that is expected."""
+        response = self.response
+        if not isinstance(response, Collecting):
+            self.response = response = Collecting(self, self._owner.rooms)
+            response.expect(head=message.head.startswith(b"HEAD "))
+        response.want(message)
+
+    def pause(self) -> None:
+        """Read nothing until there is room for the answer; the time that takes is ours."""
+        if self.attempt is not None:
+            self.attempt.ours = True
+        self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read on."""
+        if self.attempt is not None:
+            self.attempt.ours, self.attempt.late = False, True
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
 
     async def write(self, data: bytes) -> None:
         """Write more of a body; return when most of it left (the transport's low-water mark).
@@ -112,6 +163,17 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         """Drop it with everything unsent and unread; the attempt on it is nobody's now."""
         self.attempt = None
+        self.response.drop()
+        self._transport.abort()
+
+    def reset(self) -> None:
+        """Drop it at once, so that neither side has to remember it (no TIME_WAIT)."""
+        self.attempt = None
+        self.response.drop()
+        sock = self._transport.get_extra_info("socket")
+        if sock is not None and not self._transport.is_closing():
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         self._transport.abort()
 
     # What the event loop calls.
@@ -125,6 +187,7 @@ class Connection(asyncio.Protocol):
         """Hand bytes to the response being read."""
         attempt = self.attempt
         if attempt is None:
+            self.response.untouched = False
             self._owner.useless(self)
             return
         progress = self.response.feed(data)
@@ -138,7 +201,11 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """It is gone, by whoever's doing."""
         self.resume_writing()
+        attempt = self.attempt
+        if exc is not None and attempt is not None and attempt.message.chunks is not None:
+            self._read_rest()
         self._end(exc)
+        self.response.drop()
         self._owner.closed(self)
 
     def pause_writing(self) -> None:
@@ -151,7 +218,20 @@ class Connection(asyncio.Protocol):
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
 
+    def _read_rest(self) -> None:
+        """A large body could not be written. The destination may have answered before it reset the
+        connection; the answer is still with the kernel, but event loops read no more after a write
+        that failed."""
+        sock = self._transport.get_extra_info("socket")
+        if sock is None or self.destination.scheme != "http":
+            return
+        self.over = self.sending = True  # so it is not kept, whatever the answer says
+        with contextlib.suppress(OSError):
+            while self.attempt is not None and (data := os.read(sock.fileno(), _REST_BYTES)):
+                self.data_received(data)
+
     def _end(self, error: Exception | None) -> None:
+        self.over = True
         if self.attempt is None:
             self._owner.useless(self)
         else:

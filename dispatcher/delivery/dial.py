@@ -12,6 +12,7 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import aiohappyeyeballs
 
@@ -19,7 +20,11 @@ from dispatcher.core.destination import Destination
 from dispatcher.core.egress import Address, EgressPolicy
 from dispatcher.core.outcome import Failure
 from dispatcher.delivery.connection import Connection
+from dispatcher.delivery.lacking import is_of_descriptors, is_ours
+from dispatcher.delivery.local import is_local
 from dispatcher.delivery.resolver import Resolver
+from dispatcher.delivery.trust import Trust
+from dispatcher.delivery.ways import Ways
 
 AddrInfo = tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int]]
 """As `socket.getaddrinfo` returns it."""
@@ -32,48 +37,65 @@ _NEXT_ADDRESS_S = 0.25  # RFC 8305 §5, recommended connection attempt delay
 
 @dataclass(frozen=True, slots=True)
 class Unreachable:
-    """Why there is no connection."""
+    """Why there is no connection. `ours`: for a reason on this machine (`lacking`).
+    `lacks_descriptors`: closing a connection that is not needed would help."""
 
     failure: Failure
     detail: str
+    ours: bool = False
+    lacks_descriptors: bool = False
 
 
 class Dialer:
     """Opens connections. `policy` may be replaced while it is in use."""
 
     def __init__(
-        self, policy: EgressPolicy, resolver: Resolver, connector: Connector | None = None
+        self,
+        policy: EgressPolicy,
+        resolver: Resolver,
+        connector: Connector | None = None,
+        *,
+        is_local: Callable[[Address], bool] = is_local,
+        ways: Ways | None = None,
     ) -> None:
         self.policy = policy
+        self._ways = ways or Ways()
         self._resolver = resolver
         self._connector = connector or happy_eyeballs
-        self._tls: ssl.SSLContext | None = None
+        self._is_local = is_local
+        self._trust = Trust()
 
     async def open(
         self,
         destination: Destination,
         make: Callable[[], Connection],
         *,
-        on_phase: Callable[[str], None],
+        on_phase: Callable[[str, bool], None],
     ) -> Connection | Unreachable:
-        """Open one connection; `on_phase` hears what is being waited for, in words."""
+        """Open one connection; `on_phase` hears what is being waited for, in words, and whether
+        that is on this machine."""
         host, port = destination.host, destination.port
         if denied := self.policy.check_name(host):
             return Unreachable(Failure.EGRESS, denied)
-        on_phase(f"looking up {host}")
-        answer = await self._resolver.resolve(host)
+        answer = await self._resolver.resolve(host, on_phase)
         if not answer.addresses:
-            return Unreachable(Failure.DNS, f"{host}: {answer.problem}")
-        allowed, reasons = self._check(host, port, answer.addresses)
+            return Unreachable(Failure.DNS, f"{host}: {answer.problem}", answer.ours)
+        try:
+            allowed, reasons = self._check(host, port, answer.addresses)
+        except OSError as error:  # it is not known whether this is our own listener
+            return _unreachable(error, Failure.CONNECTION, f"{host}:{port}")
         if not allowed:
             return Unreachable(Failure.EGRESS, "; ".join(reasons))
-        on_phase("connecting to " + _names(allowed, port))
+        on_phase("connecting to " + _names(allowed, port), False)
         try:
             sock = await self._connector([_addr_info(address, port) for address in allowed])
         except (OSError, RuntimeError) as error:  # uvloop raises RuntimeError for some of them
-            self._resolver.forget(host)
-            return Unreachable(Failure.CONNECTION, f"{reason(error)} ({_names(allowed, port)})")
-        on_phase("shaking hands (TLS)")
+            ours = self._ways.is_ours(error, allowed)
+            if not ours:
+                self._resolver.forget(host)
+            return _unreachable(error, Failure.CONNECTION, _names(allowed, port), ours=ours)
+        self._ways.note(asyncio.get_running_loop().time())
+        on_phase("shaking hands (TLS)", False)
         return await self._attach(destination, sock, make)
 
     def _check(
@@ -82,7 +104,7 @@ class Dialer:
         allowed: list[Address] = []
         reasons: list[str] = []
         for address in addresses:
-            denied = self.policy.check(host, port, address, is_local=is_local)
+            denied = self.policy.check(host, port, address, is_local=self._is_local)
             if denied is None:
                 allowed.append(address)
             else:
@@ -96,32 +118,28 @@ class Dialer:
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            # What typeshed asks for is a subclass; event loops only call the methods.
+            factory = cast("Callable[[], asyncio.Protocol]", make)
             if destination.scheme == "http":
-                _, connection = await loop.create_connection(make, sock=sock)
-                return connection
+                _, connection = await loop.create_connection(factory, sock=sock)
+                return cast(Connection, connection)
             _, connection = await loop.create_connection(
-                make,
+                factory,
                 sock=sock,
-                ssl=await self._context(),
+                ssl=await self._trust.context(),
                 server_hostname=destination.host.removesuffix("."),
                 # Longer than any attempt may take: the attempt's deadline is the one that counts.
                 ssl_handshake_timeout=2 * 3600,
                 ssl_shutdown_timeout=1,
             )
-            return connection
+            return cast(Connection, connection)
         except (OSError, ValueError, RuntimeError) as error:
             sock.close()
             failure = Failure.TLS if destination.scheme == "https" else Failure.CONNECTION
-            return Unreachable(failure, f"{reason(error)} ({destination.authority})")
-        except asyncio.CancelledError:
+            return _unreachable(error, failure, destination.authority)
+        except (asyncio.CancelledError, MemoryError):
             sock.close()
             raise
-
-    async def _context(self) -> ssl.SSLContext:
-        """The trust of the system, or of SSL_CERT_FILE and SSL_CERT_DIR; loaded once."""
-        if self._tls is None:
-            self._tls = await asyncio.to_thread(_client_context)
-        return self._tls
 
 
 async def happy_eyeballs(addr_infos: Sequence[AddrInfo]) -> socket.socket:
@@ -129,19 +147,6 @@ async def happy_eyeballs(addr_infos: Sequence[AddrInfo]) -> socket.socket:
     return await aiohappyeyeballs.start_connection(
         addr_infos, happy_eyeballs_delay=_NEXT_ADDRESS_S, interleave=1
     )
-
-
-def is_local(address: Address) -> bool:
-    """Say whether an address is this machine's: only those can be bound to. Sends nothing."""
-    if address.is_loopback:
-        return True
-    family, _, _, _, sockaddr = _addr_info(address, 0)
-    try:
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.bind(sockaddr)
-    except OSError:
-        return False
-    return True
 
 
 def reason(error: Exception) -> str:
@@ -155,10 +160,16 @@ def reason(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _client_context() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.set_alpn_protocols(["http/1.1"])
-    return context
+def _unreachable(
+    error: Exception, failure: Failure, where: str, *, ours: bool | None = None
+) -> Unreachable:
+    ours = is_ours(error) if ours is None else ours
+    return Unreachable(
+        Failure.CONNECTION if ours else failure,
+        f"{reason(error)} ({where})",
+        ours,
+        is_of_descriptors(error),
+    )
 
 
 def _addr_info(address: Address, port: int) -> AddrInfo:

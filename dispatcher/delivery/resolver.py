@@ -1,125 +1,184 @@
-"""Host names to addresses, remembered for a short while.
+"""Host names to addresses, remembered for a while.
 
-A name is looked up once, however many messages wait for it. The answer lives 30 s (long enough for
-a burst, short enough for a destination that moves; the system does not tell the record's own TTL),
-a failure 1 s.
+A name is looked up once, however many messages wait for it. Its answer is fresh for 30 s: long
+enough for a burst, short enough for a destination that moves (the system does not tell the record's
+own lifetime). Then it is looked up anew. Where that takes long or fails for the moment, the old
+answer is used on: a name server that does not answer says nothing about the destination. A failure
+is remembered for a second.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ipaddress
 import socket
-import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from dispatcher.core.egress import Address
+from dispatcher.delivery.lacking import is_ours
+from dispatcher.delivery.lookup import Lookup, can_ask, system_lookup
+from dispatcher.delivery.slots import Rank, Slots
 
-GOOD_S = 30.0
-BAD_S = 1.0
-NAMES = 4096
+FRESH_S: Final = 30.0
+FAILED_S: Final = 1.0
+KEPT_S: Final = 3600.0
+"""So long after it was given an answer may stand in for a new one."""
+
+PATIENCE_S: Final = 0.5
+"""So long a new answer is waited for where there is an old one."""
+
+NAMES: Final = 4096
 """Answers remembered at once."""
-LOOKUPS = 64
-"""Threads that look up at once: a dead name server holds one for half a minute."""
 
-Lookup = Callable[[str], Awaitable[Sequence[str]]]
-"""Addresses of a host, as text, best first. Raises OSError or UnicodeError."""
+_IS_GONE: Final = frozenset({socket.EAI_NONAME, vars(socket).get("EAI_NODATA")})
+"""What the name server says when it knows: there is no such name, or it has no address (which not
+every system tells apart)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a name stands for: addresses, or none and the reason."""
+    """What a name stands for: addresses, or none and the reason. `ours`: nobody could be asked."""
 
     addresses: tuple[Address, ...]
     problem: str = ""
+    ours: bool = False
+
+
+class _Known:
+    """What is remembered of a name: its last `answer`, how long that is fresh, how long it may
+    stand in, and whether the last lookup failed."""
+
+    __slots__ = ("answer", "fresh_until_s", "is_failing", "kept_until_s")
+
+    def __init__(self, answer: Answer, now_s: float) -> None:
+        self.answer = answer
+        self.is_failing = not answer.addresses
+        self.fresh_until_s = now_s + (FAILED_S if self.is_failing else FRESH_S)
+        self.kept_until_s = now_s + (0.0 if self.is_failing else KEPT_S)
+
+
+class _Asking:
+    """A lookup under way: `turn` is done when it has its slot, `answer` when it is over."""
+
+    __slots__ = ("answer", "since_s", "turn")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, since_s: float) -> None:
+        self.turn: asyncio.Future[None] = loop.create_future()
+        self.answer: asyncio.Task[Answer]
+        self.since_s = since_s
 
 
 class Resolver:
     """Looks names up through `lookup`, and remembers. Made within a running event loop."""
 
     def __init__(
-        self, lookup: Lookup | None = None, *, now_s: Callable[[], float] | None = None
+        self,
+        lookup: Lookup | None = None,
+        *,
+        now_s: Callable[[], float] | None = None,
+        slots: Slots | None = None,
+        names: int = NAMES,
+        is_cut_off: Callable[[], bool] = lambda: False,
     ) -> None:
+        """`is_cut_off` says whether this machine lost its way to a name server."""
         self._lookup = lookup or system_lookup
-        self._now_s = now_s or asyncio.get_running_loop().time
-        self._answers: dict[str, tuple[float, Answer]] = {}  # by age: the oldest first
-        self._pending: dict[str, asyncio.Task[Answer]] = {}
-        self._slots = asyncio.Semaphore(LOOKUPS)
+        self._loop = asyncio.get_running_loop()
+        self._now_s = now_s or self._loop.time
+        self._slots = slots or Slots()
+        self._names = names
+        self._is_cut_off = is_cut_off
+        self._known: dict[str, _Known] = {}  # the oldest first
+        self._asking: dict[str, _Asking] = {}
 
-    async def resolve(self, host: str) -> Answer:
+    async def resolve(
+        self, host: str, on_phase: Callable[[str, bool], None] = lambda phase, ours: None
+    ) -> Answer:
         """Find the addresses of a host name or an address literal.
 
-        A caller that is cancelled leaves the lookup running for the others, and for the memory.
+        `on_phase` hears what is waited for, in words, and whether that is on this machine. A caller
+        that is cancelled leaves the lookup running for the others, and for the memory.
         """
         if literal := _literal(host):
             return Answer((literal,))
-        until_s, answer = self._answers.get(host, (0.0, None))
-        if answer is not None and self._now_s() < until_s:
-            return answer
-        task = self._pending.get(host)
-        if task is None:
-            task = asyncio.get_running_loop().create_task(self._look_up(host))
-            self._pending[host] = task
-        return await asyncio.shield(task)
+        now_s = self._now_s()
+        known = self._known.get(host)
+        if known is not None and now_s < known.fresh_until_s:
+            return known.answer
+        asking = self._asking.get(host) or self._ask(host, now_s)
+        if known is None or now_s >= known.kept_until_s:
+            on_phase(f"waiting for a turn to look up {host}", not asking.turn.done())
+            await asyncio.shield(asking.turn)
+            on_phase(f"looking up {host}", False)
+            return await asyncio.shield(asking.answer)
+        on_phase(f"looking up {host}", False)
+        patience_s = max(0.0, asking.since_s + PATIENCE_S - now_s)
+        done, _ = await asyncio.wait([asking.answer], timeout=patience_s)
+        return asking.answer.result() if done else known.answer
 
     def forget(self, host: str) -> None:
         """Look the name up anew next time: its addresses could not be connected to."""
-        self._answers.pop(host, None)
+        if known := self._known.get(host):
+            known.fresh_until_s = 0.0
 
     async def close(self) -> None:
         """Give up what is being looked up."""
-        tasks = list(self._pending.values())
+        tasks = [asking.answer for asking in self._asking.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _look_up(self, host: str) -> Answer:
+    def _ask(self, host: str, now_s: float) -> _Asking:
+        asking = self._asking[host] = _Asking(self._loop, now_s)
+        asking.answer = self._loop.create_task(self._look_up(host, asking.turn))
+        asking.answer.add_done_callback(lambda _: self._over(host))
+        return asking
+
+    def _over(self, host: str) -> None:
+        """A lookup ended. One that was given up may never have begun."""
+        self._asking.pop(host).turn.cancel()
+
+    async def _look_up(self, host: str, turn: asyncio.Future[None]) -> Answer:
+        rank = self._rank(host)
+        await self._slots.take(rank)
         try:
-            async with self._slots:
-                answer = _answer(await self._lookup(host))
-        except (OSError, UnicodeError) as error:
-            answer = Answer((), str(getattr(error, "strerror", None) or error))
+            turn.set_result(None)
+            answer, is_certain = await self._ask_system(host)
         finally:
-            del self._pending[host]
-        self._answers.pop(host, None)
-        self._answers[host] = (self._now_s() + (GOOD_S if answer.addresses else BAD_S), answer)
-        while len(self._answers) > NAMES:
-            del self._answers[next(iter(self._answers))]
-        return answer
+            self._slots.give_back(rank)
+        return self._remember(host, answer, is_certain=is_certain)
 
+    def _rank(self, host: str) -> Rank:
+        known = self._known.get(host)
+        if known is None:
+            return Rank.NEW
+        return Rank.FAILING if known.is_failing else Rank.KNOWN
 
-async def system_lookup(host: str) -> Sequence[str]:
-    """Ask the system (hosts file, DNS), in a thread of its own.
-
-    Not in a shared pool: a handful of names whose servers do not answer would fill it and hold up
-    all others. Nor in one that the interpreter joins at its end: the call cannot be interrupted.
-    """
-    loop = asyncio.get_running_loop()
-    found: asyncio.Future[Sequence[str]] = loop.create_future()
-
-    def settle(addresses: Sequence[str], error: Exception | None) -> None:
-        if found.cancelled():
-            return
-        if error is None:
-            found.set_result(addresses)
-        else:
-            found.set_exception(error)
-
-    def work() -> None:
-        addresses: list[str] = []
-        error: Exception | None = None
+    async def _ask_system(self, host: str) -> tuple[Answer, bool]:
+        """What the system says, and whether it is certain: not for want of an answer."""
         try:
-            infos = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-            addresses = [str(info[4][0]) for info in infos]
-        except (OSError, UnicodeError) as failure:
-            error = failure
-        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
-            loop.call_soon_threadsafe(settle, addresses, error)
+            return _answer(await self._lookup(host)), True
+        except (OSError, UnicodeError) as error:
+            is_certain = not isinstance(error, OSError) or error.errno in _IS_GONE
+            ours = is_ours(error) or (not is_certain and (not can_ask() or self._is_cut_off()))
+            return Answer((), str(getattr(error, "strerror", None) or error), ours), is_certain
+        except (RuntimeError, MemoryError) as error:  # no thread could be started
+            return Answer((), str(error) or "out of memory", ours=True), False
 
-    threading.Thread(target=work, name="lookup", daemon=True).start()
-    return await found
+    def _remember(self, host: str, answer: Answer, *, is_certain: bool) -> Answer:
+        now_s = self._now_s()
+        known = self._known.pop(host, None)
+        if known is not None and not is_certain and now_s < known.kept_until_s:
+            known.fresh_until_s = now_s + FAILED_S
+            known.is_failing = not answer.ours
+        else:
+            known = _Known(answer, now_s)
+            known.is_failing = known.is_failing and not answer.ours
+        self._known[host] = known
+        while len(self._known) > self._names:
+            del self._known[next(iter(self._known))]
+        return known.answer
 
 
 def _answer(texts: Sequence[str]) -> Answer:

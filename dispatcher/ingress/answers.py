@@ -7,6 +7,7 @@ from email.utils import formatdate
 from http import HTTPStatus
 from typing import Final
 
+from dispatcher.core.options import KEY
 from dispatcher.errors import Refusal
 
 # How an answer has to look; bits, ored together.
@@ -19,6 +20,8 @@ NO_BODY: Final = 8  # the answer to HEAD: lengths as for GET, without the body
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 ACCEPTED_TAIL: Final = b"\r\nContent-Length: 0\r\n\r\n"
 ALLOW: Final = b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n"
+CHALLENGE: Final = b'WWW-Authenticate: %b realm="dispatcher"\r\n' % KEY.title.encode("ascii")
+"""Every 401 has one (RFC 9110 section 15.5.2). The scheme is the header that takes the key."""
 
 _PHRASES: Final = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
 
@@ -49,6 +52,8 @@ def refused(refusal: Refusal, *, style: int, date: bytes) -> bytes:
         extra += b"Retry-After: %d\r\n" % refusal.retry_after_s
     if refusal.status == HTTPStatus.METHOD_NOT_ALLOWED:
         extra += ALLOW
+    elif refusal.status == HTTPStatus.UNAUTHORIZED:
+        extra += CHALLENGE
     body = json.dumps({"error": refusal.slug, "message": refusal.message}).encode("utf-8")
     return _answer(refusal.status, extra, body, style=style, date=date)
 

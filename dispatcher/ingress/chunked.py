@@ -11,6 +11,7 @@ import re
 from enum import Enum
 from typing import Final
 
+from dispatcher.core.tokens import TOKEN
 from dispatcher.ingress import refusals
 from dispatcher.ingress.refusals import MalformedError
 from dispatcher.ingress.turn import Turn
@@ -19,7 +20,7 @@ MAX_EXTRA_BYTES: Final = 16 * 1024
 """Extensions and trailers of one request together, in bytes."""
 
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})((?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?)")
-_TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\0\r\n]*")
+_TRAILER = re.compile(TOKEN + rb":[^\0\r\n]*")
 _SIZE_BYTES: Final = 18
 """Bytes of a size line that cost nothing: 16 digits and CR LF."""
 

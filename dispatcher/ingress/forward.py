@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import functools
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from dispatcher.core.destination import Destination, Origin
-from dispatcher.core.keys import is_known
-from dispatcher.ingress import head as heads
+from dispatcher.core.keys import Keyring, Role
+from dispatcher.core.options import NO_OPTIONS, Options, meant
+from dispatcher.errors import Refusal
 from dispatcher.ingress import refusals
 from dispatcher.ingress.config import IngressConfig
-from dispatcher.ingress.head import CHUNKED, LENGTH_HERE, Head
+from dispatcher.ingress.head import (
+    CHUNKED,
+    CONTENT_LENGTH,
+    EXPECT,
+    KEY,
+    LENGTH_HERE,
+    OPTION_OF,
+    ORIGIN,
+    ORIGINAL,
+    UNKNOWN,
+    Head,
+)
 from dispatcher.ingress.refusals import MalformedError, UnacceptableError
 
-SERVER_DEFAULT: Final = 0
-"""`Forward.timeout_ms` of a request that does not say."""
-
-_MAX_TIMEOUT_MS: Final = 3_600_000
 _MAX_CACHED_ORIGIN_BYTES: Final = 256
 _BLANKS: Final = b" \t"
 _WITH_LENGTH_0: Final = frozenset({b"POST", b"PUT", b"PATCH"})
@@ -27,12 +35,13 @@ class Forward(NamedTuple):
 
     `head` is ready to be sent, without the empty line that ends it. Of a chunked request the length
     is not known yet: the line that tells it goes at `length_at`, which is -1 for all others.
+    `options` is what the caller asked for.
     """
 
     destination: Destination
     head: bytes
     length_at: int
-    timeout_ms: int
+    options: Options
 
     def head_with_length(self, length: int) -> bytes:
         """The head for a body of this many bytes."""
@@ -42,29 +51,42 @@ class Forward(NamedTuple):
         return b"%bContent-Length: %d\r\n%b" % (self.head[:at], length, self.head[at:])
 
 
+def check_key(shown: bytes, keys: Keyring) -> None:
+    """Decide whether a caller who shows a key may send messages; b"" is none.
+
+    Raises:
+        UnacceptableError: it is not one of the keys, or its role may not.
+    """
+    key = keys.find(shown)
+    if key is None:
+        raise UnacceptableError(refusals.KEY)
+    if key.role is Role.READ:
+        raise UnacceptableError(refusals.KEY_FORBIDDEN)
+
+
 def forward(head: Head, config: IngressConfig) -> Forward:
     """Decide where a request goes and what is sent there.
 
     Raises:
-        RequestError: in the order of the contract: method, origin missing, key, origin, timeout,
-            expectation, length.
+        RequestError: of the first of these that is wrong: method, origin missing, key, origin,
+            options, expectation, length.
     """
     found = head.found
     if head.method == b"CONNECT":
         raise MalformedError(refusals.CONNECT)
     # The newer spelling wins, and where it is there the older one is not looked at.
-    spelling = heads.ORIGIN if heads.ORIGIN in found else heads.ORIGINAL
+    spelling = ORIGIN if ORIGIN in found else ORIGINAL
     if spelling not in found:
-        raise UnacceptableError(refusals.ORIGIN_MISSING)
-    if config.keys and not is_known(found.get(heads.KEY, b"").strip(_BLANKS), config.keys):
-        raise UnacceptableError(refusals.KEY)
+        raise UnacceptableError(_missing(refusals.ORIGIN_MISSING, head))
+    if not config.keys.is_open:
+        if KEY not in found:
+            raise UnacceptableError(_missing(refusals.KEY, head))
+        check_key(found[KEY].strip(_BLANKS), config.keys)
     if spelling in head.repeated:
         raise UnacceptableError(refusals.ORIGIN_REPEATED)
     origin = _origin(found[spelling])
-    timeout_ms = SERVER_DEFAULT
-    if heads.TIMEOUT in found:
-        timeout_ms = _timeout_ms(head)
-    if heads.EXPECT in found and found[heads.EXPECT].strip(_BLANKS).lower() != b"100-continue":
+    options = _options(head) if head.asked else NO_OPTIONS
+    if EXPECT in found and found[EXPECT].strip(_BLANKS).lower() != b"100-continue":
         raise UnacceptableError(refusals.EXPECTATION)
     if head.length > config.max_body:
         raise UnacceptableError(refusals.body_too_large(config.max_body))
@@ -76,12 +98,12 @@ def forward(head: Head, config: IngressConfig) -> Forward:
     lines = _lines(head, origin.host_line[:-2])
     if head.length != CHUNKED:
         return Forward(
-            origin.destination, request_line + b"\r\n".join(lines) + b"\r\n", -1, timeout_ms
+            origin.destination, request_line + b"\r\n".join(lines) + b"\r\n", -1, options
         )
     at = lines.index(LENGTH_HERE)
     before = request_line + b"".join(line + b"\r\n" for line in lines[:at])
     after = b"".join(line + b"\r\n" for line in lines[at + 1 :])
-    return Forward(origin.destination, before + after, len(before), timeout_ms)
+    return Forward(origin.destination, before + after, len(before), options)
 
 
 def is_path(head: Head, path: bytes) -> bool:
@@ -104,14 +126,27 @@ def _parse_origin(value: bytes) -> Origin:
     return Origin.parse(value)
 
 
-def _timeout_ms(head: Head) -> int:
-    digits = head.found[heads.TIMEOUT].strip(_BLANKS)
-    if heads.TIMEOUT in head.repeated or not digits.isdigit() or len(digits) > 16:
-        raise UnacceptableError(refusals.TIMEOUT)
-    timeout_ms = int(digits)
-    if not 1 <= timeout_ms <= _MAX_TIMEOUT_MS:
-        raise UnacceptableError(refusals.TIMEOUT)
-    return timeout_ms
+def _options(head: Head) -> Options:
+    values: dict[str, Any] = {}
+    for kind in head.asked:
+        if kind == UNKNOWN:
+            name = head.found[kind].decode("ascii")
+            raise UnacceptableError(refusals.header_unknown(name, meant(name)))
+        option = OPTION_OF[kind]
+        # Latin-1 has a character for every byte; what is no ASCII is no value either.
+        value = option.read(head.found[kind].strip(_BLANKS).decode("latin-1"))
+        if value is None or kind in head.repeated:
+            raise UnacceptableError(refusals.option_invalid(option))
+        values[option.field] = value
+    return Options(**values)
+
+
+def _missing(refusal: Refusal, head: Head) -> Refusal:
+    """A header is missing; where it may only be misspelt, that is said."""
+    if UNKNOWN not in head.found:
+        return refusal
+    name = head.found[UNKNOWN].decode("ascii")
+    return refusals.misspelt(refusal, name, meant(name))
 
 
 def _lines(head: Head, host_line: bytes) -> list[bytes]:
@@ -123,6 +158,6 @@ def _lines(head: Head, host_line: bytes) -> list[bytes]:
         lines.insert(0, host_line)
     if head.named:
         lines = [line for line in lines if line.partition(b":")[0].lower() not in head.named]
-    if not head.length and head.method in _WITH_LENGTH_0 and heads.CONTENT_LENGTH not in head.found:
+    if not head.length and head.method in _WITH_LENGTH_0 and CONTENT_LENGTH not in head.found:
         lines.append(b"Content-Length: 0")
     return lines

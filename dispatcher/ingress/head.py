@@ -2,8 +2,8 @@
 the caller owns.
 
 Our own reader, and not llhttp: that one hands out no raw bytes, stops at `Upgrade`, and is lenient
-where the contract refuses. Strict on purpose wherever two readers could disagree about where a
-request ends (RFC 9112 section 11.2); everything else is passed through as the bytes it came in.
+where a request has to be refused. Strict on purpose wherever two readers could disagree about where
+a request ends (RFC 9112 section 11.2); everything else is passed through as the bytes it came in.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
+from dispatcher.core import options
+from dispatcher.core.tokens import TOKEN
 from dispatcher.ingress import answers, refusals
 from dispatcher.ingress.refusals import MalformedError
 
@@ -28,8 +30,12 @@ CONNECTION: Final = 6
 EXPECT: Final = 7
 ORIGIN: Final = 8
 ORIGINAL: Final = 9
-TIMEOUT: Final = 10
-KEY: Final = 11
+KEY: Final = 10
+UNKNOWN: Final = 11
+"""One of our own that we do not know; its name is kept, and not its value."""
+_FIRST_OPTION: Final = 12
+OPTION_OF: Final = dict(enumerate(options.OPTIONS, _FIRST_OPTION))
+"""From here on each option has a kind of its own."""
 
 LENGTH_HERE: Final = b"Content-Length:"
 """Stands in `Head.lines` where the length of a chunked body goes. No caller's line can be equal to
@@ -48,18 +54,19 @@ _KIND: Final = {
     b"trailer": DROPPED,
     b"upgrade": DROPPED,
     b"expect": EXPECT,
-    b"x-dispatcher-origin-host": ORIGIN,
-    b"x-dispatcher-original-host": ORIGINAL,
-    b"x-dispatcher-timeout": TIMEOUT,
-    b"x-dispatcher-key": KEY,
+    options.ORIGIN.name: ORIGIN,
+    options.ORIGINAL.name: ORIGINAL,
+    options.KEY.name: KEY,
+    **{option.name: kind for kind, option in OPTION_OF.items()},
+    **{title.lower().encode("ascii"): DROPPED for title in options.OWN},
 }
-_OURS: Final = b"x-dispatcher-"
+_OURS: Final = options.PREFIX.lower().encode("ascii")
 
-_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_TOKEN = re.compile(TOKEN)
 _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
 _ABSOLUTE = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://([^/?#]+)(.*)")
 _LEADING_ZERO = re.compile(rb"[ \t]*0[0-9]")
-_CODING = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_CODING = _TOKEN
 _TARGET_BYTES: Final = bytes(range(0x21, 0x7F))
 _HOST_BYTES: Final = bytes(set(range(0x21, 0x7F)) - set(b"@/\\?#"))
 _LINE_BYTES: Final = b"\0\r\n"
@@ -97,7 +104,7 @@ class Kinds:
         if not _TOKEN.fullmatch(name):
             raise MalformedError(refusals.HEADER)
         lower = name.lower()
-        kind = _KIND.get(lower, DROPPED if lower.startswith(_OURS) else PLAIN)
+        kind = _KIND.get(lower, UNKNOWN if lower.startswith(_OURS) else PLAIN)
         if len(name) <= _MAX_KNOWN_NAME_BYTES:
             if len(self.known) >= MAX_KINDS:
                 self.known.clear()
@@ -117,6 +124,7 @@ class Head(NamedTuple):
     `found`     values of the headers that mean something to us, by kind; repeated ones joined by a
                 comma.
     `repeated`  kinds that came more than once.
+    `asked`     kinds of the options, and UNKNOWN, in their order; usually none.
     `length`    bytes of the body, or CHUNKED.
     `style`     how the answer has to look, see `answers`.
     `named`     lower-case names that `Connection` takes out of `lines`.
@@ -128,6 +136,7 @@ class Head(NamedTuple):
     host_at: int
     found: dict[int, bytes]
     repeated: frozenset[int]
+    asked: tuple[int, ...]
     length: int
     style: int
     named: frozenset[bytes]
@@ -161,6 +170,7 @@ def read_head(raw: bytes, kinds: Kinds) -> Head:
     kept: list[bytes] = []
     found: dict[int, bytes] = {}
     repeated = _NOTHING
+    asked: tuple[int, ...] = ()
     host_at = -1
     keep = kept.append
     kind_of = kinds.known.get
@@ -178,6 +188,10 @@ def read_head(raw: bytes, kinds: Kinds) -> Head:
                 repeated |= {kind}
             found[kind] = value
             if kind > TRANSFER_ENCODING:
+                if kind >= UNKNOWN:
+                    asked += (kind,)
+                    if kind == UNKNOWN:
+                        found[kind] = name
                 continue
             if kind == HOST:
                 host_at = len(kept)
@@ -209,7 +223,7 @@ def read_head(raw: bytes, kinds: Kinds) -> Head:
         style |= answers.NO_BODY
     if ACCEPT in found and answers.names_json(found[ACCEPT]):
         style |= answers.JSON
-    return Head(method, target, kept, host_at, found, repeated, length, style, named)
+    return Head(method, target, kept, host_at, found, repeated, asked, length, style, named)
 
 
 def is_broken(buffer: bytearray, seen: int) -> bool:

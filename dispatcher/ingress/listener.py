@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Final, cast
 
+from dispatcher.core.keys import Key
 from dispatcher.ingress.config import IngressConfig
 from dispatcher.ingress.connection import Connection
 from dispatcher.ingress.shared import HealthAnswer, Shared
 from dispatcher.ingress.sockets import Address, listening_sockets
+from dispatcher.ingress.sweep import Sweep, every_s
 from dispatcher.queue.ports import Acceptor
 
 _BACKLOG: Final = 4096
-_SWEEP_S: Final = 1.0
-_SWEEPS_A_TIMEOUT: Final = 4
 _CLOSE_S: Final = 1.0
 
 
@@ -29,16 +30,15 @@ class Listener:
         acceptor: Acceptor,
         config: IngressConfig,
         health: Callable[[], HealthAnswer],
-        incarnation: int,
     ) -> None:
-        """`health` answers `GET /readyz`; `incarnation` is put into every message."""
+        """`health` answers `GET /readyz`."""
         self._acceptor = acceptor
         self._config = config
         self._health = health
-        self._incarnation = incarnation
         self._shared: Shared | None = None
         self._servers: list[asyncio.AbstractServer] = []
-        self._sweep: asyncio.TimerHandle | None = None
+        self._sweep: Sweep | None = None
+        self._has_stopped = False
         self.bound: list[Address] = []
         """Addresses and ports listened on, once started."""
 
@@ -66,26 +66,46 @@ class Listener:
         """
         loop = asyncio.get_running_loop()
         config = self._config
-        shared = Shared(
-            self._acceptor, config, self._health, self._incarnation, loop.time, loop.call_soon
-        )
-        sockets = await listening_sockets(config.host, config.port, reuse_port=config.reuse_port)
+        shared = Shared(self._acceptor, config, self._health, loop.time, loop.call_soon)
+        sockets = await listening_sockets(config.host, config.port)
         self._shared = shared
         self.bound = [sock.getsockname()[:2] for sock in sockets]
+        # Its base class is missing on purpose; the event loop only looks for the methods.
+        connect = cast(Callable[[], asyncio.BaseProtocol], partial(Connection, shared))
         for sock in sockets:
-            server = await loop.create_server(
-                lambda: Connection(shared), sock=sock, backlog=_BACKLOG
-            )
+            server = await loop.create_server(connect, sock=sock, backlog=_BACKLOG)
             self._servers.append(server)
-        self._check_connections()
+        self._sweep = Sweep(
+            loop,
+            shared,
+            every_s(config.head_timeout_s, config.body_timeout_s, config.idle_timeout_s),
+        )
+        self._sweep.start()
+
+    def replace_keys(self, keys: Iterable[Key]) -> None:
+        """Let callers show these keys from now on, and no others; also those that are connected.
+
+        Raises:
+            ValueError: as `Keyring.replace`; nothing has changed.
+        """
+        self._config.keys.replace(keys)
+        if self._shared is not None:
+            for connection in self._shared.connections:
+                connection.forget_heads()
+
+    def announce_stop(self) -> None:
+        """Go on accepting, but let every answer end its connection: there will soon be no more."""
+        if self._shared is not None:
+            self._shared.stopping = True
 
     def stop_accepting(self) -> None:
         """Close the address and idle connections; others end with their next answer. Idempotent.
 
         What still arrives on them is refused by the acceptor, which has to say so by then.
         """
-        if self._shared is None or self._shared.stopping:
+        if self._shared is None or self._has_stopped:
             return
+        self._has_stopped = True
         self._shared.stopping = True
         for server in self._servers:
             server.close()
@@ -114,21 +134,5 @@ class Listener:
             for connection in list(shared.connections):
                 connection.abort()
             if self._sweep is not None:
-                self._sweep.cancel()
+                self._sweep.stop()
         await asyncio.sleep(0)  # the transports tell their connections in the next turn of the loop
-
-    def _check_connections(self) -> None:
-        """Look at the clock for every connection: one timer for all, not one for each."""
-        shared = self._shared
-        if shared is None:
-            return
-        shared.tick()
-        for connection in list(shared.connections):
-            connection.check(shared.now_s)
-        loop = asyncio.get_running_loop()
-        self._sweep = loop.call_later(self._sweep_s(), self._check_connections)
-
-    def _sweep_s(self) -> float:
-        config = self._config
-        shortest = min(config.head_timeout_s, config.body_timeout_s, config.idle_timeout_s)
-        return min(_SWEEP_S, shortest / _SWEEPS_A_TIMEOUT)

@@ -1,17 +1,19 @@
-"""Counts the bytes of request bodies that all connections hold in memory together.
+"""Counts the bytes of unfinished requests that all connections hold in memory together.
 
-One connection is bounded by itself, to about 1 MiB, but ten thousand of them are not. Counted is
-what no look at the queue can see or stop, because its head was let in before: a body on its way in,
-from its first byte until it is durable (or refused, or given up), and what was read after it and
-had to wait. Not counted are requests that arrived whole in one read: the queue is asked about each
-of them; and heads, which are small and have to be whole within seconds.
+One connection holds at most about 1 MiB, but there may be ten thousand of them. Two things are
+counted, because they were admitted before the queue could be asked about them: a body that is
+arriving, from its first byte until it is durable, refused or given up; and bytes that were read
+behind it and have to wait. A request that arrives whole in one read is not counted: the queue is
+asked about it. Unfinished heads have a budget of their own, so that callers who have not shown a
+key cannot use up the memory for bodies. When a budget is used up, `room` decides who is refused.
 
-A count that is not given back would in the end refuse everybody for ever. So nobody adds or takes
-away: who holds bytes has a `Held`, which is told how many they are now, and is over once.
+If bytes were counted and never released, everybody would be refused in the end. So nobody changes
+the sum: whoever holds bytes has a `Held`, sets it to what it holds now, and ends it once.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from dispatcher.core.message import Message
@@ -19,34 +21,40 @@ from dispatcher.errors import Refusal
 from dispatcher.queue.ports import Receipt
 
 MAX_MEMORY_BYTES: Final = 256 * 1024 * 1024
-"""A thousand bodies just too small for the log's chunks, or three hundred uploads to a disk that
-stands still. Fifty uploads at once need 38 MiB."""
+"""Enough for a thousand bodies just below the size of a chunk, or for three hundred uploads while
+the disk is stalled. Fifty uploads at once need 38 MiB."""
+MAX_HEADS_BYTES: Final = 32 * 1024 * 1024
+"""Enough for five hundred heads of 64 KiB, or for ten thousand of the usual size."""
 
 
 class Memory:
-    """The sum for one listener, and the most it may be."""
+    """The sum for one listener, and the most it may be.
 
-    __slots__ = ("held_bytes", "max_bytes")
+    `looked_at_s` is when `room` last searched for connections to refuse, by the loop's clock.
+    """
+
+    __slots__ = ("held_bytes", "looked_at_s", "max_bytes")
 
     def __init__(self, max_bytes: int = MAX_MEMORY_BYTES) -> None:
         self.max_bytes = max_bytes
         self.held_bytes = 0
+        self.looked_at_s = -math.inf
 
 
 class Held:
-    """What one holder has in memory.
+    """What one holder has in memory: `size_bytes`, changed by the methods only.
 
-    Of a whole body it is the `Receipt` too: what the queue was handed is over when it has answered,
+    It is also the `Receipt` of a whole body: the bytes are released when the queue has answered,
     even if the caller is gone by then.
     """
 
-    __slots__ = ("_is_over", "_memory", "_receipt", "_size_bytes")
+    __slots__ = ("_is_over", "_memory", "_receipt", "size_bytes")
 
     _receipt: Receipt
 
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
-        self._size_bytes = 0
+        self.size_bytes = 0
         self._is_over = False
 
     def grow(self, by_bytes: int) -> bool:
@@ -56,23 +64,23 @@ class Held:
             return False
         if not self._is_over:
             memory.held_bytes += by_bytes
-            self._size_bytes += by_bytes
+            self.size_bytes += by_bytes
         return True
 
     def set(self, size_bytes: int) -> None:
-        """It is so many bytes now. Does nothing when it is over."""
+        """Hold exactly this many bytes. Does nothing after `end`."""
         if not self._is_over:
-            self._memory.held_bytes += size_bytes - self._size_bytes
-            self._size_bytes = size_bytes
+            self._memory.held_bytes += size_bytes - self.size_bytes
+            self.size_bytes = size_bytes
 
     def end(self) -> None:
-        """It is nothing any more, and never will be again. Idempotent."""
-        self._memory.held_bytes -= self._size_bytes
-        self._size_bytes = 0
+        """Release everything, for good. Idempotent."""
+        self._memory.held_bytes -= self.size_bytes
+        self.size_bytes = 0
         self._is_over = True
 
     def until_answered(self, receipt: Receipt) -> Receipt:
-        """Return what ends this and passes the answer on to `receipt`."""
+        """Return a receipt that releases the bytes and passes the answer on to `receipt`."""
         self._receipt = receipt
         return self
 

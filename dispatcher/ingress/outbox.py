@@ -32,8 +32,7 @@ _READY: Final = -1
 
 
 class Outbox:
-    """Who the queue tells that a message is durable: the `Receipt` of every request of a
-    connection.
+    """The `Receipt` of every request of a connection: the queue tells it when a message is durable.
 
     `_waiting` has one entry an answer that is still owed: its style, or _READY for one that is
     rendered already and only waits for those before it. `is_blocked` is set by the connection while
@@ -42,16 +41,22 @@ class Outbox:
 
     __slots__ = ("_emptied", "_held_bytes", "_ready", "_shared", "_waiting", "_write", "is_blocked")
 
-    def __init__(
-        self, shared: Shared, write: Callable[[bytes], None], emptied: Callable[[], None]
-    ) -> None:
+    def __init__(self, shared: Shared, emptied: Callable[[], None]) -> None:
         self._shared = shared
-        self._write = write
+        self._write: Callable[[bytes], None] = _nowhere
         self._emptied = emptied
         self._waiting: deque[int] = deque()
         self._ready: deque[bytes] = deque()
         self._held_bytes = 0
         self.is_blocked = False
+
+    def __repr__(self) -> str:
+        blocked = ", blocked" if self.is_blocked else ""
+        return f"<Outbox {len(self._waiting)} answers owed{blocked}>"
+
+    def connect(self, write: Callable[[bytes], None]) -> None:
+        """From now on answers are written with `write`."""
+        self._write = write
 
     @property
     def is_empty(self) -> bool:
@@ -118,8 +123,8 @@ class Outbox:
 
 
 def _nowhere(data: bytes) -> None:
-    """Drop an answer nobody waits for."""
+    """Drop an answer: the caller is gone."""
 
 
 def _nothing() -> None:
-    """Nobody wants to know."""
+    """Do nothing: the connection is gone."""

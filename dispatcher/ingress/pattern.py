@@ -9,9 +9,10 @@ follows from them. Anything else is read as if there were no pattern.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
 
 from dispatcher.core.destination import Destination
+from dispatcher.core.options import Options
 from dispatcher.ingress.forward import Forward
 from dispatcher.ingress.head import CHUNKED, CONTENT_LENGTH, EXPECT, Head
 
@@ -25,20 +26,41 @@ _ZERO: Final = 48
 _BLANKS: Final = b" \t"
 
 
-class Pattern(NamedTuple):
+class Pattern:
     """`before` + digits + `after` is a head with the empty line that ends it.
 
     What is sent is `sent_before` + digits + `sent_after`. Without a `Content-Length` there are no
     digits, and both `after` are empty. `style` is how the answer has to look.
     """
 
-    before: bytes
-    after: bytes
-    sent_before: bytes
-    sent_after: bytes
-    destination: Destination
-    timeout_ms: int
-    style: int
+    __slots__ = (
+        "after",
+        "before",
+        "destination",
+        "options",
+        "sent_after",
+        "sent_before",
+        "style",
+    )
+
+    def __init__(
+        self,
+        before: bytes,
+        after: bytes,
+        sent_before: bytes,
+        sent_after: bytes,
+        *,
+        destination: Destination,
+        options: Options,
+        style: int,
+    ) -> None:
+        self.before = before
+        self.after = after
+        self.sent_before = sent_before
+        self.sent_after = sent_after
+        self.destination = destination
+        self.options = options
+        self.style = style
 
     def digits(self, data: bytes, start: int) -> bytes | None:
         """The digits, if the head that begins at `data[start]` is whole and like this one; b"" for
@@ -50,10 +72,11 @@ class Pattern(NamedTuple):
             return b""
         start += len(self.before)
         end = data.find(b"\r", start, start + _MAX_DIGITS + 1)
+        if end < 0:
+            return None  # before the slice: compiled, one that ends before it begins is an error
         digits = data[start:end]
         if (
-            end < 0
-            or not digits.isdigit()
+            not digits.isdigit()
             or (digits[0] == _ZERO and end - start > 1)
             or not data.startswith(after, end)
         ):
@@ -65,21 +88,32 @@ def pattern_of(raw: bytes, head: Head, forward: Forward) -> Pattern | None:
     """The pattern of a head, given as `read_head` got it; None when it is too unusual for one."""
     if len(raw) > MAX_BYTES or head.length == CHUNKED or EXPECT in head.found:
         return None
-    decided = (forward.destination, forward.timeout_ms, head.style)
-    whole = raw + b"\r\n\r\n"
+    before, after = raw + b"\r\n\r\n", b""
+    sent_before, sent_after = forward.head, b""
     value = head.found.get(CONTENT_LENGTH)
-    if value is None:
-        return Pattern(whole, b"", forward.head, b"", *decided)
-    line = _length_line(raw)
-    digits = value.lstrip(_BLANKS)
-    if not digits.isdigit() or (digits[0] == _ZERO and len(digits) > 1):
-        return None  # blanks behind it, or sent in another spelling
-    before, _, after = whole.partition(line)
-    sent_before, _, sent_after = forward.head.partition(line)
-    name = line[: -len(digits) - 2]
+    if value is not None:
+        digits = value.lstrip(_BLANKS)
+        if not digits.isdigit() or (digits[0] == _ZERO and len(digits) > 1):
+            return None  # blanks behind it, or sent in another spelling
+        line = _length_line(raw)
+        name = line[: -len(digits) - 2]
+        before, after = _cut(before, line, name)
+        sent_before, sent_after = _cut(sent_before, line, name)
     return Pattern(
-        before + name, b"\r\n" + after, sent_before + name, b"\r\n" + sent_after, *decided
+        before,
+        after,
+        sent_before,
+        sent_after,
+        destination=forward.destination,
+        options=forward.options,
+        style=head.style,
     )
+
+
+def _cut(head: bytes, line: bytes, name: bytes) -> tuple[bytes, bytes]:
+    """What is before and after the digits, which follow `name` in this line of a head."""
+    before, _, after = head.partition(line)
+    return before + name, b"\r\n" + after
 
 
 def _length_line(raw: bytes) -> bytes:

@@ -16,7 +16,7 @@ class Wait(Enum):
 
 
 class Reading:
-    """Reads from a transport while there is nothing to wait for."""
+    """Pauses a transport while there is at least one reason to wait."""
 
     __slots__ = ("_transport", "_waits")
 
@@ -25,17 +25,17 @@ class Reading:
         self._waits: set[Wait] = set()
 
     def waits_for(self, wait: Wait) -> bool:
-        """Whether this is one of the things waited for."""
+        """Whether reading is paused for this reason, among others."""
         return wait in self._waits
 
     def pause(self, wait: Wait) -> None:
-        """Read no more until it is over. Idempotent."""
+        """Stop reading until `resume` is called with the same reason. Idempotent."""
         if not self._waits and not self._transport.is_closing():
             self._transport.pause_reading()
         self._waits.add(wait)
 
     def resume(self, wait: Wait) -> None:
-        """It is over: read, if there is nothing else to wait for. Idempotent."""
+        """Drop a reason, and read again if it was the last. Idempotent."""
         if wait not in self._waits:
             return
         self._waits.remove(wait)

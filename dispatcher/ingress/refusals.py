@@ -6,11 +6,14 @@ The queue has its own (disk full, backlog full, shutting down), which are passed
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
+from dispatcher.core.options import PREFIX, Option
 from dispatcher.errors import DispatcherError, Refusal
 
 MAX_HEAD_BYTES = 64 * 1024
+_MAX_SHOWN_CHARS = 64
 
 
 class RequestError(DispatcherError):
@@ -29,7 +32,8 @@ class RequestError(DispatcherError):
 
 
 class MalformedError(RequestError):
-    """What arrives is not HTTP as the listener reads it; nothing after it can be read either."""
+    """What arrives is not HTTP as the listener reads it, or what follows would be none (CONNECT):
+    nothing after it can be read."""
 
     fatal = True
 
@@ -99,7 +103,9 @@ HEAD_TIMEOUT = Refusal(
     408, "head_timeout", "The head of the request did not arrive in time; send it at once."
 )
 BODY_TIMEOUT = Refusal(
-    408, "body_timeout", "The body of the request stopped arriving; send it without long pauses."
+    408,
+    "body_timeout",
+    "The body of the request stopped arriving, or came too slowly; send at least 1 KiB a second.",
 )
 CONNECT = Refusal(
     405,
@@ -133,10 +139,10 @@ KEY = Refusal(
     "key_invalid",
     "X-Dispatcher-Key is missing or not one of the keys of this dispatcher; send a valid one.",
 )
-TIMEOUT = Refusal(
-    400,
-    "timeout_invalid",
-    "X-Dispatcher-Timeout must be sent once, a whole number of milliseconds from 1 to 3600000.",
+KEY_FORBIDDEN = Refusal(
+    403,
+    "key_forbidden",
+    "The role of this key may not send messages; use one with the role `admin` or `dispatch`.",
 )
 EXPECTATION = Refusal(
     417,
@@ -148,6 +154,30 @@ EXPECTATION = Refusal(
 def origin_invalid(reason: str) -> Refusal:
     """The origin header cannot be used; `reason` is a sentence about it."""
     return Refusal(400, "origin_invalid", f"The origin header cannot be used: {reason}.")
+
+
+def option_invalid(option: Option) -> Refusal:
+    """An option has a value that it cannot have, or was sent twice."""
+    return Refusal(400, option.slug, f"{option.title} must be sent once, and be {option.takes}.")
+
+
+def header_unknown(name: str, meant: str | None) -> Refusal:
+    """A header of ours is not known; `meant` is the one that is most like it."""
+    hint = "" if meant is None else f" Did you mean {meant}?"
+    shown = name if len(name) <= _MAX_SHOWN_CHARS else f"{name[:_MAX_SHOWN_CHARS]}…"
+    return Refusal(
+        400,
+        "header_unknown",
+        f"{shown} is not a header of this dispatcher, and all that begin with {PREFIX} are for it "
+        f"alone.{hint} Nothing was accepted.",
+    )
+
+
+def misspelt(missing: Refusal, name: str, meant: str | None) -> Refusal:
+    """A header is missing; `name`, which is not known, may have been `meant` as one."""
+    if meant is None:
+        return missing
+    return replace(missing, message=f"{missing.message} Did you mean {meant} by {name}?")
 
 
 def body_too_large(max_body: int) -> Refusal:

@@ -5,17 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from dispatcher.errors import Refusal
 from dispatcher.ingress import answers
 from dispatcher.ingress.config import IngressConfig
 from dispatcher.ingress.head import Kinds
-from dispatcher.ingress.memory import Memory
+from dispatcher.ingress.memory import MAX_HEADS_BYTES, Memory
+from dispatcher.ingress.turn import TURN_STEPS
 from dispatcher.queue.ports import Acceptor
-
-if TYPE_CHECKING:
-    from dispatcher.ingress.connection import Connection
 
 
 class HealthAnswer(Protocol):
@@ -28,6 +26,32 @@ class HealthAnswer(Protocol):
     @property
     def body(self) -> bytes:
         """JSON."""
+
+
+class OpenConnection(Protocol):
+    """What the listener needs from a caller's connection."""
+
+    def retire(self) -> None:
+        """Close if nothing is under way."""
+
+    def forget_heads(self) -> None:
+        """Decide anew about the next head, even if it is like the last one."""
+
+    def close(self) -> None:
+        """Close now, writing what was answered."""
+
+    def abort(self) -> None:
+        """Close now, dropping what was not written."""
+
+    def check(self, now_s: float) -> None:
+        """End what has taken too long. `now_s` is the loop's clock."""
+
+    def rate_in(self, memory: Memory, now_s: float) -> float | None:
+        """Bytes a second at which the request under way arrives, if it takes of this memory and
+        waits for its caller."""
+
+    def give_way(self) -> None:
+        """Refuse the request under way: its memory is needed."""
 
 
 def _call_soon(callback: Callable[[], None]) -> None:
@@ -45,8 +69,10 @@ class Shared:
     `stopping`        answers say `Connection: close`, and connections end when they have been
                       written.
     `refused`         requests refused since the start, by slug.
-    `memory`          counts the bytes of bodies that are held.
+    `memory`          counts the bytes of bodies that are held, `head_memory` those of heads.
+    `turn_steps`      what a connection may do at once; see `turn`.
     `kinds`           what header names are to us.
+    `max_body`        the configuration's; asked for with every request.
     `connections`     those open now.
     `alone`           set when the last of them is gone; nobody waits for it before the listener
                       closes.
@@ -61,13 +87,15 @@ class Shared:
         "config",
         "connections",
         "date",
+        "head_memory",
         "health",
-        "incarnation",
         "kinds",
+        "max_body",
         "memory",
         "now_s",
         "refused",
         "stopping",
+        "turn_steps",
     )
 
     def __init__(
@@ -75,21 +103,22 @@ class Shared:
         acceptor: Acceptor,
         config: IngressConfig,
         health: Callable[[], HealthAnswer],
-        incarnation: int,
         clock: Callable[[], float],
         call_soon: Callable[[Callable[[], None]], object] = _call_soon,
     ) -> None:
         self.acceptor = acceptor
         self.config = config
+        self.max_body = config.max_body
         self.health = health
-        self.incarnation = incarnation
         self.clock = clock
         self.call_soon = call_soon
         self.memory = Memory()
+        self.head_memory = Memory(MAX_HEADS_BYTES)
+        self.turn_steps = TURN_STEPS
         self.kinds = Kinds()
         self.stopping = False
         self.refused: dict[str, int] = {}
-        self.connections: set[Connection] = set()
+        self.connections: set[OpenConnection] = set()
         self.alone = asyncio.Event()
         self.tick()
 
@@ -99,7 +128,7 @@ class Shared:
         self.date = answers.date_line(time.time())
         self.accepted_start = answers.accepted_start(self.date)
 
-    def leave(self, connection: Connection) -> None:
+    def leave(self, connection: OpenConnection) -> None:
         """A connection is gone."""
         self.connections.discard(connection)
         if not self.connections:

@@ -8,6 +8,7 @@ import os
 import socket
 from typing import Final
 
+from dispatcher.core.authority import authority
 from dispatcher.errors import ConfigError, PortTaken
 
 Address = tuple[str, int]
@@ -21,7 +22,7 @@ _MISSING_FAMILY: Final = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
 _TRIES: Final = 10
 
 
-async def listening_sockets(host: str, port: int, *, reuse_port: bool) -> list[socket.socket]:
+async def listening_sockets(host: str, port: int) -> list[socket.socket]:
     """Bind every address of `host`; "" is every interface, IPv4 and IPv6.
 
     With port 0 all of them get the same free port. The order is IPv4 first. A name's address of a
@@ -34,11 +35,11 @@ async def listening_sockets(host: str, port: int, *, reuse_port: bool) -> list[s
     addresses = await _resolve(host, port)
     for _ in range(_TRIES - 1):
         try:
-            return _bind_all(addresses, port, reuse_port=reuse_port)
+            return _bind_all(addresses, port)
         except PortTaken:
             if port:
                 raise
-    return _bind_all(addresses, port, reuse_port=reuse_port)
+    return _bind_all(addresses, port)
 
 
 async def _resolve(host: str, port: int) -> list[tuple[socket.AddressFamily, str]]:
@@ -56,16 +57,14 @@ async def _resolve(host: str, port: int) -> list[tuple[socket.AddressFamily, str
     return sorted(unique, key=lambda item: item[0] is not socket.AF_INET)
 
 
-def _bind_all(
-    addresses: list[tuple[socket.AddressFamily, str]], port: int, *, reuse_port: bool
-) -> list[socket.socket]:
+def _bind_all(addresses: list[tuple[socket.AddressFamily, str]], port: int) -> list[socket.socket]:
     sockets: list[socket.socket] = []
     has_v4 = any(family == socket.AF_INET for family, _ in addresses)
     missing: PortTaken | None = None
     try:
         for family, host in addresses:
             try:
-                sock = _bind(family, (host, port), reuse_port=reuse_port, v6_only=has_v4)
+                sock = _bind(family, (host, port), v6_only=has_v4)
             except OSError as error:
                 missing = _explain(error, (host, port))
                 if error.errno not in _MISSING_FAMILY:
@@ -82,16 +81,12 @@ def _bind_all(
     return sockets
 
 
-def _bind(
-    family: socket.AddressFamily, address: Address, *, reuse_port: bool, v6_only: bool
-) -> socket.socket:
+def _bind(family: socket.AddressFamily, address: Address, *, v6_only: bool) -> socket.socket:
     """Bind one address; without `v6_only`, `::` takes IPv4 callers too."""
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if reuse_port:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(v6_only))
         sock.bind(address)
@@ -104,6 +99,6 @@ def _bind(
 
 def _explain(error: OSError, address: Address) -> PortTaken:
     host, port = address
-    shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    shown = authority(host, port)
     advice = _ADVICE.get(error.errno or 0, "set LISTEN to another address")
     return PortTaken(f"Cannot listen on {shown}: {os.strerror(error.errno or 0)}; {advice}.")

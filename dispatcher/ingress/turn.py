@@ -21,16 +21,17 @@ _HEAD_BYTES_A_STEP: Final = 16
 
 
 class Turn:
-    """The steps that are left; whoever does something takes them off. Below 1 it is over."""
+    """The steps that are left, of `most`. Work takes steps off; below 1 the turn is over."""
 
-    __slots__ = ("steps",)
+    __slots__ = ("most", "steps")
 
-    def __init__(self) -> None:
-        self.steps = TURN_STEPS
+    def __init__(self, most: int = TURN_STEPS) -> None:
+        self.most = most
+        self.steps = most
 
     def begin(self) -> Turn:
         """Have all steps again: this is a new callback. Returns itself."""
-        self.steps = TURN_STEPS
+        self.steps = self.most
         return self
 
     def spend_request(self, head_bytes: int) -> bool:
@@ -39,7 +40,7 @@ class Turn:
         What begins a turn never waits: a head may cost more than a turn has.
         """
         cost = _REQUEST_STEPS + head_bytes // _HEAD_BYTES_A_STEP
-        if cost > self.steps and self.steps < TURN_STEPS:
+        if cost > self.steps and self.steps < self.most:
             return False
         self.steps -= cost
         return True

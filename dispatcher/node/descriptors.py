@@ -10,38 +10,56 @@ import resource
 from dataclasses import dataclass
 from typing import Final
 
-_ENOUGH: Final = 65_536
-"""More than this is never asked for: some systems allow a billion, and size tables by it."""
+from dispatcher.settings.descriptors import attainable
+
 _OWN: Final = 48
-"""The logs, the listeners, the API, the resolver, the event loop, and some for good measure."""
+"""The logs, the listeners, the resolver, the event loop, and some for good measure."""
 _MOST_CALLERS: Final = 10_000
 _MOST_IDLE: Final = 1024
+_MOST_OPERATORS: Final = 1024
+"""And applications, which dispatch calls there, and wait for results on a connection each."""
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """How many connections there may be: `callers` open at once, `idle` ones to destinations."""
+    """How many connections there may be: `workers` of attempts in flight, `slow` ones of attempts
+    that take long, `calls` ones of runs of function calls, `idle` ones to destinations, `callers`
+    open at once, and `operators` at the API."""
 
-    callers: int
+    workers: int
+    slow: int
+    calls: int
     idle: int
+    callers: int
+    operators: int
 
 
 def raise_limit() -> int:
     """Raise the soft limit of this process as far as it may; return what is in force."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _ENOUGH if hard == resource.RLIM_INFINITY else min(hard, _ENOUGH)
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return _ENOUGH if soft == resource.RLIM_INFINITY else soft
-    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    wanted = attainable()
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     return wanted
 
 
-def share(limit: int, workers: int) -> Share:
-    """Share out `limit` descriptors, `workers` of which are for attempts in flight.
+def share(limit: int, workers: int, slow: int, calls: int) -> Share:
+    """Share out `limit` descriptors. Attempts in flight get `workers` of them, but no more than
+    half of what the server itself leaves, slow ones get `slow`, but no more than half of what is
+    left then, and runs `calls`, but no more than an eighth of the rest: without any for callers
+    there would be nothing to deliver.
 
-    Callers and idle connections get one at least: a process that may open next to nothing still
-    serves one caller after the other.
+    Everybody gets one at least: a process that may open next to nothing still serves one caller
+    after the other.
     """
-    free = max(limit - _OWN - workers, 2)
-    idle = max(min(free // 4, _MOST_IDLE), 1)
-    return Share(callers=max(min(free - idle, _MOST_CALLERS), 1), idle=idle)
+    free = max(limit - _OWN, 8)
+    workers = min(workers, free // 2)
+    free -= workers
+    slow = max(min(slow, free // 2), 1)
+    free -= slow
+    calls = max(min(calls, free // 8), 1)
+    free -= calls
+    operators = max(min(free // 8, _MOST_OPERATORS), 1)
+    idle = max(min((free - operators) // 4, _MOST_IDLE), 1)
+    callers = max(min(free - operators - idle, _MOST_CALLERS), 1)
+    return Share(workers, slow=slow, calls=calls, idle=idle, callers=callers, operators=operators)

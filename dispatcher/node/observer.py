@@ -86,26 +86,46 @@ class EventObserver:
             last_error=_error(result),
         )
 
+    def call_dead_lettered(
+        self,
+        call_id: bytes,
+        endpoint: str,
+        function: str,
+        *,
+        attempts: int,
+        reason: str,
+        error: str | None,
+    ) -> None:
+        """A call was given up."""
+        self._events.call_dead_lettered(
+            id=call_id.decode("ascii"),
+            endpoint=endpoint,
+            function=function,
+            attempts=attempts,
+            reason=reason,
+            last_error=error,
+        )
+
     def letters_dropped(self, count: int, why: str) -> None:
         """Dead letters are gone for good."""
         self._events.dead_letters_dropped(count=count, reason=why)
 
-    def lane_paused(self, destination: str, until_us: int, why: str) -> None:
+    def lane_backed_off(self, destination: str, until_us: int, why: str) -> None:
         """Nothing is sent to a destination for a while."""
-        self._events.destination_paused(
+        self._events.destination_backed_off(
             destination=destination, until=rfc3339(until_us), reason=why
         )
 
-    def lane_resumed(self, destination: str) -> None:
+    def lane_reopened(self, destination: str) -> None:
         """A destination answers again."""
-        self._events.destination_resumed(destination=destination)
+        self._events.destination_reopened(destination=destination)
 
     def body_lost(self, log: LogName, message_id: bytes, destination: bytes) -> None:
         """A message has lost a part of its body."""
         self._events.message_body_lost(
             path=self._paths[log],
             id=message_id.decode("ascii"),
-            destination=destination.decode("ascii"),
+            destination=destination.decode("utf-8", "replace"),
         )
 
     def space_changed(self, log: LogName, full: bool) -> None:
@@ -114,6 +134,26 @@ class EventObserver:
             self._events.log_disk_full(path=self._paths[log])
         else:
             self._events.log_space_again(path=self._paths[log])
+
+    def partition_lost(self, partition: int, error: Exception) -> None:
+        """The others go on."""
+        self._events.partition_lost(partition=partition, reason=str(error))
+
+    def died(self, name: str, error: BaseException) -> None:
+        """A mistake in this program."""
+        self._events.task_died(task=name, exc_info=error)
+
+    def log_slow(self, log: LogName, waiting_s: float) -> None:
+        """A sync takes long."""
+        self._events.log_sync_slow(path=self._paths[log], waiting_ms=int(waiting_s * 1000))
+
+    def log_stalled(self, log: LogName, waiting_s: float) -> None:
+        """A sync does not return."""
+        self._events.log_disk_stalled(path=self._paths[log], waiting_ms=int(waiting_s * 1000))
+
+    def log_moves(self, log: LogName, waited_s: float) -> None:
+        """It has returned."""
+        self._events.log_disk_moves(path=self._paths[log], waited_ms=int(waited_s * 1000))
 
     def log_failed(self, log: LogName, error: Exception) -> None:
         """The process must end."""

@@ -1,36 +1,59 @@
-"""The process around the server: its event loop, its log, its signals and its exit code."""
+"""The process around the server: its event loop, its log, its signals and its exit code.
+
+SIGTERM and SIGINT stop it, a second one at once. SIGHUP reads again what can be read again, SIGUSR1
+writes the stack of every thread to standard error.
+
+They are blocked when this begins (`hold_signals`, called first of all by the command line) until
+there is somebody to act on them: a process that is number 1 of a container loses a signal that has
+no handler, and any other dies of it without a word. One that comes while the log is being read is
+acted on at once: nothing was accepted yet, and a start that is killed changes nothing that the next
+one could miss.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import gc
 import logging
 import os
 import signal
 import sys
-from typing import Final
+from collections.abc import Awaitable, Mapping
+from pathlib import Path
+from typing import Final, NoReturn
 
 import uvloop
 
 from dispatcher import __version__
 from dispatcher.errors import DispatcherError
+from dispatcher.node.collecting import Collecting
+from dispatcher.node.places import check_places
+from dispatcher.node.reloading import Reloading
 from dispatcher.node.server import Server
+from dispatcher.node.systemd import READY, STOPPING, Systemd
 from dispatcher.settings import Settings
+from dispatcher.settings.misspelt import misspelt
+from dispatcher.settings.sources import Names
 from dispatcher.telemetry.events import Events
 from dispatcher.telemetry.log import open_log
 from dispatcher.telemetry.output import LineOutput
 from dispatcher.telemetry.stdlib import ToEvents
+from dispatcher.telemetry.supervisor import Supervisor
 
-_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+_STOP: Final = (signal.SIGTERM, signal.SIGINT)
 _FAILED: Final = 1
 
 
-def run(settings: Settings) -> int:
+def run(settings: Settings, environ: Mapping[str, str], *, made_key: Path | None = None) -> int:
     """Serve until a signal comes or the log fails. Returns the exit code.
+
+    `environ` is where the settings were read from; `made_key` is a file that was made for them.
 
     Raises:
         DispatcherError: the server cannot start; it carries the exit code.
     """
+    check_places(settings)
     output = LineOutput(_standard_output())
     log = open_log(
         output.write,
@@ -40,18 +63,32 @@ def run(settings: Settings) -> int:
     )
     events = Events(log)
     logging.getLogger().addHandler(ToEvents(events))
-    events.server_starting(version=__version__, pid=os.getpid(), settings=settings.describe())
+    if sys.stderr is not None:
+        faulthandler.register(signal.SIGUSR1, sys.stderr, all_threads=True)
+    events.server_starting(
+        version=__version__,
+        pid=os.getpid(),
+        changed=settings.changed(),
+        settings=settings.describe(),
+    )
+    if made_key is not None:
+        events.api_key_made(path=str(made_key))
+    for given, meant in misspelt(environ, Names.of(Settings)):
+        events.setting_misspelt(variable=given, meant=meant)
     # Objects of the start live as long as the process: the collector need not look at them again.
     gc.freeze()
+    collecting = Collecting()
+    gc.callbacks.append(collecting)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_serve(settings, events))
+            return runner.run(_serve(settings, environ, events, output))
     except DispatcherError:
         raise
     except Exception as error:  # the outermost boundary: whatever it is, it is written down once
         events.server_crashed(exc_info=error)
         return _FAILED
     finally:
+        gc.callbacks.remove(collecting)
         output.close()
 
 
@@ -61,42 +98,105 @@ def _standard_output() -> int:
     return os.open(os.devnull, os.O_WRONLY) if sys.stdout is None else sys.stdout.fileno()
 
 
-async def _serve(settings: Settings, events: Events) -> int:
-    server = Server(settings, events)
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    caught: list[str] = []
+async def _serve(
+    settings: Settings, environ: Mapping[str, str], events: Events, output: LineOutput
+) -> int:
+    return await _Process(settings, environ, events, output).serve()
 
-    def on_signal(number: signal.Signals) -> None:
-        if caught:
-            # Nothing is lost: what is durable is durable, and the rest was not promised to anybody.
-            events.server_abandoned(in_flight=server.in_flight)
-            os._exit(_FAILED)
-        caught.append(number.name)
-        stopping.set()
 
-    for number in _SIGNALS:
-        loop.add_signal_handler(number, on_signal, number)
-    try:
-        await server.start()
-        await _first(stopping, server.failed)
-        if server.failed.is_set():
+class _Process:
+    """One server, and the signals of its process."""
+
+    def __init__(
+        self, settings: Settings, environ: Mapping[str, str], events: Events, output: LineOutput
+    ) -> None:
+        self._settings = settings
+        self._events = events
+        self._output = output
+        self._systemd = Systemd(environ)
+        self._server = Server(settings, events)
+        self._reloading = Reloading(
+            settings,
+            environ,
+            events,
+            self._server.replace_keys,
+            self._server.load_signing_keys,
+        )
+        self._tasks = Supervisor(lambda name, error: events.task_died(task=name, exc_info=error))
+        self._stopping = asyncio.Event()
+        self._caught = ""
+
+    async def serve(self) -> int:
+        """Start, serve, stop. Returns the exit code."""
+        server = self._server
+        self._handle_signals()
+        try:
+            starting = asyncio.ensure_future(server.start())
+            if not await _first(starting, self._stopping.wait()):
+                self._leave_early()
+            starting.result()
+            self._systemd.tell(READY, "STATUS=Accepting messages.")
+            await _first(self._stopping.wait(), server.failed.wait())
+            if server.failed.is_set():
+                await server.abort()
+                code = _FAILED
+            else:
+                code = await self._stop()
+        except BaseException:
             await server.abort()
-            code = _FAILED
-        else:
-            events.server_stopping(signal=caught[0], in_flight=server.in_flight)
-            code = await server.stop(settings.drain_timeout_ms / 1000)
-    except BaseException:
-        await server.abort()
-        raise
-    events.server_stopped(exit_code=code, pending=server.pending)
-    return code
+            raise
+        self._events.server_stopped(exit_code=code, pending=server.pending)
+        if server.is_abandoned:
+            self._exit(code)  # the interpreter would wait for the threads that hang
+        return code
+
+    async def _stop(self) -> int:
+        settings, server = self._settings, self._server
+        await self._tasks.stop()
+        self._systemd.tell(STOPPING)
+        self._events.server_stopping(signal=self._caught, in_flight=server.in_flight)
+        if settings.drain_notice_ms:
+            await server.give_notice(settings.drain_notice_ms / 1000, server.failed)
+        return await server.stop(settings.drain_timeout_ms / 1000)
+
+    def _handle_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in _STOP:
+            loop.add_signal_handler(number, self._on_stop, number)
+        loop.add_signal_handler(signal.SIGHUP, self._on_reload)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (*_STOP, signal.SIGHUP))
+
+    def _on_reload(self) -> None:
+        self._tasks.spawn("reload", self._reloading.reload())
+
+    def _on_stop(self, number: signal.Signals) -> None:
+        if self._caught:
+            # Nothing is lost: what is durable is durable, and the rest was not promised to anybody.
+            self._events.server_abandoned(in_flight=self._server.in_flight)
+            self._exit(_FAILED)
+        self._caught = number.name
+        self._stopping.set()
+
+    def _leave_early(self) -> NoReturn:
+        """End before the log was read to its end. Waiting for that could take minutes."""
+        self._systemd.tell(STOPPING)
+        self._events.server_stopping(signal=self._caught, in_flight=0)
+        self._events.server_stopped(exit_code=0, pending=None)
+        self._exit(0)
+
+    def _exit(self, code: int) -> NoReturn:
+        self._output.close()
+        os._exit(code)
 
 
-async def _first(*events: asyncio.Event) -> None:
-    waits = [asyncio.ensure_future(event.wait()) for event in events]
+async def _first(*awaitables: Awaitable[object]) -> bool:
+    """Wait for the first of some to end; say whether the very first is among those that have. What
+    was made into a task here is cancelled, what came as one goes on."""
+    tasks = [asyncio.ensure_future(one) for one in awaitables]
     try:
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for wait in waits:
-            wait.cancel()
+        for task, given in zip(tasks, awaitables, strict=True):
+            if task is not given:
+                task.cancel()
+    return tasks[0] in done

@@ -1,4 +1,5 @@
-"""The surfaces where ingress and delivery meet the queue.
+"""The surfaces where ingress and delivery meet the queue (and `core.message.Home`, which a message
+carries).
 
 All calls are plain synchronous calls on the event loop's thread: nothing here is awaited, because
 the hot path makes no task and no future per message.
@@ -12,7 +13,7 @@ from typing import Protocol
 
 from dispatcher.core.message import Message
 from dispatcher.core.outcome import AttemptResult
-from dispatcher.errors import Refusal
+from dispatcher.errors import DispatcherError, Refusal
 
 
 class Receipt(Protocol):
@@ -61,21 +62,15 @@ class Acceptor(Protocol):
         """Begin a large body."""
 
 
-class Settler(Protocol):
-    """What delivery tells the queue: exactly one call for every attempt that was started."""
+class BodyUnavailable(DispatcherError):
+    """A part of a body cannot be read back. `passing`: for the moment, ask again; otherwise never,
+    and the partition of the message ends."""
 
-    def delivered(self, message: Message, status: int) -> None:
-        """A complete 2xx was read."""
+    slug = "body_unavailable"
 
-    def failed(self, message: Message, result: AttemptResult) -> None:
-        """Anything else."""
-
-
-class BodySource(Protocol):
-    """Reads the chunks of a large body back."""
-
-    async def read(self, positions: list[int]) -> list[bytes]:
-        """The data of these chunk records, in order, without their record framing."""
+    def __init__(self, why: str, *, passing: bool) -> None:
+        super().__init__(why)
+        self.passing = passing
 
 
 CHUNK_BYTES = 256 * 1024
@@ -86,7 +81,7 @@ class Deliverer(Protocol):
     """What the queue needs from delivery."""
 
     def deliver(self, message: Message) -> None:
-        """Start the attempt `message.attempt`; its `Settler` is told how it ended, never before
+        """Start the attempt `message.attempt`; `message.home` is told how it ended, never before
         this returns."""
 
     def under_way(self, message_id: bytes) -> tuple[int, int] | None:
@@ -95,10 +90,11 @@ class Deliverer(Protocol):
 
 
 class LogName(Enum):
-    """Which of the queue's two logs."""
+    """Which log: one of the queue's two, or the results' of function calls."""
 
     TRANSACTION = "transaction"
     DEAD_LETTER = "dead_letter"
+    RESULTS = "results"
 
 
 class Observer(Protocol):
@@ -126,13 +122,25 @@ class Observer(Protocol):
     def dead_lettered(self, message: Message, reason: str, result: AttemptResult) -> None:
         """A message was given up; its dead letter is durable."""
 
+    def call_dead_lettered(
+        self,
+        call_id: bytes,
+        endpoint: str,
+        function: str,
+        *,
+        attempts: int,
+        reason: str,
+        error: str | None,
+    ) -> None:
+        """A root call was given up; its dead letter is durable."""
+
     def letters_dropped(self, count: int, why: str) -> None:
         """Dead letters were dropped, because of their `age` or of the `bytes` of all of them."""
 
-    def lane_paused(self, destination: str, until_us: int, why: str) -> None:
+    def lane_backed_off(self, destination: str, until_us: int, why: str) -> None:
         """Nothing is sent to a destination until then (`breaker` or `retry_after`)."""
 
-    def lane_resumed(self, destination: str) -> None:
+    def lane_reopened(self, destination: str) -> None:
         """A destination that was left alone answers again."""
 
     def body_lost(self, log: LogName, message_id: bytes, destination: bytes) -> None:
@@ -141,5 +149,46 @@ class Observer(Protocol):
     def space_changed(self, log: LogName, full: bool) -> None:
         """The disk of a log became full, or has space again."""
 
+    def partition_lost(self, partition: int, error: Exception) -> None:
+        """A partition's log is another node's now, or out of reach; the others go on."""
+
+    def died(self, name: str, error: BaseException) -> None:
+        """Work in the background, or who waited for a record, raised what nobody foresaw. It hurts
+        nothing else; what is done again and again is tried again."""
+
+    def log_slow(self, log: LogName, waiting_s: float) -> None:
+        """A batch has been with a log for so many seconds: longer than a healthy disk takes."""
+
+    def log_stalled(self, log: LogName, waiting_s: float) -> None:
+        """A batch has been with a log for so many seconds that new callers are refused."""
+
+    def log_moves(self, log: LogName, waited_s: float) -> None:
+        """The log that was stalled has answered, after at least so many seconds."""
+
     def log_failed(self, log: LogName, error: Exception) -> None:
         """A log can't be written or read any more: the process must end."""
+
+
+class Watcher(Protocol):
+    """Who is told what happens to messages: the observer, and operators who watch live.
+
+    `accepted` and `delivered` are called only while `is_wanted`.
+    """
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether anybody wants to know of messages that go well."""
+
+    def accepted(self, message: Message) -> None:
+        """A message is durable."""
+
+    def delivered(self, message: Message, status: int, duration_ms: int) -> None:
+        """A message is done."""
+
+    def attempt_failed(
+        self, message: Message, result: AttemptResult, retry_at_us: int | None
+    ) -> None:
+        """An attempt was not a success; None: there is no other."""
+
+    def dead_lettered(self, message: Message, reason: str, result: AttemptResult) -> None:
+        """A message was given up; its dead letter is durable."""

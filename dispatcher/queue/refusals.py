@@ -25,6 +25,27 @@ DISK_FULL = Refusal(
     "The disk of the transaction log is full. Nothing was stored; send the request again later.",
     retry_after_s=5,
 )
+LETTERS_FULL = Refusal(
+    503,
+    "disk_full",
+    "The disk of the dead-letter log is full. This letter was not stored; make space, and send it "
+    "again.",
+    retry_after_s=5,
+)
+LETTERS_STALLED = Refusal(
+    503,
+    "disk_stalled",
+    "The disk of the dead-letter log does not answer. This letter was not stored; send it again "
+    "later.",
+    retry_after_s=5,
+)
+DISK_STALLED = Refusal(
+    503,
+    "disk_stalled",
+    "The disk of the transaction log does not answer. Nothing of this was stored; send the request "
+    "again later.",
+    retry_after_s=5,
+)
 NOT_DURABLE_FULL = Refusal(
     503,
     "disk_full",
@@ -39,14 +60,33 @@ NOT_DURABLE_SLOW = Refusal(
     "again.",
     retry_after_s=5,
 )
-TOO_MANY_PAUSED = Refusal(
+TOO_MANY_HELD = Refusal(
     409,
-    "too_many_paused",
-    "As many destinations are paused as can be. Resume one first.",
+    "too_many_held",
+    "As many destinations are held as can be. Resume one first.",
+)
+LOG_BUSY = Refusal(
+    503,
+    "log_busy",
+    "The dispatcher lacks descriptors or memory to write its log. Nothing was stored; send the "
+    "request again later.",
+    retry_after_s=5,
 )
 LOG_FAILED = Refusal(
     503,
     "log_failed",
     "The transaction log could not be written. Send the request again; it may have been stored.",
     retry_after_s=5,
+)
+CALL_NOT_REVIVED = Refusal(
+    503,
+    "redrive_failed",
+    "The function service did not bring this call back; the log of the server says why, unless it "
+    "is stopping. It stays a dead letter.",
+    retry_after_s=5,
+)
+RECORD_TOO_LARGE = Refusal(
+    413,
+    "record_too_large",
+    "This is more than one record of the log can hold. Nothing was stored; please report it.",
 )

@@ -6,6 +6,8 @@ import ipaddress
 import re
 from dataclasses import dataclass
 
+from dispatcher.core.authority import authority
+
 EXPECTED = "host:port, :port or [IPv6 address]:port, with a port from 0 to 65535 (0: any free one)"
 
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
@@ -48,8 +50,7 @@ class Address:
             return False
 
     def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
+        return authority(self.host, self.port)
 
 
 def _host(v6: str | None, name: str | None) -> str:

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field, ValidationError, field_validator
-from pydantic_settings import (
-    BaseSettings,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
 )
 
+from dispatcher.core.keys import Key
 from dispatcher.errors import ConfigError
 from dispatcher.settings import problems, values
 from dispatcher.settings.address import Address
-from dispatcher.settings.sources import CONFIG_VARIABLE, Disagreement, EnvironmentSource, TomlSource
+from dispatcher.settings.descriptors import attainable
+from dispatcher.settings.sources import Disagreement, Names, of_environment, of_file
 
-_ENVIRON = "environ"
-"""The one argument of the constructor: where `load` hands the environment to the sources."""
-
+_MOST_SLOW = 10_000
+"""Slow attempts at once unless told otherwise: each holds a socket, and some memory."""
 _YEAR_MS = 365 * 24 * 3_600_000
 _DAY_MS = 24 * 3_600_000
+_TRANSACTION_LOG = Path("transaction.log")
 
 
 class Egress(StrEnum):
@@ -61,36 +65,51 @@ def _format_for_stdout() -> LogFormat:
     return LogFormat.CONSOLE if sys.stdout is not None and sys.stdout.isatty() else LogFormat.JSON
 
 
+def _half_of_the_descriptors() -> int:
+    return min(attainable() // 2, _MOST_SLOW)
+
+
+def _beside_the_log(given: dict[str, Any]) -> Path:
+    """Beside the transaction log: it is backed up with it, and never deleted with it."""
+    log: Path = given.get("transaction_log", _TRANSACTION_LOG)  # left out where it is wrong
+    return log.parent / "signing.pem"
+
+
 Boolean = Annotated[bool, BeforeValidator(values.boolean)]
 Listen = Annotated[Address, BeforeValidator(values.address)]
-Keys = Annotated[tuple[bytes, ...], BeforeValidator(values.keys)]
-Directory = Annotated[Path, BeforeValidator(values.directory)]
+Keys = Annotated[tuple[Key, ...], BeforeValidator(values.keys)]
+Directory = Annotated[Path, BeforeValidator(values.path("the path of a directory"))]
+File = Annotated[Path, BeforeValidator(values.path("the path of a file"))]
 
 
 def _ms(low: int, high: int) -> BeforeValidator:
-    return BeforeValidator(values.whole(low, high, "milliseconds"))
+    return BeforeValidator(values.milliseconds(low, high))
 
 
 def _bytes(low: int, high: int) -> BeforeValidator:
-    return BeforeValidator(values.whole(low, high, "bytes"))
+    return BeforeValidator(values.size(low, high))
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """Everything the operator can set. Made by `load`; frozen; every value is valid.
 
     Each field's `validation_alias` is the setting's name in the environment and in the TOML file.
+    A field without a `repr` is secret.
     """
 
-    model_config = SettingsConfigDict(
+    model_config = ConfigDict(
         frozen=True, extra="forbid", validate_default=False, hide_input_in_errors=True
     )
 
-    transaction_log: Directory = Field(Path("transaction.log"), validation_alias="TRANSACTION_LOG")
+    transaction_log: Directory = Field(_TRANSACTION_LOG, validation_alias="TRANSACTION_LOG")
     dead_letter: Directory = Field(Path("deadletter.log"), validation_alias="DEAD_LETTER")
     listen: Listen = Field(Address("", 80), validation_alias="LISTEN")
     listen_keys: Keys = Field((), validation_alias="LISTEN_KEYS", repr=False)
     worker: Annotated[int, BeforeValidator(values.whole(1, 100_000))] = Field(
         10, validation_alias="WORKER"
+    )
+    worker_slow: Annotated[int, BeforeValidator(values.whole(1, 100_000))] = Field(
+        default_factory=_half_of_the_descriptors, validation_alias="WORKER_SLOW"
     )
     retry_limit: Annotated[int, BeforeValidator(values.whole(0, 1000))] = Field(
         10, validation_alias="RETRYLIMIT"
@@ -103,6 +122,7 @@ class Settings(BaseSettings):
     retry_max_delay_ms: Annotated[int, _ms(1, _YEAR_MS)] = Field(
         3_600_000, validation_alias="RETRY_MAX_DELAY"
     )
+    max_age_ms: Annotated[int, _ms(0, 10 * _YEAR_MS)] = Field(0, validation_alias="MAX_AGE")
     retry_on: Annotated[frozenset[int], BeforeValidator(values.status_codes)] = Field(
         frozenset(), validation_alias="RETRY_ON"
     )
@@ -128,9 +148,47 @@ class Settings(BaseSettings):
     dead_letter_max_bytes: Annotated[int, _bytes(0, 2**63 - 1)] = Field(
         2**30, validation_alias="DEAD_LETTER_MAX_BYTES"
     )
+    idle_timeout_ms: Annotated[int, _ms(1, _DAY_MS)] = Field(
+        75_000, validation_alias="IDLE_TIMEOUT"
+    )
+    drain_notice_ms: Annotated[int, _ms(0, _DAY_MS)] = Field(0, validation_alias="DRAIN_NOTICE")
     drain_timeout_ms: Annotated[int, _ms(0, _DAY_MS)] = Field(
         10_000, validation_alias="DRAIN_TIMEOUT"
     )
+    call_worker: Annotated[int, BeforeValidator(values.whole(1, 100_000))] = Field(
+        200, validation_alias="CALL_WORKER"
+    )
+    call_timeout_ms: Annotated[int, _ms(1, _DAY_MS)] = Field(
+        60_000, validation_alias="CALL_TIMEOUT"
+    )
+    call_retry_delay_ms: Annotated[int, _ms(1, _YEAR_MS)] = Field(
+        500, validation_alias="CALL_RETRY_DELAY"
+    )
+    call_retry_max_delay_ms: Annotated[int, _ms(1, _YEAR_MS)] = Field(
+        60_000, validation_alias="CALL_RETRY_MAX_DELAY"
+    )
+    call_default_expiration_ms: Annotated[int, _ms(1, 10 * _YEAR_MS)] = Field(
+        _DAY_MS, validation_alias="CALL_DEFAULT_EXPIRATION"
+    )
+    call_max_expiration_ms: Annotated[int, _ms(1, 10 * _YEAR_MS)] = Field(
+        _YEAR_MS, validation_alias="CALL_MAX_EXPIRATION"
+    )
+    call_start_delay_ms: Annotated[int, _ms(0, 60_000)] = Field(
+        20, validation_alias="CALL_START_DELAY"
+    )
+    call_state_suspect_after_ms: Annotated[int, _ms(0, _YEAR_MS)] = Field(
+        600_000, validation_alias="CALL_STATE_SUSPECT_AFTER"
+    )
+    call_tree_max: Annotated[int, BeforeValidator(values.whole(1, 1_000_000_000))] = Field(
+        1_000_000, validation_alias="CALL_TREE_MAX"
+    )
+    result_retention_ms: Annotated[int, _ms(1, 10 * _YEAR_MS)] = Field(
+        _DAY_MS, validation_alias="RESULT_RETENTION"
+    )
+    result_max_bytes: Annotated[int, _bytes(0, 2**63 - 1)] = Field(
+        2**30, validation_alias="RESULT_MAX_BYTES"
+    )
+    signing_key: File = Field(default_factory=_beside_the_log, validation_alias="SIGNING_KEY")
     api_listen: Listen = Field(Address("127.0.0.1", 8081), validation_alias="API_LISTEN")
     api_keys: Keys = Field((), validation_alias="API_KEYS", repr=False)
     log_level: Annotated[LogLevel, BeforeValidator(values.choice(LogLevel))] = Field(
@@ -149,19 +207,32 @@ class Settings(BaseSettings):
 
         Raises:
             ConfigError: naming every setting that is wrong, its value unless that is secret, and
-            what is
-                expected.
+                what is expected.
         """
-        given: dict[str, Any] = {_ENVIRON: environ}
+        names = Names.of(cls)
+        given = of_file(environ, names) | of_environment(environ, names)
         try:
-            settings = cls(**given)
+            settings = cls.model_validate(given)
         except ValidationError as error:
-            found = problems.explain(error, cls)
+            found = problems.explain(error, names)
         else:
-            found = list(problems.contradictions(settings))
+            found = list(settings._contradictions())
             if not found:
                 return settings
         raise ConfigError("; ".join(found))
+
+    def _contradictions(self) -> Iterator[str]:
+        """Yield one sentence for each pair of valid settings that cannot both be."""
+        if not self.api_keys and not self.api_listen.is_loopback:
+            yield (
+                f"API_LISTEN={self.api_listen}: expected a loopback address such as "
+                "127.0.0.1:8081, or keys in API_KEYS: without keys everybody who can connect is "
+                "let in"
+            )
+        if self.transaction_log.absolute() == self.dead_letter.absolute():
+            yield (
+                f"DEAD_LETTER={self.dead_letter}: expected another directory than TRANSACTION_LOG's"
+            )
 
     def describe(self) -> dict[str, Any]:
         """Return every setting in force under its name, in plain values, secrets as a count."""
@@ -170,25 +241,15 @@ class Settings(BaseSettings):
             for name, field in type(self).model_fields.items()
         }
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Replace the standard sources by ours; earlier ones win.
-
-        The standard ones read the environment of the process behind our back, and pass over unknown
-        keys and names that disagree.
-        """
-        environ: Mapping[str, str] = init_settings().get(_ENVIRON, {})
-        return (
-            EnvironmentSource(settings_cls, environ),
-            TomlSource(settings_cls, environ.get(CONFIG_VARIABLE, "").strip()),
-        )
+    def changed(self) -> dict[str, Any]:
+        """Return those settings of `describe` that are not at their default."""
+        described = self.describe()
+        return {
+            str(field.validation_alias): described[str(field.validation_alias)]
+            for name, field in type(self).model_fields.items()
+            if getattr(self, name)
+            != field.get_default(call_default_factory=True, validated_data=self.__dict__)
+        }
 
     @field_validator("*", mode="before")
     @classmethod

@@ -3,48 +3,38 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 from pydantic import ValidationError
 
-from dispatcher.settings.sources import SECOND_NAMES, Disagreement, setting_names
-
-if TYPE_CHECKING:
-    from dispatcher.settings.model import Settings
+from dispatcher.settings.sources import FILE, SECOND_NAMES, Disagreement, Names
 
 _LONGEST_SHOWN = 200
+_NOT_MADE = "default_factory_not_called"
+"""A default that follows from another setting, where some setting is wrong: no mistake itself."""
 
 
-def explain(error: ValidationError, kind: type[Settings]) -> list[str]:
+def explain(error: ValidationError, names: Names) -> list[str]:
     """Return one sentence for each value that was refused."""
-    return [_sentence(detail, kind) for detail in error.errors(include_url=False)]
+    return [
+        _sentence(detail, names)
+        for detail in error.errors(include_url=False)
+        if detail["type"] != _NOT_MADE
+    ]
 
 
-def contradictions(settings: Settings) -> Iterator[str]:
-    """Yield one sentence for each pair of valid settings that cannot both be."""
-    if not settings.api_keys and not settings.api_listen.is_loopback:
-        yield (
-            f"API_LISTEN={settings.api_listen}: expected a loopback address such as "
-            f"127.0.0.1:8081, or keys in API_KEYS: without keys everybody who can connect is let in"
-        )
-    if settings.transaction_log.absolute() == settings.dead_letter.absolute():
-        yield (
-            f"DEAD_LETTER={settings.dead_letter}: expected another directory than TRANSACTION_LOG's"
-        )
-
-
-def _sentence(detail: Mapping[str, Any], kind: type[Settings]) -> str:
+def _sentence(detail: Mapping[str, Any], names: Names) -> str:
     name = str(detail["loc"][0]) if detail["loc"] else "settings"
     if detail["type"] == "extra_forbidden":
-        return f"{name}: no such setting in the TOML file{_meant(name, kind)}"
+        return f"{name}: no such setting in the TOML file{_meant(name, names)}"
     value = detail["input"]
-    secret = _is_secret(name, kind)
+    secret = name in names.secret
     expected = detail.get("ctx", {}).get("error", detail["msg"])
     if isinstance(value, Disagreement):
         shown = " and ".join(_assignment(key, item, secret=secret) for key, item in value.given)
         return f"{shown} disagree: they are two names of one setting, expected {expected}"
-    return f"{_assignment(name, value, secret=secret)}{_also(name)}: expected {expected}"
+    return f"{_assignment(name, value, secret=secret)}{_also(name, names)}: expected {expected}"
 
 
 def _assignment(name: str, value: object, *, secret: bool) -> str:
@@ -54,16 +44,12 @@ def _assignment(name: str, value: object, *, secret: bool) -> str:
     return f"{name}={text[:_LONGEST_SHOWN]}{'…' if len(text) > _LONGEST_SHOWN else ''}"
 
 
-def _also(name: str) -> str:
+def _also(name: str, names: Names) -> str:
     others = [second for second, first in SECOND_NAMES.items() if first == name]
+    others += [name + FILE] if name in names.secret else []
     return f" (also {', '.join(others)})" if others else ""
 
 
-def _is_secret(name: str, kind: type[Settings]) -> bool:
-    fields = kind.model_fields.values()
-    return any(not field.repr for field in fields if field.validation_alias == name)
-
-
-def _meant(name: str, kind: type[Settings]) -> str:
-    close = difflib.get_close_matches(name.upper(), setting_names(kind), n=1)
+def _meant(name: str, names: Names) -> str:
+    close = difflib.get_close_matches(name.upper(), sorted(names.every), n=1)
     return f"; did you mean {close[0]}?" if close else "; docs/configuration.md lists them all"

@@ -8,18 +8,27 @@ found: that is shown once, by `problems`, which knows what is secret.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 
+from dispatcher.core import units
 from dispatcher.core.egress import Patterns
+from dispatcher.core.keys import Key, Role
 from dispatcher.settings.address import Address
 
 _TRUE = frozenset({"1", "t", "true", "yes", "on"})
 _FALSE = frozenset({"0", "f", "false", "no", "off"})
 _BOOLEAN_EXPECTED = "one of 1 t true yes on, or 0 f false no off"
-_KEYS_EXPECTED = "keys of printable ASCII characters, separated by commas, none of them empty"
+_KEYS_EXPECTED = (
+    "keys of printable ASCII characters, separated by commas, none of them empty, each a secret or "
+    "name:role:secret with a name of letters, digits, dots, dashes and underscores and one of the "
+    "roles " + ", ".join(Role)
+)
+_KEY_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_ROLES = frozenset(Role)
 _WHOLE = re.compile(r"[+-]?[0-9]{1,19}")
 
 _Choice = TypeVar("_Choice", bound=StrEnum)
@@ -37,12 +46,43 @@ def boolean(raw: object) -> bool:
     raise ValueError(_BOOLEAN_EXPECTED)
 
 
-def whole(low: int, high: int, unit: str = "") -> Callable[[object], int]:
-    """Make a reader of whole numbers from `low` to `high`; `unit` is only for the message."""
-    expected = f"a whole number from {low} to {high}{f' ({unit})' if unit else ''}"
+def whole(low: int, high: int) -> Callable[[object], int]:
+    """Make a reader of whole numbers from `low` to `high`."""
+    expected = f"a whole number from {low} to {high}"
 
     def read(raw: object) -> int:
         number = _number(raw)
+        if number is None or not low <= number <= high:
+            raise ValueError(expected)
+        return number
+
+    return read
+
+
+def milliseconds(low: int, high: int) -> Callable[[object], int]:
+    """Make a reader of durations from `low` to `high` milliseconds."""
+    expected = (
+        f"a whole number from {low} to {high} (milliseconds), or a duration with units such as "
+        "500ms, 30s, 5m, 1h30m or 7d"
+    )
+    return _amount(units.duration_ms, low, high, expected)
+
+
+def size(low: int, high: int) -> Callable[[object], int]:
+    """Make a reader of sizes from `low` to `high` bytes."""
+    expected = (
+        f"a whole number from {low} to {high} (bytes), or a size with a unit such as 64KiB or 1GiB"
+    )
+    return _amount(units.size_bytes, low, high, expected)
+
+
+def _amount(
+    with_unit: Callable[[str], int | None], low: int, high: int, expected: str
+) -> Callable[[object], int]:
+    def read(raw: object) -> int:
+        number = _number(raw)
+        if number is None and isinstance(raw, str):
+            number = with_unit(raw.strip())
         if number is None or not low <= number <= high:
             raise ValueError(expected)
         return number
@@ -76,27 +116,54 @@ def address(raw: object) -> Address:
     return Address.parse(raw.strip() if isinstance(raw, str) else "")
 
 
-def directory(raw: object) -> Path:
-    """Read the path of a directory; it need not exist."""
-    if not isinstance(raw, str) or not raw.strip() or "\0" in raw:
-        raise ValueError("the path of a directory")
-    return Path(raw)
+def path(expected: str) -> Callable[[object], Path]:
+    """Make a reader of paths; what they name need not exist.
+
+    Blanks around a path are not part of it. Quotes and control characters are what a slip in a
+    shell or a file leaves there: a directory of that name would be made without a word.
+    """
+    expected = f"{expected}, without quotes and control characters"
+
+    def read(raw: object) -> Path:
+        text = raw.strip() if isinstance(raw, str) else ""
+        if not text or any(_is_slip(character) for character in text):
+            raise ValueError(expected)
+        return Path(text)
+
+    return read
 
 
-def keys(raw: object) -> tuple[bytes, ...]:
-    """Read secret keys. Blanks around a key are not part of it."""
-    found = []
-    for item in items(raw, _KEYS_EXPECTED):
-        if not item.isascii() or not item.isprintable():
-            raise ValueError(_KEYS_EXPECTED)
-        found.append(item.encode("ascii"))
-    return tuple(found)
+def _is_slip(character: str) -> bool:
+    return character in "\"'" or unicodedata.category(character) == "Cc"
+
+
+def keys(raw: object) -> tuple[Key, ...]:
+    """Read keys: secrets, or `name:role:secret`. Blanks around a key are not part of it.
+
+    What does not have three parts and a known role is a secret, of an administrator; its name is
+    its place in the list.
+    """
+    return tuple(
+        _key(item, place) for place, item in enumerate(items(raw, _KEYS_EXPECTED), start=1)
+    )
+
+
+def _key(item: str, place: int) -> Key:
+    name, role, secret = f"key-{place}", Role.ADMIN.value, item
+    parts = item.split(":")
+    if len(parts) == 3 and parts[1] in _ROLES:
+        name, role, secret = parts
+    if not secret or not secret.isascii() or not secret.isprintable():
+        raise ValueError(_KEYS_EXPECTED)
+    if not _KEY_NAME.fullmatch(name):
+        raise ValueError(_KEYS_EXPECTED)
+    return Key(name, Role(role), secret.encode("ascii"))
 
 
 def status_codes(raw: object) -> frozenset[int]:
-    """Read HTTP status codes."""
-    expected = "status codes from 100 to 599, separated by commas, as in 404,409"
-    read = whole(100, 599)
+    """Read HTTP status codes that can be tried again. 2xx always counts as delivered."""
+    expected = "status codes from 300 to 599, separated by commas, as in 404,409"
+    read = whole(300, 599)
     try:
         return frozenset(read(item) for item in items(raw, expected))
     except ValueError:

@@ -76,80 +76,153 @@ class Events:
     # The process
 
     @_event("info", "server.starting")
-    def server_starting(self, *, version: str, pid: int, settings: Mapping[str, object]) -> None:
-        """The server starts. `settings` holds every setting in force, secrets hidden."""
+    def server_starting(
+        self,
+        *,
+        version: str,
+        pid: int,
+        changed: Mapping[str, object],
+        settings: Mapping[str, object],
+    ) -> None:
+        """`settings` (JSON only): all in force, secrets hidden; `changed`: those not at default."""
+
+    @_event("info", "api.key_made")
+    def api_key_made(self, *, path: str) -> None:
+        """`serve --make-api-key` made a key for the API, in `path`."""
+
+    @_event("warning", "setting.misspelt")
+    def setting_misspelt(self, *, variable: str, meant: str) -> None:
+        """A variable is not used; probably `meant` was meant."""
+
+    @_event("warning", "setting.reduced")
+    def setting_reduced(self, *, setting: str, value: int, in_force: int, descriptors: int) -> None:
+        """`descriptors` open files allow `in_force` connections only. Raise the limit
+        (`LimitNOFILE=`)."""
+
+    @_event("warning", "signing_key.unkept")
+    def signing_key_unkept(self, *, path: str, reason: str) -> None:
+        """The key that signs runs of calls cannot be made in `path`: another one is made at every
+        start. Set `SIGNING_KEY` to a file that can be written."""
+
+    @_event("info", "settings.reloaded")
+    def settings_reloaded(self, *, replaced: Sequence[str]) -> None:
+        """SIGHUP: the keys `replaced` are in force."""
+
+    @_event("warning", "settings.kept")
+    def settings_kept(self, *, reason: str) -> None:
+        """SIGHUP changed nothing: the settings are wrong, or no file holds any."""
+
+    @_event("warning", "settings.need_restart")
+    def settings_need_restart(self, *, settings: Sequence[str]) -> None:
+        """SIGHUP: these changed, and need a restart."""
 
     @_event("info", "server.ready")
     def server_ready(
-        self, *, listen: Sequence[str], api_listen: str, pending: int, took_ms: int
+        self,
+        *,
+        send_to: str,
+        dashboard: str,
+        listen: Sequence[str],
+        api_listen: str,
+        pending: int,
+        took_ms: int,
     ) -> None:
-        """The server accepts messages at the addresses `listen`, and delivers the `pending` ones
-        that were in the log."""
+        """Messages are accepted at `listen`. `send_to` and `dashboard` are addresses for this
+        machine."""
 
     @_event("info", "server.stopping")
     def server_stopping(self, *, signal: str, in_flight: int) -> None:
-        """A signal came: nothing is accepted any more, attempts in flight have `DRAIN_TIMEOUT`."""
+        """A signal came: `DRAIN_NOTICE` begins, then `DRAIN_TIMEOUT`."""
 
     @_event("warning", "server.abandoned")
     def server_abandoned(self, *, in_flight: int) -> None:
-        """Attempts were still in flight when `DRAIN_TIMEOUT` was over or a second signal came. They
-        are made again after the next start."""
+        """Attempts did not end in time; they are made again after the next start."""
+
+    @_event("warning", "server.log_abandoned")
+    def server_log_abandoned(self, *, pending: int) -> None:
+        """A stop did not wait for a disk that does not answer. Some messages may be delivered
+        again."""
 
     @_event("info", "server.stopped")
-    def server_stopped(self, *, exit_code: int, pending: int) -> None:
-        """The last line. `pending` messages are in the log for the next start."""
+    def server_stopped(self, *, exit_code: int, pending: int | None) -> None:
+        """The last line; `pending` is null if the log was not read yet."""
 
     @_event("error", "server.crashed")
     def server_crashed(self, *, exc_info: BaseException) -> None:
-        """The server met an error that nobody foresaw, and ends with exit code 1. `exception` is
-        the traceback; please report it."""
+        """Unforeseen: the server ends with exit code 1. Please report it."""
+
+    @_event("error", "task.died")
+    def task_died(self, *, task: str, exc_info: BaseException) -> None:
+        """Unforeseen, in the background: periodic work is tried again, other work stops. Please
+        report it."""
 
     @_event("warning", "library.warned")
     def library_warned(self, *, logger: str, text: str, exc_info: BaseException | None) -> None:
-        """A library the server is built on logged a warning or an error."""
+        """A library logged a warning or error."""
 
     # The logs on disk
 
     @_event("info", "log.opened")
     def log_opened(self, *, path: str, messages: int, size_bytes: int, took_ms: int) -> None:
-        """A log was read and is intact; `messages` in it are not settled."""
+        """A log was read; `messages` in it are not settled."""
 
     @_event("warning", "log.torn_tail_cut")
     def log_torn_tail_cut(self, *, path: str, position: int, size_bytes: int, backup: str) -> None:
-        """The end of a log was incomplete, as a crash leaves it, and was cut off; `backup` holds a
-        copy. Nothing that was answered 202 is lost."""
+        """The incomplete end of a log was cut off, as after a crash; `backup` is a copy."""
 
     @_event("error", "log.disk_full")
     def log_disk_full(self, *, path: str) -> None:
-        """There is no space left for this log, make some. Without space for the transaction log
-        callers get 503 and deliveries go on; without space for the dead-letter log what is given up
-        waits in memory."""
+        """No space for this log. Callers get 503, or (dead-letter log) letters wait in memory."""
 
     @_event("info", "log.space_again")
     def log_space_again(self, *, path: str) -> None:
-        """There is space again for this log, and everything goes on by itself."""
+        """Everything goes on."""
+
+    @_event("warning", "log.sync_slow")
+    def log_sync_slow(self, *, path: str, waiting_ms: int) -> None:
+        """A batch waits for more than a second. Said again after ten quick seconds at the
+        earliest."""
+
+    @_event("error", "log.disk_stalled")
+    def log_disk_stalled(self, *, path: str, waiting_ms: int) -> None:
+        """The disk has not answered for five seconds; new callers get 503, unless it is the
+        dead-letter log's."""
+
+    @_event("info", "log.disk_moves")
+    def log_disk_moves(self, *, path: str, waited_ms: int) -> None:
+        """It answers again."""
+
+    @_event("info", "backup.made")
+    def backup_made(self, *, directory: str, size_bytes: int, took_ms: int) -> None:
+        """Copied, synced and checked."""
+
+    @_event("error", "backup.failed")
+    def backup_failed(self, *, directory: str, reason: str) -> None:
+        """What there was of it is removed."""
 
     @_event("error", "log.failed")
     def log_failed(self, *, path: str, reason: str) -> None:
-        """A write or a sync failed. The process ends with exit code 1; the next start recovers what
-        is on disk. Look at the disk first."""
+        """A write or sync failed. The process ends with exit code 1; look at the disk."""
+
+    @_event("error", "partition.lost")
+    def partition_lost(self, *, partition: int, reason: str) -> None:
+        """Another node has this log, or nobody reaches it. Other partitions go on."""
 
     @_event("error", "message.body_lost")
     def message_body_lost(self, *, path: str, id: str, destination: str) -> None:
-        """A part of this message's body was in a damaged part of a log that was repaired: it is not
-        delivered, and not kept as a dead letter. Tell whoever sent it."""
+        """A repaired log lost a part of this body: the message is gone. Tell its sender."""
 
     # Messages
 
     @_event("debug", "message.accepted")
     def message_accepted(self, *, id: str, method: str, destination: str, size_bytes: int) -> None:
-        """A message is durable and was answered 202."""
+        """It is durable and was answered 202."""
 
     @_event("debug", "message.delivered")
     def message_delivered(
         self, *, id: str, destination: str, attempt: int, status: int, duration_ms: int
     ) -> None:
-        """A destination answered a message with success."""
+        """Its destination answered with success."""
 
     @_event("info", "attempt.finished")
     def attempt_finished(
@@ -164,7 +237,7 @@ class Events:
         duration_ms: int,
         next_attempt_at: str | None,
     ) -> None:
-        """An attempt was not a success. `next_attempt_at` is null when there is no other."""
+        """It failed. `next_attempt_at` is null when there is no other."""
 
     @_event("warning", "message.dead_lettered")
     def message_dead_lettered(
@@ -177,29 +250,274 @@ class Events:
         last_status: int | None,
         last_error: str | None,
     ) -> None:
-        """A message was given up and is in the dead-letter log. `reason` is `retries_exhausted`,
-        `rejected` or `egress_denied`."""
+        """It was given up, and is kept."""
 
     @_event("warning", "dead_letters.dropped")
     def dead_letters_dropped(self, *, count: int, reason: str) -> None:
-        """Dead letters are gone for good: they were older than `DEAD_LETTER_RETENTION` (`age`), or
-        the oldest of more than `DEAD_LETTER_MAX_BYTES` (`bytes`)."""
+        """Gone for good, by `DEAD_LETTER_RETENTION` (`age`) or `DEAD_LETTER_MAX_BYTES`
+        (`bytes`)."""
 
-    @_event("info", "destination.paused")
-    def destination_paused(self, *, destination: str, until: str, reason: str) -> None:
-        """Nothing is sent to a destination for a while, because it failed again and again
-        (`breaker`) or asked for it (`retry_after`). Its messages wait and spend no attempts."""
+    @_event("info", "destination.backed_off")
+    def destination_backed_off(self, *, destination: str, until: str, reason: str) -> None:
+        """Nothing is sent for a while (`breaker`, `retry_after`). Told once, until it has
+        answered."""
 
-    @_event("info", "destination.resumed")
-    def destination_resumed(self, *, destination: str) -> None:
-        """A destination that was paused answers again."""
+    @_event("info", "destination.reopened")
+    def destination_reopened(self, *, destination: str) -> None:
+        """It answers again."""
+
+    # Function calls
+
+    @_event("debug", "call.created")
+    def call_created(self, *, id: str, endpoint: str, function: str) -> None:
+        """It is durable."""
+
+    @_event("debug", "call.ran")
+    def call_ran(
+        self, *, id: str, endpoint: str, function: str, attempt: int, duration_ms: int
+    ) -> None:
+        """A run was answered with status OK."""
+
+    @_event("info", "call.run_failed")
+    def call_run_failed(
+        self,
+        *,
+        id: str,
+        endpoint: str,
+        function: str,
+        attempt: int,
+        status: str,
+        detail: str | None,
+        duration_ms: int,
+        next_run_at: str | None,
+    ) -> None:
+        """A run was not. `next_run_at` is null when the same is not tried again."""
+
+    @_event("debug", "call.suspended")
+    def call_suspended(
+        self, *, id: str, endpoint: str, function: str, waits_for: int, until: str | None
+    ) -> None:
+        """It waits for other calls, or until a time."""
+
+    @_event("debug", "call.resumed")
+    def call_resumed(self, *, id: str, endpoint: str, function: str, results: int) -> None:
+        """It is to be run again, with so many results at most."""
+
+    @_event("info", "call.restarted")
+    def call_restarted(self, *, id: str, endpoint: str, function: str) -> None:
+        """Its state cannot be used any more: it begins anew, from its input."""
+
+    @_event("debug", "call.tail_called")
+    def call_tail_called(self, *, id: str, endpoint: str, function: str) -> None:
+        """`function` named another one that goes on in its place."""
+
+    @_event("debug", "call.ended")
+    def call_ended(self, *, id: str, endpoint: str, function: str, state: str) -> None:
+        """`state` is how."""
+
+    @_event("warning", "call.dead_lettered")
+    def call_dead_lettered(
+        self,
+        *,
+        id: str,
+        endpoint: str,
+        function: str,
+        attempts: int,
+        reason: str,
+        last_error: str | None,
+    ) -> None:
+        """A root call failed or expired, and is kept."""
+
+    @_event("warning", "call.warned")
+    def call_warned(self, *, function: str, what: str) -> None:
+        """Something is wrong with calls of a function that its application should see to."""
+
+    @_event("error", "call.lost")
+    def call_lost(self, *, path: str, id: str) -> None:
+        """A repaired log lost an input, a state or a result of this call: it is gone, or repeats a
+        step. Tell who dispatched it."""
+
+    @_event("error", "call.result_lost")
+    def call_result_lost(self, *, path: str, id: str) -> None:
+        """A repaired log lost the result of this call, which has ended."""
+
+    # Operators
+
+    @_event("info", "operator.purged")
+    def operator_purged(
+        self,
+        *,
+        key: str | None,
+        selection: Mapping[str, object],
+        count: int | None,
+        error: str | None,
+    ) -> None:
+        """Dead letters are gone. `key` is the name of the key shown, or null; `selection` which
+        were meant; `error` why it failed (`count` is null then)."""
+
+    @_event("info", "operator.redriven")
+    def operator_redriven(
+        self,
+        *,
+        key: str | None,
+        selection: Mapping[str, object],
+        count: int | None,
+        error: str | None,
+    ) -> None:
+        """Dead letters are ready again. Fields as above."""
+
+    @_event("info", "operator.cancelled")
+    def operator_cancelled(
+        self,
+        *,
+        key: str | None,
+        selection: Mapping[str, object],
+        count: int | None,
+        error: str | None,
+    ) -> None:
+        """A message was cancelled."""
+
+    @_event("info", "operator.held")
+    def operator_held(
+        self,
+        *,
+        key: str | None,
+        selection: Mapping[str, object],
+        count: int | None,
+        error: str | None,
+    ) -> None:
+        """Nothing is sent there."""
+
+    @_event("info", "operator.resumed")
+    def operator_resumed(
+        self,
+        *,
+        key: str | None,
+        selection: Mapping[str, object],
+        count: int | None,
+        error: str | None,
+    ) -> None:
+        """A hold has ended."""
+
+    @_event("info", "operator.backup_begun")
+    def operator_backup_begun(
+        self,
+        *,
+        key: str | None,
+        selection: Mapping[str, object],
+        count: int | None,
+        error: str | None,
+    ) -> None:
+        """`selection` has its directory."""
+
+    @_event("info", "operator.backup_stopped")
+    def operator_backup_stopped(
+        self,
+        *,
+        key: str | None,
+        selection: Mapping[str, object],
+        count: int | None,
+        error: str | None,
+    ) -> None:
+        """A backup was stopped."""
+
+    @_event("info", "operator.exported")
+    def operator_exported(
+        self,
+        *,
+        key: str | None,
+        selection: Mapping[str, object],
+        count: int | None,
+        error: str | None,
+    ) -> None:
+        """Messages were read with their bodies."""
+
+    @_event("info", "operator.imported")
+    def operator_imported(
+        self,
+        *,
+        key: str | None,
+        selection: Mapping[str, object],
+        count: int | None,
+        error: str | None,
+    ) -> None:
+        """`count` messages are stored."""
+
+    @_event("info", "operator.call_cancelled")
+    def operator_call_cancelled(
+        self,
+        *,
+        key: str | None,
+        selection: Mapping[str, object],
+        count: int | None,
+        error: str | None,
+    ) -> None:
+        """A call is to end. `selection` has its id and the `mode`."""
+
+    @_event("info", "operator.schedule_set")
+    def operator_schedule_set(
+        self,
+        *,
+        key: str | None,
+        selection: Mapping[str, object],
+        count: int | None,
+        error: str | None,
+    ) -> None:
+        """A schedule was made or changed. `selection` has `application` and `name`, and `paused`
+        where only that was changed."""
+
+    @_event("info", "operator.schedule_deleted")
+    def operator_schedule_deleted(
+        self,
+        *,
+        key: str | None,
+        selection: Mapping[str, object],
+        count: int | None,
+        error: str | None,
+    ) -> None:
+        """A schedule was deleted. `selection` has `application` and `name`."""
+
+    @_event("info", "operator.schedule_run")
+    def operator_schedule_run(
+        self,
+        *,
+        key: str | None,
+        selection: Mapping[str, object],
+        count: int | None,
+        error: str | None,
+    ) -> None:
+        """The call of a schedule was made by hand. `selection` has `application` and `name`."""
+
+    @_event("info", "operator.key_made")
+    def operator_key_made(
+        self,
+        *,
+        key: str | None,
+        selection: Mapping[str, object],
+        count: int | None,
+        error: str | None,
+    ) -> None:
+        """A rotation of the key that signs runs has begun."""
+
+    @_event("info", "operator.key_refused")
+    def operator_key_refused(
+        self,
+        *,
+        key: str | None,
+        address: str | None,
+        method: str,
+        path: str,
+        error: str,
+        untold: int,
+    ) -> None:
+        """No key or a wrong one (`key_invalid`), or a role that may not do this (`key_forbidden`).
+        After ten, one a second; `untold` were left out."""
 
     # The API
 
     @_event("error", "api.failed")
     def api_failed(self, *, method: str, path: str, exc_info: BaseException) -> None:
-        """A request to the API met an error that nobody foresaw and was answered 500. `exception`
-        is the traceback; please report it."""
+        """Unforeseen: answered 500. Please report it."""
 
 
 EVENTS: tuple[Event, ...] = tuple(_EVENTS)

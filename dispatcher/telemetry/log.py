@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import structlog
@@ -36,7 +36,7 @@ def open_log(
         processors=[
             structlog.processors.format_exc_info,
             _add_time_and_level,
-            _renderer(format, colors=colors),
+            *_rendering(format, colors=colors),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
         cache_logger_on_first_use=True,
@@ -57,12 +57,31 @@ def _add_time_and_level(_: WrappedLogger, level: str, event: EventDict) -> Event
     return {"timestamp": now, "level": level, "event": name, **event}
 
 
-def _renderer(format: str, *, colors: bool) -> Callable[..., Any]:
+def _rendering(format: str, *, colors: bool) -> Sequence[Callable[..., Any]]:
     if format == "json":
-        return structlog.processors.JSONRenderer(default=str, ensure_ascii=False)
+        return [structlog.processors.JSONRenderer(default=str, ensure_ascii=False)]
     # Plain tracebacks: structlog's default shows local variables, and with them keys and bodies.
-    return structlog.dev.ConsoleRenderer(
+    console = structlog.dev.ConsoleRenderer(
         colors=colors,
         sort_keys=False,
         exception_formatter=structlog.dev.plain_traceback,
     )
+    return [_flatten, console]
+
+
+def _flatten(_: WrappedLogger, level: str, event: EventDict) -> EventDict:
+    """Write lists and mappings as people do, and not as Python. All settings in force are for
+    machines; people see which were changed, and `dispatcher config check` prints the others."""
+    return {name: _flat(value) for name, value in event.items() if name != "settings"}
+
+
+def _flat(value: object) -> object:
+    match value:
+        case Mapping():
+            return " ".join(f"{name}={_flat(one)}" for name, one in value.items()) or "none"
+        case list() | tuple():
+            return ",".join(map(str, value)) or "none"
+        case bool():
+            return str(value).lower()
+        case _:
+            return value

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -73,32 +73,79 @@ class Distribution:
     per_unit: int = 1
 
 
-AnyMetric: TypeAlias = Metric | Distribution | Rows[Any]
+@dataclass(frozen=True, slots=True)
+class Distributions:
+    """Histograms by the value of `label`. Otherwise as `Distribution`."""
+
+    name: str
+    help: str
+    label: str
+    find: Callable[[], Mapping[str, Histogram]]
+    per_unit: int = 1
+
+
+AnyMetric: TypeAlias = Metric | Distribution | Distributions | Rows[Any]
 
 
 def render(metrics: Iterable[AnyMetric]) -> str:
     """Read every metric once and write all of them down, in the text format 0.0.4."""
+    return "".join(pieces(metrics))
+
+
+def pieces(metrics: Iterable[AnyMetric]) -> Iterator[str]:
+    """What `render` writes, one name after the other: each takes a fraction of a millisecond."""
+    for metric in metrics:
+        if isinstance(metric, Distributions):
+            yield from _one_by_one(metric)
+            continue
+        for family in _families(metric):
+            yield _text(family)
+
+
+def _one_by_one(metric: Distributions) -> Iterator[str]:
+    """Hundreds of lines: a piece for each histogram. Only the first one has the name's header."""
+    is_first = True
+    for value, histogram in metric.find().items():
+        family = HistogramMetricFamily(metric.name, metric.help, labels=[metric.label])
+        _add(family, [value], histogram, metric.per_unit)
+        lines = _text(family).splitlines(keepends=True)
+        yield "".join(line for line in lines if is_first or not line.startswith("#"))
+        is_first = False
+
+
+def _text(family: Family) -> str:
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collector(metrics))
+    registry.register(_Collector(family))
+    return generate_latest(registry).decode("utf-8")
+
+
+def process_text() -> str:
+    """What prometheus-client tells of a process, under its own names: CPU time, memory, open files,
+    start. Files are counted one by one: with ten thousand that takes 10 ms, so not in the loop."""
+    registry = CollectorRegistry(auto_describe=False)
+    ProcessCollector(registry=registry)
     return generate_latest(registry).decode("utf-8")
 
 
 class _Collector(Collector):
-    def __init__(self, metrics: Iterable[AnyMetric]) -> None:
-        self._metrics = metrics
+    def __init__(self, family: Family) -> None:
+        self._family = family
 
     def collect(self) -> Iterator[Family]:
-        for metric in self._metrics:
-            match metric:
-                case Metric():
-                    yield _family(metric, metric.label, metric.read())
-                case Distribution():
-                    yield _histogram(metric)
-                case Rows():
-                    rows = metric.find()
-                    for column in metric.columns:
-                        numbers = {value: column.read(row) for value, row in rows.items()}
-                        yield _family(column, metric.label, numbers)
+        yield self._family
+
+
+def _families(metric: Metric | Distribution | Rows[Any]) -> Iterator[Family]:
+    match metric:
+        case Metric():
+            yield _family(metric, metric.label, metric.read())
+        case Distribution():
+            yield _histogram(metric)
+        case Rows():
+            rows = metric.find()
+            for column in metric.columns:
+                numbers = {value: column.read(row) for value, row in rows.items()}
+                yield _family(column, metric.label, numbers)
 
 
 def _family(
@@ -119,9 +166,14 @@ def _family(
 
 
 def _histogram(metric: Distribution) -> Family:
-    histogram = metric.histogram
-    bounds = [str(bound / metric.per_unit) for bound in histogram.bounds] + ["+Inf"]
-    buckets = list(zip(bounds, accumulate(histogram.counts), strict=True))
     family = HistogramMetricFamily(metric.name, metric.help)
-    family.add_metric([], buckets, sum_value=histogram.sum / metric.per_unit)
+    _add(family, [], metric.histogram, metric.per_unit)
     return family
+
+
+def _add(
+    family: HistogramMetricFamily, labels: list[str], histogram: Histogram, per_unit: int
+) -> None:
+    bounds = [str(bound / per_unit) for bound in histogram.bounds] + ["+Inf"]
+    buckets = list(zip(bounds, accumulate(histogram.counts), strict=True))
+    family.add_metric(labels, buckets, sum_value=histogram.sum / per_unit)

@@ -15,22 +15,32 @@ from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Sequenc
 from dataclasses import replace
 from itertools import count, islice
 from random import Random
+from typing import TypeAlias
 
 from dispatcher.api.health import Health
 from dispatcher.api.server import ApiServer
 from dispatcher.core.clock import SystemClock
 from dispatcher.core.destination import Destination
-from dispatcher.errors import Refusal, Refused
-from dispatcher.queue.admin import (
+from dispatcher.core.keys import Keyring
+from dispatcher.core.outcome import Failure, cause
+from dispatcher.errors import LogCorrupt, Refusal, Refused
+from dispatcher.queue.admin.surface import (
+    MOST_GROUPS,
+    MOST_LANES,
     AttemptView,
+    CallDetail,
     Cancelled,
     Event,
     Explanation,
     InMemory,
+    LaneOrder,
+    LanePage,
     LaneView,
     LetterDetail,
     LetterFilter,
     LetterGroup,
+    LetterGroups,
+    LetterKind,
     LetterPage,
     LetterView,
     Listener,
@@ -42,12 +52,17 @@ from dispatcher.queue.admin import (
 )
 from dispatcher.telemetry.events import Events
 from dispatcher.telemetry.log import open_log
+from dispatcher.testing import function_service
+from dispatcher.testing.backups import MemoryBackups
+from dispatcher.testing.carrier import MemoryCarrier
+from dispatcher.testing.sessions import MemorySessions
 
 _LIMIT = 10
+_Cause: TypeAlias = tuple[str, str | None, int | None, str | None, str]
 _SENTENCES = {
     Reason.WAITING_TURN: "Others are before it, or no worker is free.",
-    Reason.BACKOFF: "The last attempt failed; it waits for the next.",
-    Reason.DESTINATION_PAUSED: "An operator paused its destination.",
+    Reason.SCHEDULED: "The last attempt failed; it waits for the next.",
+    Reason.DESTINATION_HELD: "An operator holds its destination.",
     Reason.IN_FLIGHT: "An attempt is under way.",
     Reason.DELIVERED: "It was delivered.",
     Reason.DEAD: "It is a dead letter.",
@@ -55,9 +70,11 @@ _SENTENCES = {
 
 
 class MemoryAdmin:
-    """Messages, dead letters and paused destinations in dictionaries.
+    """Messages, dead letters and held destinations in dictionaries. `backing_off` are those
+    with an open breaker, and until when; 0: until a message is due, with which it is tried.
 
-    `refusal`, once set, is what everything that changes something is refused with. `rates` are the
+    `has_functions` says whether dead calls can be redriven. `refusal`, once set,
+    is what everything that changes something is refused with. `rates` are the
     rates that `redrive` was asked for.
     """
 
@@ -65,9 +82,12 @@ class MemoryAdmin:
         """`now_us` is the clock; the machine's when nothing is said."""
         self.messages: dict[str, MessageView] = {}
         self.dead: dict[str, LetterDetail] = {}
-        self.paused: set[str] = set()
+        self.held: set[str] = set()
+        self.backing_off: dict[str, int] = {}
         self.listeners: list[Listener] = []
         self.refusal: Refusal | None = None
+        self.has_functions = True
+        self.damaged: set[str] = set()
         self.rates: list[int | None] = []
         self.accepted_total = 0
         self.delivered_total = 0
@@ -102,9 +122,10 @@ class MemoryAdmin:
         self.emit(
             "dead", letter.id, letter.destination,
             reason=letter.reason, attempts=letter.attempts,
+            kind=letter.kind, function=letter.function,
         )  # fmt: skip
 
-    def emit(self, kind: str, message_id: str, destination: str, **fields: object) -> None:
+    def emit(self, kind: str, message_id: str, destination: str, /, **fields: object) -> None:
         """Tell who listens of an event."""
         event = Event(kind, self._now_us(), message_id, destination, fields)
         for listener in tuple(self.listeners):
@@ -124,18 +145,29 @@ class MemoryAdmin:
             log_live_bytes=1024 * (len(self.messages) + len(self.dead)),
         )
 
-    async def lanes(self) -> Sequence[LaneView]:
+    async def lanes(
+        self, order: LaneOrder = LaneOrder.NAME, *, after: str = "", limit: int = MOST_LANES
+    ) -> LanePage:
         """See `Admin`."""
+        every = self._lanes()
+        if order is LaneOrder.MESSAGES:
+            every.sort(key=lambda lane: -(lane.ready + lane.scheduled))
+            return LanePage(every[:limit], len(every), None)
+        wanted = [lane for lane in every if lane.destination > after]
+        last = wanted[limit - 1].destination if len(wanted) > limit else None
+        return LanePage(wanted[:limit], len(every), last)
+
+    def _lanes(self) -> list[LaneView]:
         waiting = {
             one.destination
             for one in self.messages.values()
             if one.state is not MessageState.DELIVERED
         }
-        return [self._lane(name) for name in sorted(waiting | self.paused)]
+        return [self._lane(name) for name in sorted(waiting | self.held)]
 
     async def message(self, message_id: str) -> MessageView | None:
         """See `Admin`."""
-        if (detail := self.dead.get(message_id)) is not None:
+        if (detail := self.dead.get(message_id)) is not None and detail.call is None:
             return _as_message(detail.letter, MessageState.DEAD)
         return self.messages.get(message_id)
 
@@ -146,13 +178,13 @@ class MemoryAdmin:
             return None
         reason = self._reason(message)
         due = message.next_attempt_at_us
-        until = due if reason is Reason.BACKOFF else None
+        until = due if reason is Reason.SCHEDULED else None
         return Explanation(message.id, message.state, reason, _SENTENCES[reason], until, until)
 
     async def cancel(self, message_id: str) -> Cancelled:
         """See `Admin`."""
         self._refuse()
-        if message_id in self.dead:
+        if message_id in self.dead and self.dead[message_id].call is None:
             return Cancelled.DEAD
         match self.messages.get(message_id):
             case None:
@@ -173,17 +205,20 @@ class MemoryAdmin:
         more = len(found) > limit
         return LetterPage(items, self._numbers[items[-1].id] if more else None)
 
-    async def letter_groups(self, which: LetterFilter) -> Sequence[LetterGroup]:
+    async def letter_groups(self, which: LetterFilter) -> LetterGroups:
         """See `Admin`."""
-        groups: dict[tuple[str, int | None, str | None, str], list[LetterView]] = {}
+        groups: dict[_Cause, list[LetterView]] = {}
         for one in self._matching(which):
-            cause = (one.destination, one.last_status, one.last_error, one.reason)
+            cause = (one.destination, one.function, one.last_status, one.last_error, one.reason)
             groups.setdefault(cause, []).append(one)
-        found = [_group(*cause, letters) for cause, letters in groups.items()]
-        return sorted(found, key=lambda group: -group.count)
+        found = [_group(letters) for letters in groups.values()]
+        found.sort(key=lambda group: -group.count)
+        return LetterGroups(found[:MOST_GROUPS], len(found))
 
     async def letter(self, message_id: str) -> LetterDetail | None:
         """See `Admin`."""
+        if message_id in self.damaged:
+            raise LogCorrupt("deadletter.log", 7, "the checksum is wrong")
         return self.dead.get(message_id)
 
     async def count_letters(self, which: LetterFilter) -> int:
@@ -200,10 +235,22 @@ class MemoryAdmin:
         """See `Admin`. All are ready at once, whatever the rate."""
         self._refuse()
         self.rates.append(rate)
-        moved = self._take(which)
+        taken = self._take(which)
+        unserved = [one for one in taken if one.call is not None and not self.has_functions]
+        self.dead.update((one.letter.id, one) for one in unserved)
+        moved = [
+            detail
+            for detail in taken
+            if detail.letter.id not in self.damaged and detail not in unserved
+        ]
         for detail in moved:
+            if detail.call is not None:
+                continue
             self.messages[detail.letter.id] = _as_message(detail.letter, MessageState.READY)
-        return Moved(len(moved), self._not_among(which, moved))
+        failed = {one.letter.id: one for one in taken if one.letter.id in self.damaged}
+        self.dead.update(failed)
+        left = [one.letter.id for one in unserved]
+        return Moved(len(moved), self._not_among(which, taken), list(failed), left)
 
     async def purge(self, which: LetterFilter | Sequence[str]) -> Moved:
         """See `Admin`."""
@@ -211,18 +258,18 @@ class MemoryAdmin:
         gone = self._take(which)
         return Moved(len(gone), self._not_among(which, gone))
 
-    async def pause(self, destination: str) -> str:
+    async def hold(self, destination: str) -> str:
         """See `Admin`."""
         self._refuse()
         spelling = _spelling(destination)
-        self.paused.add(spelling)
+        self.held.add(spelling)
         return spelling
 
     async def resume(self, destination: str) -> str:
         """See `Admin`."""
         self._refuse()
         spelling = _spelling(destination)
-        self.paused.discard(spelling)
+        self.held.discard(spelling)
         return spelling
 
     def subscribe(self, listener: Listener) -> None:
@@ -251,9 +298,9 @@ class MemoryAdmin:
             scheduled=self._count(MessageState.SCHEDULED, name),
             in_flight=self._count(MessageState.IN_FLIGHT, name),
             limit=_LIMIT,
-            paused_until_us=None,
-            paused=name in self.paused,
-            breaker="closed",
+            paused_until_us=self.backing_off.get(name) or None,
+            held=name in self.held,
+            breaker="open" if name in self.backing_off else "closed",
         )
 
     def _reason(self, message: MessageView) -> Reason:
@@ -264,10 +311,10 @@ class MemoryAdmin:
                 return Reason.DELIVERED
             case MessageState.IN_FLIGHT:
                 return Reason.IN_FLIGHT
-            case _ if message.destination in self.paused:
-                return Reason.DESTINATION_PAUSED
+            case _ if message.destination in self.held:
+                return Reason.DESTINATION_HELD
             case MessageState.SCHEDULED:
-                return Reason.BACKOFF
+                return Reason.SCHEDULED
             case MessageState.READY:
                 return Reason.WAITING_TURN
 
@@ -327,7 +374,7 @@ def letter(
         dead_at_us=dead_at_us,
         attempts=2,
         last_status=status,
-        last_error=error,
+        last_error=cause(status, None if error is None else Failure(error)),
         reason=reason,
         size_bytes=len(body),
     )
@@ -337,6 +384,36 @@ def letter(
     headers = [(b"Content-Type", b"application/json"), (b"X-Name", b"J\xfcrgen")]
     because = "the destination answered 503"
     return LetterDetail(view, headers, InMemory(body), because, 0, [first, last])
+
+
+def dead_call(
+    number: int,
+    *,
+    to: str = "apps",
+    function: str = "charge",
+    error: str = "permanent_error",
+    body: bytes = b"\x0a\x04type\x12\x05hello",
+) -> LetterDetail:
+    """A dead call with a number in its id, of a function of `http://{to}.example:8000`."""
+    dead_at_us = _EPOCH_US + number * 1_000_000
+    view = LetterView(
+        id=f"{1 << 63 | number:028x}",
+        destination=f"http://{to}.example:8000",
+        method="",
+        target="",
+        accepted_at_us=dead_at_us - 500_000,
+        dead_at_us=dead_at_us,
+        attempts=1,
+        last_status=None,
+        last_error=error,
+        reason="expired" if error == "expired" else "failed",
+        size_bytes=len(body),
+        kind=LetterKind.CALL,
+        function=function,
+    )
+    run = AttemptView(1, dead_at_us - 400_000, 7, 200, error, None)
+    call = CallDetail("shop", "v1", 7, 86_400_000, 0, "ValueError")
+    return LetterDetail(view, [], InMemory(body), "no such card", 0, [run], call)
 
 
 async def whole(body: AsyncIterable[bytes]) -> bytes:
@@ -357,9 +434,6 @@ def _spelling(destination: str) -> str:
 
 
 def _as_message(letter: LetterView, state: MessageState) -> MessageView:
-    error = letter.last_error
-    if error is None and letter.last_status is not None:
-        error = f"http_{letter.last_status}"
     is_dead = state is MessageState.DEAD
     return MessageView(
         id=letter.id,
@@ -370,13 +444,15 @@ def _as_message(letter: LetterView, state: MessageState) -> MessageView:
         accepted_at_us=letter.accepted_at_us,
         attempts=letter.attempts if is_dead else 0,
         next_attempt_at_us=None,
-        last_error=error if is_dead else None,
+        last_error=letter.last_error if is_dead else None,
     )
 
 
 def _matches(letter: LetterView, which: LetterFilter) -> bool:
     return (
-        which.destination in (None, letter.destination)
+        which.kind in (None, letter.kind)
+        and which.destination in (None, letter.destination)
+        and which.function in (None, letter.function)
         and which.status in (None, letter.last_status)
         and which.error in (None, letter.last_error)
         and (which.before_us is None or letter.dead_at_us < which.before_us)
@@ -384,18 +460,15 @@ def _matches(letter: LetterView, which: LetterFilter) -> bool:
     )
 
 
-def _group(
-    destination: str,
-    status: int | None,
-    error: str | None,
-    reason: str,
-    letters: Sequence[LetterView],
-) -> LetterGroup:
+def _group(letters: Sequence[LetterView]) -> LetterGroup:
+    first = letters[0]
     return LetterGroup(
-        destination=destination,
-        status=status,
-        error=error,
-        reason=reason,
+        destination=first.destination,
+        status=first.last_status,
+        error=first.last_error,
+        reason=first.reason,
+        kind=first.kind,
+        function=first.function,
         count=len(letters),
         size_bytes=sum(one.size_bytes for one in letters),
         oldest_us=min(one.dead_at_us for one in letters),
@@ -456,16 +529,26 @@ async def _serve(port: int) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     admin = invented()
+    functions = await function_service.invented()
+
+    async def metrics() -> str:
+        return f"dispatcher_messages_accepted_total {admin.accepted_total}\n"
+
     server = ApiServer(
         "127.0.0.1",
         port,
-        (),
+        Keyring(),
         admin=admin,
+        carrier=MemoryCarrier(),
+        backups=MemoryBackups(),
         health=Health,
-        metrics=lambda: f"dispatcher_messages_accepted_total {admin.accepted_total}\n",
+        metrics=metrics,
         events=Events(
             open_log(lambda line: print(line, file=sys.stderr), level="info", format="json")
         ),
+        functions=functions,
+        schedules=functions.schedules,
+        sessions=MemorySessions(is_endless=True),
     )
     await server.start()
     print("http://{}:{}".format(*server.bound[0]), flush=True)

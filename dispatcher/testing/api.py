@@ -10,32 +10,59 @@ from typing import Any, Self
 import aiohttp
 from yarl import URL
 
+from dispatcher.api.entrance import Lines
 from dispatcher.api.health import Health
-from dispatcher.api.server import ApiServer
+from dispatcher.api.server import DEFAULT_CONNECTIONS, ApiServer
+from dispatcher.core.keys import Keyring
 from dispatcher.telemetry.events import Events
 from dispatcher.telemetry.log import open_log
 from dispatcher.testing.admin import MemoryAdmin
+from dispatcher.testing.backups import MemoryBackups
+from dispatcher.testing.carrier import MemoryCarrier
+from dispatcher.testing.function_service import MemoryFunctions
+from dispatcher.testing.sessions import MemorySessions
 
 
 class ApiBench:
     """A served API: what it stands on, what it is told to say, and what it logged."""
 
     def __init__(
-        self, keys: tuple[bytes, ...] = (), *, host: str = "127.0.0.1", port: int = 0
+        self,
+        keys: tuple[bytes, ...] | Keyring = (),
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        max_connections: int = DEFAULT_CONNECTIONS,
+        lines: Lines | None = None,
+        functions: MemoryFunctions | None = None,
+        sessions: MemorySessions | None = None,
     ) -> None:
         self.admin = MemoryAdmin()
+        self.carrier = MemoryCarrier()
+        self.backups = MemoryBackups()
+        self.functions = functions
         self.reason: str | None = None
         self.render: Callable[[], str] = lambda: "up 1\n"
         self.lines: list[str] = []
         self.server = ApiServer(
             host,
             port,
-            keys,
+            keys if isinstance(keys, Keyring) else Keyring.of_secrets(*keys),
             admin=self.admin,
+            carrier=self.carrier,
+            backups=self.backups,
             health=lambda: Health(self.reason),
-            metrics=lambda: self.render(),
+            metrics=self._metrics,
             events=Events(open_log(self.lines.append, level="debug", format="json")),
+            max_connections=max_connections,
+            lines=lines,
+            functions=functions,
+            sessions=sessions,
+            schedules=None if functions is None else functions.schedules,
         )
+
+    async def _metrics(self) -> str:
+        return self.render()
 
     async def __aenter__(self) -> Self:
         await self.server.start()

@@ -26,6 +26,8 @@ from socket import SO_LINGER, SOL_SOCKET
 from types import TracebackType
 from typing import assert_never, cast
 
+from dispatcher.core.authority import authority
+
 _LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+) *\r\n", re.IGNORECASE)
 
 
@@ -132,7 +134,7 @@ class FakeDestination:
     @property
     def authority(self) -> str:
         """`host:port`, as a caller would write it."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return authority(self.host, self.port)
 
     def script(self, *scripts: Script) -> None:
         """Say what the next requests are answered with, one script each; then `default` again."""
@@ -258,7 +260,7 @@ async def _run(script: Script, reader: asyncio.StreamReader, writer: asyncio.Str
 
 
 async def _closed_within(seconds: float, reader: asyncio.StreamReader) -> bool:
-    """Streams tell the end only to who reads, and reading would take the next request: so ask."""
+    """Streams tell the end only to a reader, and reading would take the next request: so ask."""
     end_s = asyncio.get_running_loop().time() + seconds
     while not (closed := reader.at_eof() or reader.exception() is not None):
         left_s = end_s - asyncio.get_running_loop().time()

@@ -80,6 +80,9 @@ class SimulatedDisk:
         """How many syncs, of files and of directories, were made to fail."""
         self.after_change: Callable[[], None] | None = None
         """Called after each call that changes something."""
+        self.before_sync: Callable[[], object] | None = None
+        """Called at the start of each sync of a file: a disk stands still when this does not
+        return."""
         self.capacity_bytes = capacity_bytes
         self._random = Random(seed)
         self._names: dict[Path, _File] = {}
@@ -89,6 +92,12 @@ class SimulatedDisk:
         self._open: dict[int, tuple[Path, _File]] = {}
         self._next_fd = 100
         self._locks: dict[int, Path] = {}
+
+    @property
+    def used_bytes(self) -> int:
+        """Bytes of all files that have a name: one that is removed, or cut, gives its space back at
+        once."""
+        return sum(len(file.content) for file in set_of(self._names))
 
     # What happens to it
 
@@ -158,6 +167,14 @@ class SimulatedDisk:
         self._locks[fd] = path
         return fd
 
+    def lock_directory(self, path: Path) -> int:
+        self._call()
+        if path in self._locks.values():
+            raise BlockingIOError(errno.EWOULDBLOCK, "the lock is taken")
+        fd = self._descriptor(path, _File())
+        self._locks[fd] = path
+        return fd
+
     def read_text(self, path: Path) -> bytes:
         self._call()
         return bytes(self._file(path).content)
@@ -196,6 +213,8 @@ class SimulatedDisk:
         return len(data)
 
     def sync(self, fd: int) -> None:
+        if self.before_sync is not None:
+            self.before_sync()
         file = self._open[fd][1]
         writes, file.unsynced = file.unsynced, []
         try:
@@ -280,8 +299,7 @@ class SimulatedDisk:
         """Return how many of `size` bytes can be written. Raises OSError when none can."""
         if self.capacity_bytes is None:
             return size
-        used = sum(len(other.content) for other in set_of(self._names))
-        free = self.capacity_bytes - used
+        free = self.capacity_bytes - self.used_bytes
         room = min(size, max(0, len(file.content) - offset) + max(0, free))
         if size and not room:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -120,6 +120,7 @@ class MemoryTransport(asyncio.Transport):
 
     def write_eof(self) -> None:
         """End what is sent."""
+        assert not self._is_closing, "uvloop raises when the transport is closed already"
         self.is_eof_written = True
 
     def pause_reading(self) -> None:

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from enum import Enum
 
 from dispatcher.errors import BatchTooLarge, LogTrimmed, LogUnavailable, LogUnknown
-from dispatcher.txlog import Bounds, Visit
+from dispatcher.txlog import RECORD_OVERHEAD_BYTES, Bounds, Visit
+from dispatcher.txlog.records import one_record
 
 _SEGMENT = 1 << 32
-_OVERHEAD = 32
+_URGENT_BYTES = 16 * 1024 * 1024
 
 
 class Space(Enum):
@@ -31,6 +32,8 @@ class Space(Enum):
 class FaultyLog:
     """`space`, `broken`, `append_s` and `read_s` may be changed at any time.
 
+    `capacity_bytes`  what all records that are still there may take, a quarter of it for urgent
+                  ones only: trimming gives space. None: no limit but `space`.
     `broken`      the next append raises LogUnknown; its batch is stored if `stores_when_broken`.
     `append_s`    seconds that an append takes, `read_s` a read.
     `segment_bytes`   what was trimmed goes away only by so many bytes at once, as with files.
@@ -39,6 +42,7 @@ class FaultyLog:
 
     def __init__(self, *, max_batch_bytes: int = 512 * 1024, segment_bytes: int = 1) -> None:
         self.space = Space.ENOUGH
+        self.capacity_bytes: int | None = None
         self.broken = False
         self.stores_when_broken = False
         self.append_s = 0.0
@@ -66,14 +70,27 @@ class FaultyLog:
         return self._max_batch_bytes
 
     @property
-    def record_overhead_bytes(self) -> int:
+    def opening(self) -> tuple[int, int]:
         """See the seam."""
-        return _OVERHEAD
+        return (self.size_bytes, self.size_bytes)
 
     @property
     def size_bytes(self) -> int:
         """What the records that are still there take."""
-        return sum(len(payload) + _OVERHEAD for payload in self._payloads.values())
+        return sum(len(payload) + RECORD_OVERHEAD_BYTES for payload in self._payloads.values())
+
+    @property
+    def urgent_bytes(self) -> int:
+        """See the seam."""
+        return self._room_bytes(urgent=True)
+
+    def _room_bytes(self, *, urgent: bool) -> int:
+        if self.space is Space.NOTHING or (self.space is Space.RESERVE and not urgent):
+            return 0
+        if self.capacity_bytes is None:
+            return _URGENT_BYTES
+        kept_back = 0 if urgent else self.capacity_bytes // 4
+        return max(0, self.capacity_bytes - self.size_bytes - kept_back)
 
     @property
     def records(self) -> list[tuple[int, bytes]]:
@@ -84,7 +101,7 @@ class FaultyLog:
         """See the seam."""
         if visit is not None:
             for position in self._positions:
-                visit(position, self._payloads[position])
+                visit(one_record(position, self._payloads[position]))
         # A start begins a new segment.
         self._next = (self._next // _SEGMENT + 1) * _SEGMENT
         return Bounds(self._positions[0] if self._positions else self._next, self._next)
@@ -95,7 +112,7 @@ class FaultyLog:
             raise RuntimeError("an append is under way")
         loop = asyncio.get_running_loop()
         done: asyncio.Future[list[int]] = loop.create_future()
-        if not batch or sum(len(p) + _OVERHEAD for p in batch) > self._max_batch_bytes:
+        if not batch or sum(len(p) + RECORD_OVERHEAD_BYTES for p in batch) > self._max_batch_bytes:
             done.set_exception(BatchTooLarge(f"{len(batch)} records"))
             return done
         self._under_way = list(batch)
@@ -108,11 +125,12 @@ class FaultyLog:
             return
         batch, self._under_way = self._under_way, None
         assert batch is not None
+        size = sum(len(payload) + RECORD_OVERHEAD_BYTES for payload in batch)
         if self.broken:
             if self.stores_when_broken:
                 self._store(batch)
             done.set_exception(LogUnknown("the sync failed"))
-        elif self.space is Space.NOTHING or (self.space is Space.RESERVE and not urgent):
+        elif self._room_bytes(urgent=urgent) < size:
             done.set_exception(LogUnavailable("no space left"))
         else:
             done.set_result(self._store(batch))
@@ -123,16 +141,10 @@ class FaultyLog:
             positions.append(self._next)
             self._positions.append(self._next)
             self._payloads[self._next] = payload
-            self._next += len(payload) + _OVERHEAD
+            self._next += len(payload) + RECORD_OVERHEAD_BYTES
         self.appended.append(list(batch))
         self._drop()
         return positions
-
-    def replay(self, start: int | None = None) -> Iterator[tuple[int, bytes]]:
-        """See the seam."""
-        for position, payload in self.records:
-            if start is None or position >= start:
-                yield position, payload
 
     async def read(self, positions: Sequence[int]) -> list[bytes]:
         """See the seam."""
@@ -153,7 +165,7 @@ class FaultyLog:
     def _drop(self) -> None:
         count = bisect_left(self._positions, self._trim_at)
         gone = self._positions[:count]
-        if sum(len(self._payloads[position]) + _OVERHEAD for position in gone) < (
+        if sum(len(self._payloads[position]) + RECORD_OVERHEAD_BYTES for position in gone) < (
             self._segment_bytes
         ):
             return

@@ -15,10 +15,13 @@ from dispatcher.core.message import Message
 from dispatcher.core.outcome import AttemptResult, Failure
 from dispatcher.core.retry import RetryPolicy
 from dispatcher.errors import Refusal
-from dispatcher.queue.ports import LogName
-from dispatcher.queue.queue import Queue, QueueConfig
-from dispatcher.queue.recovery import Recovery
-from dispatcher.queue.retention import KEEP_ALL, RetentionPolicy
+from dispatcher.queue.compaction.source import RECLAIM, ReclaimPolicy
+from dispatcher.queue.deadletters.retention import KEEP_ALL, RetentionPolicy
+from dispatcher.queue.flow.traffic import Traffic
+from dispatcher.queue.lanes.warm import WARM_BYTES
+from dispatcher.queue.partition import Partition, PartitionConfig
+from dispatcher.queue.ports import LogName, Observer
+from dispatcher.queue.recovery.replay import Recovery
 from dispatcher.testing.clock import SimulatedClock
 from dispatcher.testing.log import FaultyLog
 from dispatcher.testing.loop import run
@@ -128,9 +131,13 @@ class Notes:
         self.paused: list[tuple[str, int, str]] = []
         self.resumed: list[str] = []
         self.lost: list[tuple[LogName, bytes]] = []
+        self.stalls: list[tuple[LogName, str]] = []
         self.space: list[tuple[LogName, bool]] = []
+        self.dead_calls: list[tuple[bytes, str, str, int, str, str | None]] = []
         self.dropped: list[tuple[int, str]] = []
         self.errors: list[tuple[LogName, Exception]] = []
+        self.lost_partitions: list[tuple[int, Exception]] = []
+        self.deaths: list[tuple[str, BaseException]] = []
 
     def accepted(self, message: Message) -> None:
         """Not called: `is_debug` is False."""
@@ -148,15 +155,28 @@ class Notes:
         """See `ports.Observer`."""
         self.dead.append((message, reason))
 
+    def call_dead_lettered(
+        self,
+        call_id: bytes,
+        endpoint: str,
+        function: str,
+        *,
+        attempts: int,
+        reason: str,
+        error: str | None,
+    ) -> None:
+        """See `ports.Observer`."""
+        self.dead_calls.append((call_id, endpoint, function, attempts, reason, error))
+
     def letters_dropped(self, count: int, why: str) -> None:
         """See `ports.Observer`."""
         self.dropped.append((count, why))
 
-    def lane_paused(self, destination: str, until_us: int, why: str) -> None:
+    def lane_backed_off(self, destination: str, until_us: int, why: str) -> None:
         """See `ports.Observer`."""
         self.paused.append((destination, until_us, why))
 
-    def lane_resumed(self, destination: str) -> None:
+    def lane_reopened(self, destination: str) -> None:
         """See `ports.Observer`."""
         self.resumed.append(destination)
 
@@ -167,6 +187,26 @@ class Notes:
     def space_changed(self, log: LogName, full: bool) -> None:
         """See `ports.Observer`."""
         self.space.append((log, full))
+
+    def partition_lost(self, partition: int, error: Exception) -> None:
+        """See `ports.Observer`."""
+        self.lost_partitions.append((partition, error))
+
+    def died(self, name: str, error: BaseException) -> None:
+        """See `ports.Observer`."""
+        self.deaths.append((name, error))
+
+    def log_slow(self, log: LogName, waiting_s: float) -> None:
+        """See `ports.Observer`."""
+        self.stalls.append((log, "slow"))
+
+    def log_stalled(self, log: LogName, waiting_s: float) -> None:
+        """See `ports.Observer`."""
+        self.stalls.append((log, "stalled"))
+
+    def log_moves(self, log: LogName, waited_s: float) -> None:
+        """See `ports.Observer`."""
+        self.stalls.append((log, "moves"))
 
     def log_failed(self, log: LogName, error: Exception) -> None:
         """See `ports.Observer`."""
@@ -180,7 +220,7 @@ class Bench:
     does, `crash` as a power failure does.
     """
 
-    queue: Queue
+    queue: Partition
 
     def __init__(
         self,
@@ -190,36 +230,56 @@ class Bench:
         dead_log: FaultyLog | None = None,
         policy: RetryPolicy = POLICY,
         workers: int = 10,
+        workers_slow: int = 1000,
+        max_age_ms: int = 0,
+        traffic: Traffic | None = None,
+        warm_bytes: int = WARM_BYTES,
         max_backlog_bytes: int = 0,
         keep_everything: bool = False,
         retention: RetentionPolicy = KEEP_ALL,
-        prepare: Callable[[Queue], None] = lambda queue: None,
+        reclaim: ReclaimPolicy | None = None,
+        prepare: Callable[[Partition], None] = lambda queue: None,
+        lost: Callable[[Exception], None] | None = None,
+        observed: Callable[[SimulatedClock], Observer] | None = None,
     ) -> None:
         self.clock = clock
         self.log = log or FaultyLog()
         self.dead_log = dead_log or FaultyLog()
-        self.config = QueueConfig(
-            policy, workers, max_backlog_bytes, keep_everything, retention=retention
+        self.config = PartitionConfig(
+            policy,
+            workers,
+            max_backlog_bytes,
+            keep_everything,
+            retention=retention,
+            workers_slow=workers_slow,
+            max_age_ms=max_age_ms,
+            warm_bytes=warm_bytes,
+            reclaim=reclaim or RECLAIM,
         )
         self.receipts = Receipts()
         self.deliverer = HeldDeliverer()
         self.notes = Notes()
         self.random = Random(1)
         self._prepare = prepare
+        self._traffic = traffic
+        self._lost = lost
+        self._observed = observed or (lambda clock: self.notes)
         self._starts = 0
 
     async def open(self) -> Recovery:
         """Recover; nothing is delivered yet."""
         self._starts += 1
         self.deliverer.flying.clear()
-        self.queue = Queue(
+        self.queue = Partition(
             self.log,
             self.dead_log,
             self.config,
-            self.notes,
+            self._observed(self.clock),
             clock=self.clock,
             random=self.random,
             incarnation=self._starts,
+            traffic=self._traffic,
+            lost=self._lost,
         )
         self._prepare(self.queue)
         return await self.queue.open("bench", self._starts)
@@ -251,16 +311,16 @@ class Bench:
     def accept(self, message: Message) -> Receipts.One:
         """Hand a message in, as ingress does."""
         receipt = self.receipts.one()
-        self.queue.accept(message, receipt)
+        self.queue.intake.accept(message, receipt)
         return receipt
 
     def end(self, message: Message, result: AttemptResult | int = 200) -> None:
         """Let an attempt end: delivered with this status, or failed."""
         self.deliverer.flying.remove(message)
         if isinstance(result, int):
-            self.queue.delivered(message, result)
+            self.queue.settling.delivered(message, result)
         else:
-            self.queue.failed(message, result)
+            self.queue.settling.failed(message, result)
 
 
 def simulate(test: Callable[[Bench], Coroutine[Any, Any, None]], **options: Any) -> Bench:

@@ -6,18 +6,22 @@
 
 What always holds: the records of one `append` are stored all or not at all; what `append` returned
 for is on stable storage; positions grow and are never used for two different records that were both
-stored.
+stored; what goes wrong is a `LogError` (see `dispatcher.errors`), never an OSError.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
-Visit = Callable[[int, bytes], object]
-"""Told every record of an opening log, in order: its position and its payload."""
+from dispatcher.txlog.records import Records as Records
+from dispatcher.txlog.records import Visit as Visit
+from dispatcher.txlog.records import each as each
+
+RECORD_OVERHEAD_BYTES: Final = 32
+"""What a record counts beside its payload, in every engine; what it really takes is not more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,24 +38,31 @@ class TransactionLog(Protocol):
 
     @property
     def max_batch_bytes(self) -> int:
-        """What one `append` may weigh: payload bytes plus `record_overhead_bytes` for each
+        """What one `append` may weigh: payload bytes plus `RECORD_OVERHEAD_BYTES` for each
         record."""
-
-    @property
-    def record_overhead_bytes(self) -> int:
-        """Bytes that a record takes beside its payload."""
 
     @property
     def size_bytes(self) -> int:
         """Bytes of disk that the log takes now, space made ahead included."""
 
+    @property
+    def urgent_bytes(self) -> int:
+        """Bytes that urgent records can take, about, when there is no more space to be had than the
+        log has now."""
+
+    @property
+    def opening(self) -> tuple[int, int]:
+        """How far `open` has come: bytes that were read, of how many; (0, 0) before it knows. May
+        be asked for at any time, from any thread, and costs nothing."""
+
     async def open(self, owner: str, epoch: int, visit: Visit | None = None) -> Bounds:
         """Recover what is stored, fence every lower epoch, and be ready to append.
 
-        `visit` is called for every record in order, in the same pass that verifies them; it may be
-        called on another thread, but only while this call waits. Raises LogCorrupt (nothing was
-        changed), LogLocked, LogFenced (a higher epoch was here), ConfigError (the place cannot be
-        used), LogUnknown (a failed write or sync).
+        `visit` is told every record in order, in the same pass that verifies them; it may be called
+        on another thread, but only while this call waits. Raises LogCorrupt (nothing was
+        changed), LogLocked, LogFenced (a higher epoch was here), LogUnavailable (no space, or the
+        log can't be reached), LogBusy, LogUnknown (a failed write or sync), and ConfigError (the
+        place cannot be used).
         """
 
     def append(self, batch: Sequence[bytes], *, urgent: bool = False) -> asyncio.Future[list[int]]:
@@ -62,28 +73,26 @@ class TransactionLog(Protocol):
         for a batch. All errors but the first come through it.
 
         One at a time: a second call while one is under way is a RuntimeError. `urgent` may use the
-        space that is kept back for settling while the disk is full. Raises BatchTooLarge and
-        LogUnavailable (certainly not stored, may be tried later), LogUnknown (may be stored; the
-        log is closed for good and the process must end), LogFenced. After cancellation the batch
-        may be stored, and the log stays busy until it is known.
-        """
-
-    def replay(self, start: int | None = None) -> Iterator[tuple[int, bytes]]:
-        """Yield (position, payload) of every record from `start` (default: the first kept) in
-        order.
-
-        Blocks on the disk. Ends where the log ended at the call. Raises LogCorrupt, LogTrimmed.
+        space that is kept back for settling while the disk is full. Raises BatchTooLarge, LogBusy
+        and LogUnavailable (certainly not stored, may be tried later), LogUnknown (may be stored;
+        this object then stores nothing, and if the error is a LogFailed the process must end),
+        LogFenced (final). After cancellation the batch may be stored, and the log stays busy until
+        it is known.
         """
 
     async def read(self, positions: Sequence[int]) -> list[bytes]:
         """Return the payloads at these positions, in the order asked for, verified, off the loop.
 
-        Raises LogCorrupt when one is not the position of an intact record, LogTrimmed.
+        Raises LogCorrupt when one is not the position of an intact record, LogTrimmed, LogBusy,
+        LogUnknown (the log is not open).
         """
 
     async def trim(self, upto: int) -> None:
         """Say that no record before `upto` is needed any more. Idempotent; a prefix only, and lazy:
-        what it frees may stay readable for a while, and may be visited again at the next open."""
+        what it frees may stay readable for a while, and may be visited again at the next open.
+
+        Raises LogUnknown, LogFenced. What is lacking is no error: the engine tries again by itself.
+        """
 
     async def close(self) -> None:
-        """Wait for what is under way, let go of the log. Idempotent."""
+        """Wait for what is under way, let go of the log. Idempotent; raises nothing."""

@@ -1,12 +1,14 @@
 """What the log asks of a disk, and the real one. The twin that loses what was not synced is
 `dispatcher.testing.disk`.
 
-Every call may raise OSError. Each is one system call where it can be, so that tools that inject
-faults into system calls see what they expect to see.
+Every call but `close` may raise OSError. Each is one system call where it can be, so that tools
+that inject faults into system calls see what they expect to see.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
 import os
 from pathlib import Path
@@ -14,6 +16,10 @@ from typing import Final, Protocol
 
 _CLOSED_TO_OTHERS: Final = 0o600
 """The log holds whole requests, with the credentials in them."""
+
+_CANNOT_LOCK_DIRECTORIES: Final = frozenset({errno.EBADF, errno.EINVAL, errno.EOPNOTSUPP})
+"""What a file system says that locks only what can be written to (NFS). There the lock file has to
+do."""
 
 
 class Disk(Protocol):
@@ -32,6 +38,12 @@ class Disk(Protocol):
         Returns the descriptor that holds it. Raises BlockingIOError when somebody else has it.
         """
 
+    def lock_directory(self, path: Path) -> int:
+        """Take the lock of a directory, whatever is in it; returns the descriptor that holds it.
+
+        Raises BlockingIOError when somebody else has it.
+        """
+
     def read_text(self, path: Path) -> bytes:
         """Return what a small file holds."""
 
@@ -39,7 +51,8 @@ class Disk(Protocol):
         """Open a file; with `create` it must not be there yet."""
 
     def close(self, fd: int) -> None:
-        """Close a descriptor."""
+        """Close a descriptor. Raises nothing: what was written through it was synced before anybody
+        was told so, and on Linux a close that fails has closed it all the same."""
 
     def size(self, fd: int) -> int:
         """Return the size of a file in bytes."""
@@ -103,6 +116,17 @@ class RealDisk:
             raise
         return fd
 
+    def lock_directory(self, path: Path) -> int:
+        fd = self.open_directory(path)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in _CANNOT_LOCK_DIRECTORIES:
+                return fd
+            os.close(fd)
+            raise
+        return fd
+
     def read_text(self, path: Path) -> bytes:
         return path.read_bytes()
 
@@ -111,7 +135,8 @@ class RealDisk:
         return os.open(path, flags | (os.O_CREAT | os.O_EXCL if create else 0), _CLOSED_TO_OTHERS)
 
     def close(self, fd: int) -> None:
-        os.close(fd)
+        with contextlib.suppress(OSError):
+            os.close(fd)
 
     def size(self, fd: int) -> int:
         return os.fstat(fd).st_size

@@ -11,17 +11,20 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
 from dispatcher.errors import (
     BatchTooLarge,
+    LogBusy,
+    LogFailed,
     LogUnavailable,
     LogUnknown,
 )
 from dispatcher.txlog import Bounds, Visit
+from dispatcher.txlog.cut import Cut
 from dispatcher.txlog.disk import Disk
 from dispatcher.txlog.frame import (
     DATA,
@@ -34,22 +37,23 @@ from dispatcher.txlog.frame import (
     seed_of,
     segment_of,
 )
-from dispatcher.txlog.place import cannot_open, take_lock
+from dispatcher.txlog.place import cannot_open, lacking, take_lock
 from dispatcher.txlog.reader import Reader
 from dispatcher.txlog.recovery import Torn, recover
 from dispatcher.txlog.segment import (
     HEADER_SPACE,
     MIB,
     Sizes,
+    is_no_space,
     is_passing,
 )
 
 RETRY_S: Final = 0.5
 """How often, at most, what was lacking (space, descriptors, memory) is asked for again."""
 _SMALL_BYTES: Final = 4 * MIB
-"""A segment of at most this size has its successor made at once, a larger one when it is half full:
-until then a segment that is trimmed away can become the successor, which saves writing it full of
-zeros."""
+"""A segment of at most this size has its successor made at once, a larger one when it is half full
+(or what is left of it is less than what is kept back): until then a segment that is trimmed away
+can become the successor, which saves writing it full of zeros."""
 
 
 class Waitable(Protocol):
@@ -94,13 +98,14 @@ class Engine:
     ) -> None:
         self.sizes = sizes
         self.torn: Torn | None = None
+        self.opening = (0, 0)
         self._directory = directory
         self._disk = disk
         self._spawn = spawn
         self._keep_everything = keep_everything
         self._clock = clock
         self._random = random
-        self._lock_fd = -1
+        self._lock_fds: tuple[int, ...] = ()
         self._failure = "is not open"
         self._holds_segments = False
         self._tending: Waitable | None = None
@@ -110,12 +115,15 @@ class Engine:
 
     def open(self, owner: str, epoch: int, visit: Visit | None) -> Bounds:
         """Do what `TransactionLog.open` says."""
-        self._lock_fd = take_lock(self._directory, self._disk)
+        self._lock_fds = take_lock(self._directory, self._disk)
         try:
             return self._open(owner, epoch, visit)
         except OSError as error:
             self.close()
             raise cannot_open(self._directory, error) from error
+        except MemoryError as error:
+            self.close()
+            raise lacking(self._directory, error) from error
         except BaseException:
             self.close()
             raise
@@ -128,11 +136,13 @@ class Engine:
             epoch=epoch,
             random=self._random,
             visit=visit,
+            told=self._has_read,
         )
         found = recovered.found
         self.torn = recovered.torn
         self._supply = recovered.supply
         self._active = recovered.active
+        self._supply.keep_back(self._active)
         self._tail = found.end
         self._seed = seed_of(found.uid)
         self._reader = Reader(
@@ -156,6 +166,10 @@ class Engine:
         self._tend_if_due()
         return self.bounds()
 
+    def _has_read(self, read_bytes: int, total_bytes: int) -> None:
+        # The end is looked at once more when all was read.
+        self.opening = (max(self.opening[0], read_bytes), total_bytes)
+
     def close(self) -> None:
         """Let go of everything. Idempotent; nothing may be under way."""
         self._failure = self._failure or "is closed"
@@ -163,32 +177,24 @@ class Engine:
             self._holds_segments = False
             self._disk.close(self._active.fd)
             self._supply.close()
-        if self._lock_fd >= 0:
-            self._disk.close(self._lock_fd)
-            self._lock_fd = -1
+        for fd in self._lock_fds:
+            self._disk.close(fd)
+        self._lock_fds = ()
 
     # What is there
 
     def bounds(self) -> Bounds:
         """Return the first position that is kept, and the end."""
-        first = next(iter(tuple(self._supply.ends)), self._active.number)
-        return Bounds(position_of(first, HEADER_SPACE), self._tail)
-
-    def segment_ends(self) -> dict[int, int]:
-        """Return the end position of each segment that has records, oldest first."""
-        # The tail first: the writer may be going over to the next segment.
-        tail = self._tail
-        ends = dict(self._supply.ends)
-        ends[segment_of(tail)] = tail
-        return ends
+        while True:
+            active = self._active.number
+            first = next(iter(tuple(self._supply.ends)), active)
+            # A reader asks on its own thread, and the log may roll in between.
+            if active == self._active.number:
+                return Bounds(position_of(first, HEADER_SPACE), self._tail)
 
     def read(self, positions: Sequence[int]) -> list[bytes]:
         """Do what `TransactionLog.read` says."""
         return self._reader.read(positions)
-
-    def replay(self, start: int | None = None) -> Iterator[tuple[int, bytes]]:
-        """Do what `TransactionLog.replay` says."""
-        return self._reader.replay(start)
 
     @property
     def size_bytes(self) -> int:
@@ -196,14 +202,19 @@ class Engine:
         return self._supply.size_bytes + self._active.size_bytes
 
     @property
-    def disk_full(self) -> bool:
-        """True while there is no space for the next segment."""
-        return self._supply.no_space
+    def urgent_bytes(self) -> int:
+        """Bytes that urgent records can take before the next segment has to be made. Of each
+        segment but the last an end that has no room for a batch may stay empty."""
+        left = [self._active.size_bytes - offset_of(self._tail)]
+        left += [spare.size_bytes - HEADER_SPACE for spare in tuple(self._supply.spares)]
+        batch = self.sizes.batch
+        return sum(max(0, size - batch) for size in left[:-1]) + left[-1]
 
     # Appending
 
     def prepare(self, batch: Sequence[bytes], *, urgent: bool, type_: int = DATA) -> Prepared:
-        """Decide where a batch goes, and make its bytes. Raises BatchTooLarge, LogUnknown."""
+        """Decide where a batch goes, and make its bytes. Raises BatchTooLarge, LogUnknown, LogBusy
+        (no memory for them)."""
         self._check_usable()
         need = sum(map(len, batch)) + HEADER_BYTES * len(batch)
         if need > self.sizes.batch:
@@ -213,15 +224,18 @@ class Engine:
         rolls = offset_of(self._tail) + need > self._active.size_bytes or self._rolls_early()
         start = position_of(self._active.number + 1, HEADER_SPACE) if rolls else self._tail
         self._batch = (self._batch + 1) & 0xFFFFFFFF
-        data, positions = encode_batch(
-            batch,
-            type_=type_,
-            start=start,
-            sequence=self._sequence,
-            batch=self._batch,
-            durable_upto=self._durable_upto,
-            seed=self._seed,
-        )
+        try:
+            data, positions = encode_batch(
+                batch,
+                type_=type_,
+                start=start,
+                sequence=self._sequence,
+                batch=self._batch,
+                durable_upto=self._durable_upto,
+                seed=self._seed,
+            )
+        except MemoryError as error:
+            raise lacking(self._directory, error) from error
         return Prepared(data, positions, start, start + need, len(batch), rolls, urgent)
 
     def _rolls_early(self) -> bool:
@@ -232,8 +246,9 @@ class Engine:
         return 2 * offset_of(self._tail) > self._active.size_bytes
 
     def write(self, prepared: Prepared) -> None:
-        """Put a batch on stable storage. On return it is; raises LogUnavailable when it certainly
-        is not, LogUnknown when nobody knows (nothing more can be written then)."""
+        """Put a batch on stable storage. On return it is; raises LogUnavailable (LogBusy where it
+        is not space that is lacking) when it certainly is not, LogFailed when nobody knows (nothing
+        more can be written then)."""
         self._check_usable()
         self._admit(prepared)
         target = self._supply.spares[0] if prepared.rolls else self._active
@@ -254,19 +269,46 @@ class Engine:
     def _admit(self, prepared: Prepared) -> None:
         """Refuse what there is no space for; wait for the next segment only where it is needed
         now."""
-        if self._supply.spares or (prepared.urgent and not prepared.rolls):
-            return
-        size_bytes = self._active.size_bytes
-        left = size_bytes - offset_of(prepared.end)
-        if not prepared.rolls and left >= min(MIB, size_bytes // 4):
+        if self._has_room(prepared):
             return
         self._wait_for_spare()
         self._check_usable()
-        if not self._supply.spares:
-            raise LogUnavailable(
-                f"{self._directory}: the next segment of the log cannot be made now:"
-                f" {self._supply.lack}. It is tried again by itself."
-            )
+        if not self._has_room(prepared):
+            lack = self._supply.lack
+            kind = LogUnavailable if lack is None or is_no_space(lack) else LogBusy
+            raise kind(
+                f"{self._directory}: the next segment of the log cannot be made now: {lack}."
+                " It is tried again by itself."
+            ) from lack
+
+    def _has_room(self, prepared: Prepared) -> bool:
+        """Whether a batch may be stored, with what is made ahead now.
+
+        Urgent records take whatever is there. The others leave space behind them (see `supply`);
+        and once the disk is full a spare segment, of whatever size: where all that is live lies in
+        the active segment, that one can be left, and so freed, only for another one.
+        """
+        supply = self._supply
+        spares = tuple(supply.spares)
+        if prepared.urgent:
+            return bool(spares) or not prepared.rolls
+        end = offset_of(prepared.end)
+        if prepared.rolls:
+            ahead = -end  # the first spare is the next segment
+        else:
+            size_bytes = self._active.size_bytes
+            if not self._wants_spare(end, size_bytes):
+                return True
+            ahead = size_bytes - end
+        if not spares and (prepared.rolls or supply.no_space):
+            return False
+        return ahead + sum(spare.size_bytes for spare in spares) >= supply.kept_back
+
+    def _wants_spare(self, offset: int, size_bytes: int) -> bool:
+        """Whether a segment of this size that is filled up to `offset` needs its successor."""
+        if size_bytes <= _SMALL_BYTES or 2 * offset >= size_bytes:
+            return True
+        return size_bytes - offset < self._supply.kept_back
 
     def _store(self, fd: int, data: bytes, offset: int) -> None:
         written = 0
@@ -281,6 +323,8 @@ class Engine:
             if not is_passing(error):
                 raise self._fail(f"a write failed: {error}") from error
             self._wipe(fd, written, offset)
+            if not is_no_space(error):
+                raise lacking(self._directory, error) from error
             raise LogUnavailable(f"{self._directory}: nothing was stored: {error}") from error
         try:
             self._disk.sync(fd)
@@ -299,9 +343,9 @@ class Engine:
                 if not is_passing(error):
                     raise self._fail(f"a write failed: {error}") from error
 
-    def _fail(self, why: str) -> LogUnknown:
+    def _fail(self, why: str) -> LogFailed:
         self._failure = why
-        return LogUnknown(
+        return LogFailed(
             f"{self._directory}: {why}. The log is closed; a restart recovers what is stored."
         )
 
@@ -333,9 +377,8 @@ class Engine:
         supply = self._supply
         oldest = next(iter(tuple(supply.ends.values())), None)
         dead = oldest is not None and oldest <= self._dead_upto
-        size_bytes = self._active.size_bytes
-        due = size_bytes <= _SMALL_BYTES or 2 * offset_of(self._tail) >= size_bytes
-        left_over = supply.leaving or (due and not supply.spares)
+        due = self._wants_spare(offset_of(self._tail), self._active.size_bytes)
+        left_over = (supply.leaving and supply.has_leftovers) or (due and supply.is_short)
         if dead or (left_over and self._may_try()):
             self._tend()
 
@@ -357,3 +400,38 @@ class Engine:
         self._tried_at = self._clock()
         self._tending = self._spawn(lambda: self._supply.tend(self._active, self._dead_upto))
         return self._tending
+
+    # Copying
+
+    def cut(self) -> Cut:
+        """Name what is there now, and keep it until `let_go`. One cut at a time.
+
+        Raises LogUnknown.
+        """
+        self._check_usable()
+        if self._supply.pinned:
+            raise RuntimeError("a copy is being made already")
+        # In this order. What the housekeeper is about to remove is not among the ends any more, or
+        # is pinned; what the writer leaves behind meanwhile is at its end where the tail says.
+        tail = self._tail
+        last = segment_of(tail)
+        self._supply.pinned = last
+        ends = dict(self._supply.ends)
+        active = self._active
+        sizes = {active.number: active.size_bytes, **dict(self._supply.bytes_behind)}
+        numbers = [*(number for number in ends if number < last), last]
+        segments = {number: sizes[number] for number in numbers if number in sizes}
+        if last not in segments:
+            self._supply.pinned = 0
+            raise LogBusy(f"{self._directory}: segments come and go too fast; ask again")
+        return Cut(self._supply.uid, tail, segments)
+
+    def is_cut(self) -> bool:
+        """Whether what the cut named is still kept."""
+        return bool(self._supply.pinned)
+
+    def let_go(self) -> None:
+        """Stop keeping segments for a copy. Idempotent."""
+        self._supply.pinned = 0
+        if self._holds_segments and not self._failure:
+            self._tend()

@@ -11,17 +11,18 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
 from dispatcher.core.histogram import Histogram
-from dispatcher.errors import LogError, LogUnknown
+from dispatcher.errors import LogError, LogFailed, LogUnknown
 from dispatcher.txlog import Bounds, Visit
+from dispatcher.txlog.cut import Cut, Told, copy_cut
 from dispatcher.txlog.disk import Disk, RealDisk
 from dispatcher.txlog.engine import Engine, Prepared
-from dispatcher.txlog.frame import HEADER_BYTES
+from dispatcher.txlog.place import lacking
 from dispatcher.txlog.recovery import Torn
 from dispatcher.txlog.segment import Sizes
 
@@ -66,8 +67,8 @@ class FileLog:
         self._housekeeper = ThreadPoolExecutor(1, "txlog-housekeeper")
         self._reader = ThreadPoolExecutor(1, "txlog-reader")
         self._work: deque[tuple[Prepared, _Done] | None] = deque()
-        # An eventfd wakes a thread in half the time that a queue's lock takes.
-        self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_SEMAPHORE)
+        self._bell = -1
+        self._path = path
         self._engine = Engine(
             path,
             disk,
@@ -78,23 +79,24 @@ class FileLog:
         self.sync_us = Histogram(_SYNC_US)
         self._writer: threading.Thread | None = None
         self._under_way: _Done | None = None
+        self._is_open = False
+        self._loop: asyncio.AbstractEventLoop
 
     @property
     def max_batch_bytes(self) -> int:
         return self._engine.sizes.batch
 
     @property
-    def record_overhead_bytes(self) -> int:
-        return HEADER_BYTES
+    def opening(self) -> tuple[int, int]:
+        return self._engine.opening
 
     @property
     def size_bytes(self) -> int:
         return self._engine.size_bytes
 
     @property
-    def disk_full(self) -> bool:
-        """True while there is no space for the next segment."""
-        return self._engine.disk_full
+    def urgent_bytes(self) -> int:
+        return self._engine.urgent_bytes
 
     @property
     def torn(self) -> Torn | None:
@@ -103,20 +105,36 @@ class FileLog:
 
     async def open(self, owner: str, epoch: int, visit: Visit | None = None) -> Bounds:
         """`visit` is called on the housekeeper's thread."""
-        loop = asyncio.get_running_loop()
+        self._loop = loop = asyncio.get_running_loop()
+        try:
+            await self._start_threads(loop)
+        except (OSError, RuntimeError) as error:  # Python's word for a thread that can't be started
+            raise lacking(self._path, error) from error
         bounds = await loop.run_in_executor(
             self._housekeeper, self._engine.open, owner, epoch, visit
         )
-        self._loop = loop
-        self._writer = threading.Thread(target=self._write, name="txlog-writer", daemon=True)
-        self._writer.start()
+        self._is_open = True
         return bounds
+
+    async def _start_threads(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Before the log is opened, so that nothing which is asked of an open log needs one more
+        of what the process may lack."""
+        if self._bell < 0:
+            # An eventfd wakes a thread in half the time that a queue's lock takes.
+            self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_SEMAPHORE)
+        for executor in (self._housekeeper, self._reader):
+            await loop.run_in_executor(executor, _nothing)
+        if self._writer is None:
+            writer = threading.Thread(target=self._write, name="txlog-writer", daemon=True)
+            writer.start()
+            self._writer = writer
 
     def append(self, batch: Sequence[bytes], *, urgent: bool = False) -> asyncio.Future[list[int]]:
         if self._under_way is not None:
             raise RuntimeError("an append is under way: batches are appended one at a time")
         done: _Done = self._loop.create_future()
         try:
+            self._check_open()
             prepared = self._engine.prepare(batch, urgent=urgent)
         except LogError as error:
             done.set_exception(error)
@@ -129,23 +147,47 @@ class FileLog:
         os.eventfd_write(self._bell, 1)
         return done
 
-    def replay(self, start: int | None = None) -> Iterator[tuple[int, bytes]]:
-        return self._engine.replay(start)
-
     async def read(self, positions: Sequence[int]) -> list[bytes]:
+        self._check_open()
         return await self._loop.run_in_executor(self._reader, self._engine.read, positions)
 
     async def trim(self, upto: int) -> None:
         """Waits until what could be freed is."""
+        self._check_open()
         job = self._engine.trim(upto)
         if job is not None:
             await self._loop.run_in_executor(self._housekeeper, job.result)
 
+    def cut(self) -> Cut:
+        """Name the log as it is now, to be copied with `copy_to`, and keep what belongs to it until
+        `let_go`. All that an append returned for before is in it.
+
+        Raises LogUnknown. RuntimeError: one cut at a time.
+        """
+        self._check_open()
+        return self._engine.cut()
+
+    async def copy_to(self, target: Path, cut: Cut, told: Told) -> None:
+        """Copy the log as it was at the cut into the new directory `target`; see `copy_cut`."""
+        await copy_cut(
+            self._path, cut, target, told=told, is_broken=lambda: not self._engine.is_cut()
+        )
+
+    def let_go(self) -> None:
+        """The cut is not needed any more. Idempotent."""
+        if self._is_open:
+            self._engine.let_go()
+
     async def close(self) -> None:
         """A write under way is waited for, so that its fate is known."""
+        self._is_open = False
         if self._under_way is not None:
             await asyncio.wait([self._under_way])
         await asyncio.to_thread(self._close)
+
+    def _check_open(self) -> None:
+        if not self._is_open:
+            raise LogUnknown(f"{self._path}: the log is not open")
 
     def _close(self) -> None:
         writer, self._writer = self._writer, None
@@ -173,7 +215,7 @@ class FileLog:
             except LogError as error:
                 failure = error
             except BaseException as error:  # the thread must never leave an append waiting
-                failure = LogUnknown(f"the log's writer failed: {error!r}")
+                failure = LogFailed(f"the log's writer failed: {error!r}")
                 failure.__cause__ = error
             wake(self._finish, done, prepared.positions, failure, (clock() - began) // 1000)
 
@@ -188,3 +230,7 @@ class FileLog:
             done.set_result(positions)
         else:
             done.set_exception(failure)
+
+
+def _nothing() -> None:
+    """What a thread does first, for it to be there."""

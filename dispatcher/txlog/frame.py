@@ -26,10 +26,11 @@ Why each is there:
   damage.
 
 To change the format: give it the next `VERSION` in segment.py, keep reading the old one (dispatch
-on the version in the segment's header, frames of two versions never share a segment), describe it
-in FORMAT.md beside the old one, add a golden file of it to tests/golden, and keep every older
-golden file and its test for ever. A new frame type is a new version too: a reader that skipped a
-type it does not know would lose records in silence.
+on the version in the segment's header; frames that differ never share a segment, and where they are
+the same, as in versions 1 and 2, the header may be changed in place), describe it in FORMAT.md
+beside the old one, add a golden file of it to tests/golden, and keep every older golden file and
+its test for ever. A new frame type is a new version too: a reader that skipped a type it does not
+know would lose records in silence.
 """
 
 from __future__ import annotations
@@ -44,6 +45,20 @@ import google_crc32c
 HEADER: Final = struct.Struct("<IIQIQHBB")
 
 HEADER_BYTES: Final = HEADER.size
+
+FIRST_FIELDS: Final = struct.Struct("<II")
+"""Checksum and length: of all fields these differ from frame to frame."""
+
+CHECKED_AT: Final = 4
+"""Where begins, in a frame, what its checksum is over."""
+
+SEQUENCE_AT: Final = 8
+
+SAME_AT: Final = SEQUENCE_AT + 1
+"""From here to the flags the headers of a batch are the same, as long as only the lowest byte of
+the sequence number changes."""
+
+FLAGS_AT: Final = 31
 
 MAGIC: Final = 0x10D5
 

@@ -29,15 +29,15 @@ from dispatcher.txlog.frame import (
     position_of,
     segment_of,
 )
-from dispatcher.txlog.scan import Damage
+from dispatcher.txlog.scan import Damage, Found
 from dispatcher.txlog.segment import HEADER_SPACE, Sizes, name_of
 from dispatcher.txlog.source import Source, intact_frames
 
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """Bytes to be written at an offset of a segment; with `size_bytes` the segment has to be made
-    first."""
+    """Bytes to be written at an offset of a segment; with `size_bytes` the file is missing or too
+    short, and has to be made of this size first."""
 
     number: int
     offset: int
@@ -93,6 +93,14 @@ def close_damage(
         records = None if edge.sequence is None else survivor.sequence - edge.sequence
         return holes, Loss(damage, records, sum(len(hole.data) for hole in holes))
     raise LogError(f"{name_of(damage.number)}: nothing that follows the damage fits to it")
+
+
+def last_hole(found: Found, start: int, stop: int, seed: int) -> Patch:
+    """Return the hole that follows the end of the log, from `start` to `stop`: a batch of its
+    own."""
+    upto = found.end if found.chain.end is not None else position_of(segment_of(start) - 1, 0)
+    sequence = 1 if found.chain.sequence is None else found.chain.sequence
+    return _hole(_Stretch(start, stop, upto, 0, last=True), sequence, seed)
 
 
 def edge_of(chain: Chain, number: int, sources: Sequence[Source], seed: int) -> Edge:

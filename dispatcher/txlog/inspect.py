@@ -7,13 +7,12 @@ read.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from dispatcher.errors import ConfigError, LogError
+from dispatcher.errors import ConfigError, LogError, LogVersionTooNew
 from dispatcher.txlog.disk import Disk
 from dispatcher.txlog.frame import (
     HEADER_BYTES,
@@ -27,19 +26,22 @@ from dispatcher.txlog.frame import (
     seed_of,
 )
 from dispatcher.txlog.holes import Patch
-from dispatcher.txlog.place import LOCK, cannot_open, locked
-from dispatcher.txlog.recovery import open_sources
+from dispatcher.txlog.place import LOCK, lock_directory, take_lock
+from dispatcher.txlog.recovery import survey
 from dispatcher.txlog.repair import Plan, plan_repair
-from dispatcher.txlog.scan import Damage, Found, check_headers, scan
+from dispatcher.txlog.scan import Damage, Found, scan
 from dispatcher.txlog.segment import (
     HEADER_SPACE,
     Header,
     Sizes,
     name_of,
+    sync_names,
     write_all,
     write_synced,
 )
-from dispatcher.txlog.source import Source
+from dispatcher.txlog.source import Source, Survey
+from dispatcher.txlog.span import SPAN, Span, make_span
+from dispatcher.txlog.supply import UNFINISHED
 
 _LOOKS: Final = 20
 
@@ -56,15 +58,18 @@ class Line:
 
 
 def verify(directory: Path, disk: Disk, sizes: Sizes) -> Found | Damage:
-    """Read the whole log and say whether it is intact. Raises ConfigError when there is none."""
+    """Read the whole log and say whether it is intact. Raises ConfigError when there is none,
+    LogVersionTooNew."""
     last: Damage | None = None
     for _ in range(_LOOKS):
         try:
-            result = scan(_sources(directory, disk), sizes)
+            result = scan(_survey(directory, disk), sizes)
         except FileNotFoundError:
             continue  # a segment was trimmed away under our hands
         if isinstance(result, Found):
             return result
+        if result.too_new:
+            raise LogVersionTooNew(str(directory / result.name), result.reason)
         if last is not None and (last.number, last.offset) == (result.number, result.offset):
             return result
         last = result
@@ -75,20 +80,18 @@ def verify(directory: Path, disk: Disk, sizes: Sizes) -> Found | Damage:
 
 def plan(directory: Path, disk: Disk, sizes: Sizes) -> Plan:
     """Say what a repair would do and what would be lost. Raises ConfigError, LogError."""
-    return plan_repair(_sources(directory, disk), sizes)
+    return plan_repair(_survey(directory, disk), sizes)
 
 
 def dry_run(directory: Path, disk: Disk, sizes: Sizes) -> Plan:
     """Do what `plan` does for a log that nobody uses. Raises LogLocked when a process has it: what
     it is writing would look like damage, and it could not be repaired under its hands anyway."""
-    _sources(directory, disk)
-    if LOCK not in disk.names(directory):
-        return plan(directory, disk, sizes)
-    lock = _lock(directory, disk, None)
+    locks = _lock(directory, disk, is_look=True)
     try:
         return plan(directory, disk, sizes)
     finally:
-        disk.close(lock)
+        for lock in locks:
+            disk.close(lock)
 
 
 def repair(directory: Path, disk: Disk, sizes: Sizes) -> tuple[Plan, list[Path]]:
@@ -97,31 +100,37 @@ def repair(directory: Path, disk: Disk, sizes: Sizes) -> tuple[Plan, list[Path]]
     Takes the log's lock: raises LogLocked when a process has it. The copies are on stable storage
     before the first byte is changed, and after a crash in between the repair can be done again.
     """
-    lock = _lock(directory, disk, b"%d\n" % os.getpid())
+    locks = _lock(directory, disk, is_look=False)
     try:
         planned = plan(directory, disk, sizes)
-        made = {patch.number for patch in planned.patches if patch.size_bytes is not None}
-        changed = sorted({patch.number for patch in planned.patches} - made)
-        copies = [_copy_segment(directory, disk, number) for number in changed]
-        _apply(directory, disk, planned.patches)
-        result = scan(_sources(directory, disk), sizes)
+        names = disk.names(directory)
+        changed = sorted({patch.number for patch in planned.patches})
+        copies = [_copy(directory, disk, n) for n in map(name_of, changed) if n in names]
+        if planned.span is not None and SPAN in names:
+            copies.append(_copy(directory, disk, SPAN))
+        for number in changed:
+            _apply(directory, disk, [p for p in planned.patches if p.number == number])
+        if planned.span is not None:
+            # Last: where it says that what is missing need not be there, nothing is told any more.
+            make_span(directory, disk, planned.span)
+        result = scan(_survey(directory, disk), sizes)
     finally:
-        disk.close(lock)
+        for lock in locks:
+            disk.close(lock)
     if isinstance(result, Damage):
-        name = name_of(result.number)
+        name = result.name
         raise LogError(f"{directory}: {name} is still damaged at {result.offset}; see the copies")
     return planned, copies
 
 
 def dump(directory: Path, disk: Disk, sizes: Sizes) -> Iterator[Line]:
     """Yield every frame in order, up to the end or the damage, and a last line that says which."""
-    sources = _sources(directory, disk)
-    result = scan(sources, sizes)
-    uid = check_headers(sources)
-    if isinstance(uid, Damage) or isinstance(result, Damage):
-        damage = uid if isinstance(uid, Damage) else result
-        assert isinstance(damage, Damage)
-        stop, note = position_of(damage.number, damage.offset), f"damaged here: {damage.reason}"
+    surveyed = _survey(directory, disk)
+    result = scan(surveyed, sizes)
+    sources = surveyed.sources
+    if isinstance(result, Damage):
+        stop = position_of(result.number, result.offset)
+        note = f"damaged here ({result.name}): {result.reason}"
     else:
         stop, note = result.end, "the log ends here"
         if any(piece.torn for piece in result.remains):
@@ -150,8 +159,9 @@ def _frames(sources: list[Source], seed: int, stop: int) -> Iterator[Line]:
             offset += frame.stop
 
 
-def describe(line: Line) -> str:
-    """Return one line of text for a frame, without its payload."""
+def describe(line: Line, record: str = "") -> str:
+    """Return one line of text for a frame, without its payload. `record` is what its record says:
+    a log knows bytes only."""
     frame = line.frame
     if frame is None:
         return f"{line.position:#014x}  {line.note}"
@@ -161,63 +171,79 @@ def describe(line: Line) -> str:
     elif frame.type == HOLE:
         what = "lost"
     else:
-        what = f"kind={line.payload[0]:#04x}" if line.payload else "empty"
+        what = record
     return (
         f"{line.position:#014x}  seq={frame.sequence} {kind} length={frame.length}"
         f" durable_upto={frame.durable_upto:#x} batch={frame.batch:#010x}"
         f"{' last' if frame.flags & 1 else ''} {what}"
-    )
+    ).rstrip()
 
 
-def _sources(directory: Path, disk: Disk) -> list[Source]:
+def _survey(directory: Path, disk: Disk) -> Survey:
     try:
-        sources = open_sources(directory, disk)
+        surveyed = survey(directory, disk)
     except FileNotFoundError:
         if not directory.exists():
             raise ConfigError(f"{directory}: there is no log here; name its directory") from None
         raise
+    except NotADirectoryError:
+        raise ConfigError(f"{directory}: not a directory; name the one of a log") from None
     except OSError as error:
         raise ConfigError(f"{directory}: cannot be read: {error.strerror}") from error
-    if not sources:
+    span = surveyed.span
+    if not surveyed.sources and (span is None or (isinstance(span, Span) and span.is_empty)):
         raise ConfigError(f"{directory}: there is no log in this directory; name another one")
-    return sources
+    return surveyed
 
 
-def _lock(directory: Path, disk: Disk, text: bytes | None) -> int:
-    _sources(directory, disk)  # or there would be a lock where there is no log
-    try:
-        return disk.lock(directory / LOCK, text)
-    except BlockingIOError as error:
-        raise locked(directory, disk) from error
-    except OSError as error:
-        raise cannot_open(directory, error) from error
+def _lock(directory: Path, disk: Disk, *, is_look: bool) -> tuple[int, ...]:
+    """Lock a log as a server does. A look writes nothing into the lock, and makes no file."""
+    _survey(directory, disk)  # or there would be a lock where there is no log
+    if is_look and LOCK not in disk.names(directory):
+        return (lock_directory(directory, disk),)
+    return take_lock(directory, disk, is_look=is_look)
 
 
-def _copy_segment(directory: Path, disk: Disk, number: int) -> Path:
-    """Copy a segment as it is, beside it, durable."""
+def _copy(directory: Path, disk: Disk, name: str) -> Path:
+    """Copy a file as it is, beside it, durable."""
     names = disk.names(directory)
     count = 1
-    while f"{name_of(number)}.damaged-{count}.bak" in names:
+    while f"{name}.damaged-{count}.bak" in names:
         count += 1
-    copy = directory / f"{name_of(number)}.damaged-{count}.bak"
-    fd = disk.open(directory / name_of(number), write=False)
-    try:
-        data = disk.pread(fd, disk.size(fd), 0)
-    finally:
-        disk.close(fd)
-    write_synced(disk, copy, data)
+    copy = directory / f"{name}.damaged-{count}.bak"
+    write_synced(disk, copy, _content(directory / name, disk))
     return copy
 
 
+def _content(path: Path, disk: Disk) -> bytes:
+    fd = disk.open(path, write=False)
+    try:
+        return disk.pread(fd, disk.size(fd), 0)
+    finally:
+        disk.close(fd)
+
+
 def _apply(directory: Path, disk: Disk, patches: list[Patch]) -> None:
-    for patch in patches:
-        path = directory / name_of(patch.number)
-        if patch.size_bytes is not None:
-            write_synced(disk, path, patch.data.ljust(patch.size_bytes, b"\0"))
-            continue
-        fd = disk.open(path)
-        try:
+    """Write the patches of one segment. One that gets another length is written anew and takes its
+    place as a whole: half of it would not show any more what is missing."""
+    path = directory / name_of(patches[0].number)
+    sizes = [patch.size_bytes for patch in patches if patch.size_bytes is not None]
+    if sizes:
+        there = path.name in disk.names(directory)
+        data = bytearray((_content(path, disk) if there else b"").ljust(max(sizes), b"\0"))
+        for patch in patches:
+            data[patch.offset : patch.offset + len(patch.data)] = patch.data
+        unfinished = directory / UNFINISHED
+        if UNFINISHED in disk.names(directory):
+            disk.unlink(unfinished)
+        write_synced(disk, unfinished, bytes(data))
+        disk.rename(unfinished, path)
+        sync_names(disk, directory)
+        return
+    fd = disk.open(path)
+    try:
+        for patch in patches:
             write_all(disk, fd, patch.data, patch.offset)
             disk.sync(fd)
-        finally:
-            disk.close(fd)
+    finally:
+        disk.close(fd)

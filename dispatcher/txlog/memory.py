@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import bisect
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from dispatcher.errors import (
     BatchTooLarge,
+    LogBusy,
     LogCorrupt,
     LogError,
     LogFenced,
@@ -20,10 +21,11 @@ from dispatcher.errors import (
     LogUnavailable,
     LogUnknown,
 )
-from dispatcher.txlog import Bounds, Visit
+from dispatcher.txlog import RECORD_OVERHEAD_BYTES, Bounds, Visit
+from dispatcher.txlog.records import one_record
 
 _MAX_BATCH_BYTES = 512 * 1024
-_OVERHEAD_BYTES = 32
+_URGENT_BYTES = 16 * 1024 * 1024
 _START = 4096
 
 
@@ -41,13 +43,15 @@ class MemoryStore:
 class MemoryLog:
     """A `TransactionLog` in memory.
 
-    Tests steer it: `full` refuses what is not urgent (LogUnavailable), `failure` is raised by every
-    append from then on, and while `gate` is clear an append waits for it.
+    Tests steer it: `full` refuses what is not urgent (LogUnavailable), `lacking` everything
+    (LogBusy), `failure` is raised by every append from then on, and while `gate` is clear an append
+    waits for it.
     """
 
     def __init__(self, store: MemoryStore | None = None) -> None:
         self.store = MemoryStore() if store is None else store
         self.full = False
+        self.lacking = False
         self.failure: LogError | None = None
         self.gate = asyncio.Event()
         self.gate.set()
@@ -59,12 +63,16 @@ class MemoryLog:
         return _MAX_BATCH_BYTES
 
     @property
-    def record_overhead_bytes(self) -> int:
-        return _OVERHEAD_BYTES
+    def opening(self) -> tuple[int, int]:
+        return (self.size_bytes, self.size_bytes)
 
     @property
     def size_bytes(self) -> int:
-        return sum(len(payload) + _OVERHEAD_BYTES for _, payload in self.store.records)
+        return sum(len(payload) + RECORD_OVERHEAD_BYTES for _, payload in self.store.records)
+
+    @property
+    def urgent_bytes(self) -> int:
+        return _URGENT_BYTES
 
     async def open(self, owner: str, epoch: int, visit: Visit | None = None) -> Bounds:
         store = self.store
@@ -73,7 +81,7 @@ class MemoryLog:
         store.owner, store.epoch, self._epoch = owner, epoch, epoch
         if visit is not None:
             for position, payload in store.records:
-                visit(position, payload)
+                visit(one_record(position, payload))
         return Bounds(store.first, store.end)
 
     def append(self, batch: Sequence[bytes], *, urgent: bool = False) -> asyncio.Future[list[int]]:
@@ -98,26 +106,23 @@ class MemoryLog:
 
     def _store(self, batch: Sequence[bytes], urgent: bool) -> list[int]:
         self._check_open()
-        if sum(map(len, batch)) + _OVERHEAD_BYTES * len(batch) > _MAX_BATCH_BYTES:
+        if sum(map(len, batch)) + RECORD_OVERHEAD_BYTES * len(batch) > _MAX_BATCH_BYTES:
             raise BatchTooLarge(f"{_MAX_BATCH_BYTES} bytes are the most: append it in parts")
         if self.failure is not None:
             raise self.failure
+        self._check_lacking()
         if self.full and not urgent:
             raise LogUnavailable("no space left")
         positions = []
         for payload in batch:
             positions.append(self.store.end)
             self.store.records.append((self.store.end, bytes(payload)))
-            self.store.end += len(payload) + _OVERHEAD_BYTES
+            self.store.end += len(payload) + RECORD_OVERHEAD_BYTES
         return positions
-
-    def replay(self, start: int | None = None) -> Iterator[tuple[int, bytes]]:
-        begin = self.store.first if start is None else start
-        self._check_kept(begin)
-        return iter([record for record in self.store.records if record[0] >= begin])
 
     async def read(self, positions: Sequence[int]) -> list[bytes]:
         self._check_open()
+        self._check_lacking()
         return [self._read(position) for position in positions]
 
     def _read(self, position: int) -> bytes:
@@ -142,6 +147,10 @@ class MemoryLog:
             raise LogUnknown("the log is not open")
         if self._epoch < self.store.epoch:
             raise LogFenced(f"{self.store.owner} has opened the log with epoch {self.store.epoch}")
+
+    def _check_lacking(self) -> None:
+        if self.lacking:
+            raise LogBusy("no memory for the moment")
 
     def _check_kept(self, position: int) -> None:
         if position < self.store.first:

@@ -1,4 +1,4 @@
-"""Reading records back, one by one or all in order, from the segments of an open log.
+"""Reading records back, one by one, from the segments of an open log.
 
 Runs beside the writer and the housekeeper, and shares nothing with them but the files: whatever is
 read is verified, and a segment that is gone afterwards was trimmed away meanwhile.
@@ -6,13 +6,12 @@ read is verified, and a segment that is gone afterwards was trimmed away meanwhi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
 from dispatcher.errors import LogCorrupt, LogTrimmed
 from dispatcher.txlog import Bounds, frame
-from dispatcher.txlog.chain import Chain
 from dispatcher.txlog.disk import Disk
 from dispatcher.txlog.frame import (
     DATA,
@@ -20,12 +19,11 @@ from dispatcher.txlog.frame import (
     HEADER_BYTES,
     MAGIC,
     offset_of,
-    position_of,
     segment_of,
 )
+from dispatcher.txlog.place import lacking
 from dispatcher.txlog.recovery import read_file
-from dispatcher.txlog.segment import HEADER_SPACE, Header, Sizes, name_of
-from dispatcher.txlog.source import Source, walk_segment
+from dispatcher.txlog.segment import Sizes, is_passing, name_of
 
 _GAP_BYTES: Final = 16 * 1024
 """Reading this much for nothing costs less than a call of its own."""
@@ -35,14 +33,11 @@ _AHEAD_BYTES: Final = 4 * 1024
 smaller."""
 
 
-class Segments(Protocol):
+class Kept(Protocol):
     """What the reader asks the log."""
 
     def bounds(self) -> Bounds:
         """Return the first position that is kept, and the end."""
-
-    def segment_ends(self) -> dict[int, int]:
-        """Return the end position of each segment that has records, oldest first."""
 
 
 class Reader:
@@ -55,7 +50,7 @@ class Reader:
         *,
         sizes: Sizes,
         seed: int,
-        log: Segments,
+        log: Kept,
     ) -> None:
         self._directory = directory
         self._disk = disk
@@ -66,16 +61,22 @@ class Reader:
     def read(self, positions: Sequence[int]) -> list[bytes]:
         """Return the payloads at these positions, in the order asked for.
 
-        Raises LogCorrupt when one is not the position of an intact record, LogTrimmed.
+        Raises LogCorrupt when one is not the position of an intact record, LogTrimmed, LogBusy.
         """
         self._check_kept(positions)
         payloads: dict[int, bytes] = {}
         try:
             for run in runs(sorted(set(positions))):
                 self._read_run(run, payloads)
-        except (LogCorrupt, FileNotFoundError):
+        except LogCorrupt:
             self._check_kept(positions)
             raise
+        except (OSError, MemoryError) as error:
+            if isinstance(error, MemoryError) or is_passing(error):
+                raise lacking(self._directory, error) from error
+            self._check_kept(positions)
+            path = error.filename or self._directory
+            raise LogCorrupt(str(path), 0, f"it cannot be opened: {error.strerror}") from error
         # Its segment may have become another one while we read.
         self._check_kept(positions)
         return [payloads[position] for position in positions]
@@ -112,41 +113,6 @@ class Reader:
         if positions and min(positions) < first:
             lost = min(positions)
             raise LogTrimmed(f"{self._directory}: position {lost:#x} was trimmed away")
-
-    def replay(self, start: int | None) -> Iterator[tuple[int, bytes]]:
-        """Yield (position, payload) of every data record from `start` to the present end."""
-        ends = self._log.segment_ends()
-        begin = position_of(next(iter(ends)), HEADER_SPACE) if start is None else start
-        self._check_kept([begin])
-        chain = Chain()
-        records: list[tuple[int, bytes]] = []
-        for number, end in ends.items():
-            if end <= begin:
-                continue
-            for _ in walk_segment(
-                self._source(number, end),
-                chain,
-                self._seed,
-                self._sizes.chunk,
-                lambda position, payload: records.append((position, payload)),
-            ):
-                yield from (record for record in records if record[0] >= begin)
-                records.clear()
-            if chain.end != end:
-                stopped = chain.end or position_of(number, HEADER_SPACE)
-                path = str(self._directory / name_of(segment_of(stopped)))
-                reason = "there is no intact batch here any more"
-                raise LogCorrupt(path, offset_of(stopped), reason)
-
-    def _source(self, number: int, end: int) -> Source:
-        """Return a segment up to `end`, for its header is known to be good."""
-        header = Header(number, self._sizes.largest, b"")
-        return Source(
-            number,
-            offset_of(end),
-            header,
-            lambda size, offset: self._segment(number, size, offset),
-        )
 
 
 def runs(positions: Sequence[int]) -> list[list[int]]:

@@ -11,20 +11,22 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Final
 
-from dispatcher.errors import LogCorrupt, LogFenced
+from dispatcher.errors import LogCorrupt, LogFenced, LogVersionTooNew
 from dispatcher.txlog import Visit
 from dispatcher.txlog.chain import Chain
 from dispatcher.txlog.disk import Disk
 from dispatcher.txlog.frame import offset_of, position_of
-from dispatcher.txlog.scan import Damage, Found, Remains, scan
+from dispatcher.txlog.scan import Damage, Found, Remains, Told, scan
 from dispatcher.txlog.segment import (
     HEADER_BYTES,
     HEADER_SPACE,
     UID_BYTES,
+    VERSION,
     Header,
     Segment,
     Sizes,
@@ -35,7 +37,8 @@ from dispatcher.txlog.segment import (
     write_all,
     write_synced,
 )
-from dispatcher.txlog.source import Source
+from dispatcher.txlog.source import Source, Survey
+from dispatcher.txlog.span import Span, make_span, read_span
 from dispatcher.txlog.supply import UNFINISHED, Supply
 
 
@@ -61,11 +64,23 @@ class Recovered:
     torn: Torn | None
 
 
-def open_sources(directory: Path, disk: Disk) -> list[Source]:
-    """Return the segments of a log, in order. Raises OSError, LogCorrupt (a header is
-    unreadable)."""
-    numbers = sorted(n for n in map(number_in, disk.names(directory)) if n is not None)
-    return [_source(directory / name_of(number), number, disk) for number in numbers]
+_LOOKS: Final = 20
+"""How often a directory is read again whose span changes meanwhile: a server makes and removes
+segments."""
+
+
+def survey(directory: Path, disk: Disk) -> Survey:
+    """Return what lies in a log's directory. Changes nothing, needs no lock. Raises OSError."""
+    span = read_span(directory, disk, disk.names(directory))
+    for _ in range(_LOOKS):
+        names = disk.names(directory)
+        numbers = sorted(n for n in map(number_in, names) if n is not None)
+        kept = [n for n in numbers if not isinstance(span, Span) or n >= span.first]
+        sources = [_source(directory / name_of(number), number, disk) for number in kept]
+        before, span = span, read_span(directory, disk, names)
+        if span == before:
+            break
+    return Survey(sources, span, tuple(n for n in numbers if n not in kept))
 
 
 def _source(path: Path, number: int, disk: Disk) -> Source:
@@ -101,50 +116,68 @@ def recover(
     epoch: int,
     random: Callable[[int], bytes],
     visit: Visit | None,
+    told: Told | None = None,
 ) -> Recovered:
     """Bring a log, or an empty directory, into a state in which the next batch can be written.
+    `told` hears how far reading has come.
 
-    Raises LogCorrupt and LogFenced with nothing changed, OSError for what the disk refuses.
+    Raises LogCorrupt, LogVersionTooNew and LogFenced with nothing changed, OSError for what the
+    disk refuses.
     """
-    sources = open_sources(directory, disk)
-    if not sources:
-        return _begin(directory, disk, sizes, random(UID_BYTES))
-    found = scan(sources, sizes, visit)
+    surveyed = survey(directory, disk)
+    span = surveyed.span
+    if not surveyed.sources:
+        if span is None:
+            return _begin(directory, disk, sizes, Span(random(UID_BYTES), 1, 0), is_new=True)
+        if isinstance(span, Span) and span.is_empty:
+            return _begin(directory, disk, sizes, span, is_new=False)
+    found = scan(surveyed, sizes, visit, told)
     if isinstance(found, Damage):
-        path = str(directory / name_of(found.number))
+        path = str(directory / found.name)
+        if found.too_new:
+            raise LogVersionTooNew(path, found.reason)
         raise LogCorrupt(path, found.offset, found.reason)
     if found.chain.epoch > epoch:
         raise LogFenced(
             f"{directory}: {found.chain.owner} has opened the log with epoch {found.chain.epoch},"
             f" this is epoch {epoch}. The newer owner has to be the only one that writes."
         )
-    return _mend(directory, disk, sizes, sources, found)
+    return _mend(directory, disk, sizes, surveyed, found)
 
 
-def _begin(directory: Path, disk: Disk, sizes: Sizes, uid: bytes) -> Recovered:
-    supply = Supply(directory, disk, sizes, uid)
+def _begin(directory: Path, disk: Disk, sizes: Sizes, span: Span, *, is_new: bool) -> Recovered:
+    if is_new:
+        make_span(directory, disk, span)
+    supply = Supply(directory, disk, sizes, span)
     try:
-        active = supply.make(1, sizes.smallest)
+        supply.confirm()
+        active = supply.make(span.first, sizes.smallest)
     except BaseException:
         supply.close()
         raise
     supply.newest = active.number
     start = position_of(active.number, HEADER_SPACE)
-    found = Found(Chain(), uid, first=start, end=start, active=active.number)
+    found = Found(Chain(), span.uid, first=start, end=start, active=active.number)
     return Recovered(found, active, supply, None)
 
 
-def _mend(
-    directory: Path, disk: Disk, sizes: Sizes, sources: list[Source], found: Found
-) -> Recovered:
+def _mend(directory: Path, disk: Disk, sizes: Sizes, surveyed: Survey, found: Found) -> Recovered:
     """Do what `found` says, and open the segments that will be written to."""
-    supply = Supply(directory, disk, sizes, found.uid)
+    sources, span = surveyed.sources, surveyed.span
+    if not isinstance(span, Span):
+        # A log of version 1 becomes one of version 2. First its span, which the older version does
+        # not look at; then the headers of all segments that will be written to, which it refuses.
+        # After a crash in between the next start goes on here.
+        span = Span(found.uid, sources[0].number, sources[-1].number)
+        make_span(directory, disk, span)
+    supply = Supply(directory, disk, sizes, span)
     opened: list[Segment] = []
     try:
+        supply.confirm()
         names = disk.names(directory)
         if UNFINISHED in names:
             disk.unlink(directory / UNFINISHED)
-        for number in reversed(found.useless):
+        for number in surveyed.leftovers:
             disk.unlink(directory / name_of(number))
             supply.sync_directory()
         torn = _keep_aside(directory, disk, names, found.remains)
@@ -152,9 +185,9 @@ def _mend(
             if source.number < found.active:
                 supply.bytes_behind[source.number] = source.size_bytes
                 supply.ends[source.number] = found.ends[source.number]
-            elif source.number not in found.useless:
+            else:
                 opened.append(_open_for_writing(directory, disk, source, found))
-        supply.sync_directory()
+        supply.note_newest(sources[-1].number)
     except BaseException:
         for segment in opened:
             disk.close(segment.fd)
@@ -171,8 +204,9 @@ def _open_for_writing(directory: Path, disk: Disk, source: Source, found: Found)
     assert isinstance(header, Header), "a segment without a header is never written to"
     fd = disk.open(directory / name_of(source.number))
     try:
-        if source.size_bytes < header.size_bytes:
-            write_all(disk, fd, bytes(header.size_bytes - source.size_bytes), source.size_bytes)
+        if header.version != VERSION:
+            # It differs in the version and the checksum only, which lie in one sector.
+            write_all(disk, fd, replace(header, version=VERSION).encode(), 0)
         for remains in found.remains:
             if remains.number == source.number:
                 write_all(disk, fd, bytes(len(remains.data)), remains.offset)

@@ -2,8 +2,9 @@
 damage. Changes nothing; reads through the callables it is given.
 
 The rules, in order:
-1. Segments are numbered without a gap (a prefix may be trimmed away), have the log's uid and their
-   own number.
+1. Every segment that the log's span names is there, and those above it without a gap; each is as
+   long as its header says, and has the log's uid and its own number. In a log of version 1, which
+   has no span, a prefix may be missing.
 2. The log ends at the first place where no complete, intact batch follows the one before: neither
    there nor, where the next segment begins with a batch that says it follows, at the start of the
    next segment.
@@ -18,7 +19,7 @@ be told from a torn write, and the batch is cut.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from dispatcher.txlog import Visit
@@ -34,12 +35,13 @@ from dispatcher.txlog.frame import (
     segment_of,
 )
 from dispatcher.txlog.segment import HEADER_SPACE, VERSION, Header, Sizes, name_of
-from dispatcher.txlog.source import Source, intact_frames, read_segment
+from dispatcher.txlog.source import Source, Survey, intact_frames, read_segment
+from dispatcher.txlog.span import SPAN
 
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """The log is damaged: in this segment, at this offset.
+    """The log is damaged: in this segment (0: in its span), at this offset.
 
     `chain` is what was read before, and `stopped` the position of the first frame that is not
     believed; None when a header, or a whole segment, is what is wrong.
@@ -50,6 +52,13 @@ class Damage:
     reason: str
     chain: Chain | None = None
     stopped: int | None = None
+    too_new: bool = False
+    """It is not damaged: a newer version of this program has written it."""
+
+    @property
+    def name(self) -> str:
+        """Name of the file."""
+        return name_of(self.number) if self.number else SPAN
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +83,7 @@ class Remains:
 class Found:
     """The log is whole. `end` is in segment `active`; what follows `active` holds no record.
 
-    `ends` has the end position of every segment before the active one. `useless` are segments after
-    the active one whose header cannot be read; they hold nothing.
+    `ends` has the end position of every segment before the active one.
     """
 
     chain: Chain
@@ -85,16 +93,22 @@ class Found:
     active: int
     ends: dict[int, int] = field(default_factory=dict)
     remains: tuple[Remains, ...] = ()
-    useless: tuple[int, ...] = ()
 
 
-def scan(sources: Sequence[Source], sizes: Sizes, visit: Visit | None = None) -> Found | Damage:
+Told = Callable[[int, int], None]
+"""Told how many bytes of a log were read, of how many, once a chunk."""
+
+
+def scan(
+    survey: Survey, sizes: Sizes, visit: Visit | None = None, told: Told | None = None
+) -> Found | Damage:
     """Read the whole log once, verify it, and decide where it ends.
 
-    `sources` are all segments in order, at least one. `visit` gets every record of a complete
-    batch; when the result is Damage it has been called for the records before it.
+    There is at least one segment. `visit` gets every record of a complete batch; when the result is
+    Damage it has been called for the records before it.
     """
-    uid = check_headers(sources)
+    sources = survey.sources if told is None else _counted(survey.sources, told)
+    uid = check_files(survey)
     if isinstance(uid, Damage):
         return uid
     seed = seed_of(uid)
@@ -121,8 +135,30 @@ def scan(sources: Sequence[Source], sizes: Sizes, visit: Visit | None = None) ->
         sources[active].number,
         ends,
         tuple(_remains(tail, end, chain, sizes)),
-        tuple(source.number for source in _after_bad_header(tail)),
     )
+
+
+def _counted(sources: Sequence[Source], told: Told) -> list[Source]:
+    """Return the same segments, which tell how far they were read."""
+    total = sum(source.size_bytes for source in sources)
+    before = 0
+    counted = []
+    told(0, total)
+    for source in sources:
+        counted.append(replace(source, read=_telling(source.read, before, total, told)))
+        before += source.size_bytes
+    return counted
+
+
+def _telling(
+    read: Callable[[int, int], bytes], before: int, total: int, told: Told
+) -> Callable[[int, int], bytes]:
+    def read_and_tell(size: int, offset: int) -> bytes:
+        data = read(size, offset)
+        told(before + offset + len(data), total)
+        return data
+
+    return read_and_tell
 
 
 def _read_on(
@@ -141,8 +177,6 @@ def _read_on(
     active, last = start, Stop(HEADER_SPACE, HEADER_SPACE, "")
     for index in range(start, len(sources)):
         source = sources[index]
-        if isinstance(source.header, str):
-            break
         stop = read_segment(source, chain, seed, sizes.chunk, visit)
         if index > start and (chain.end is None or segment_of(chain.end) != source.number):
             break
@@ -153,44 +187,51 @@ def _read_on(
     return active, last
 
 
-def check_headers(sources: Sequence[Source]) -> bytes | Damage:
-    """Return the log's uid, or what is wrong with the set of segments.
-
-    A header that cannot be read is wrong here in the first segment only: whether a later one
-    matters depends on what follows it.
-    """
-    uid = b""
-    for index, source in enumerate(sources):
-        if index and source.number != sources[index - 1].number + 1:
-            return Damage(sources[index - 1].number + 1, 0, "the segment is missing")
+def check_files(survey: Survey) -> bytes | Damage:
+    """Return the log's uid, or what is wrong with the set of its files."""
+    sources, span = survey.sources, survey.span
+    for source in sources:
+        version = source.header.version if isinstance(source.header, Header) else 0
+        if version > VERSION:
+            why = f"format version {version} is not known to this version of the program"
+            return Damage(source.number, 8, why, too_new=True)
+    if isinstance(span, str):
+        return Damage(0, 0, span)
+    headers = [source.header for source in sources if isinstance(source.header, Header)]
+    if span is None and any(header.version == VERSION for header in headers):
+        return Damage(0, 0, "the file is missing")
+    if span is not None and headers and all(header.uid != span.uid for header in headers):
+        return Damage(0, 12, "the file belongs to another log")
+    uid = b"" if span is None else span.uid
+    expected = span.first if span is not None else sources[0].number
+    for source in sources:
+        if source.number != expected:
+            break
+        expected += 1
         header = source.header
         if isinstance(header, str):
-            if not index:
-                return Damage(source.number, 0, header)
-            continue
-        if header.version != VERSION:
-            return Damage(source.number, 8, f"format version {header.version} is not known")
+            return Damage(source.number, 0, header)
         if header.number != source.number:
             name = name_of(header.number)
             return Damage(source.number, 12, f"the file is the segment {name} under another name")
         if uid and header.uid != uid:
             return Damage(source.number, 24, "the segment belongs to another log")
         uid = header.uid
-    return uid
+        if source.size_bytes < header.size_bytes:
+            why = f"the file ends here, and was made with {header.size_bytes} bytes"
+            return Damage(source.number, source.size_bytes, why)
+    newest = max([source.number for source in sources] + ([] if span is None else [span.newest]))
+    return uid if expected > newest else Damage(expected, 0, "the segment is missing")
 
 
 def _find_damage(
     tail: Sequence[Source], end: int, stop: Stop, seed: int, sizes: Sizes
 ) -> Damage | None:
     """Return the damage that a frame after `end` proves, or None."""
-    bad_header = False
     for source in tail:
         start = stop.consumed if source is tail[0] else HEADER_SPACE
-        bad_header = bad_header or isinstance(source.header, str)
-        # A frame that follows the end itself proves nothing, unless it is where no start can reach
-        # it.
-        beyond = end if bad_header else end + 1
-        claim = next(intact_frames(source, start, seed, beyond, sizes.chunk), None)
+        # A frame that follows the end itself proves nothing.
+        claim = next(intact_frames(source, start, seed, end + 1, sizes.chunk), None)
         if claim is not None:
             return _blame(tail, end, stop, source, claim)
     return None
@@ -209,24 +250,14 @@ def _blame(tail: Sequence[Source], end: int, stop: Stop, source: Source, claim: 
     began = frame is not None and frame.durable_upto == end
     if source is here or began or upto < position_of(tail[1].number, 0):
         return Damage(here.number, stop.at, f"{stop.why}, yet {proof}")
-    following = tail[1]
-    if isinstance(following.header, str):
-        return Damage(following.number, 0, f"{following.header}, yet {proof}")
-    return Damage(following.number, HEADER_SPACE, f"there is no intact batch, yet {proof}")
-
-
-def _after_bad_header(tail: Sequence[Source]) -> Sequence[Source]:
-    for index, source in enumerate(tail):
-        if isinstance(source.header, str):
-            return tail[index:]
-    return ()
+    reason = f"there is no intact batch, yet {proof}"
+    return Damage(tail[1].number, HEADER_SPACE, reason)
 
 
 def _remains(tail: Sequence[Source], end: int, chain: Chain, sizes: Sizes) -> Iterator[Remains]:
     """Yield what has to be zeroed, in every segment that the next batches may be written to."""
     for source in tail:
-        if not isinstance(source.header, Header):
-            return
+        assert isinstance(source.header, Header), "see check_files"
         offset = offset_of(end) if source is tail[0] else HEADER_SPACE
         size = max(0, min(sizes.batch, source.limit - offset))
         data = source.read(size, offset).rstrip(b"\0")

@@ -5,15 +5,15 @@ The first 4096 bytes are the header's, of which it uses 40; numbers are little e
 
     offset  size  field
          0     8  magic    "DSPTXLOG"
-         8     4  version  of the format, 1
+         8     4  version  of the format: 1 or 2, the same bytes (2 says that there is a span)
         12     4  number   of the segment, counted from 1, never used twice
         16     8  size     bytes of the file
         24     8  uid      random, the same in every segment of a log
         32     4  flags    bit 0: the file was another segment before, old frames are left in it
         36     4  crc      CRC-32C of the 36 bytes before it
 
-A file gets its name `*.seg` only after its header was synced, so a header that cannot be read is
-damage.
+A file gets its name `*.seg` only after all of it was written and synced, so a header that cannot be
+read is damage, and so is a file that is shorter than its header says.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ import google_crc32c
 from dispatcher.txlog.disk import Disk
 
 MAGIC: Final = b"DSPTXLOG"
-VERSION: Final = 1
+VERSION: Final = 2
+VERSIONS: Final = frozenset({1, VERSION})
+"""Those that are read and continued."""
 HEADER_SPACE: Final = 4096
 RECYCLED: Final = 1
 UID_BYTES: Final = 8
@@ -40,7 +42,7 @@ _CRC: Final = struct.Struct("<I")
 HEADER_BYTES: Final = _FIELDS.size + _CRC.size
 _NAME: Final = re.compile(r"([0-9a-f]{8})\.seg")
 _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
-_PASSING: Final = _NO_SPACE | {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+_PASSING: Final = _NO_SPACE | {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
 
 MIB: Final = 1 << 20
 
@@ -148,7 +150,12 @@ def write_synced(disk: Disk, path: Path, data: bytes) -> None:
         disk.sync(fd)
     finally:
         disk.close(fd)
-    directory_fd = disk.open_directory(path.parent)
+    sync_names(disk, path.parent)
+
+
+def sync_names(disk: Disk, directory: Path) -> None:
+    """Put the names in a directory on stable storage. Raises OSError."""
+    directory_fd = disk.open_directory(directory)
     try:
         disk.sync_directory(directory_fd)
     finally:

@@ -23,6 +23,7 @@ from dispatcher.txlog.frame import (
     segment_of,
 )
 from dispatcher.txlog.segment import HEADER_SPACE, Header
+from dispatcher.txlog.span import Span
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,19 @@ class Source:
         if isinstance(self.header, Header):
             return min(self.size_bytes, self.header.size_bytes)
         return self.size_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What lies in a log's directory: its segments, in order, and what its span says.
+
+    `span` is None where there is no such file (a log of version 1), and words where it cannot be
+    read. `leftovers` are segments below the span, which a trim had not yet removed.
+    """
+
+    sources: list[Source]
+    span: Span | str | None = None
+    leftovers: tuple[int, ...] = ()
 
 
 def read_segment(source: Source, chain: Chain, seed: int, chunk: int, visit: Visit | None) -> Stop:

@@ -6,15 +6,14 @@ A file that needs settings has `SETTINGS`, as in the environment.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from dispatcher.testing.process import ServerProcess
+from tests.acceptance.functions import Client, Endpoint, exits
 from tests.acceptance.receiver import Receiver, Receivers
 from tests.acceptance.running import quick
-from tests.acceptance.slow import SLOW
 
 
 @pytest.fixture(scope="session")
@@ -23,20 +22,6 @@ def receivers() -> Iterator[Receivers]:
     made = Receivers()
     yield made
     made.close()
-
-
-@pytest.fixture(scope="session", autouse=True)
-def slow(
-    request: pytest.FixtureRequest, receivers: Receivers, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[str, Future[None]]]:
-    """The scenarios of `slow.py` that were asked for, under way from the start."""
-    names = {item.name for item in request.session.items}
-    with ThreadPoolExecutor(len(SLOW)) as pool:
-        yield {
-            one.__name__: pool.submit(one, tmp_path_factory.mktemp(one.__name__), receivers)
-            for one in SLOW
-            if f"test_slow[{one.__name__}]" in names
-        }
 
 
 @pytest.fixture
@@ -58,3 +43,16 @@ def server(
         assert made.stop() == 0
         assert [line for line in made.lines if line["level"] == "error"] == []
         assert made.stderr == ""
+
+
+@pytest.fixture
+def client(server: ServerProcess) -> Client:
+    """Whoever dispatches calls to the server of this file."""
+    return Client(server)
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Endpoint]:
+    """An application for one test; every run exits until it is told otherwise."""
+    with Endpoint(lambda run: exits()) as made:
+        yield made

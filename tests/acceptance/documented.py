@@ -20,22 +20,36 @@ SESSIONS = {"console"}
 
 _IMAGE = "needs Docker: tests/container/check.py builds the image, runs it and stops it"
 _ROOT = "changes the machine, as root: tests/unit/test_deployment.py looks at the unit itself"
+_BACKUP = "needs a place for it: tests/acceptance/test_backup.py makes one and restores it"
+_SDK = "needs a package index: tests/dispatch_py installs the SDK and runs applications with it"
 BY_CI = "takes minutes, or needs a package index: .ci/run runs it"
 ELSEWHERE = {
-    "python3 -m venv .venv && .venv/bin/pip install . && LISTEN=:8080 .venv/bin/python -m"
-    " dispatcher": "needs a package index: tests/acceptance/test_wheel.py installs it and runs it",
+    "python3 -m venv .venv && .venv/bin/pip install . && LISTEN=:8080 .venv/bin/dispatcher"
+    " serve": "needs a package index: tests/acceptance/test_wheel.py installs it and runs it",
+    "python3 examples/service.py 9000": "runs until it is stopped:"
+    " tests/acceptance/test_examples.py starts it and sends it a message",
     "python3 -m venv .venv && .venv/bin/pip install --quiet -e '.[dev]' && .venv/bin/python -m"
-    " pytest": BY_CI,
+    " pytest -n 3 --dist loadfile --no-loadscope-reorder": BY_CI,
     ".venv/bin/pip install '.[otel]'": "needs a package index: the extra dev has the same packages,"
     " and tests/integration/test_tracing.py uses them",
     ".venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy &&"
     " .venv/bin/lint-imports": BY_CI,
+    'python3 -m venv app && app/bin/pip install "dispatch-py[fastapi]==0.8.0"'
+    ' "http-message-signatures<1" uvicorn': _SDK,
+    "export DISPATCH_API_URL=http://127.0.0.1:8081 DISPATCH_API_KEY=any": _SDK,
+    "export DISPATCH_ENDPOINT_URL=http://127.0.0.1:8000"
+    ' DISPATCH_VERIFICATION_KEY="$(.venv/bin/dispatcher keys show)"': _SDK,
+    'export DISPATCH_VERIFICATION_KEY="$(.venv/bin/dispatcher keys show)"': _SDK,
+    "app/bin/uvicorn app:web --port 8000": _SDK,
+    "DISPATCH_API_URL=http://HOST:8081 DISPATCH_BRIDGE_URL=http://HOST:8081"
+    " DISPATCH_API_KEY=SECRET dispatch run -- uvicorn app:web": "needs that program:"
+    " tests/dispatch_py/test_bridge.py has a client that does the same",
     "sudo apt-get install nginx wrk strace": _ROOT,
     ".venv/bin/python -m benchmarks.throughput": "takes minutes and a quiet machine:"
     " tests/unit/test_benchmarks.py runs what the scripts are made of",
     "docker build -t dispatcher .": _IMAGE,
-    "docker run --detach --name dispatcher --restart unless-stopped --stop-timeout 20 -p 8080:80"
-    " -v dispatcher-data:/var/lib/dispatcher dispatcher": _IMAGE,
+    "docker run --detach --name dispatcher --restart unless-stopped --stop-timeout 20"
+    " -p 127.0.0.1:8080:80 -v dispatcher-data:/var/lib/dispatcher dispatcher": _IMAGE,
     "docker run --rm -v dispatcher-data:/var/lib/dispatcher dispatcher log verify": _IMAGE,
     "docker build --build-arg BASE=registry.example.com/python:3.13-slim --build-arg"
     " PIP_INDEX_URL=https://pypi.example.com/simple -t dispatcher .": _IMAGE,
@@ -48,6 +62,8 @@ ELSEWHERE = {
     " dispatcher": _ROOT,
     "sudo -u dispatcher TRANSACTION_LOG=/var/lib/dispatcher/transaction.log"
     " /opt/dispatcher/bin/dispatcher log verify": _ROOT,
+    "dispatcher backup /mnt/backups/2026-01-31": _BACKUP,
+    "dispatcher restore /mnt/backups/2026-01-31": _BACKUP,
     "kubectl apply -f config/kubernetes/dispatcher.yaml": "needs a cluster:"
     " tests/unit/test_deployment.py looks at the file itself",
 }

@@ -1,4 +1,4 @@
-"""Sections 1 and 2: what takes ten seconds but hardly any work. It runs beside all other tests."""
+"""Sections 1 and 2: what takes ten seconds but hardly any work; `test_timing.py` runs it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def slow_head(directory: Path, receivers: Receivers) -> None:
 def breaker(directory: Path, receivers: Receivers) -> None:
     """After 10 failed attempts in a row nothing is sent for 1 s, then 2, then 4, each followed by
     one real message as a probe; its success closes the breaker. No message spends an attempt by
-    waiting."""
+    waiting, and all that is told once."""
     settings = {"RETRY_DELAY": "1", "RETRY_MAX_DELAY": "60000", "RETRYLIMIT": "20"}
     settings["WORKER"] = "1"  # else another attempt may be in flight when the tenth fails
     with ServerProcess(directory, **settings) as server, receivers.open() as receiver:
@@ -51,8 +51,8 @@ def breaker(directory: Path, receivers: Receivers) -> None:
         # 10 attempts, 1 s, a probe, 2 s, a probe, 4 s, a probe that succeeds, and all the others.
         for gap, pause_s in zip(gaps(requests)[9:12], (1, 2, 4), strict=True):
             assert pause_s <= gap < 2 * pause_s
-        server.event("destination.resumed")
-        assert len(server.events("destination.paused")) == 3
+        server.event("destination.reopened")
+        assert len(server.events("destination.backed_off")) == 1
         found = attempts_of(requests)
         assert found.keys() == numbers
         for attempts in found.values():

@@ -1,4 +1,4 @@
-"""Section 1: what makes a request a message, and how that is answered."""
+"""What makes a request a message, and how that is answered."""
 
 from __future__ import annotations
 
@@ -158,6 +158,9 @@ def test_health_is_answered_without_an_origin_header(server: ServerProcess) -> N
         answer = get(server.listen, path)
         assert answer.status == 200
         assert len(answer.body) < 64
+        head = ask(server.listen, request(f"HEAD {path} HTTP/1.1", "Host: x"), to_head=True)
+        assert head.status == 200
+        assert head.headers["content-length"] == answer.headers["content-length"]
 
 
 @pytest.mark.parametrize(
@@ -385,17 +388,23 @@ def test_answer_to_head_has_no_body(server: ServerProcess, receiver: Receiver) -
 # Timeout
 
 
-@pytest.mark.parametrize("value", ["1", "3600000", " 250 ", "0250"])
+@pytest.mark.parametrize(
+    "value", ["1", "1ms", "3600000", " 250 ", "0250", "500ms", "30s", "1m30s", "1h"]
+)
 def test_timeout_is_read(server: ServerProcess, receiver: Receiver, value: str) -> None:
-    """Milliseconds, from 1 to an hour; it is for the dispatcher only."""
+    """A duration from 1 ms to an hour, or milliseconds; it is for the dispatcher only."""
     answer = ask(server.listen, post(receiver.authority, f"X-Dispatcher-Timeout: {value}"))
     assert answer.id
-    if value != "1":
+    if value not in ("1", "1ms"):
         assert b"imeout" not in receiver.received()[0].head
 
 
 @pytest.mark.parametrize(
-    "value", ["0", "-1", "3600001", "", "1.5", "1e3", "10s", "0x10", "1 000", "٣", "9" * 40]
+    "value",
+    [
+        *("0", "-1", "3600001", "", "1.5", "1e3", "0x10", "1 000", "٣", "9" * 40),
+        *("0s", "1h1s", "1.5s", "10 s", "10S", "s", "10sec"),
+    ],
 )
 def test_timeout_out_of_range_is_400(server: ServerProcess, receiver: Receiver, value: str) -> None:
     """Anything else too."""
@@ -408,3 +417,36 @@ def test_two_timeouts_are_400(server: ServerProcess, receiver: Receiver) -> None
     """There is no telling which one is meant."""
     two = ("X-Dispatcher-Timeout: 100", "X-Dispatcher-Timeout: 200")
     assert ask(server.listen, post(receiver.authority, *two)).status == 400
+
+
+# Headers that are nobody's
+
+
+@pytest.mark.parametrize(
+    ("header", "meant"),
+    [
+        ("X-Dispatcher-Tiemout: 5", "X-Dispatcher-Timeout"),
+        ("x-dispatcher-origin: a", "X-Dispatcher-Origin-Host"),
+        ("X-Dispatcher-Idempotence: a", None),
+        ("X-Dispatcher-: a", None),
+    ],
+)
+def test_header_of_ours_that_is_not_known_is_400(
+    server: ServerProcess, receiver: Receiver, header: str, meant: str | None
+) -> None:
+    """It is named, with what it may have meant, and nothing was accepted."""
+    answer = ask(server.listen, post(receiver.authority, header))
+    assert (answer.status, answer.slug) == (400, "header_unknown")
+    message = answer.json["message"]
+    assert message.startswith(header.partition(":")[0])
+    assert meant is None or f"Did you mean {meant}?" in message
+    assert not receiver.requests
+
+
+def test_dispatchers_can_be_chained(server: ServerProcess, receiver: Receiver) -> None:
+    """What one adds to its requests is no mistake for the next, which adds its own."""
+    before = ("X-Dispatcher-Message-Id: first", "X-Dispatcher-Attempt: 3")
+    one = forwarded(server, receiver, post(receiver.authority, *before, body=b"x"))
+    assert one.head.count(b"X-Dispatcher-Message-Id") == 1
+    assert b"first" not in one.head
+    assert b"X-Dispatcher-Attempt: 1\r\n" in one.head

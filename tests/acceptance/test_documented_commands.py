@@ -9,6 +9,7 @@ a new command that is neither fails here.
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -135,12 +136,15 @@ class Place:
     names: Mapping[str, str] = field(default_factory=dict)
     waiting: str = ""
     letter: str = ""
+    call: str = ""
 
     def put_in(self, text: str) -> str:
         """Replace documented names (regular expressions) and ids by what stands for them here."""
         for documented, here in self.names.items():
             text = re.sub(documented, here, text)
         number = self.letter if re.search(r"\bdead\b", text) else self.waiting
+        if re.search(r"\bcalls\b", text):
+            number = self.call
         return re.sub(r"\b[0-9a-f]{28}\b", number, text)
 
 
@@ -188,11 +192,16 @@ def waiting(running: tuple[Path, ServerProcess], unused: str) -> str:
 
 @pytest.fixture
 def beside(
-    running: tuple[Path, ServerProcess], receiver: Receiver, tools: Path, waiting: str
+    running: tuple[Path, ServerProcess],
+    receiver: Receiver,
+    tools: Path,
+    waiting: str,
+    unused: str,
 ) -> Place:
-    """Beside a server with one message that waits and a dead letter of each cause."""
+    """Beside a server with one message and one call that wait, and a dead letter of each cause."""
     directory, server = running
     letter = _dead_letters(server, receiver)
+    _schedule(server, unused)
     listen, api = _at(server.listen), _at(server.api)
     (directory / "photo.jpg").write_bytes(bytes(range(256)))
     names = {
@@ -206,7 +215,37 @@ def beside(
         "DISPATCHER_API": f"http://{api}",
         "DISPATCHER_LISTENER": f"http://{listen}",
     }
-    return Place(directory, environment, names, waiting, letter)
+    return Place(directory, environment, names, waiting, letter, _call(server, unused))
+
+
+def _call(server: ServerProcess, nobody: str) -> str:
+    """A call of a function that nobody serves. Returns its id."""
+    body = json.dumps({"calls": [{"endpoint": f"http://{nobody}", "function": "order"}]}).encode()
+    dispatch = request(
+        "POST /dispatch.sdk.v1.DispatchService/Dispatch HTTP/1.1",
+        f"Host: {_at(server.api)}",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+        body=body,
+    )
+    answered = ask(server.api, dispatch)
+    assert answered.status == 200, answered
+    number: str = json.loads(answered.body)["dispatchIds"][0]
+    return number
+
+
+def _schedule(server: ServerProcess, nobody: str) -> None:
+    """A schedule of such calls, as documented."""
+    plan = {"cron": "30 2 * * *", "call": {"endpoint": f"http://{nobody}", "function": "clean_up"}}
+    body = json.dumps(plan).encode()
+    put = request(
+        "PUT /v1/schedules/nightly HTTP/1.1",
+        f"Host: {_at(server.api)}",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+        body=body,
+    )
+    assert ask(server.api, put).status in (200, 201)
 
 
 def _dead_letters(server: ServerProcess, receiver: Receiver) -> str:

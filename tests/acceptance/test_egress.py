@@ -1,4 +1,4 @@
-"""Section 2, egress: where messages never go. Nothing here ever leaves the machine."""
+"""Egress: where messages never go. Nothing here ever leaves the machine."""
 
 from __future__ import annotations
 

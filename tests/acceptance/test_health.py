@@ -1,4 +1,4 @@
-"""Section 6: health and metrics, on both listeners."""
+"""Health and metrics, on both listeners."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_metrics_need_a_key_where_keys_are_set(server: ServerProcess, headers: l
 
 
 def test_metrics_are_prometheus_text(server: ServerProcess, receiver: Receiver) -> None:
-    """With the names and types of the contract."""
+    """With the names and types that docs/operations.md lists."""
     receiver.script(answer(), answer(400))
     accept(server, receiver)
     accept(server, receiver)

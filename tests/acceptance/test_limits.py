@@ -1,4 +1,4 @@
-"""Section 1: keys, and how large a body may be."""
+"""Keys, and how large a body may be."""
 
 from __future__ import annotations
 
@@ -46,10 +46,29 @@ def test_without_a_right_key_it_is_401(
         caller.send(post(receiver.authority, *headers, body=b"GET / HTTP/1.1\r\n\r\n"))
         answer = caller.answer()
         assert (answer.status, answer.slug) == (401, "key_invalid")
+        assert answer.headers["www-authenticate"]  # RFC 9110 section 15.5.2
         caller.send(post(receiver.authority, KEY, path="/good"))
         assert caller.answer().id
     (one,) = receiver.received()
     assert one.head.startswith(b"POST /good ")
+
+
+def test_wrong_key_is_401_before_the_head_is_whole(
+    server: ServerProcess, receiver: Receiver
+) -> None:
+    """Who has none does not get to send the rest; who has one may send its head in pieces."""
+    head = post(receiver.authority, "X-Dispatcher-Key: wrong", "X-A: 1")
+    with Caller(server.listen) as caller:
+        caller.send(head[: head.index(b"X-A")])
+        answer = caller.answer()
+        assert (answer.status, answer.slug) == (401, "key_invalid")
+        assert caller.at_end()
+    head = post(receiver.authority, KEY, "X-A: 1")
+    with Caller(server.listen) as caller:
+        for at in range(0, len(head), 10):
+            caller.send(head[at : at + 10])
+            time.sleep(0.001)
+        assert caller.answer().id
 
 
 def test_key_is_asked_for_before_the_destination_is_judged(server: ServerProcess) -> None:

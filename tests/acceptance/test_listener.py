@@ -1,15 +1,16 @@
-"""Section 1: the listener keeps standing under bad input, and is an HTTP/1.1 server otherwise."""
+"""The listener keeps standing under bad input, and is an HTTP/1.1 server otherwise."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from dispatcher.testing.process import ServerProcess
 from tests.acceptance.receiver import Receiver, eventually
-from tests.acceptance.running import metrics
+from tests.acceptance.running import metrics, quick
 from tests.acceptance.wire import ORIGIN, Caller, ask, chunked, post, request
 
 
@@ -263,6 +264,23 @@ def test_connection_is_kept_until_the_caller_wants_it_closed(
     assert not any(b"/behind" in one.head for one in receiver.requests)
 
 
+@pytest.mark.parametrize("line", ["POST / HTTP/1.0", "POST / HTTP/1.1"])
+def test_last_202_is_not_taken_away_by_what_the_caller_still_sends(
+    server: ServerProcess, receiver: Receiver, line: str
+) -> None:
+    """Old clients send a line end behind a body. A reset for it would overtake the answer, and the
+    caller would send its message again."""
+    headers = ("Host: x", "Connection: close", ORIGIN + receiver.authority, "Content-Length: 1")
+    for _ in range(50):
+        with Caller(server.listen) as caller:
+            caller.send(request(line, *headers, body=b"x"))
+            for _ in range(3):
+                time.sleep(0.0005)
+                caller.send(b"\r\n")
+            assert caller.answer().id
+            assert caller.at_end()
+
+
 @pytest.mark.parametrize("size", [0, 5, 400_000])
 def test_caller_that_closes_its_sending_side_is_answered(
     server: ServerProcess, receiver: Receiver, size: int
@@ -395,3 +413,20 @@ def test_refused_request_is_never_delivered(server: ServerProcess, receiver: Rec
         assert ask(server.listen, post(receiver.authority, *headers)).status == 400
     time.sleep(0.05)
     assert receiver.requests == []
+
+
+# Idle connections
+
+
+def test_idle_connection_is_kept_as_long_as_the_setting_says(
+    tmp_path: Path, receiver: Receiver
+) -> None:
+    """So that it can be longer than that of the load balancer in front; then it is closed without
+    an answer."""
+    settings = quick(IDLE_TIMEOUT="1s")
+    with ServerProcess(tmp_path, **settings) as quickly, Caller(quickly.listen) as caller:
+        caller.send(post(receiver.authority))
+        assert caller.answer().id
+        began = time.monotonic()
+        assert caller.at_end()
+        assert time.monotonic() - began > 0.5

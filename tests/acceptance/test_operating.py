@@ -70,7 +70,7 @@ def test_a_dead_letter_is_listed_and_shown_whole(server: ServerProcess, receiver
     (item,) = page["items"]
     assert (item["id"], item["destination"]) == (number, f"http://{receiver.authority}")
     assert (item["method"], item["attempts"]) == ("POST", 1)
-    assert (item["last_status"], item["last_error"]) == (404, None)
+    assert (item["last_status"], item["last_error"]) == (404, "http_404")
     assert instant(item["accepted_at"]) <= instant(item["dead_at"])
     shown = ok(server, "GET", f"/v1/dead-letters/{number}")
     assert base64.b64decode(shown["body"]) == b"\x00\xffbody"
@@ -170,14 +170,14 @@ def test_the_reason_why_a_message_waits_is_told(server: ServerProcess, receiver:
     ok(server, "POST", f"/v1/destinations/{receiver.authority}/pause")
     number = accept(server, receiver).id
     said = ok(server, "GET", f"/v1/messages/{number}/explain")
-    assert (said["state"], said["reason"]) == ("ready", "destination_paused")
+    assert (said["state"], said["reason"]) == ("ready", "destination_held")
     ok(server, "POST", f"/v1/destinations/{receiver.authority}/resume")
     receiver.received(1)
     eventually(lambda: ok(server, "GET", f"/v1/messages/{number}/explain")["reason"] == "delivered")
 
 
 def test_stats_have_every_figure(server: ServerProcess, receiver: Receiver) -> None:
-    """Of the contract, and lanes with theirs."""
+    """Those of docs/api.md, and lanes with theirs."""
     ok(server, "POST", f"/v1/destinations/{receiver.authority}/pause")
     accept(server, receiver)
     stats = ok(server, "GET", "/v1/stats")

@@ -1,4 +1,4 @@
-"""Section 5: the settings, how they are read, and how the process ends when one is wrong."""
+"""The settings, how they are read, and how the process ends when one is wrong."""
 
 from __future__ import annotations
 
@@ -50,19 +50,23 @@ NUMBERS = {
     "WORKER": ("0", "-1", "many", "1.5", "10 20"),
     "RETRYLIMIT": ("-1", "1001", "ten"),
     "RETRY_LIMIT": ("-1", "1001", "x"),
-    "DEFAULT_TIMEOUT": ("0", "3600001", "10s"),
-    "RETRY_DELAY": ("-1", "2s"),
+    "DEFAULT_TIMEOUT": ("0", "3600001", "61m"),
+    "RETRY_DELAY": ("-1", "2y"),
     "RETRY_MAX_DELAY": ("-1", "hour"),
-    "MAX_BODY": ("-1", "64MiB"),
+    "MAX_BODY": ("-1", "64M"),
     "MAX_BACKLOG_BYTES": ("-1", "0x10"),
-    "DEAD_LETTER_RETENTION": ("-1", "30d"),
+    "DEAD_LETTER_RETENTION": ("-1", "30D"),
     "DEAD_LETTER_MAX_BYTES": ("-1", "1G"),
+    "WORKER_SLOW": ("0", "-1", "some"),
+    "MAX_AGE": ("-1", "old"),
+    "IDLE_TIMEOUT": ("0", "-1", "idle"),
+    "DRAIN_NOTICE": ("-1", "soon"),
     "DRAIN_TIMEOUT": ("-1", "soon"),
 }
 OTHERS = {
     "EVENT_SOURCING": ("maybe", "2", "tru", "-1", "yes!"),
     "ACK_ANY_RESPONSE": ("nope", "10"),
-    "RETRY_ON": ("abc", "99", "600", "404;409", "404,,409", "4xx"),
+    "RETRY_ON": ("abc", "99", "207", "600", "404;409", "404,,409", "4xx"),
     "EGRESS": ("all", "private", "true"),
     "EGRESS_ALLOW": ("10.0.0.0/33", "http://host", "a b", "10.0.0.1/8"),
     "EGRESS_DENY": ("[::1]:80", "host:80", "::/200"),
@@ -235,7 +239,7 @@ def test_booleans_are_read_in_every_spelling(tmp_path: Path, yes: str, no: str) 
     assert (shown["EVENT_SOURCING"], shown["ACK_ANY_RESPONSE"]) == (True, False)
 
 
-def test_defaults_are_those_of_the_contract(tmp_path: Path) -> None:
+def test_defaults_are_in_force_when_nothing_is_set(tmp_path: Path) -> None:
     """Every setting is shown at the start, secrets as nothing where there are none."""
     shown = in_force(tmp_path, LISTEN="", API_LISTEN="127.0.0.1:0", LOG_LEVEL="")
     expected = {
@@ -256,6 +260,9 @@ def test_defaults_are_those_of_the_contract(tmp_path: Path) -> None:
         "MAX_BACKLOG_BYTES": 0,
         "DEAD_LETTER_RETENTION": 2_592_000_000,
         "DEAD_LETTER_MAX_BYTES": 1_073_741_824,
+        "MAX_AGE": 0,
+        "IDLE_TIMEOUT": 75_000,
+        "DRAIN_NOTICE": 0,
         "DRAIN_TIMEOUT": 10_000,
         "LISTEN": ":80",
         "LISTEN_KEYS": [],
@@ -267,7 +274,7 @@ def test_defaults_are_those_of_the_contract(tmp_path: Path) -> None:
 
 
 def test_limits_of_ranges_are_in_range(tmp_path: Path) -> None:
-    """The contract's ends, and 0 where it means something."""
+    """Both ends, and 0 where it means something."""
     ends_ = {"RETRYLIMIT": "1000", "DEFAULT_TIMEOUT": "3600000", "WORKER": "1", "RETRY_DELAY": "0"}
     shown = in_force(tmp_path, **ends_, RETRY_ON="404, 409", MAX_BODY="0", DRAIN_TIMEOUT="0")
     assert {name: str(shown[name]) for name in ends_} == ends_
@@ -338,7 +345,7 @@ def test_log_level_is_the_least_important_that_is_logged(
             assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", line["timestamp"])
 
 
-def test_log_levels_are_those_of_the_contract(tmp_path: Path, receiver: Receiver) -> None:
+def test_log_level_of_an_event_says_who_must_act(tmp_path: Path, receiver: Receiver) -> None:
     """What goes well is not logged by default; a failed attempt is `info`, a dead letter
     `warning`."""
     with ServerProcess(tmp_path, RETRYLIMIT="0") as server:

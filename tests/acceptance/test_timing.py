@@ -1,4 +1,4 @@
-"""Section 2: what takes long. Some of it runs at once, each with a server of its own.
+"""What takes long. Some of it runs at once, each with a server of its own.
 
 The first test to ask starts the scenarios in threads; each test waits for the end of its own. A
 delay is never shorter than promised, however busy the machine is, and so that is asserted to the
@@ -129,7 +129,8 @@ def retry_after_is_capped(directory: Path, receivers: Receivers) -> None:
 
 
 def breaker_is_short(directory: Path, receivers: Receivers) -> None:
-    """Its pauses are never longer than `RETRY_MAX_DELAY`, and no connection opens it as well."""
+    """Its pauses are never longer than `RETRY_MAX_DELAY`, and no connection opens it as well. It is
+    told once, however often the probe fails."""
     settings = {"RETRY_DELAY": "1", "RETRY_MAX_DELAY": "300", "RETRYLIMIT": "20"}
     with ServerProcess(directory, **settings) as server, receivers.open() as receiver:
         receiver.script(*[[Reset()]] * 13)
@@ -137,8 +138,8 @@ def breaker_is_short(directory: Path, receivers: Receivers) -> None:
             accept(server, receiver)
         pauses = gaps(receiver.received(23))[9:13]
         assert all(0.3 <= pause < 1.0 for pause in pauses), pauses
-        server.event("destination.resumed")
-        assert len(server.events("destination.paused")) == 4
+        server.event("destination.reopened")
+        assert len(server.events("destination.backed_off")) == 1
 
 
 def successes_between_failures(directory: Path, receivers: Receivers) -> None:
@@ -149,20 +150,20 @@ def successes_between_failures(directory: Path, receivers: Receivers) -> None:
         for _ in range(10):
             accept(server, receiver)
         assert max(gaps(receiver.received(37))) < 1.0
-        assert server.events("destination.paused") == []
+        assert server.events("destination.backed_off") == []
 
 
 def slow_start(directory: Path, receivers: Receivers) -> None:
-    """2 attempts at once, then 4, 8, 16 with each round of successes, and never more than
-    `WORKER`."""
+    """One attempt of a destination that was never tried; then 2 at once, then 4, 8, 16 with each
+    round of successes, and never more than `WORKER`."""
     gate = Gate()
     with (
         ServerProcess(directory, WORKER="20", DEFAULT_TIMEOUT="60000") as server,
         receivers.open(default=gate) as receiver,
         Caller(server.listen) as caller,
     ):
-        caller.send(post(receiver.authority) * 70)
-        for size in (2, 4, 8, 16, 20, 20):
+        caller.send(post(receiver.authority) * 71)
+        for size in (1, 2, 4, 8, 16, 20, 20):
             held_at_once(gate, size)
             gate.let_through(answer())
 
@@ -195,11 +196,11 @@ def overload(directory: Path, receivers: Receivers) -> None:
             with receivers.open(default=gate) as receiver, Caller(server.listen) as caller:
                 failing = ["X-Dispatcher-Timeout: 2000"] if overloaded is timeout else []
                 caller.send(
-                    post(receiver.authority) * 6
+                    post(receiver.authority) * 7
                     + post(receiver.authority, *failing) * 8
                     + post(receiver.authority) * 22
                 )
-                for size in (2, 4):
+                for size in (1, 2, 4):
                     held_at_once(gate, size)
                     gate.let_through(LAST_OK)
                 held_at_once(gate, 8)
@@ -222,8 +223,8 @@ def server_errors_do_not_halve(directory: Path, receivers: Receivers) -> None:
         receivers.open(default=gate) as receiver,
         Caller(server.listen) as caller,
     ):
-        caller.send(post(receiver.authority) * 38)
-        for size, answered in ((2, 200), (4, 200), (8, 500), (8, 200), (16, 200)):
+        caller.send(post(receiver.authority) * 39)
+        for size, answered in ((1, 200), (2, 200), (4, 200), (8, 500), (8, 200), (16, 200)):
             held_at_once(gate, size)
             gate.let_through(answer(answered))
 
@@ -257,13 +258,56 @@ def fairness(directory: Path, receivers: Receivers) -> None:
         eventually(lambda: len(flooded.requests) > 40)
 
 
+def one_worker_and_many_that_hang(directory: Path, receivers: Receivers) -> None:
+    """`WORKER=1`: eight destinations never answer, and another one gets its messages all the same;
+    to each of the eight there is one attempt under way."""
+    settings = {"WORKER": "1", "DEFAULT_TIMEOUT": "60000", "DRAIN_TIMEOUT": "100"}
+    with (
+        ServerProcess(directory, **settings) as server,
+        receivers.open(default=[Wait(60)], host="0.0.0.0") as stuck,
+        receivers.open() as light,
+    ):
+        port = stuck.authority.rpartition(":")[2]
+        hosts = [f"127.0.0.{n}" for n in range(1, 9)]
+        with Caller(server.listen) as caller:
+            for host in hosts * 3:
+                caller.send(post(f"{host}:{port}"))
+                assert caller.answer().id
+        for count in range(1, 6):
+            began = time.monotonic()
+            accept(server, light)
+            light.received(count)
+            assert time.monotonic() - began < 0.3 * len(hosts) + 1 + SLACK_S
+        assert len(stuck.requests) == len(hosts)
+
+
+def too_old(directory: Path, receivers: Receivers) -> None:
+    """`MAX_AGE`: what waits behind an attempt that hangs, and what waits for a retry in an hour, is
+    given up within about a second of its time, as `expired`."""
+    settings = {"MAX_AGE": "2s", "DEFAULT_TIMEOUT": "60000", "DRAIN_TIMEOUT": "100"}
+    settings |= {"RETRY_DELAY": "3600000", "RETRY_MAX_DELAY": "3600000"}
+    with (
+        ServerProcess(directory, **settings) as server,
+        receivers.open(default=[Wait(60)]) as stuck,
+        receivers.open(default=answer(503)) as broken,
+    ):
+        began = time.monotonic()
+        accept(server, stuck)
+        behind = accept(server, stuck).id
+        retried = accept(server, broken).id
+        for number in (behind, retried):
+            assert dead(server, number)["reason"] == "expired"
+            assert 1.9 < time.monotonic() - began < 3.5 + SLACK_S
+        assert len(stuck.requests) == len(broken.requests) == 1
+
+
 def a_destination_that_was_down(directory: Path, receivers: Receivers) -> None:
     """Once it is back it gets everything that waited for it, each message once."""
     settings = {"RETRY_DELAY": "100", "RETRY_MAX_DELAY": "500", "RETRYLIMIT": "1000"}
     with ServerProcess(directory, **settings) as server, receivers.open() as receiver:
         receiver.run(receiver.fake.stop())
         numbers = [accept(server, receiver).id for _ in range(20)]
-        eventually(lambda: server.events("destination.paused"))
+        eventually(lambda: server.events("destination.backed_off"))
         receiver.run(receiver.fake.start())
         delivered_once(server, receiver, numbers)
 
@@ -387,6 +431,8 @@ SCENARIOS: list[Scenario] = [
     retry_after,
     backoff,
     fairness,
+    one_worker_and_many_that_hang,
+    too_old,
     overload,
     slow_start,
     server_errors_do_not_halve,
@@ -406,17 +452,17 @@ SCENARIOS: list[Scenario] = [
 def running(
     request: pytest.FixtureRequest, receivers: Receivers, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, Future[None]]]:
-    """Every scenario that is asked for, `AT_ONCE` under way at a time."""
+    """Every scenario that is asked for: `AT_ONCE` at a time, and beside them those of `slow.py`."""
     wanted = {item.name for item in request.session.items if item.path == request.path}
-    pool = ThreadPoolExecutor(AT_ONCE)
-    yield {
-        scenario.__name__: pool.submit(
-            scenario, tmp_path_factory.mktemp(scenario.__name__), receivers
-        )
-        for scenario in SCENARIOS
-        if f"test_timing[{scenario.__name__}]" in wanted
-    }
-    pool.shutdown()
+    with ThreadPoolExecutor(AT_ONCE) as busy, ThreadPoolExecutor(len(SLOW)) as waiting:
+        asked: list[tuple[str, ThreadPoolExecutor, Scenario]]
+        asked = [("slow", waiting, one) for one in SLOW]
+        asked += [("timing", busy, one) for one in SCENARIOS]
+        yield {
+            one.__name__: pool.submit(one, tmp_path_factory.mktemp(one.__name__), receivers)
+            for test, pool, one in asked
+            if f"test_{test}[{one.__name__}]" in wanted
+        }
 
 
 @pytest.mark.parametrize("scenario", [scenario.__name__ for scenario in SCENARIOS])
@@ -426,6 +472,6 @@ def test_timing(running: dict[str, Future[None]], scenario: str) -> None:
 
 
 @pytest.mark.parametrize("scenario", [scenario.__name__ for scenario in SLOW])
-def test_slow(slow: dict[str, Future[None]], scenario: str) -> None:
-    """Of `slow.py`: these run beside all other tests."""
-    slow[scenario].result(60)
+def test_slow(running: dict[str, Future[None]], scenario: str) -> None:
+    """Of `slow.py`: these run beside all others."""
+    running[scenario].result(60)

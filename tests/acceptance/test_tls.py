@@ -1,4 +1,4 @@
-"""Section 2: `https` destinations."""
+"""`https` destinations."""
 
 from __future__ import annotations
 

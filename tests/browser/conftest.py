@@ -26,7 +26,7 @@ from playwright.async_api import (
 from playwright.async_api import Request as PageRequest
 
 from dispatcher.testing.api import ApiBench
-from tests.browser.serving import fill
+from tests.browser.serving import fill, functions
 
 KEY: Final = "first-key"
 # Nothing but the page: no services of the browser's maker, and no name but the server's address.
@@ -96,7 +96,7 @@ class Watch:
 @pytest_asyncio.fixture(loop_scope="module")
 async def api() -> AsyncIterator[ApiBench]:
     """An API without keys, with data."""
-    async with ApiBench() as bench:
+    async with ApiBench(functions=await functions()) as bench:
         fill(bench)
         yield bench
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from dispatcher.queue.admin import LetterDetail, MessageState
+from dispatcher.api.call_values import any_of
+from dispatcher.functions.surface import CallState, Entry, Step
+from dispatcher.protocol.messages import CallResult, Error
+from dispatcher.queue.admin.surface import LetterDetail, MessageState
 from dispatcher.testing.admin import letter, message, message_id
 from dispatcher.testing.api import ApiBench
+from dispatcher.testing.function_service import NOW_US, MemoryFunctions, call_id, view
 
 BOUNDS: Final = (0.01, 0.05, 0.25)
 """Of the buckets of the latencies."""
@@ -32,6 +36,55 @@ def fill(bench: ApiBench) -> None:
     bench.admin.bury(letter(1031, to="b", status=None, error="timeout"))
     bench.admin.bury(hostile_letter(1032))
     bench.render = lambda: latencies(bench.admin.delivered_total)
+
+
+ORDER, CHARGE, MAIL, SHIP, STRANGE = map(call_id, range(1, 6))
+"""The calls there are: the first is the root of the next two."""
+
+
+async def functions() -> MemoryFunctions:
+    """A tree of three calls that wait, one that succeeded, and one that failed, with HTML in
+    everything that a stranger may choose."""
+    found = MemoryFunctions()
+    found.put(
+        replace(
+            view(1, state=CallState.SUSPENDED, function="order", application="shop"),
+            waits_for=1,
+            steps=1,
+        )
+    )
+    found.put(view(2, state=CallState.SUSPENDED, function="charge", parent=1))
+    mail = view(3, state=CallState.SCHEDULED, function="mail", parent=2)
+    found.put(
+        replace(
+            mail,
+            root_id=ORDER,
+            depth=2,
+            attempts=2,
+            last_error="throttled",
+            next_run_at_us=NOW_US + 60_000_000,
+        )
+    )
+    found.put(view(4, function="ship"))
+    await found.end(SHIP, CallResult(output=any_of({"parcels": [1, 2]})), CallState.SUCCEEDED)
+    found.put(view(5, function=HOSTILE, endpoint="https://b.example"))
+    refused = CallResult(output=any_of(HOSTILE), error=Error(type=HOSTILE, message=HOSTILE))
+    await found.end(STRANGE, refused, CallState.FAILED)
+    found.timelines[ORDER] = [
+        Entry(Step.CREATED, NOW_US),
+        Entry(
+            Step.RUN,
+            NOW_US,
+            attempt=1,
+            duration_ms=40,
+            status="temporary_error",
+            error="http_503",
+            next_at_us=NOW_US + 500_000,
+        ),
+        Entry(Step.RUN, NOW_US + 500_000, attempt=2, duration_ms=12, status="ok"),
+        Entry(Step.SUSPENDED, NOW_US + 512_000, count=1),
+    ]
+    return found
 
 
 def latencies(delivered: int) -> str:

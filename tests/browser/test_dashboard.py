@@ -17,11 +17,18 @@ import pytest
 from playwright.async_api import Browser, Page, expect
 
 from dispatcher.errors import Refusal
-from dispatcher.queue.admin import LetterFilter, MessageState, Moved
-from dispatcher.testing.admin import letter, message, message_id
+from dispatcher.queue.admin.surface import LetterFilter, MessageState, Moved
+from dispatcher.testing.admin import dead_call, letter, message, message_id
 from dispatcher.testing.api import ApiBench
 from tests.browser.conftest import KEY, PATIENCE_MS
-from tests.browser.serving import HOSTILE, deliver, hostile_letter, long_letter
+from tests.browser.serving import (
+    HOSTILE,
+    ORDER,
+    STRANGE,
+    deliver,
+    hostile_letter,
+    long_letter,
+)
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -35,6 +42,9 @@ SECTIONS = {
     "dead-letters": "dead letters in",
     "dead-letters/list": "Oldest first",
     "events": "Listening",
+    "calls": "order",
+    f"calls/{ORDER}": "waits for 1 call",
+    f"calls/{STRANGE}": "Error",
 }
 READY, SCHEDULED, DELIVERED = message_id(1), message_id(2), message_id(4)
 # How much wider a page is than its window.
@@ -142,7 +152,7 @@ async def test_overview_asks_for_nothing_while_the_tab_is_hidden(page: Page, api
     await page.clock.run_for(20_000)
     assert asked == []
     await hide(page, is_hidden=False)
-    async with page.expect_response("**/v1/stats"):
+    async with page.expect_response("**/v1/stats?*"):
         await page.clock.run_for(100)
 
 
@@ -160,19 +170,30 @@ async def hide(page: Page, *, is_hidden: bool) -> None:
 # Lanes
 
 
-async def test_lane_is_paused_and_resumed_with_its_button(page: Page, api: ApiBench) -> None:
+async def test_lane_is_held_and_resumed_with_its_button(page: Page, api: ApiBench) -> None:
     """The row says how it is now, and the button keeps the focus."""
     await visit(page, api, "lanes")
     row = page.get_by_role("row").filter(has_text="https://a.example")
-    await row.get_by_role("button", name="Pause https://a.example").click()
-    await expect(row).to_contain_text("paused")
-    assert api.admin.paused == {"https://a.example"}
-    await expect(page.get_by_text("is paused. Its messages wait.")).to_be_visible()
+    await row.get_by_role("button", name="Hold https://a.example").click()
+    await expect(row).to_contain_text("held")
+    assert api.admin.held == {"https://a.example"}
+    await expect(page.get_by_text("is held. Its messages wait.")).to_be_visible()
     resume = row.get_by_role("button", name="Resume https://a.example")
     await expect(resume).to_be_focused()
     await resume.click()
-    await expect(row).to_contain_text("going")
-    assert api.admin.paused == set()
+    await expect(row).to_contain_text("sending")
+    assert api.admin.held == set()
+
+
+async def test_lane_whose_breaker_is_open_is_not_said_to_be_sending(
+    page: Page, api: ApiBench
+) -> None:
+    """Also when it backs off no longer and waits for a message to try; as the command line says."""
+    api.admin.backing_off["https://a.example"] = 0
+    await visit(page, api, "lanes")
+    row = page.get_by_role("row").filter(has_text="https://a.example")
+    await expect(row).to_contain_text("probing")
+    await expect(row).not_to_contain_text("sending")
 
 
 async def test_lanes_are_filtered_and_sorted_and_bounded(page: Page, api: ApiBench) -> None:
@@ -195,11 +216,11 @@ async def test_lanes_are_filtered_and_sorted_and_bounded(page: Page, api: ApiBen
     await expect(rows.first).to_contain_text("lane-019")
 
 
-async def test_lane_says_why_when_it_cannot_be_paused(page: Page, api: ApiBench) -> None:
+async def test_lane_says_why_when_it_cannot_be_held(page: Page, api: ApiBench) -> None:
     """What the server refuses it says in words."""
     api.admin.refusal = Refusal(503, "disk_full", "There is no space for the log. Make space.")
     await visit(page, api, "lanes")
-    await page.get_by_role("button", name="Pause https://a.example").click()
+    await page.get_by_role("button", name="Hold https://a.example").click()
     await expect(page.locator("#notice")).to_contain_text("Make space.")
 
 
@@ -271,6 +292,27 @@ async def test_group_is_opened_and_one_of_it_shown_and_redriven(page: Page, api:
     await expect(page.get_by_text("1 dead letter redriven")).to_be_visible()
     await expect(page.get_by_text("Others are before it")).to_be_visible()
     assert api.admin.messages[first].state is MessageState.READY
+
+
+async def test_dead_call_is_found_by_its_function_shown_and_redriven(
+    page: Page, api: ApiBench
+) -> None:
+    """Its group, its list, and all of it, which has an input and no headers."""
+    api.admin.bury(dead_call(1))
+    call = f"{1 << 63 | 1:028x}"
+    await visit(page, api, "dead-letters")
+    name = "Show: http://apps.example:8000, function charge, permanent error"
+    await page.get_by_role("link", name=name).click()
+    result = page.locator("#dead-result")
+    await expect(result).to_contain_text("call charge at http://apps.example:8000")
+    await page.get_by_role("link", name=f"Show {call}").click()
+    shown = page.locator("#search-result")
+    for part in ("no such card", "ValueError", "shop", "the function failed", "Input, 13 bytes"):
+        await expect(shown).to_contain_text(part)
+    await expect(shown).not_to_contain_text("Request headers")
+    await page.get_by_role("button", name="Redrive", exact=True).click()
+    await expect(page.get_by_text("1 dead letter redriven")).to_be_visible()
+    assert call not in api.admin.dead
 
 
 async def test_list_has_pages_when_there_are_many(page: Page, api: ApiBench) -> None:
@@ -396,7 +438,7 @@ async def test_events_are_shown_as_they_happen_and_not_while_paused(
     deliver(api, range(301, 304))
     await expect(page.locator("#event-status")).to_have_text("Paused; 6 events not shown.")
     await expect(rows).to_have_count(2)
-    await page.get_by_role("button", name="Go on").click()
+    await page.get_by_role("button", name="Resume").click()
     deliver(api, range(304, 305))
     await expect(rows).to_have_count(4)
 
@@ -409,7 +451,7 @@ async def test_events_are_bounded_and_filtered(page: Page, api: ApiBench) -> Non
     deliver(api, range(300, 550))
     rows = page.locator("#event-table tbody tr")
     await expect(rows).to_have_count(200)
-    await page.get_by_label("Filter by destination or id").fill("b.example")
+    await page.get_by_label("Filter by destination, function or id").fill("b.example")
     api.admin.put(message(900, to="b"))
     api.admin.put(message(901))
     await expect(rows).to_have_count(1)

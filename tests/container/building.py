@@ -5,16 +5,16 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 from tests.container.podman import IMAGE, LIMITS, Podman
 
 ROOT = Path(__file__).parents[2]
+LOCKS = [ROOT / "config/packaging" / name for name in ("build.txt", "requirements.txt")]
 BASE = "localhost/dispatcher-check-base:1"
 
 _MIRROR = "http://deb.debian.org/debian"
-_PACKAGES = "python3,python3-venv,python-is-python3,ca-certificates"
+_PACKAGES = "python3,python3-venv,python3-dev,gcc,libc6-dev,python-is-python3,ca-certificates"
 
 
 def make_base(podman: Podman, directory: Path) -> str:
@@ -38,10 +38,9 @@ def python_of(podman: Podman, base: str) -> str:
 def make_wheels(directory: Path, python: str) -> Path:
     """Download what the build installs, for this version of Python; return the directory."""
     wheels = directory / f"wheels-{python}"
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    needed = project["project"]["dependencies"] + project["build-system"]["requires"]
-    pip = (sys.executable, "-m", "pip", "download", "--quiet", "--dest", wheels)
-    _run(*pip, "--python-version", python, "--only-binary=:all:", *needed)
+    pip = (sys.executable, "-m", "pip", "download", "--quiet", "--dest", wheels, "--no-deps")
+    for lock in LOCKS:
+        _run(*pip, "--python-version", python, "--only-binary=:all:", "--requirement", lock)
     return wheels
 
 

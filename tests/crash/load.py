@@ -220,11 +220,25 @@ async def _exchange(
     target: str,
     body: bytes,
 ) -> Answer:
+    writer.write(request_of(origin, target, body))
+    return await read_answer(reader)
+
+
+def request_of(origin: str, target: str, body: bytes) -> bytes:
+    """Return what a caller writes to send one message."""
     head = (
         f"POST {target} HTTP/1.1\r\nHost: dispatcher\r\nX-Dispatcher-Origin-Host: {origin}\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"
     )
-    writer.write(head.encode() + body)
+    return head.encode() + body
+
+
+async def read_answer(reader: asyncio.StreamReader) -> Answer:
+    """Read what the caller is told.
+
+    Raises:
+        OSError, asyncio.IncompleteReadError: there is no (whole) answer.
+    """
     answer = await reader.readuntil(b"\r\n\r\n")
     status, length, id_ = _STATUS.match(answer), _LENGTH.search(answer), _ID.search(answer)
     assert status is not None, answer

@@ -10,12 +10,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
+import signal
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from dispatcher.functions.signing_key import SigningKeyFile
 from dispatcher.testing.process import ServerProcess
 from tests.crash.load import (
     Account,
@@ -34,6 +37,7 @@ from tests.crash.load import (
 pytestmark = [pytest.mark.crash, pytest.mark.strace]
 
 Injecting = Callable[..., tuple[str, ...]]
+Waiting = tuple[str, asyncio.Future[Answer]]
 
 _QUICK = {"RETRY_DELAY": "60", "RETRY_MAX_DELAY": "400", "RETRYLIMIT": "1000"}
 _CALLERS = 16
@@ -202,6 +206,85 @@ async def test_accepting_pauses_and_resumes_by_itself_when_writes_find_no_space(
     assert len(server.events("log.disk_full")) <= 1
 
 
+async def _stalled(account: Account, server: ServerProcess, destination: Destination) -> Waiting:
+    """Send one message after the other until one gets no answer, because the disk stands still."""
+    for _ in range(_WAVES):
+        target = account.begin(500)
+        waiting = asyncio.ensure_future(
+            ask(server.listen, destination.origin, target, account.body(target))
+        )
+        done, _ = await asyncio.wait([waiting], timeout=1.0)
+        if not done:
+            return target, waiting
+        account.note(target, await waiting)
+    raise AssertionError("the fault was not met")
+
+
+async def test_disk_that_stands_still_is_told_and_waited_for(
+    tmp_path: Path, injecting: Injecting
+) -> None:
+    """A warning after a second; after five `/readyz` and new callers hear `disk_stalled`. When the
+    sync returns, who waited gets its 202, and everything goes on by itself."""
+    account = Account()
+    async with Destination(account) as destination:
+        fault = injecting("fdatasync:delay_enter=9000000:when=20")
+        with ServerProcess(tmp_path, fault, **_QUICK) as server:
+            target, waiting = await _stalled(account, server, destination)
+            await asyncio.to_thread(server.event, "log.sync_slow")
+            await asyncio.to_thread(server.event, "log.disk_stalled")
+            status, text = await asyncio.to_thread(readiness, server)
+            assert (status, "disk_stalled" in text) == (503, True)
+            late = account.begin(10)
+            answer = await ask(server.listen, destination.origin, late, account.body(late))
+            assert (answer.status, answer.slug) == (503, "disk_stalled")
+            assert b"\r\nretry-after: " in answer.headers.lower()
+            account.note(late, answer)
+            assert not waiting.done()
+            account.note(target, await waiting)
+            assert target in account.accepted
+            await asyncio.to_thread(server.event, "log.disk_moves")
+            assert (await asyncio.to_thread(readiness, server))[0] == 200
+            await _wave(account, server, destination)
+            await delivered(account, [destination])
+            assert await asyncio.to_thread(server.stop) == 0
+            assert not server.events("server.log_abandoned")
+        account.check(come([destination]))
+
+
+async def test_stop_is_obeyed_while_the_disk_stands_still(
+    tmp_path: Path, injecting: Injecting
+) -> None:
+    """Within `DRAIN_TIMEOUT` and five seconds, although the thread hangs in its sync. Who waits is
+    told that nobody knows, and nothing that was answered 202 is lost."""
+    account = Account()
+    async with Destination(account) as destination:
+        fault = injecting("fdatasync:delay_enter=50000000:when=20")
+        settings = {**_QUICK, "DRAIN_TIMEOUT": "500"}
+        with ServerProcess(tmp_path, fault, **settings) as server:
+            target, waiting = await _stalled(account, server, destination)
+            began = time.monotonic()
+            server.signal(signal.SIGTERM)
+            stopped = await asyncio.to_thread(server.event, "server.stopped")
+            took_s = time.monotonic() - began
+            assert stopped["exit_code"] == 0
+            answer = await waiting
+            assert (answer.status, answer.slug) == (503, "log_failed")
+            account.note(target, answer)
+            assert server.events("server.log_abandoned")
+            assert not server.events("server.crashed")
+            server.kill()  # strace keeps the thread that it delays, and with it the process
+        assert took_s < 5.5 + 4  # the machine may be busy, and strace slow
+        with ServerProcess(tmp_path, **_QUICK) as server:
+            await delivered(account, [destination])
+    account.check(come([destination]), refused_may_come=True, every=False)
+    assert account.accepted
+
+
+def _make_signing_key(directory: Path) -> None:
+    """So that the first syncs of a start are those of the logs."""
+    SigningKeyFile(directory / "signing.pem").load()
+
+
 @pytest.mark.parametrize(
     "fault",
     ["fsync:error=EIO:when=1", "fsync:error=EIO:when=2", "fdatasync:error=EIO:when=1"],
@@ -211,6 +294,7 @@ async def test_the_start_fails_in_one_line_when_the_log_cannot_be_made(
     tmp_path: Path, injecting: Injecting, fault: str
 ) -> None:
     """Nothing is listened on before the log is durable; the next start begins afresh."""
+    _make_signing_key(tmp_path)
     server = ServerProcess(tmp_path, injecting(fault))
     try:
         assert await asyncio.to_thread(server.wait) == 1
@@ -231,6 +315,7 @@ async def test_the_process_ends_when_a_segment_cannot_be_made(
     """A failure of the thread that makes segments is one of the log: no 202 after it that a crash
     could take back."""
     account = Account()
+    _make_signing_key(tmp_path)
     when = {"fsync": 5, "rename": 3}[call]
     async with Destination(account) as destination:
         prefix = injecting(f"{call}:error=EIO:when={when}")

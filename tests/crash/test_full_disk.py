@@ -1,25 +1,19 @@
-"""The real server on a disk that is really full: a small file system of its own.
-
-An ext4 in a file where a loop device can be mounted, otherwise a tmpfs of that size (which is full
-in the same way, though nothing on it is durable); skipped where neither can be.
-"""
+"""The real server on a disk that is really full: a small file system of its own (`small_disk`)."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from dispatcher.testing.process import ServerProcess
+from tests.crash.callers import accepts_again, pour, send
 from tests.crash.load import (
     Account,
     Answer,
     Destination,
-    ask,
     come,
     counts,
     delivered,
@@ -35,65 +29,17 @@ _BODY_BYTES = 20_000
 _CALLERS = 16
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 24 MiB."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    image = tmp_path / "image"
-    with image.open("wb") as file:
-        file.truncate(_SIZE_BYTES)
-    problems = [
-        _run("mkfs.ext4", "-q", "-O", "^has_journal", "-m", "0", str(image))
-        or _run("mount", "-o", "loop", str(image), str(place))
-    ]
-    if problems[0]:
-        size = f"size={_SIZE_BYTES}"
-        problems.append(_run("mount", "-t", "tmpfs", "-o", size, "tmpfs", str(place)))
-    if problems[-1]:
-        pytest.skip(f"nothing can be mounted here: {'; '.join(problems)}")
-    try:
-        yield place
-    finally:
-        problem = _run("umount", str(place))
-        if problem:  # somebody still has a file open: let go of it when he closes it
-            _run("umount", "--lazy", str(place))
-    assert not problem, problem
-
-
-def _run(*command: str) -> str:
-    """Return what went wrong; nothing when it worked."""
-    try:
-        result = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
-    except OSError as error:
-        return str(error)
-    return result.stderr.strip() or "failed" if result.returncode else ""
-
-
-async def _send(account: Account, server: ServerProcess, origin: str, size_bytes: int) -> Answer:
-    target = account.begin(size_bytes)
-    answer = await ask(server.listen, origin, target, account.body(target))
-    account.note(target, answer)
-    return answer
-
-
-async def _fill(account: Account, server: ServerProcess, origin: str) -> list[Answer]:
+async def _fill(
+    account: Account, server: ServerProcess, origin: str, size_bytes: int = _BODY_BYTES
+) -> list[Answer]:
     """Send messages until the disk is full; return what the last callers were told."""
-    for _ in range(200):
+    for _ in range(2000):
         answers = await asyncio.gather(
-            *(_send(account, server, origin, _BODY_BYTES) for _ in range(_CALLERS))
+            *(send(account, server, origin, size_bytes) for _ in range(_CALLERS))
         )
         if all(answer.status != 202 for answer in answers):
             return answers
     raise AssertionError("the disk did not become full")
-
-
-async def _accepts_again(account: Account, server: ServerProcess, origin: str) -> None:
-    for _ in range(100):
-        if (await _send(account, server, origin, 10)).status == 202:
-            return
-        await asyncio.sleep(0.1)
-    raise AssertionError("it still refuses everything")
 
 
 def _used_bytes(place: Path) -> int:
@@ -118,7 +64,7 @@ async def test_a_disk_full_of_messages_empties_by_itself_when_their_destination_
             assert "disk_full" in text
             for _ in range(12):  # a gap at the end of the log is no reason to begin again
                 await asyncio.gather(
-                    *(_send(account, server, destination.origin, size) for size in (100, 150_000))
+                    *(send(account, server, destination.origin, size) for size in (100, 150_000))
                 )
                 await asyncio.sleep(0.2)
             assert len(server.events("log.disk_full")) == 1, "it is said once"
@@ -129,16 +75,51 @@ async def test_a_disk_full_of_messages_empties_by_itself_when_their_destination_
             full_bytes = _used_bytes(small_disk)
             await destination.start()
             await delivered(account, [destination])
-            await _accepts_again(account, server, destination.origin)
+            await accepts_again(account, server, destination.origin)
             assert (await asyncio.to_thread(readiness, server))[0] == 200
             for _ in range(20):
-                await _send(account, server, destination.origin, _BODY_BYTES)
+                await send(account, server, destination.origin, _BODY_BYTES)
             deliveries = await delivered(account, [destination])
             await asyncio.sleep(1)
             assert _used_bytes(small_disk) < full_bytes / 2, "the space is free again"
             assert await asyncio.to_thread(server.stop) == 0
     account.check(deliveries, every=False)
     assert len(account.accepted) * _BODY_BYTES > _SIZE_BYTES / 3, "the disk was used"
+
+
+async def test_a_disk_full_of_large_segments_goes_on_and_nothing_comes_twice_after_a_kill(
+    tmp_path: Path, middling_disk: Path
+) -> None:
+    """Settling them all finds space behind segments that are larger than those at the end; both
+    logs lie on the disk, and some of the messages die."""
+    account = Account()
+    settings = {
+        **_QUICK,
+        "TRANSACTION_LOG": str(middling_disk / "transaction.log"),
+        "DEAD_LETTER": str(middling_disk / "deadletter.log"),
+    }
+    async with Destination(
+        account, fails=lambda target, attempt: 404 if int(target[1:]) % 8 == 0 else 200
+    ) as destination:
+        await destination.stop()
+        with ServerProcess(tmp_path, **settings) as server:
+            while await pour(account, server, destination.origin, 4000):
+                pass
+            assert _used_bytes(middling_disk) > 35 * 1024 * 1024
+            await destination.start()
+            await until(lambda: counts(server)[0] == 0, timeout_s=60)
+            await accepts_again(account, server, destination.origin)
+            await until(lambda: counts(server)[0] == 0)
+            await asyncio.sleep(1.5)
+            tried = [each.id for each in destination.deliveries]
+            server.kill()
+        with ServerProcess(tmp_path, **settings) as server:
+            assert server.event("server.ready")["pending"] == 0
+            await asyncio.sleep(0.5)
+            assert await asyncio.to_thread(server.stop) == 0
+        assert [each.id for each in destination.deliveries] == tried
+    assert {each.target for each in come([destination])} == set(account.accepted)
+    assert len(account.accepted) > 5000
 
 
 async def test_a_disk_filled_by_somebody_else_is_noticed_and_so_is_its_end(
@@ -151,7 +132,7 @@ async def test_a_disk_filled_by_somebody_else_is_noticed_and_so_is_its_end(
     async with Destination(account) as destination:
         await destination.stop()
         with ServerProcess(tmp_path, **settings) as server:
-            await _send(account, server, destination.origin, _BODY_BYTES)
+            await send(account, server, destination.origin, _BODY_BYTES)
             with contextlib.suppress(OSError), foreign.open("wb", buffering=0) as file:
                 while file.write(bytes(65536)):
                     pass
@@ -160,7 +141,7 @@ async def test_a_disk_filled_by_somebody_else_is_noticed_and_so_is_its_end(
             await delivered(account, [destination])
             foreign.unlink()
             await asyncio.to_thread(server.event, "log.space_again")
-            await _accepts_again(account, server, destination.origin)
+            await accepts_again(account, server, destination.origin)
             deliveries = await delivered(account, [destination])
             assert await asyncio.to_thread(server.stop) == 0
     account.check(deliveries, every=False)
@@ -182,10 +163,10 @@ async def test_a_dead_letter_waits_when_the_disk_of_its_log_is_full(
                     pass
             count = 80 if size_bytes < 1000 else 12
             await asyncio.gather(
-                *(_send(account, server, destination.origin, _BODY_BYTES) for _ in range(200))
+                *(send(account, server, destination.origin, _BODY_BYTES) for _ in range(200))
             )
             for _ in range(count):
-                await _send(account, server, destination.origin, size_bytes)
+                await send(account, server, destination.origin, size_bytes)
             line = await asyncio.to_thread(server.event, "log.disk_full")
             assert line["path"] == settings["DEAD_LETTER"]
             await asyncio.sleep(1.5)

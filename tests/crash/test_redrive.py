@@ -11,12 +11,17 @@ from typing import Any
 
 import pytest
 
+from dispatcher.core.clock import SystemClock
 from dispatcher.core.destination import Origin
 from dispatcher.core.message import Message
 from dispatcher.core.outcome import AttemptResult
-from dispatcher.queue.deadletters import Burial, DeadLetters
-from dispatcher.queue.records import encode_attempt, wire_id
+from dispatcher.queue.deadletters.burial import Burial
+from dispatcher.queue.deadletters.store import DeadLetters
+from dispatcher.queue.records.history import encode_attempt
+from dispatcher.queue.records.ids import wire_id
+from dispatcher.telemetry.supervisor import Supervisor
 from dispatcher.testing.process import ServerProcess
+from dispatcher.txlog import each
 from dispatcher.txlog.files import FileLog
 from tests.crash.load import until
 
@@ -60,14 +65,21 @@ class _NoBodies:
 async def _bury(directory: Path, origin: str) -> set[bytes]:
     """Fill a dead-letter log as the server does; returns the ids."""
 
-    def failed(error: Exception) -> None:
+    def failed(error: BaseException) -> None:
         raise error
 
     log = FileLog(directory)
     letters = DeadLetters(
-        log, _NoBodies(), partition=0, failed=failed, space_changed=lambda full: None
+        log,
+        _NoBodies(),
+        partition=0,
+        failed=failed,
+        space_changed=lambda full: None,
+        clock=SystemClock(),
+        died=lambda name, error: failed(error),
+        supervisor=Supervisor(lambda name, error: failed(error)),
     )
-    await log.open("test", 0, letters.visit)
+    await log.open("test", 0, each(letters.visit))
     letters.start()
     destination = Origin.parse(origin.encode()).destination
     head = b"POST /x HTTP/1.1\r\nHost: %b\r\nContent-Length: 5\r\n" % destination.authority.encode()

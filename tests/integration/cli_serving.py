@@ -11,9 +11,13 @@ from contextlib import contextmanager
 
 from dispatcher.api.health import Health
 from dispatcher.api.server import ApiServer
+from dispatcher.core.keys import Keyring
 from dispatcher.telemetry.events import Events
 from dispatcher.telemetry.log import open_log
 from dispatcher.testing.admin import MemoryAdmin
+from dispatcher.testing.backups import MemoryBackups
+from dispatcher.testing.carrier import MemoryCarrier
+from dispatcher.testing.function_service import MemoryFunctions
 
 SECONDS = 10.0
 
@@ -21,8 +25,15 @@ SECONDS = 10.0
 class Served:
     """An API in a thread of its own, over `admin`."""
 
-    def __init__(self, admin: MemoryAdmin, loop: asyncio.AbstractEventLoop, port: int) -> None:
+    def __init__(
+        self,
+        admin: MemoryAdmin,
+        backups: MemoryBackups,
+        loop: asyncio.AbstractEventLoop,
+        port: int,
+    ) -> None:
         self.admin = admin
+        self.backups = backups
         self.port = port
         self._loop = loop
 
@@ -41,20 +52,38 @@ class Served:
 
 
 @contextmanager
-def served(admin: MemoryAdmin, keys: tuple[bytes, ...] = ()) -> Iterator[Served]:
+def served(
+    admin: MemoryAdmin,
+    keys: tuple[bytes, ...] = (),
+    functions: MemoryFunctions | None = None,
+) -> Iterator[Served]:
     """Serve the whole API on a free port of loopback."""
     ready: list[Served] = []
     is_ready = threading.Event()
     loop = asyncio.new_event_loop()
+    backups = MemoryBackups()
     stopping = asyncio.Event()
+
+    async def nothing() -> str:
+        return ""
 
     async def serve() -> None:
         silent = Events(open_log(lambda line: None, level="error", format="json"))
         server = ApiServer(
-            "127.0.0.1", 0, keys, admin=admin, health=Health, metrics=str, events=silent
+            "127.0.0.1",
+            0,
+            Keyring.of_secrets(*keys),
+            admin=admin,
+            carrier=MemoryCarrier(),
+            backups=backups,
+            health=Health,
+            metrics=nothing,
+            events=silent,
+            functions=functions,
+            schedules=None if functions is None else functions.schedules,
         )
         await server.start()
-        ready.append(Served(admin, loop, server.bound[0][1]))
+        ready.append(Served(admin, backups, loop, server.bound[0][1]))
         is_ready.set()
         await stopping.wait()
         await server.stop()

@@ -11,8 +11,8 @@ from typing import NoReturn
 import pytest
 
 from dispatcher.api.server import ApiServer
-from dispatcher.core.keys import is_known
-from dispatcher.errors import ConfigError, PortTaken
+from dispatcher.core.keys import Key, Keyring, Role
+from dispatcher.errors import ConfigError, LogBusy, PortTaken
 from dispatcher.telemetry.metrics import CONTENT_TYPE
 from dispatcher.testing.api import ApiBench
 
@@ -47,7 +47,17 @@ async def test_readyz_answers_200_when_messages_are_accepted(api: ApiBench) -> N
 
 
 @pytest.mark.parametrize(
-    "reason", ["starting", "shutting_down", "disk_full", "backlog_full", "log_failed", "overloaded"]
+    "reason",
+    [
+        "recovering",
+        "starting",
+        "shutting_down",
+        "disk_full",
+        "disk_stalled",
+        "backlog_full",
+        "log_failed",
+        "overloaded",
+    ],
 )
 async def test_readyz_answers_503_with_the_reason(api: ApiBench, reason: str) -> None:
     """A load balancer sees the status, a person the reason."""
@@ -100,9 +110,9 @@ async def test_unknown_path_answers_401_when_no_key_is_shown(locked: ApiBench) -
 
 def test_no_key_is_valid_when_nothing_is_shown() -> None:
     """Not even an empty one."""
-    assert not is_known(b"", KEYS)
-    assert not is_known(b"", ())
-    assert is_known(b"second key", KEYS)
+    assert Keyring.of_secrets(*KEYS).find(b"") is None
+    assert Keyring().find(b"") is None
+    assert Keyring.of_secrets(*KEYS).find(b"second key") is not None
 
 
 @pytest.mark.parametrize("path", ["/metrics/", "/v1/nothing", "/healthz/x", "//metrics"])
@@ -136,6 +146,18 @@ async def test_answer_does_not_say_what_it_is_made_with(api: ApiBench) -> None:
     """No versions for strangers."""
     for path in ("/healthz", "/nothing"):
         assert "Server" not in (await api.ask(path))[1]
+
+
+async def test_api_says_log_busy_when_a_record_cannot_be_read_now(api: ApiBench) -> None:
+    """Descriptors are lacking for a moment: no failure of the server, and not logged as one."""
+
+    def fail() -> str:
+        raise LogBusy("too many open files")
+
+    api.render = fail
+    assert await api.error("/metrics") == (503, "log_busy")
+    assert (await api.ask("/metrics"))[1]["Retry-After"] == "5"
+    assert api.lines == []
 
 
 async def test_error_nobody_foresaw_answers_500_and_is_logged(api: ApiBench) -> None:
@@ -216,3 +238,93 @@ async def test_every_interface_is_listened_on_when_the_host_is_empty() -> None:
 
 def _server(host: str, port: int) -> ApiServer:
     return ApiBench(host=host, port=port).server
+
+
+async def test_lanes_come_in_pages_by_destination(api: ApiBench) -> None:
+    """Each lane once; the number of all stands on every page."""
+    for number in range(5):
+        await api.admin.hold(f"host{number}.example")
+    shown: list[str] = []
+    path = "/v1/stats?lanes_limit=2"
+    while path:
+        page = await api.get(path)
+        assert page["lanes_total"] == 5
+        shown += [lane["destination"] for lane in page["lanes"]]
+        following = page["lanes_next"]
+        path = following and f"/v1/stats?lanes_limit=2&lanes_cursor={following}"
+    assert shown == [f"http://host{number}.example" for number in range(5)]
+
+
+async def test_lanes_with_most_messages_have_no_pages(api: ApiBench) -> None:
+    """Their order changes from moment to moment; a cursor would mean nothing."""
+    for number in range(3):
+        await api.admin.hold(f"host{number}.example")
+    page = await api.get("/v1/stats?lanes_order=messages&lanes_limit=2")
+    assert (len(page["lanes"]), page["lanes_total"], page["lanes_next"]) == (2, 3, None)
+    path = "/v1/stats?lanes_order=messages&lanes_cursor=host1.example"
+    assert await api.error(path) == (400, "parameter_invalid")
+
+
+@pytest.mark.parametrize("query", ["lanes_limit=0", "lanes_limit=1001", "lanes_order=size"])
+async def test_pages_of_lanes_that_are_not_there_are_refused(api: ApiBench, query: str) -> None:
+    """With the parameter that is wrong."""
+    assert await api.error(f"/v1/stats?{query}") == (400, "parameter_invalid")
+
+
+ROLES = Keyring(
+    [
+        Key("ops", Role.ADMIN, b"a"),
+        Key("grafana", Role.READ, b"r"),
+        Key("app", Role.DISPATCH, b"d"),
+    ]
+)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "admin", "read", "dispatch"),
+    [
+        ("GET", "/metrics", 200, 200, 403),
+        ("GET", "/v1/stats", 200, 200, 403),
+        ("HEAD", "/v1/stats", 200, 200, 403),
+        ("GET", "/v1/dead-letters", 200, 200, 403),
+        ("GET", "/v1/other", 404, 404, 403),
+        ("POST", "/v1/dead-letters/purge", 400, 403, 403),
+        ("DELETE", "/v1/messages/0000018f3c5a7e2b9d4c6f8a1b2c", 404, 403, 403),
+        ("POST", "/v1/destinations/b/pause", 200, 403, 403),
+        ("GET", "/healthz", 200, 200, 200),
+        ("GET", "/readyz", 200, 200, 200),
+    ],
+)
+async def test_key_may_do_what_its_role_is_for(
+    method: str, path: str, admin: int, read: int, dispatch: int
+) -> None:
+    """An application's key must not purge dead letters, a dashboard's must not pause."""
+    async with ApiBench(ROLES) as api:
+        for key, status in (("a", admin), ("r", read), ("d", dispatch)):
+            headers = {"Authorization": f"Bearer {key}"}
+            found, _, body = await api.ask(path, method=method, headers=headers)
+            assert found == status, (key, body)
+            if status == 403 and body:
+                told = json.loads(body)
+                assert told["error"] == "key_forbidden"
+                assert {"r": "grafana", "d": "app"}[key] in told["message"]
+
+
+async def test_key_is_in_force_when_it_replaced_another() -> None:
+    """From the next request on; the old one is none any more."""
+    keys = Keyring.of_secrets(b"old")
+    async with ApiBench(keys) as api:
+        assert (await api.ask("/metrics", headers={"Authorization": "Bearer old"}))[0] == 200
+        keys.replace([Key("new", Role.ADMIN, b"new")])
+        assert (await api.ask("/metrics", headers={"Authorization": "Bearer old"}))[0] == 401
+        assert (await api.ask("/metrics", headers={"Authorization": "Bearer new"}))[0] == 200
+
+
+def test_keys_are_replaced_but_never_introduced_or_dropped() -> None:
+    """A slip in a file must not let everybody in, nor lock everybody out."""
+    with pytest.raises(ValueError, match="replaced"):
+        Keyring.of_secrets(b"k").replace(())
+    with pytest.raises(ValueError, match="replaced"):
+        Keyring().replace([Key("n", Role.ADMIN, b"k")])
+    shown = repr(Keyring.of_secrets(b"secret")) + repr(Key("n", Role.READ, b"secret"))
+    assert "secret" not in shown

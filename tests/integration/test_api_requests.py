@@ -51,6 +51,37 @@ async def raw(api: ApiBench, sent: bytes) -> tuple[int, dict[str, object]]:
     return int(head.split()[1]), json.loads(body)
 
 
+@pytest.mark.parametrize(("key", "status"), [(KEYS[0], 417), (b"wrong", 401)])
+async def test_expectation_nobody_knows_is_refused_like_everything_else(
+    locked: ApiBench, key: bytes, status: int
+) -> None:
+    """After the key, and in the shape of all errors."""
+    lines = (b"Expect: x", b"Authorization: Bearer " + key, b"Connection: close")
+    sent = b"\r\n".join((b"GET /v1/stats HTTP/1.1", b"Host: a", *lines, b"", b""))
+    answer = await raw(locked, sent)
+    slugs = {417: "expectation_failed", 401: "key_invalid"}
+    assert (answer[0], answer[1]["error"]) == (status, slugs[status])
+
+
+@pytest.mark.parametrize(("key", "status"), [(KEYS[0], 100), (b"wrong", 401)])
+async def test_body_is_asked_for_when_its_key_is_right(
+    locked: ApiBench, key: bytes, status: int
+) -> None:
+    """`Expect: 100-continue`, which curl sends with large bodies."""
+    reader, writer = await asyncio.open_connection(*locked.address)
+    lines = (b"Expect: 100-continue", b"Authorization: Bearer " + key, b"Content-Length: 12")
+    kind = b"Content-Type: application/json"
+    start = b"POST /v1/dead-letters/purge HTTP/1.1"
+    writer.write(b"\r\n".join((start, b"Host: a", kind, *lines, b"", b"")))
+    async with asyncio.timeout(5):
+        assert (await reader.readline()).split()[1] == b"%d" % status
+        if status == 100:
+            await reader.readline()
+            writer.write(b'{"all":true}')
+            assert (await reader.readline()).split()[1] == b"200"
+    writer.close()
+
+
 @pytest.mark.parametrize(
     "body",
     [

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -13,8 +14,9 @@ import pytest
 
 from dispatcher.api import server, stream
 from dispatcher.api.errors import ApiError
-from dispatcher.api.stream import EventStream, Sampler
-from dispatcher.queue.admin import Event, Listener, MessageState
+from dispatcher.api.stream import EventStream
+from dispatcher.core.keys import Key, Keyring, Role
+from dispatcher.queue.admin.surface import Event, Listener, MessageState
 from dispatcher.testing.admin import MemoryAdmin, letter, message, message_id
 from dispatcher.testing.api import ApiBench
 
@@ -51,9 +53,13 @@ class Listening:
 
 
 @asynccontextmanager
-async def listening(api: ApiBench) -> AsyncIterator[Listening]:
+async def listening(api: ApiBench, key: str = "") -> AsyncIterator[Listening]:
     """A reader that is heard of."""
-    async with aiohttp.ClientSession() as session, session.get(f"{api.url}/v1/events") as answer:
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    async with (
+        aiohttp.ClientSession(headers=headers) as session,
+        session.get(f"{api.url}/v1/events") as answer,
+    ):
         assert answer.status == 200
         assert answer.headers["Content-Type"] == "text/event-stream"
         assert answer.headers["Cache-Control"] == "no-store"
@@ -71,7 +77,7 @@ def silence(api: ApiBench) -> asyncio.Event:
         unsubscribe(listener)
         silent.set()
 
-    api.admin.unsubscribe = note  # type: ignore[method-assign]
+    api.admin.unsubscribe = note  # type: ignore[method-assign]  # to hear of it
     return silent
 
 
@@ -140,18 +146,17 @@ async def test_stop_does_not_wait_for_a_reader_that_reads_nothing(
         writer.close()
 
 
-async def test_reader_is_refused_when_there_are_too_many(
-    api: ApiBench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With the time to ask again; there is room when one has gone."""
-    monkeypatch.setattr(stream, "MAX_READERS", 1)
-    silent = silence(api)
-    async with listening(api):
-        assert await api.error("/v1/events") == (503, "too_many_readers")
-        assert "Retry-After" in (await api.ask("/v1/events"))[1]
-    await asyncio.wait_for(silent.wait(), 5)
-    async with listening(api):
-        pass
+async def test_reader_is_refused_when_there_are_too_many() -> None:
+    """With the time to ask again; there is room when one has gone. Readers take half of the
+    connections at most."""
+    async with ApiBench(max_connections=3) as api:
+        silent = silence(api)
+        async with listening(api):
+            assert await api.error("/v1/events") == (503, "too_many_readers")
+            assert "Retry-After" in (await api.ask("/v1/events"))[1]
+        await asyncio.wait_for(silent.wait(), 5)
+        async with listening(api):
+            pass
 
 
 async def test_heartbeat_is_sent_when_nothing_happens(
@@ -235,16 +240,19 @@ async def test_reader_is_refused_when_the_server_stops() -> None:
         events.open()
 
 
-def test_sampler_lets_a_second_through_at_once_and_then_the_rate() -> None:
-    """A short burst is shown whole."""
-    now = 0.0
-    sampler = Sampler(500, lambda: now)
-    assert sum(sampler.admits() for _ in range(2_000)) == 500
-    shown = 0
-    for step in range(1, 2_001):
-        now = step / 1_000
-        shown += sum(sampler.admits() for _ in range(5))
-    assert 995 <= shown <= 1_000
+async def test_reader_whose_key_is_taken_out_is_cut_off_and_others_read_on() -> None:
+    """What was begun with it would go on for ever; so too when its role has changed."""
+    keys = [Key(name, Role.READ, name.encode()) for name in ("out", "changed", "stays")]
+    async with ApiBench(Keyring(keys)) as api, AsyncExitStack() as stack:
+        out, changed, stays = [
+            await stack.enter_async_context(listening(api, key.name)) for key in keys
+        ]
+        api.server.replace_keys([replace(keys[1], role=Role.DISPATCH), keys[2]])
+        api.admin.put(message(1))
+        assert (await stays.event())[0] == "accepted"
+        for reader in (out, changed):
+            with pytest.raises(aiohttp.ClientError):
+                await reader.block()
 
 
 async def test_event_that_cannot_be_told_ends_the_stream_and_is_logged(api: ApiBench) -> None:

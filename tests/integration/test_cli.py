@@ -5,16 +5,19 @@ from __future__ import annotations
 import fcntl
 import http.client
 import os
+import pty
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import dispatcher
+from dispatcher.build import is_compiled
 from dispatcher.testing.process import ServerProcess
 
 
@@ -54,10 +57,163 @@ def assert_one_line(result: subprocess.CompletedProcess[str], code: int) -> str:
 # Commands
 
 
+def command(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `dispatcher`, as it is installed, to its end."""
+    program = "import sys; from dispatcher.cli.main import main; main(sys.argv[1:])"
+    return subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        cwd=directory,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "LISTEN": "nonsense"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
 def test_version_prints_the_version(tmp_path: Path) -> None:
     """And nothing else."""
     result = run(tmp_path, "version")
     assert (result.returncode, result.stdout) == (0, f"{dispatcher.__version__}\n")
+
+
+def test_version_option_says_whether_the_hot_path_is_compiled(tmp_path: Path) -> None:
+    """One line."""
+    result = run(tmp_path, "--version")
+    assert result.returncode == 0
+    kind = "compiled" if is_compiled() else "pure"
+    assert result.stdout == f"dispatcher {dispatcher.__version__} ({kind})\n"
+
+
+def test_bare_command_shows_help_and_starts_nothing(tmp_path: Path) -> None:
+    """Whoever wants to see what there is gets no server on port 80."""
+    result = command(tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "Usage: dispatcher" in result.stdout
+    assert "serve" in result.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bare_module_starts_the_server(tmp_path: Path) -> None:
+    """`python -m dispatcher` is `dispatcher serve`."""
+    assert "LISTEN=nonsense" in assert_one_line(run(tmp_path, LISTEN="nonsense"), 2)
+    assert "LISTEN=nonsense" in assert_one_line(command(tmp_path, "serve"), 2)
+
+
+# Output that fails
+
+COMMANDS = [
+    ("--version",),
+    ("dead", "list", "--help"),
+    ("config", "--json"),
+    ("log", "verify"),
+    ("log", "dump", "--json"),
+    ("stats",),
+    ("dead", "redrive", "--all", "--yes"),
+    ("send", "127.0.0.1:9"),
+]
+"""One of each that writes in a way of its own."""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, str]]]:
+    """The directory of a server, and the environment that leads to it."""
+    directory = tmp_path_factory.mktemp("server")
+    with ServerProcess(directory) as running:
+        yield (
+            directory,
+            {
+                "DISPATCHER_API": "http://{}:{}".format(*running.api),
+                "DISPATCHER_LISTENER": "http://{}:{}".format(*running.listen),
+            },
+        )
+
+
+@pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
+def test_command_exits_1_with_one_line_when_its_output_has_no_space(
+    server: tuple[Path, dict[str, str]], arguments: tuple[str, ...]
+) -> None:
+    """No traceback, whatever it is that writes."""
+    directory, addresses = server
+    with open("/dev/full", "w") as full:
+        result = subprocess.run(
+            [sys.executable, "-m", "dispatcher", *arguments],
+            cwd=directory,
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])} | addresses,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    assert result.returncode == 1, result.stderr
+    assert result.stderr.splitlines()[-1].startswith(
+        "dispatcher: error: standard output: No space left on device"
+    )
+    assert "Traceback" not in result.stderr
+    assert "Exception ignored" not in result.stderr
+
+
+def test_command_exits_1_with_one_line_when_its_terminal_is_gone(tmp_path: Path) -> None:
+    """Writing there fails with EIO: a window was closed, a connection broke."""
+    person, terminal = pty.openpty()
+    os.close(person)
+    result = subprocess.run(
+        [sys.executable, "-m", "dispatcher", "config"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        stdout=terminal,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    os.close(terminal)
+    assert "standard output: Input/output error" in assert_one_line_of(result.stderr)
+    assert result.returncode == 1
+
+
+def assert_one_line_of(text: str) -> str:
+    """It is one line; returns it."""
+    assert text.count("\n") == 1, text
+    return text
+
+
+@pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
+def test_command_exits_0_without_a_word_when_its_reader_is_gone(
+    server: tuple[Path, dict[str, str]], arguments: tuple[str, ...]
+) -> None:
+    """As in `dispatcher dead list | head`: that is no error."""
+    directory, addresses = server
+    reader, writer = os.pipe()
+    os.close(reader)
+    result = subprocess.run(
+        [sys.executable, "-m", "dispatcher", *arguments],
+        cwd=directory,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])} | addresses,
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    os.close(writer)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_command_keeps_its_exit_code_when_nobody_can_be_told(tmp_path: Path) -> None:
+    """Standard error has no space."""
+    with open("/dev/full", "w") as full:
+        result = subprocess.run(
+            [sys.executable, "-m", "dispatcher", "stats", "--url", "http://127.0.0.1:9"],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+            stdout=subprocess.DEVNULL,
+            stderr=full,
+            timeout=30,
+            check=False,
+        )
+    assert result.returncode == 7
 
 
 def test_help_lists_the_commands(tmp_path: Path) -> None:
@@ -87,6 +243,15 @@ def test_config_check_prints_what_is_in_force(tmp_path: Path) -> None:
         lines
     )
     assert "sesame" not in result.stdout
+
+
+def test_config_names_what_is_misspelt(tmp_path: Path) -> None:
+    """On standard error: a variable that means nothing is no setting in force."""
+    result = run(tmp_path, "config", "check", WORKERS="7", LISTEN_KEY="sesame")
+    assert result.returncode == 0
+    assert "WORKERS has no meaning; did you mean WORKER?" in result.stderr
+    assert "LISTEN_KEY has no meaning; did you mean LISTEN_KEYS?" in result.stderr
+    assert "sesame" not in result.stdout + result.stderr
 
 
 def test_config_check_exits_2_when_a_setting_is_wrong(tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ import pytest
 
 from dispatcher.cli.main import main
 from dispatcher.errors import Refusal
-from dispatcher.queue.admin import MessageState
-from dispatcher.testing.admin import MemoryAdmin, letter, message, message_id
+from dispatcher.queue.admin.surface import MessageState
+from dispatcher.testing.admin import MemoryAdmin, dead_call, letter, message, message_id
 from dispatcher.txlog.files import FileLog
 from dispatcher.txlog.frame import offset_of
 from dispatcher.txlog.segment import name_of
@@ -114,7 +114,9 @@ def test_message_and_explain_say_where_it_stands(api: Served, run: Run, command:
     assert "2026-01-01T00:01:02.000Z" in said.out
     (document,) = run(command, message_id(2), "--json").lines()
     assert document["state"] == "scheduled"
-    assert "message_unknown" in one_line(run(command, UNKNOWN), 6)
+    line = one_line(run(command, UNKNOWN), 6)
+    assert "message_unknown" in line
+    assert "dispatcher calls" in line
     assert "id_invalid" in one_line(run(command, "../x"), 2)
 
 
@@ -134,15 +136,53 @@ def test_cancel_exits_9_when_it_is_too_late(api: Served, run: Run, number: int, 
     assert slug in one_line(run("cancel", message_id(number)), 9)
 
 
-def test_pause_and_resume_spell_the_destination(api: Served, run: Run) -> None:
+def test_hold_and_resume_spell_the_destination(api: Served, run: Run) -> None:
     """As everything else does."""
-    assert "https://b.example is paused" in run("pause", "HTTPS://b.example:443").out
-    assert api.admin.paused == {"https://b.example"}
+    assert "https://b.example is held" in run("hold", "HTTPS://b.example:443").out
+    assert api.admin.held == {"https://b.example"}
     assert run("resume", "https://b.example", "--json").lines() == [
-        {"destination": "https://b.example", "paused": False}
+        {"destination": "https://b.example", "held": False, "paused": False}
     ]
-    assert api.admin.paused == set()
-    assert "destination_invalid" in one_line(run("pause", "a b/c"), 2)
+    assert api.admin.held == set()
+    assert "destination_invalid" in one_line(run("hold", "a b/c"), 2)
+    assert "destination_invalid" in one_line(run("resume", "a b/c"), 2)
+
+
+def test_pause_is_the_older_name_of_hold(api: Served, run: Run) -> None:
+    """Scripts go on working; the help shows one name."""
+    assert run("pause", "https://b.example").out == run("hold", "https://b.example").out
+    assert api.admin.held == {"https://b.example"}
+    assert "pause" not in run("--help").out
+
+
+def test_resume_says_what_is_true(api: Served, run: Run) -> None:
+    """Whether it was held, and what happens now: the breaker may have a say of its own."""
+    name = "https://b.example"
+    assert run("resume", "nobody").out == "http://nobody was not held.\nNo message waits for it.\n"
+    assert run("resume", name).out == f"{name} was not held.\nMessages are sent there.\n"
+    run("hold", name)
+    assert run("resume", name).out == f"{name} is no longer held.\nMessages are sent there.\n"
+    api.admin.backing_off[name] = 1_900_000_000_000_000
+    assert "It backs off until 2030-03-17T17:46:40.000Z" in run("resume", name).out
+
+
+def test_cancel_takes_many_and_names_those_that_cannot_be_cancelled(api: Served, run: Run) -> None:
+    """Each by its id; the others are cancelled all the same."""
+    wanted = (UNKNOWN, *map(message_id, (1, 3, 2, 4, 1, 11, 3)))
+    found = run("cancel", *wanted)
+    assert found.out == f"{message_id(1)} is cancelled.\n{message_id(2)} is cancelled.\n"
+    assert found.code == 9
+    refused = (UNKNOWN, *map(message_id, (3, 4, 11)))
+    assert all(one in line for one, line in zip(refused, found.err.splitlines(), strict=True))
+    assert "message_dead" in found.err.splitlines()[-1]
+    assert not {message_id(1), message_id(2)} & set(api.admin.messages)
+
+
+def test_dead_list_refuses_an_error_that_does_not_exist(api: Served, run: Run) -> None:
+    """And shows the words there are; those that are printed can be typed."""
+    assert "connection_failed" in one_line(run("dead", "list", "--error", "nonsense"), 2)
+    (found,) = run("dead", "list", "--error", "http_404", "--json").lines()
+    assert found["last_status"] == 404
 
 
 # Dead letters
@@ -219,6 +259,34 @@ def test_dead_groups_counts_by_cause(api: Served, run: Run) -> None:
     assert run("dead", "groups", "--status", "404").out.count("\n") == 2
 
 
+def test_dead_calls_are_told_apart(api: Served, run: Run) -> None:
+    """By kind, function and status; shown with their input."""
+    api.admin.bury(dead_call(20))
+    api.admin.bury(dead_call(21, function="refund"))
+    call = f"{1 << 63 | 20:028x}"
+    assert "call charge" in run("dead", "list", "--function", "charge").out
+    assert run("dead", "list", "--kind", "call").out.count("\n") == 3
+    assert "refund" in run("dead", "groups", "--error", "permanent_error").out
+    said = run("dead", "show", call)
+    for part in ("call charge", "Input (13 B)", "ValueError", "no such card", "application"):
+        assert part in said.out
+    assert "Headers" not in said.out
+    assert "Attempts" not in said.out
+    assert "--kind" in one_line(run("dead", "list", "--kind", "letter"), 2)
+    assert run("dead", "redrive", "--kind", "call", "--function", "refund").code == 0
+    assert f"{1 << 63 | 21:028x}" not in api.admin.dead
+
+
+def test_dead_redrive_says_that_nobody_serves_calls(api: Served, run: Run) -> None:
+    """After what could be redriven."""
+    api.admin.has_functions = False
+    api.admin.bury(dead_call(20))
+    said = run("dead", "redrive", "--all", "--yes")
+    assert said.out == "3 dead letters were redriven.\n"
+    assert "no function service" in said.err
+    assert said.code == 1
+
+
 def test_dead_redrive_takes_ids(api: Served, run: Run) -> None:
     """Those that are none are named, with exit code 6, after the others are done."""
     said = run("dead", "redrive", message_id(11), UNKNOWN)
@@ -292,9 +360,63 @@ def test_commands_exit_8_when_the_key_is_wrong(
         one_line(run(*options), 8)
         assert run(*options, "--key-file", "key").code == 0
         monkeypatch.setenv("API_KEYS", "sesame,other")
+        monkeypatch.setenv("API_LISTEN", f"127.0.0.1:{api.port}")
         assert run(*options).code == 0
         monkeypatch.setenv("DISPATCHER_KEY", "wrong1")
         assert "wrong1" not in one_line(run(*options), 8)
+
+
+SETTING = {"API_KEYS": "mon:read:watching,app:dispatch:calling,ops:admin:sesame,other"}
+VARIABLE = {"DISPATCHER_KEY": "of-variable"}
+
+
+@pytest.mark.parametrize(
+    ("environ", "options", "key"),
+    [
+        # Of the settings, only to the address of the settings.
+        (SETTING | {"API_LISTEN": "127.0.0.1:1"}, ["--url", "HERE"], None),
+        (SETTING | {"API_LISTEN": "10.0.0.1:PORT"}, ["--url", "HERE"], None),
+        (SETTING | {"API_LISTEN": "127.0.0.1:1", "DISPATCHER_API": "HERE"}, [], None),
+        (SETTING | {"API_LISTEN": "127.0.0.1:PORT"}, [], "sesame"),
+        (SETTING | {"API_LISTEN": "localhost:PORT"}, ["--url", "HERE"], "sesame"),
+        (SETTING | {"API_LISTEN": ":PORT", "DISPATCHER_API": "HERE"}, [], "sesame"),
+        ({"API_KEYS": "mon:read:watching", "API_LISTEN": "127.0.0.1:PORT"}, [], "watching"),
+        ({"API_KEYS": "app:dispatch:calling", "API_LISTEN": "127.0.0.1:PORT"}, [], None),
+        ({"API_KEYS_FILE": "keys", "API_LISTEN": "127.0.0.1:PORT"}, [], "of-file"),
+        # Of the variable, to the address of the variable where there is one.
+        (VARIABLE, ["--url", "HERE"], "of-variable"),
+        (VARIABLE | {"DISPATCHER_API": "HERE"}, [], "of-variable"),
+        (VARIABLE | {"DISPATCHER_API": "HERE"}, ["--url", "HERE/"], "of-variable"),
+        (VARIABLE | {"DISPATCHER_API": "http://127.0.0.1:1"}, ["--url", "HERE"], None),
+        # Of the option, wherever the options say.
+        (
+            SETTING | VARIABLE | {"DISPATCHER_API": "http://127.0.0.1:1"},
+            ["--url", "HERE", "--key-file", "keys"],
+            "of-file",
+        ),
+    ],
+)
+def test_key_goes_only_to_the_server_it_belongs_to(
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    environ: dict[str, str],
+    options: list[str],
+    key: str | None,
+) -> None:
+    """Whoever is named by `--url` is not told the key of another server."""
+    (tmp_path / "keys").write_text("of-file\n")
+    with Canned([answer(200, "{}")]) as server:
+
+        def here(text: str) -> str:
+            return text.replace("HERE", server.url).replace("PORT", str(server.port))
+
+        for name, value in environ.items():
+            monkeypatch.setenv(name, here(value))
+        assert run("stats", *map(here, options), "--json").code == 0
+        (request,) = server.requests
+    shown = [line for line in request.split(b"\r\n") if line.lower().startswith(b"authorization")]
+    assert shown == ([] if key is None else [f"Authorization: Bearer {key}".encode()])
 
 
 @pytest.mark.parametrize("content", ["", "two keys", "kéy"])
@@ -476,10 +598,12 @@ def test_log_verify_is_one_document_when_json_is_asked_for(run: Run, tmp_path: P
     """Exit code 5 with the file and the offset, when it is damaged."""
     position = asyncio.run(_log(tmp_path / "log"))
     said = run("log", "verify", "--path", "log", "--json")
-    assert (said.code, said.lines()) == (
-        0,
-        [{"log": "log", "intact": True, "records": 3, "torn_tails": []}],
-    )
+    (document,) = said.lines()
+    end = document.pop("end")
+    assert isinstance(end, int)
+    assert end > position
+    assert said.code == 0
+    assert document == {"log": "log", "intact": True, "records": 3, "torn_tails": []}
     file = tmp_path / "log" / name_of(position >> 32)
     content = bytearray(file.read_bytes())
     content[offset_of(position) + 8] ^= 1

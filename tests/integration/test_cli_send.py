@@ -57,6 +57,17 @@ def test_send_writes_what_was_asked_for_and_nothing_else(
     assert listener.requests == [expected.encode()]
 
 
+def test_send_through_a_base_path_names_only_the_host(
+    listener: Canned, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The path of a gateway is put before the target, and is no part of `Host`."""
+    base = f"{listener.url}/dispatch/"
+    assert send(capsys, "https://example.com/a", "--listener", base)[0] == 0
+    (request,) = listener.requests
+    assert request.startswith(b"POST /dispatch/a HTTP/1.1\r\n")
+    assert f"\r\nHost: 127.0.0.1:{listener.port}\r\n".encode() in request
+
+
 @pytest.mark.parametrize(
     ("url", "line"),
     [
@@ -116,6 +127,8 @@ def _joined(chunks: bytes) -> bytes:
         ("h", "-X", "A\r\nB"),
         ("h", "-d", "@missing"),
         ("h", "--timeout", "0"),
+        ("h", "--timeout", "1.5s"),
+        ("h", "--timeout", "\u0663"),
     ],
 )
 def test_send_exits_2_when_it_cannot_be_sent(
@@ -126,7 +139,7 @@ def test_send_exits_2_when_it_cannot_be_sent(
     assert listener.requests == []
 
 
-@pytest.mark.parametrize(("status", "code"), [(400, 2), (401, 8), (413, 1), (503, 9), (200, 1)])
+@pytest.mark.parametrize(("status", "code"), [(400, 2), (401, 8), (413, 1), (503, 9)])
 def test_send_ends_with_the_code_of_the_refusal(
     capsys: pytest.CaptureFixture[str], status: int, code: int
 ) -> None:
@@ -137,13 +150,45 @@ def test_send_ends_with_the_code_of_the_refusal(
     assert "some_slug" in err
 
 
+def test_send_says_that_it_is_no_listener_when_there_is_no_id(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Any web server answers 200."""
+    with Canned([answer(200, "hello")]) as server:
+        found, out, err = send(capsys, "h", "--listener", server.url)
+    assert (found, out) == (1, "")
+    assert "not a dispatcher's listener; see --listener" in err
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_send_says_where_the_key_of_the_listener_is_read(
+    capsys: pytest.CaptureFixture[str], status: int
+) -> None:
+    """It is another one than the API's."""
+    with Canned([answer(status, '{"error": "key_invalid", "message": "m"}')]) as server:
+        found, _, err = send(capsys, "h", "--listener", server.url)
+    assert found == 8
+    assert "A key is read from --listener-key-file or DISPATCHER_LISTENER_KEY." in err
+
+
 def test_send_shows_the_key_of_the_listener(
     listener: Canned, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From the settings, where nothing else names one."""
-    monkeypatch.setenv("LISTEN_KEYS", "sesame,other")
+    """From the settings, at the address of the settings: the first that may send."""
+    monkeypatch.delenv("DISPATCHER_LISTENER")
+    monkeypatch.setenv("LISTEN", f":{listener.port}")
+    monkeypatch.setenv("LISTEN_KEYS", "mon:read:watching,shop:dispatch:other,sesame")
     assert send(capsys, "h")[0] == 0
     assert b"\r\nX-Dispatcher-Key: sesame\r\n" in listener.requests[0]
+
+
+def test_send_shows_no_key_of_the_settings_to_another_listener(
+    listener: Canned, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It belongs to the address of the settings."""
+    monkeypatch.setenv("LISTEN_KEYS", "sesame")
+    assert send(capsys, "h")[0] == 0
+    assert b"sesame" not in listener.requests[0]
 
 
 @pytest.mark.parametrize(("state", "code"), [("delivered", 0), ("dead", 1)])
@@ -186,6 +231,24 @@ def test_watch_yields_what_changes_and_outlives_a_restart() -> None:
     """The server may be away for a moment."""
     ready, over = {"state": "ready"}, {"state": "delivered"}
     assert watched(ready, ready, Unreachable("gone"), ready, over) == [ready, over]
+
+
+def test_watch_yields_an_instant_once_when_it_trembles() -> None:
+    """The API asks two clocks for the next attempt, one after the other: microseconds are no news.
+    Another attempt, or another time for it, is."""
+
+    def scheduled(attempts: int, second: str) -> Json:
+        at = f"2026-01-31T12:00:{second}Z"
+        return {"state": "scheduled", "attempts": attempts, "next_attempt_at": at}
+
+    first, later, second = (
+        scheduled(1, "02.104000"),
+        scheduled(1, "07.104000"),
+        scheduled(2, "07.104001"),
+    )
+    over = {"state": "delivered", "attempts": 3, "next_attempt_at": None}
+    answers = (first, scheduled(1, "02.103999"), scheduled(1, "02.104002"), later, second, over)
+    assert watched(*answers) == [first, later, second, over]
 
 
 def test_watch_gives_up_when_the_api_is_gone_for_long() -> None:

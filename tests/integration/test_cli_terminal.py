@@ -18,7 +18,7 @@ from types import TracebackType
 
 import pytest
 
-from dispatcher.queue.admin import MessageState
+from dispatcher.queue.admin.surface import MessageState
 from dispatcher.testing.admin import MemoryAdmin, letter, message, message_id
 from tests.integration.cli_serving import Served, heard, served
 

@@ -2,28 +2,51 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from random import Random
 
 import pytest
 
+from dispatcher.core.clock import WallUs
 from dispatcher.core.outcome import Failure
 from dispatcher.core.verdict import Dead, Delivered, RetryAt, RetryPolicy, Verdict, decide
 from dispatcher.delivery.config import DeliveryConfig
 from dispatcher.delivery.pool import Pool
-from dispatcher.testing.delivery import WIRE_ID, MemoryBodies, RecordingSettler, Settled, outgoing
+from dispatcher.testing.delivery import WIRE_ID, RecordingHome, Settled
 from dispatcher.testing.destination import Close, FakeDestination, Reset, Send, Step, Wait, answer
 
+LENIENT = {
+    "lines end in LF": b"HTTP/1.1 200 OK\nContent-Length: 2\n\nok",
+    "control byte": b"HTTP/1.1 200 OK\r\nSet-Cookie: a=\x01b\r\nContent-Length: 2\r\n\r\nok",
+    "NUL": b"HTTP/1.1 200 OK\r\nX: a\x00b\r\nContent-Length: 2\r\n\r\nok",
+    "CR within a value": b"HTTP/1.1 200 OK\r\nX: a\rb\r\nContent-Length: 2\r\n\r\nok",
+    "blank after a size": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b"2 \r\nok\r\n0\r\n\r\n",
+    "chunks end in LF": b"HTTP/1.1 200 OK\nTransfer-Encoding: chunked\n\n2\nok\n0\n\n",
+    "length twice": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok",
+    "length twice in one": b"HTTP/1.1 200 OK\r\nContent-Length: 2, 2\r\n\r\nok",
+    "length and chunks": b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+    "folded": b"HTTP/1.1 200 OK\r\nX-A: b\r\n c\r\nContent-Length: 0\r\n\r\n",
+    "folded length": b"HTTP/1.1 200 OK\r\nContent-Length:\r\n 2\r\n\r\nok",
+    "blank before a colon": b"HTTP/1.1 200 OK\r\nContent-Length : 0\r\n\r\n",
+    "odd name": b"HTTP/1.1 200 OK\r\nf(oo: b\r\nContent-Length: 0\r\n\r\n",
+    "HTTP/2": b"HTTP/2 200 OK\r\nContent-Length: 0\r\n\r\n",
+    "two blanks": b"HTTP/1.1  200 OK\r\nContent-Length: 0\r\n\r\n",
+    "after an interim answer": b"HTTP/1.1 100 Continue\n\nHTTP/1.1 200 OK\nContent-Length: 0\n\n",
+}
+"""Answers that the strict parser refuses and everybody else understands."""
+
 
 @pytest.fixture
-def settler() -> RecordingSettler:
-    return RecordingSettler()
+def home() -> RecordingHome:
+    return RecordingHome()
 
 
 @pytest.fixture
-async def pool(settler: RecordingSettler) -> AsyncIterator[Pool]:
-    pool = Pool(DeliveryConfig(default_timeout_ms=3000), MemoryBodies())
-    pool.settler = settler
+async def pool(home: RecordingHome) -> AsyncIterator[Pool]:
+    pool = Pool(DeliveryConfig(default_timeout_ms=3000))
     yield pool
     await pool.close()
 
@@ -36,22 +59,22 @@ async def destination() -> AsyncIterator[FakeDestination]:
 
 async def deliver(
     pool: Pool,
-    settler: RecordingSettler,
+    home: RecordingHome,
     destination: FakeDestination,
     *steps: Step,
     method: str = "POST",
 ) -> Settled:
     """Deliver one message to a destination that takes these steps."""
     destination.script(steps)
-    pool.deliver(outgoing(destination.authority, b"ping", method=method))
-    return (await settler.settled(1))[0]
+    pool.deliver(home.outgoing(destination.authority, b"ping", method=method))
+    return (await home.settled(1))[0]
 
 
 async def test_request_is_sent_byte_for_byte_with_the_two_headers_added(
-    pool: Pool, settler: RecordingSettler, destination: FakeDestination
+    pool: Pool, home: RecordingHome, destination: FakeDestination
 ) -> None:
     """What leaves is the head as accepted, the id, the attempt, and the body; nothing else."""
-    message = outgoing(
+    message = home.outgoing(
         destination.authority,
         b"\x00body\xff",
         method="PURGE",
@@ -60,7 +83,7 @@ async def test_request_is_sent_byte_for_byte_with_the_two_headers_added(
         headers=[("x-DUP", "1"), ("X-Dup", "\xe9")],
     )
     pool.deliver(message)
-    await settler.settled(1)
+    await home.settled(1)
     assert destination.requests[0].raw == (
         b"PURGE //a/%2F? HTTP/1.1\r\nHost: " + destination.authority.encode() + b"\r\n"
         b"x-DUP: 1\r\nX-Dup: \xe9\r\nContent-Length: 6\r\n"
@@ -70,38 +93,38 @@ async def test_request_is_sent_byte_for_byte_with_the_two_headers_added(
 
 
 async def test_message_without_body_ends_with_the_blank_line(
-    pool: Pool, settler: RecordingSettler, destination: FakeDestination
+    pool: Pool, home: RecordingHome, destination: FakeDestination
 ) -> None:
     """A GET gets no length and no body."""
-    pool.deliver(outgoing(destination.authority, method="GET"))
-    await settler.settled(1)
+    pool.deliver(home.outgoing(destination.authority, method="GET"))
+    await home.settled(1)
     assert destination.requests[0].raw.endswith(b"X-Dispatcher-Attempt: 1\r\n\r\n")
     assert "content-length" not in destination.requests[0].headers
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 206, 299])
 async def test_a_2xx_is_delivered(
-    pool: Pool, settler: RecordingSettler, destination: FakeDestination, status: int
+    pool: Pool, home: RecordingHome, destination: FakeDestination, status: int
 ) -> None:
     """Any 2xx counts, and its connection is kept."""
     body = b"" if status == 204 else b"fine"
-    settled = await deliver(pool, settler, destination, *answer(status, body, length=status != 204))
+    settled = await deliver(pool, home, destination, *answer(status, body, length=status != 204))
     assert (settled.status, settled.result) == (status, None)
     assert (pool.open_connections, pool.idle_connections, pool.in_flight) == (1, 1, 0)
 
 
 @pytest.mark.parametrize("status", [300, 301, 304, 400, 404, 408, 425, 429, 500, 501, 503, 599])
 async def test_another_status_fails_with_the_response_described(
-    pool: Pool, settler: RecordingSettler, destination: FakeDestination, status: int
+    pool: Pool, home: RecordingHome, destination: FakeDestination, status: int
 ) -> None:
     """The status, the wish to be left alone and the start of the body come back; no `failure`."""
     body = b"" if status == 304 else b"x" * 2000
     steps = answer(status, body, ("Retry-After", "17"), length=status != 304)
-    result = (await deliver(pool, settler, destination, *steps)).result
+    result = (await deliver(pool, home, destination, *steps)).result
     assert result is not None
     assert (result.status, result.failure, result.retry_after) == (status, None, b"17")
     assert result.response_start == body[:1024]
-    assert result.detail == f"status {status}"
+    assert result.detail == f"http_{status}"
     assert 0 <= result.duration_ms < 3000
     assert pool.idle_connections == 1
 
@@ -132,10 +155,10 @@ async def test_another_status_fails_with_the_response_described(
     ],
 )  # fmt: skip
 async def test_unusual_2xx_is_delivered_and_its_connection_kept(
-    pool: Pool, settler: RecordingSettler, destination: FakeDestination, steps: list[Step]
+    pool: Pool, home: RecordingHome, destination: FakeDestination, steps: list[Step]
 ) -> None:
     """What is valid HTTP/1.1 is understood, however it is cut into packets."""
-    settled = await deliver(pool, settler, destination, *steps)
+    settled = await deliver(pool, home, destination, *steps)
     assert settled.status == 200
     assert pool.idle_connections == 1
 
@@ -151,16 +174,16 @@ async def test_unusual_2xx_is_delivered_and_its_connection_kept(
     ],
 )
 async def test_2xx_that_ends_its_connection_is_delivered_and_the_connection_dropped(
-    pool: Pool, settler: RecordingSettler, destination: FakeDestination, steps: list[Step]
+    pool: Pool, home: RecordingHome, destination: FakeDestination, steps: list[Step]
 ) -> None:
     """Only a connection that is certainly at a message boundary is used again."""
     joined: list[Step] = [Send(b"".join(step.data for step in steps if isinstance(step, Send)))]
     joined += [step for step in steps if not isinstance(step, Send)]
-    settled = await deliver(pool, settler, destination, *joined)
+    settled = await deliver(pool, home, destination, *joined)
     assert settled.status == 200
     assert pool.idle_connections == 0
-    pool.deliver(outgoing(destination.authority))
-    await settler.settled(2)
+    pool.deliver(home.outgoing(destination.authority))
+    await home.settled(2)
     assert destination.connections == 2
     assert pool.stale_retries == 0
 
@@ -176,14 +199,14 @@ async def test_2xx_that_ends_its_connection_is_delivered_and_the_connection_drop
     ],
 )
 async def test_answer_to_head_has_no_body_whatever_its_headers_say(
-    pool: Pool, settler: RecordingSettler, destination: FakeDestination, data: bytes
+    pool: Pool, home: RecordingHome, destination: FakeDestination, data: bytes
 ) -> None:
     """It is complete with its head, and the next answer on the connection is read right."""
-    await deliver(pool, settler, destination, Send(data), method="HEAD")
+    await deliver(pool, home, destination, Send(data), method="HEAD")
     assert pool.idle_connections == 1
     destination.script(answer(200, b"body"))
-    pool.deliver(outgoing(destination.authority, method="GET"))
-    calls = await settler.settled(2)
+    pool.deliver(home.outgoing(destination.authority, method="GET"))
+    calls = await home.settled(2)
     assert calls[1].status == 200
     assert destination.connections == 1
 
@@ -197,7 +220,8 @@ async def test_answer_to_head_has_no_body_whatever_its_headers_say(
         ([Send(b"HTTP/1.1 20"), Wait(0.2), Reset()], Failure.BROKEN, None),
         ([Send(b"HTTP/1.1 100 Continue\r\n\r\n"), Close()], Failure.BROKEN, None),
         ([Send(b"SSH-2.0-OpenSSH_9.2\r\n")], Failure.BROKEN, None),
-        ([Send(b"HTTP/1.1 200 OK\nContent-Length: 0\n\n")], Failure.BROKEN, None),
+        ([Send(b"HTTP/1.1 200 OK\nContent-Length: 1\nContent-Length: 2\n\nxx")],
+         Failure.BROKEN, None),
         ([Send(b"HTTP/1.1 2000 OK\r\n\r\n")], Failure.BROKEN, None),
         ([Send(b"HTTP/1.1 099 Odd\r\n\r\n")], Failure.BROKEN, None),
         ([Send(b"HTTP/1.1 101 Sure\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n")],
@@ -224,38 +248,65 @@ async def test_answer_to_head_has_no_body_whatever_its_headers_say(
 )  # fmt: skip
 async def test_broken_answer_fails_and_its_connection_is_dropped(
     pool: Pool,
-    settler: RecordingSettler,
+    home: RecordingHome,
     destination: FakeDestination,
     steps: list[Step],
     failure: Failure,
     status: int | None,
 ) -> None:
     """The row of each way an answer can break; the status is told where a head was read."""
-    result = (await deliver(pool, settler, destination, *steps)).result
+    result = (await deliver(pool, home, destination, *steps)).result
     assert result is not None
     assert (result.failure, result.status) == (failure, status)
+    assert result.was_sent
     assert result.detail
     assert pool.idle_connections == 0
-    assert len(settler.calls) == 1
+    assert len(home.calls) == 1
+    assert len(destination.requests) == 1
+
+
+@pytest.mark.parametrize("upgrade", [b"", b"Connection: Upgrade\r\nUpgrade: h2c\r\n"])
+async def test_switch_of_protocols_that_nobody_asked_for_says_so(
+    pool: Pool, home: RecordingHome, destination: FakeDestination, upgrade: bytes
+) -> None:
+    """Also when more of the other protocol follows; in words, and with nothing unforeseen."""
+    unforeseen: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unforeseen.append(context))
+    data = b"HTTP/1.1 101 Switching Protocols\r\n" + upgrade + b"\r\nPRI * HTTP/2.0\r\n\r\n"
+    result = (await deliver(pool, home, destination, Send(data))).result
+    assert result is not None
+    assert (result.failure, result.status) == (Failure.BROKEN, None)
+    assert result.detail == "101 Switching Protocols, which was not asked for"
+    assert unforeseen == []
+
+
+@pytest.mark.parametrize("data", LENIENT.values(), ids=LENIENT.keys())
+async def test_2xx_in_a_spelling_of_its_own_is_delivered_once_and_its_connection_dropped(
+    pool: Pool, home: RecordingHome, destination: FakeDestination, data: bytes
+) -> None:
+    """The destination has the message and said so."""
+    settled = await deliver(pool, home, destination, Send(data), Wait(0.3))
+    assert settled.status == 200
+    assert pool.idle_connections == 0
     assert len(destination.requests) == 1
 
 
 async def test_two_mebibytes_of_body_are_not_all_read_and_the_status_counts(
-    pool: Pool, settler: RecordingSettler, destination: FakeDestination
+    pool: Pool, home: RecordingHome, destination: FakeDestination
 ) -> None:
     """After 1 MiB the connection is closed; that the rest never comes does not matter."""
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n"
-    settled = await deliver(pool, settler, destination, Send(head + b"x" * (1 << 20)), Wait(5))
+    settled = await deliver(pool, home, destination, Send(head + b"x" * (1 << 20)), Wait(5))
     assert settled.status == 200
     assert pool.idle_connections == 0
 
 
 async def test_body_of_just_below_a_mebibyte_has_to_be_complete(
-    pool: Pool, settler: RecordingSettler, destination: FakeDestination
+    pool: Pool, home: RecordingHome, destination: FakeDestination
 ) -> None:
     """One byte less than the limit, then the end: cut short."""
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n"
-    settled = await deliver(pool, settler, destination, Send(head + b"x" * 0xFFFFF), Close())
+    settled = await deliver(pool, home, destination, Send(head + b"x" * 0xFFFFF), Close())
     assert settled.result is not None
     assert settled.result.failure is Failure.BROKEN
 
@@ -264,7 +315,7 @@ def verdict(settled: Settled, *, ack_any: bool) -> Verdict:
     """What follows from a failure (see `core.verdict`)."""
     assert settled.result is not None
     policy = RetryPolicy(2, 1000, 60_000, ack_any_response=ack_any)
-    return decide(settled.result, 1, policy, 0, Random(1))
+    return decide(settled.result, 1, policy, WallUs(0), Random(1))
 
 
 @pytest.mark.parametrize(
@@ -273,13 +324,15 @@ def verdict(settled: Settled, *, ack_any: bool) -> Verdict:
         (answer(500, b"oh"), 500, RetryAt),
         (answer(404), 404, Dead),
         ([Send(b"HTTP/1.1 500 Oh\r\nContent-Length: 9\r\n\r\nshort"), Close()], 500, RetryAt),
-        ([Send(b"HTTP/1.1 302 Go\r\nContent-Length: 9\r\n\r\nshort"), Wait(5)], 302, RetryAt),
+        ([Send(b"HTTP/1.1 302 Go\r\nContent-Length: 9\r\n\r\nshort"), Wait(5)], 302, Dead),
+        ([Send(b"HTTP/1.1 400 No\r\n\r\nwhy"), Wait(0.1), Reset()], 400, Dead),
+        ([Send(b"HTTP/1.1 429 No\r\n\r\nwhy"), Wait(0.1), Reset()], 429, RetryAt),
         ([Send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort"), Close()], 200, RetryAt),
         ([Send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort"), Wait(5)], 200, RetryAt),
     ],
 )
 async def test_any_response_counts_when_asked_for(
-    settler: RecordingSettler,
+    home: RecordingHome,
     destination: FakeDestination,
     steps: list[Step],
     status: int,
@@ -287,9 +340,8 @@ async def test_any_response_counts_when_asked_for(
 ) -> None:
     """With ACK_ANY_RESPONSE a head is enough, however the rest ends. The pool says what came, and
     one place decides: a response that broke off is a failure where it is not asked for."""
-    pool = Pool(DeliveryConfig(default_timeout_ms=1000), MemoryBodies())
-    pool.settler = settler
-    settled = await deliver(pool, settler, destination, *steps)
+    pool = Pool(DeliveryConfig(default_timeout_ms=1000))
+    settled = await deliver(pool, home, destination, *steps)
     assert settled.result is not None
     assert settled.result.status == status
     assert isinstance(verdict(settled, ack_any=True), Delivered)
@@ -298,14 +350,14 @@ async def test_any_response_counts_when_asked_for(
 
 
 async def test_no_response_does_not_count_even_when_any_would(
-    pool: Pool, settler: RecordingSettler, destination: FakeDestination
+    pool: Pool, home: RecordingHome, destination: FakeDestination
 ) -> None:
     """ACK_ANY_RESPONSE is about responses: a closed connection is none, nor is gibberish."""
     destination.script([Close()], [Send(b"gibberish\r\n\r\n")])
-    pool.deliver(outgoing(destination.authority))
-    await settler.settled(1)
-    pool.deliver(outgoing(destination.authority))
-    calls = await settler.settled(2)
+    pool.deliver(home.outgoing(destination.authority))
+    await home.settled(1)
+    pool.deliver(home.outgoing(destination.authority))
+    calls = await home.settled(2)
     failures = [call.result and call.result.failure for call in calls]
     assert failures == [Failure.CONNECTION, Failure.BROKEN]
     assert all(isinstance(verdict(call, ack_any=True), RetryAt) for call in calls)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from dispatcher import __version__
 from dispatcher.testing.destination import FakeDestination, Wait, answer
 from dispatcher.testing.process import ServerProcess
 
@@ -45,6 +46,17 @@ async def scrape(server: ServerProcess) -> Samples:
             name = sample.name.removeprefix("dispatcher_")
             found.setdefault(name, {})[next(iter(sample.labels.values()), "")] = sample.value
     return found
+
+
+async def test_metrics_tell_what_runs_and_what_it_takes(tmp_path: Path) -> None:
+    """The version, and of the process CPU time, memory and open files, under the usual names."""
+    with ServerProcess(tmp_path) as server:
+        seen = await scrape(server)
+        assert seen["build_info"] == {__version__: 1}
+        assert seen["process_resident_memory_bytes"][""] > 1_000_000
+        assert seen["process_cpu_seconds_total"][""] > 0
+        assert 0 < seen["process_open_fds"][""] < seen["process_max_fds"][""]
+        assert seen["process_start_time_seconds"][""] > 1_500_000_000
 
 
 async def until(server: ServerProcess, holds: Callable[[Samples], bool]) -> Samples:
@@ -100,9 +112,9 @@ async def test_metrics_tell_what_the_server_did(tmp_path: Path) -> None:
             assert seen["log_batch_records_bucket"]["1.0"] > 0
 
             lanes = {f"http://{taking.authority}", f"http://{refusing.authority}"}
-            for name in ("lane_ready", "lane_limit", "lane_paused"):
+            for name in ("lane_ready", "lane_limit", "lane_held", "lane_backing_off"):
                 assert seen[name].keys() == lanes, name
-            assert set(seen["lane_ready"].values()) == set(seen["lane_paused"].values()) == {0}
+            assert set(seen["lane_ready"].values()) == set(seen["lane_backing_off"].values()) == {0}
             assert seen["lane_limit"][f"http://{taking.authority}"] > 2, "it learned"
             assert seen["destinations"] == {"": 2}
 

@@ -80,7 +80,7 @@ class Lane(RuleBasedStateMachine):
                 self.finish(0, Signal.OVERLOAD)
 
     def model_finish(self, signal: Signal, started: int, now: int) -> bool:
-        """The contract's sentences, told in another way: returns whether the breaker changes."""
+        """What `core.breaker` promises, told otherwise: returns whether the breaker changes."""
         if started <= self.last_opened_us:
             return False
         if self.probe_started_us is not None:

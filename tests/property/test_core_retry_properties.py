@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatcher.core.breaker import Signal, classify
+from dispatcher.core.clock import WallUs
 from dispatcher.core.outcome import AttemptResult, Failure
 from dispatcher.core.retry import RetryPolicy, delay_ms, parse_retry_after
 from dispatcher.core.verdict import Dead, DeadReason, Delivered, RetryAt, decide
@@ -49,7 +50,7 @@ def test_delay_keeps_both_bounds(
 def test_delay_is_within_a_fifth_of_the_doubled_one(
     n: int, policy: RetryPolicy, random: FixedRandom
 ) -> None:
-    """The formula of the contract, computed without any cleverness."""
+    """The doubled delay, computed without any cleverness."""
     exact = min(policy.delay_ms * 2 ** (n - 1), policy.max_delay_ms)
     delay = delay_ms(n, policy, random)
     assert exact * 0.8 <= delay <= exact * 1.2
@@ -79,7 +80,7 @@ def test_verdict_ends_every_message_after_its_last_retry(
     result: AttemptResult, attempt: int, policy: RetryPolicy, random: FixedRandom
 ) -> None:
     """A retry is given only while there is one, and is due within the bounds."""
-    answer = decide(result, attempt, policy, NOW, random)
+    answer = decide(result, attempt, policy, WallUs(NOW), random)
     if isinstance(answer, RetryAt):
         assert attempt <= policy.retry_limit
         assert NOW <= answer.due_us <= NOW + policy.max_delay_ms * 1000
@@ -91,11 +92,13 @@ def test_verdict_ends_every_message_after_its_last_retry(
 def test_verdict_and_signal_agree(
     result: AttemptResult, attempt: int, policy: RetryPolicy, random: FixedRandom
 ) -> None:
-    """What is delivered is healthy, and what was overloaded is not rejected."""
-    answer = decide(result, attempt, policy, NOW, random)
+    """What is delivered is healthy, and what was overloaded is not rejected, unless by a status
+    that is final whatever became of its response."""
+    answer = decide(result, attempt, policy, WallUs(NOW), random)
     signal = classify(result, policy)
     if answer == Delivered():
         assert signal is Signal.HEALTHY
     if signal is Signal.OVERLOAD:
         assert answer != Delivered()
-        assert answer != Dead(DeadReason.REJECTED)
+        if result.status is None or not policy.is_final(result.status):
+            assert answer != Dead(DeadReason.REJECTED)

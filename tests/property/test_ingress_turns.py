@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from unittest import mock
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,20 +19,20 @@ def take_in_turns(pieces: Sequence[bytes], steps: int) -> tuple[MemoryAcceptor, 
     not."""
     queue = MemoryAcceptor(at_once=False)
     turns: list[Callable[[], None]] = []
-    shared = Shared(queue, IngressConfig("", 0), Ready, 7, lambda: 0.0, turns.append)
+    shared = Shared(queue, IngressConfig("", 0), Ready, lambda: 0.0, turns.append)
+    shared.turn_steps = steps
     shared.date = b""
     shared.accepted_start = b"HTTP/1.1 202 Accepted\r\nX-Dispatcher-Message-Id: "
     connection, transport = Connection(shared), MemoryTransport()
     connection.connection_made(transport)
-    with mock.patch("dispatcher.ingress.turn.TURN_STEPS", steps):
-        for piece in pieces:
-            connection.data_received(piece)
-            assert len(turns) <= 1
-            if turns and len(piece) % 2:
-                turns.pop()()
-        connection.check(1e9 if turns else 0.0)
-        while turns:
+    for piece in pieces:
+        connection.data_received(piece)
+        assert len(turns) <= 1
+        if turns and len(piece) % 2:
             turns.pop()()
+    connection.check(1e9 if turns else 0.0)
+    while turns:
+        turns.pop()()
     queue.settle()
     connection.connection_lost(None)
     assert not shared.memory.held_bytes

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dispatcher.txlog import each
 from dispatcher.txlog.chain import Chain, read_batches
 from dispatcher.txlog.frame import encode_batch, find_header, position_of
 from dispatcher.txlog.reader import runs
@@ -35,7 +36,7 @@ def encode(batches: list[list[bytes]]) -> tuple[bytes, list[tuple[int, bytes]], 
 def decode(data: bytes) -> tuple[list[tuple[int, bytes]], int]:
     """Return the records, and the bytes that were read."""
     visited: list[tuple[int, bytes]] = []
-    stop = read_batches(data, START, Chain(), SEED, lambda *record: visited.append(record))
+    stop = read_batches(data, START, Chain(), SEED, each(lambda *record: visited.append(record)))
     return visited, stop.consumed
 
 

@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from dispatcher.queue.records import (
-    DeadLetter,
-    Kind,
-    decode_dead,
-    decode_paused,
-    decode_removed,
-    decode_settled,
-    decode_stored,
-    retry_facts,
-    wire_id,
-)
+from dispatcher.queue.records.ids import wire_id
+from dispatcher.queue.records.kinds import Kind
+from dispatcher.queue.records.letters import DeadLetter, decode_dead
+from dispatcher.queue.records.messages import decode_stored
+from dispatcher.queue.records.paused import decode_paused
+from dispatcher.queue.records.removed import decode_removals
+from dispatcher.queue.records.retry import retry_facts
+from dispatcher.queue.records.settled import decode_settled
 
 Records = Iterable[tuple[int, bytes]]
 
@@ -29,25 +26,29 @@ class Waiting:
     redrives: int
 
 
-def waiting_in(records: Records) -> dict[int, Waiting]:
-    """Pending messages by their id position, as the transaction log has them."""
-    found: dict[int, Waiting] = {}
+def waiting_in(records: Records) -> dict[bytes, Waiting]:
+    """Pending messages by id, as the transaction log has them."""
+    found: dict[bytes, Waiting] = {}
     first = -1
     for position, payload in records:
         first = position if first < 0 else first
         match payload[0]:
             case Kind.MESSAGE | Kind.MOVED:
                 stored = decode_stored(position, payload, 0)
-                found[stored.position] = Waiting(stored.wire_id, stored.attempt, stored.redrives)
+                found[stored.wire_id] = Waiting(stored.wire_id, stored.attempt, stored.redrives)
                 if stored.chunks is not None and stored.chunks[0] < first:
-                    del found[stored.position]  # trimmed: it was settled or copied
-            case Kind.SETTLED:
-                for settled in decode_settled(payload):
-                    found.pop(settled, None)
+                    del found[stored.wire_id]  # trimmed: it was settled or copied
+            case Kind.SETTLED | Kind.SETTLED_PACKED:
+                incarnation, positions = decode_settled(payload)
+                assert incarnation is not None, "nothing writes version 1 any more"
+                for position in positions:
+                    found.pop(wire_id(0, incarnation, position), None)
             case Kind.RETRY:
-                id_position, attempts, _ = retry_facts(payload)
-                if id_position in found:
-                    found[id_position].attempts = attempts
+                incarnation, id_position, attempts, _ = retry_facts(payload)
+                assert incarnation is not None, "nothing writes version 1 any more"
+                message_id = wire_id(0, incarnation, id_position)
+                if message_id in found:
+                    found[message_id].attempts = attempts
     return found
 
 
@@ -63,22 +64,25 @@ def paused_in(records: Records) -> set[bytes]:
 def letters_in(records: Records) -> dict[bytes, DeadLetter]:
     """Dead letters by id, as the dead-letter log has them."""
     found: dict[bytes, DeadLetter] = {}
-    for _, payload in records:
+    first = -1
+    for position, payload in records:
+        first = position if first < 0 else first
         if payload[0] == Kind.DEAD:
             letter = decode_dead(payload)
-            found[letter.message.wire_id] = letter
-        elif payload[0] == Kind.REMOVED:
-            partition, incarnation, position, redrives = decode_removed(payload)
-            message_id = wire_id(partition, incarnation, position)
-            if message_id in found and found[message_id].message.redrives <= redrives:
-                del found[message_id]
+            chunks = letter.message.chunks
+            if chunks is None or min(chunks) >= first:  # else trimmed: it was removed or copied
+                found[letter.message.wire_id] = letter
+        elif payload[0] in (Kind.REMOVED, Kind.REMOVED_MANY):
+            for message_id, redrives in decode_removals(payload):
+                if message_id in found and found[message_id].message.redrives <= redrives:
+                    del found[message_id]
     return found
 
 
 def understand(log: Records, dead_log: Records) -> tuple[dict[bytes, Waiting], dict[bytes, int]]:
     """What waits, and dead letters with their redrives, by id: each message in one of the two."""
     letters = {one: letter.message.redrives for one, letter in letters_in(dead_log).items()}
-    waiting = {one.id: one for one in waiting_in(log).values()}
+    waiting = waiting_in(log)
     for message_id in letters.keys() & waiting.keys():
         if waiting[message_id].redrives > letters[message_id]:
             del letters[message_id]

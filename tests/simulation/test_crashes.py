@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dispatcher.testing.disk import SimulatedDisk
+from dispatcher.txlog.span import PLACE_BYTES
 from tests.simulation.workload import (
     TINY,
     Life,
@@ -41,7 +42,7 @@ def test_log_keeps_what_it_confirmed_when_the_disk_fills() -> None:
     seed = base_seed()
     told = []
     for number in range(12):
-        space = TINY.smallest * (2 + number % 4) + 997 * number
+        space = 2 * PLACE_BYTES + TINY.smallest * (2 + number % 4) + 997 * number
         life = Life(seed + number, SimulatedDisk(seed=seed, capacity_bytes=space), crashes_a_call=1)
         life.live(80)
         told += [batch.state for batch in life.batches]

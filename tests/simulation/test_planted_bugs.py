@@ -11,7 +11,9 @@ from dispatcher.txlog import frame, recovery, scan
 from dispatcher.txlog.engine import Engine, Prepared
 from dispatcher.txlog.frame import DATA
 from dispatcher.txlog.scan import Damage, Found
-from dispatcher.txlog.segment import Sizes
+from dispatcher.txlog.segment import Segment, Sizes
+from dispatcher.txlog.span import Span
+from dispatcher.txlog.supply import Supply
 from tests.simulation.workload import Life, State, Violation, fault_calls, flip_bytes
 
 LIVES = range(1000, 1030)
@@ -73,7 +75,7 @@ def _quiet_life(seed: int) -> Life:
     life = Life(seed, SimulatedDisk())
     life.looks_at = range(0)
     life.open()
-    while len(life.disk.image()) < 6:
+    while len(life.disk.image()) < 7:
         life.append()
     life.run_jobs()
     life.close()
@@ -115,13 +117,33 @@ def test_checker_catches_a_log_that_takes_damage_for_a_torn_tail(
         flip_bytes(_quiet_life(1), 7)
 
 
+def test_checker_catches_a_log_that_removes_segments_before_its_span_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A power cut in between would make a trim look like a loss."""
+
+    def drop(self: Supply, active: Segment, dead_upto: int) -> None:
+        note = self._note
+        notes: list[Span] = []
+        monkeypatch.setattr(self, "_note", notes.append)
+        real(self, active, dead_upto)
+        monkeypatch.setattr(self, "_note", note)
+        for span in notes:
+            note(span)
+
+    real = Supply._drop
+    monkeypatch.setattr(Supply, "_drop", drop)
+    with pytest.raises(Violation, match="damaged without damage"):
+        _live()
+
+
 def test_checker_catches_a_log_that_takes_a_torn_tail_for_damage(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A power cut is no reason not to start."""
 
-    def strict(sources: object, sizes: Sizes, visit: object = None) -> Found | Damage:
-        found = real(sources, sizes, visit)
+    def strict(sources: object, sizes: Sizes, *others: object) -> Found | Damage:
+        found = real(sources, sizes, *others)
         if isinstance(found, Found) and any(piece.torn for piece in found.remains):
             return Damage(found.active, 0, "there is something behind the end")
         return found

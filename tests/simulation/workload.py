@@ -23,6 +23,7 @@ from typing import Final
 
 from dispatcher.errors import LogCorrupt, LogError, LogUnavailable, LogUnknown
 from dispatcher.testing.disk import Fate, Fault, SimulatedDisk
+from dispatcher.txlog import each
 from dispatcher.txlog.engine import Engine
 from dispatcher.txlog.segment import Sizes
 
@@ -134,7 +135,7 @@ class Life:
             engine = self._make(self.disk)
             found: Records = []
             try:
-                engine.open("life", 1, _into(found))
+                engine.open("life", 1, each(_into(found)))
             except LogError as error:
                 if isinstance(error, LogCorrupt) and not isinstance(error.__cause__, OSError):
                     raise Violation(f"damaged without damage: {error}") from error
@@ -262,7 +263,7 @@ class Life:
         found: Records = []
         engine = self._make(disk)
         try:
-            engine.open("crash", 1, _into(found))
+            engine.open("crash", 1, each(_into(found)))
             engine.write(engine.prepare([b"after the crash"], urgent=True))
         except LogUnavailable:
             if disk.capacity_bytes is None:

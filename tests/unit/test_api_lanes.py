@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from dispatcher.queue.admin import LaneView
+from dispatcher.queue.admin.surface import LaneOrder, LaneView
 from dispatcher.testing.queue import Bench, destination, message, simulate
 
 
@@ -20,7 +20,7 @@ def test_many_lanes_are_told_by_name_with_rests_in_between() -> None:
         turns = 0
 
         async def look() -> None:
-            told.extend(await bench.queue.admin.lanes())
+            told.extend(await _all(bench))
 
         task = asyncio.create_task(look())
         while not task.done():
@@ -46,7 +46,7 @@ def test_lanes_may_come_and_go_while_they_are_told() -> None:
             bench.end(flying)
         for number in range(500, 600):
             bench.accept(message(destination(f"{number:03}.example"), name="x"))
-        bench.queue.lanes.forget_idle(bench.queue.now_us())
+        bench.queue.lanes.forget(list(bench.queue.lanes), bench.queue.clock.now_us())
         told = await task
         assert told == sorted(set(told))
         assert len(told) > 400
@@ -55,4 +55,58 @@ def test_lanes_may_come_and_go_while_they_are_told() -> None:
 
 
 async def _told(bench: Bench) -> list[str]:
-    return [lane.destination for lane in await bench.queue.admin.lanes()]
+    return [lane.destination for lane in await _all(bench)]
+
+
+async def _all(bench: Bench) -> list[LaneView]:
+    """Every page, one after the other."""
+    lanes: list[LaneView] = []
+    after: str | None = ""
+    while after is not None:
+        page = await bench.queue.admin.lanes(after=after, limit=100)
+        lanes += page.items
+        after = page.next_after
+    return lanes
+
+
+def test_lanes_with_most_messages_are_found_among_many() -> None:
+    """In their order, and with the number of all; pages are by name only."""
+
+    async def test(bench: Bench) -> None:
+        for number in range(900):
+            for _ in range(3 if number % 300 == 7 else 2):
+                bench.accept(message(destination(f"{number:03}.example"), name="x"))
+        await asyncio.sleep(0.1)
+        page = await bench.queue.admin.lanes(LaneOrder.MESSAGES, limit=4)
+        names = [lane.destination for lane in page.items]
+        assert set(names[:3]) == {f"http://{number}.example" for number in ("007", "307", "607")}
+        assert (page.total, page.next_after) == (900, None)
+
+    simulate(test, workers=1)
+
+
+def test_idle_lanes_are_forgotten_some_at_a_time() -> None:
+    """Others get their turn in between; in the end all of them are gone, and what was learned of
+    their destinations too."""
+
+    async def test(bench: Bench) -> None:
+        bench.deliverer.answer = lambda sent: bench.queue.settling.delivered(sent, 200)
+        for number in range(3500):
+            bench.accept(message(destination(f"{number}.example")))
+            if not number % 100:
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(1)
+        lanes, peers = bench.queue.lanes, bench.queue.traffic.peers
+        assert len(lanes) == len(peers) == 3500
+        gone = []
+        for _ in range(400_000):
+            before = len(lanes)
+            await asyncio.sleep(0.001)
+            if before > len(lanes):
+                gone.append(before - len(lanes))
+            if not lanes:
+                break
+        assert max(gone) <= 1000
+        assert len(lanes) == len(peers) == 0
+
+    simulate(test)

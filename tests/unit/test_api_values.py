@@ -8,11 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dispatcher.api.models import LetterReason
 from dispatcher.cli import tail
 from dispatcher.cli.errors import BadUsage
+from dispatcher.core.calls import CallReason
 from dispatcher.core.destination import Destination
 from dispatcher.core.instants import rfc3339
-from dispatcher.core.keys import is_known
+from dispatcher.core.keys import Keyring
+from dispatcher.core.verdict import DeadReason
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -92,5 +95,12 @@ def test_instant_beyond_the_calendar_is_an_error(instant_us: int) -> None:
 )
 def test_key_is_known_when_it_is_one_of_them(shown: bytes, expected: bool) -> None:
     """To the byte; without keys none is."""
-    assert is_known(shown, (b"one", b"two")) is expected
-    assert not is_known(shown, ())
+    found = Keyring.of_secrets(b"one", b"two").find(shown)
+    assert (found is not None) is expected
+    assert Keyring().find(shown) is None
+
+
+def test_every_reason_of_a_death_has_a_word_in_the_api() -> None:
+    """Of messages and of calls, and no other."""
+    reasons = {one.value for one in (*DeadReason, *CallReason)}
+    assert {one.value for one in LetterReason} == reasons

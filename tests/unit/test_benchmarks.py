@@ -35,10 +35,10 @@ def test_load_is_read_from_what_wrk_printed() -> None:
     """The script's line stands among wrk's own."""
     line = (
         'JSON {"requests": 500, "duration_us": 2000000, "bad_status": 1, "broken": 2, '
-        '"p50_us": 1500, "p99_us": 3000}'
+        '"p50_us": 1500, "p99_us": 3000, "p999_us": 9000}'
     )
     load = wrk.parse(f"Running 2s test\n  500 requests in 2.00s\n{line}\n")
-    assert load == wrk.Load(500, 2.0, 1, 2, 1.5, 3.0)
+    assert load == wrk.Load(500, 2.0, 1, 2, 1.5, 3.0, 9.0)
     assert load.rate == 250
     with pytest.raises(SystemExit, match="did not go through"):
         load.check()

@@ -11,7 +11,7 @@ import pytest
 from dispatcher.cli import batches, output, times
 from dispatcher.cli.batches import PURGE, REDRIVE, Progress
 from dispatcher.cli.client import Api, Json, Server
-from dispatcher.cli.errors import BadUsage
+from dispatcher.cli.errors import BadUsage, CommandError, KeyRefused, RefusedNow, Unreachable
 from dispatcher.cli.selection import Filters, Ids, Matching, read_ids, select
 from dispatcher.cli.sse import Dropped, Event, parse
 from dispatcher.cli.top import Look, busiest, rate
@@ -20,14 +20,24 @@ NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 
 class Letters(Api):
-    """An API with nothing but dead letters. Those in `die_again` are redriven in vain, once."""
+    """An API with nothing but dead letters. Those in `die_again` are redriven in vain; over those
+    in `broken` the API fails, those in `taken` somebody else deals with, those in `damaged` cannot
+    be read."""
 
     def __init__(self, count: int) -> None:
         super().__init__(Server("http", "127.0.0.1", 1), None)
-        self.ids = [f"{number:028x}" for number in range(count)]
+        self.letters = {number: f"{number:028x}" for number in range(count)}
+        self.broken: set[str] = set()
+        self.taken: set[str] = set()
+        self.damaged: set[str] = set()
         self.batches: list[Json] = []
         self.die_again: set[str] = set()
         self.fails_at: int | None = None
+
+    @property
+    def ids(self) -> list[str]:
+        """Those that are there, the oldest first."""
+        return [self.letters[place] for place in sorted(self.letters)]
 
     def get(self, path: str, query: Mapping[str, object] | None = None) -> Json:
         assert path == "/v1/dead-letters"
@@ -35,7 +45,12 @@ class Letters(Api):
         limit = query["limit"]
         assert isinstance(limit, int)
         assert 1 <= limit <= 1000
-        return {"items": [{"id": one} for one in self.ids[:limit]], "next": None}
+        after = int(str(query["cursor"] or -1))
+        places = [place for place in sorted(self.letters) if place > after]
+        return {
+            "items": [{"id": self.letters[place]} for place in places[:limit]],
+            "next": str(places[limit - 1]) if len(places) > limit else None,
+        }
 
     def post(self, path: str, body: Json | None = None) -> Json:
         assert body is not None
@@ -43,11 +58,20 @@ class Letters(Api):
             raise KeyboardInterrupt
         self.batches.append(body)
         wanted = set(body["ids"])
-        found = [one for one in self.ids if one in wanted]
-        self.ids = [one for one in self.ids if one not in wanted]
-        self.ids += [one for one in found if one in self.die_again]
+        if wanted & self.broken:
+            raise CommandError("an error that nobody foresaw (internal_error)")
+        if body.get("dry_run"):
+            self.batches.pop()
+            return {"not_found": sorted(wanted - set(self.ids))}
+        found = [one for one in self.ids if one in wanted and one not in self.taken | self.damaged]
+        end = max(self.letters, default=0)
+        self.letters = {place: one for place, one in self.letters.items() if one not in found}
+        for place, one in enumerate(sorted(self.die_again & set(found)), start=end + 1):
+            self.letters[place] = one
         verb = {"redrive": "redriven", "purge": "purged"}[path.rpartition("/")[2]]
-        return {verb: len(found), "not_found": sorted(wanted - set(found))}
+        failed = self.damaged & wanted
+        missing = sorted(wanted - set(found) - failed)
+        return {verb: len(found), "not_found": missing, "failed": sorted(failed)}
 
 
 class Time:
@@ -193,7 +217,51 @@ def test_run_redrives_a_message_once_when_it_dies_again() -> None:
     """Else it would go on forever."""
     api = Letters(3)
     api.die_again = set(api.ids)
-    assert apply(api, expected=9).count == 3
+    assert apply(api, expected=3).count == 3
+    assert len(api.batches) == 1
+
+
+def test_run_goes_on_past_those_that_somebody_else_deals_with() -> None:
+    """They are still in the list, in front of all others, and are named at the end."""
+    api = Letters(2500)
+    api.taken = set(api.ids[:1100])
+    progress = apply(api)
+    assert progress.count == 1400
+    assert progress.not_found == []
+    assert set(progress.left) == api.taken == set(api.ids)
+
+
+def test_run_goes_on_past_those_over_which_the_api_fails() -> None:
+    """Each of the batch is tried alone; those to blame are named with what the API said."""
+    api = Letters(1500)
+    api.broken = {api.ids[3], api.ids[1200]}
+    progress = apply(api)
+    assert progress.count == 1498
+    assert set(progress.left) == api.broken == set(api.ids)
+    assert all("internal_error" in why for why in progress.left.values())
+
+
+def test_run_names_those_that_cannot_be_read() -> None:
+    """They stay, and the batch is not asked for again."""
+    api = Letters(1500)
+    api.damaged = {api.ids[3], api.ids[1200]}
+    progress = apply(api)
+    assert (progress.count, len(api.batches)) == (1498, 2)
+    assert set(progress.left) == api.damaged
+
+
+@pytest.mark.parametrize("error", [RefusedNow, Unreachable, KeyRefused])
+def test_run_stops_when_the_api_does_nothing_at_all(error: type[CommandError]) -> None:
+    """One after the other they would all be refused."""
+
+    class Refusing(Letters):
+        def post(self, path: str, body: Json | None = None) -> Json:
+            self.batches.append(body or {})
+            raise error("no")
+
+    api = Refusing(1500)
+    with pytest.raises(error):
+        apply(api)
     assert len(api.batches) == 1
 
 

@@ -202,11 +202,19 @@ def test_status_is_classified(statuses: list[int], expected: Signal) -> None:
     assert {signal(status) for status in statuses} == {expected}
 
 
-@pytest.mark.parametrize("status", [None, 200, 404, 500])
+@pytest.mark.parametrize("status", [None, 200, 408, 500])
 @pytest.mark.parametrize("failure", [f for f in Failure if f is not Failure.EGRESS])
 def test_failure_is_an_overload_whatever_the_status(failure: Failure, status: int | None) -> None:
     """Connection, DNS, TLS, broken, timeout."""
     assert signal(status, failure) is OVERLOAD
+
+
+def test_refusal_that_broke_off_is_a_refusal() -> None:
+    """A 400 before the whole request was read is often followed by a reset: not an overload. A slow
+    one is."""
+    assert signal(400, Failure.BROKEN) is HEALTHY
+    assert signal(501, Failure.BROKEN) is FAILURE
+    assert signal(400, Failure.TIMEOUT) is OVERLOAD
 
 
 def test_egress_denied_says_nothing_about_the_destination() -> None:

@@ -20,6 +20,12 @@ def test_system_clock_counts_microseconds() -> None:
     assert clock.monotonic_us() >= first
 
 
+def test_system_clock_never_says_a_time_before_the_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that is not set may; records hold instants from 1970 on."""
+    monkeypatch.setattr(time, "time_ns", lambda: -1)
+    assert SystemClock().now_us() == 0
+
+
 def test_simulated_clock_moves_when_it_is_told_to() -> None:
     """Both clocks together, and only then."""
     clock = SimulatedClock(1_000_000)

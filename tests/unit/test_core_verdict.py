@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from dispatcher.core.clock import WallUs
 from dispatcher.core.outcome import AttemptResult, Failure
 from dispatcher.core.verdict import (
     Dead,
     DeadReason,
     Delivered,
+    NotSpent,
     RetryAt,
     RetryPolicy,
     Verdict,
@@ -21,7 +25,7 @@ MIDDLE = FixedRandom(0.5)
 POLICY = RetryPolicy(retry_limit=2, delay_ms=1000, max_delay_ms=60_000)
 REJECTED = Dead(DeadReason.REJECTED)
 EXHAUSTED = Dead(DeadReason.RETRIES_EXHAUSTED)
-FIRST_RETRY = RetryAt(NOW + 1_000_000)
+FIRST_RETRY = RetryAt(WallUs(NOW + 1_000_000))
 
 TRIED_AGAIN = [408, 425, 429, *(code for code in range(500, 600) if code != 501)]
 DEAD_AT_ONCE = [501, *(code for code in range(300, 500) if code not in TRIED_AGAIN)]
@@ -36,7 +40,7 @@ def response(
 
 def verdict(result: AttemptResult, attempt: int = 1, policy: RetryPolicy = POLICY) -> Verdict:
     """Decide without luck."""
-    return decide(result, attempt, policy, NOW, MIDDLE)
+    return decide(result, attempt, policy, WallUs(NOW), MIDDLE)
 
 
 def test_every_complete_2xx_is_delivered() -> None:
@@ -67,12 +71,49 @@ def test_every_failure_is_scheduled(failure: Failure) -> None:
 
 
 @pytest.mark.parametrize("failure", [Failure.BROKEN, Failure.TIMEOUT])
-@pytest.mark.parametrize("status", [200, 204, 404])
-def test_response_that_broke_off_is_scheduled_whatever_its_status(
-    failure: Failure, status: int
-) -> None:
+@pytest.mark.parametrize("status", [200, 204, 408, 429, 500, 503])
+def test_response_that_broke_off_is_scheduled(failure: Failure, status: int) -> None:
     """A 2xx whose body was cut short, or still dripped at the timeout, is not a delivery."""
     assert verdict(response(status, failure)) == FIRST_RETRY
+
+
+@pytest.mark.parametrize("failure", [Failure.BROKEN, Failure.TIMEOUT])
+@pytest.mark.parametrize("status", [301, 400, 404, 413, 501])
+def test_final_status_decides_alone_when_its_response_broke_off(
+    failure: Failure, status: int
+) -> None:
+    """A 400 to a large upload, then a reset: sending all of it again gets another 400. RETRY_ON
+    counts, and an answer to a request that we broke off ourselves does not."""
+    assert verdict(response(status, failure)) == REJECTED
+    again = RetryPolicy(2, 1000, 60_000, frozenset({status}))
+    assert isinstance(verdict(response(status, failure), 1, again), RetryAt)
+    ours = replace(response(status, failure), ours=True)
+    assert isinstance(verdict(ours), NotSpent)
+
+
+@pytest.mark.parametrize("attempt", [1, 3, 1000])
+def test_what_this_machine_lacks_spends_no_attempt(attempt: int) -> None:
+    """However many there were: it is made again after a rest, which RETRY_MAX_DELAY bounds, and
+    which is not RETRY_DELAY."""
+    lacking = replace(response(None, Failure.CONNECTION), ours=True)
+    assert verdict(lacking, attempt) == NotSpent(WallUs(NOW + 1_000_000))
+    assert verdict(lacking, attempt, RetryPolicy(2, 50_000, 300)) == NotSpent(WallUs(NOW + 300_000))
+
+
+def test_message_that_is_too_old_is_not_tried_again() -> None:
+    """It is looked at again when it will be; what is final is final all the same."""
+
+    def judged(result: AttemptResult, expires_us: int) -> Verdict:
+        return decide(result, 1, POLICY, WallUs(NOW), MIDDLE, expires_us=WallUs(expires_us))
+
+    ours = replace(response(None, Failure.CONNECTION), ours=True)
+    for result in (response(500), ours):
+        assert judged(result, NOW) == Dead(DeadReason.EXPIRED)
+    assert judged(response(500), NOW + 1) == RetryAt(WallUs(NOW + 1))
+    assert judged(ours, NOW + 1) == NotSpent(WallUs(NOW + 1))
+    assert judged(response(500), NOW + 10_000_000) == FIRST_RETRY
+    assert judged(response(200), NOW) == Delivered()
+    assert judged(response(404), NOW) == REJECTED
 
 
 def test_egress_denied_is_dead_at_once_even_when_every_response_counts() -> None:
@@ -85,7 +126,7 @@ def test_egress_denied_is_dead_at_once_even_when_every_response_counts() -> None
 @pytest.mark.parametrize(("attempt", "expected_delay_us"), [(1, 1_000_000), (2, 2_000_000)])
 def test_retries_are_given_until_the_limit(attempt: int, expected_delay_us: int) -> None:
     """One first try and RETRYLIMIT retries, each after a doubled delay."""
-    assert verdict(response(500), attempt) == RetryAt(NOW + expected_delay_us)
+    assert verdict(response(500), attempt) == RetryAt(WallUs(NOW + expected_delay_us))
 
 
 def test_last_retry_failing_is_the_end() -> None:
@@ -139,4 +180,4 @@ def test_no_response_is_not_any_response() -> None:
 def test_retry_after_moves_the_retry(retry_after: bytes, expected_ms: int) -> None:
     """A lower bound, capped at RETRY_MAX_DELAY; garbage is as if it were missing."""
     answer = verdict(response(503, retry_after=retry_after))
-    assert answer == RetryAt(NOW + expected_ms * 1000)
+    assert answer == RetryAt(WallUs(NOW + expected_ms * 1000))

@@ -18,11 +18,11 @@ import pytest
 import yaml
 
 from dispatcher.settings import Settings
-from dispatcher.settings.sources import CONFIG_VARIABLE, SECOND_NAMES, setting_names
+from dispatcher.settings.sources import Names
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "config"
-SETTINGS = setting_names(Settings) | set(SECOND_NAMES) | {CONFIG_VARIABLE}
+SETTINGS = Names.of(Settings).every
 DRAIN_S = Settings.load({}).drain_timeout_ms / 1000
 
 
@@ -149,11 +149,15 @@ def unit() -> list[tuple[str, str]]:
     return [(a, b) for a, is_there, b in (line.partition("=") for line in lines) if is_there]
 
 
+def manifests(kind: str) -> list[dict[str, Any]]:
+    """The objects of a kind of the Kubernetes example."""
+    documents = yaml.safe_load_all(read("config/kubernetes/dispatcher.yaml"))
+    return [one for one in documents if one["kind"] == kind]
+
+
 def manifest(kind: str) -> dict[str, Any]:
     """The one object of a kind of the Kubernetes example."""
-    documents = yaml.safe_load_all(read("config/kubernetes/dispatcher.yaml"))
-    (found,) = [one for one in documents if one["kind"] == kind]
-    assert isinstance(found, dict)
+    (found,) = manifests(kind)
     return found
 
 
@@ -177,6 +181,29 @@ def variables() -> dict[str, list[str]]:
             *manifest("Secret")["stringData"],
         ],
     }
+
+
+def docker_runs() -> list[str]:
+    """Commands of the documentation, and of the Dockerfile's head, that start the server."""
+    paths = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "Dockerfile"]
+    text = "\n".join(path.read_text("utf-8") for path in paths).replace("\\\n", " ")
+    return re.findall(r"(?:docker|podman) run .*", text)
+
+
+def test_containers_are_published_on_this_machine_only() -> None:
+    """As they have no LISTEN_KEYS, they would send whatever anybody tells them to anywhere. The API
+    of Compose has a key, and the machine's own services a name."""
+    published = [
+        one for run in docker_runs() for one in re.findall(r"(?:-p|--publish) ?(\S+)", run)
+    ]
+    assert published
+    assert {one.rpartition(":")[0].rpartition(":")[0] for one in published} == {"127.0.0.1"}
+    assert not any("--network host" in run for run in docker_runs())
+    service = compose()
+    assert all(one.startswith("127.0.0.1:") for one in service["ports"])
+    assert service["command"] == ["serve", "--make-api-key"]
+    assert service["environment"]["API_KEYS_FILE"]
+    assert service["extra_hosts"] == ["host.docker.internal:host-gateway"]
 
 
 @pytest.mark.parametrize("file", ["Dockerfile", "docker-compose.yml", "systemd", "kubernetes"])
@@ -233,7 +260,27 @@ def test_ports_lead_to_the_listeners() -> None:
         "http": int(settings["LISTEN"].removeprefix(":")),
         "api": int(settings["API_LISTEN"].removeprefix(":")),
     }
-    assert {one["targetPort"] for one in manifest("Service")["spec"]["ports"]} == set(ports)
+    services = {
+        one["metadata"]["name"]: [port["targetPort"] for port in one["spec"]["ports"]]
+        for one in manifests("Service")
+    }
+    assert services == {"dispatcher": ["http"], "dispatcher-api": ["api"]}
+
+
+def test_operators_reach_the_api_of_a_pod_that_is_not_ready() -> None:
+    """Callers are kept away from it; the dashboard is what is needed then."""
+    reaching = {
+        one["metadata"]["name"]: one["spec"].get("publishNotReadyAddresses", False)
+        for one in manifests("Service")
+    }
+    assert reaching == {"dispatcher": False, "dispatcher-api": True}
+
+
+def test_systemd_waits_until_the_server_says_that_it_is_ready() -> None:
+    """However long the log is."""
+    told = dict(unit())
+    assert told["Type"] == "notify"
+    assert told["TimeoutStartSec"] == "infinity"
 
 
 def test_kubernetes_runs_one_replica() -> None:

@@ -7,13 +7,25 @@ import re
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
 import dispatcher
+from dispatcher.api import models
+from dispatcher.api.models import (
+    Attempt,
+    DestinationState,
+    Group,
+    Lane,
+    Letter,
+    MessageExplanation,
+)
+from dispatcher.core.options import HEADERS, OPTIONS
 from dispatcher.core.outcome import Failure
 from dispatcher.core.verdict import DeadReason
 from dispatcher.errors import ConfigError, DispatcherError, LogCorrupt, LogLocked, PortTaken
+from dispatcher.protocol.connect import Code
 from dispatcher.settings import Settings
-from dispatcher.settings.sources import SECOND_NAMES, setting_names
+from dispatcher.settings.sources import SECOND_NAMES, Names
 from dispatcher.telemetry.events import EVENTS
 
 ROOT = Path(__file__).parents[2]
@@ -34,12 +46,20 @@ def test_readme_and_ci_run_the_tests_with_the_same_command() -> None:
 def test_every_setting_is_documented_with_its_default() -> None:
     """docs/configuration.md has a row for each."""
     rows = dict(re.findall(r"^\| `([A-Z_]+)`.*\| (.*) \|$", read("docs/configuration.md"), re.M))
-    assert set(rows) == setting_names(Settings)
+    assert set(rows) == Names.of(Settings).all
     for name, value in Settings.load({}).describe().items():
-        shown = {"LOG_FORMAT": "json"}.get(name, value)
+        shown = {"LOG_FORMAT": "json", "WORKER_SLOW": 10_000}.get(name, value)
         text = str(shown).lower() if isinstance(shown, bool) else str(shown)
         assert f"`{text}`" in rows[name] or (value == [] and rows[name].startswith("empty"))
     assert all(f"`{name}`" in read("docs/configuration.md") for name in SECOND_NAMES)
+
+
+def test_every_header_of_ours_is_documented_as_it_is() -> None:
+    """docs/configuration.md has the table in the order of the code."""
+    rows = re.findall(
+        r"^\| `(X-Dispatcher-.*?)` \| (.*) \| (.*) \|$", read("docs/configuration.md"), re.M
+    )
+    assert rows == [(header.title, header.means, header.takes) for header in HEADERS]
 
 
 def test_every_event_is_documented_as_it_is() -> None:
@@ -75,17 +95,20 @@ def test_every_slug_is_documented() -> None:
     documented = {
         slug
         for first in re.findall(r"^\| (.*?) \|", text, re.M)
-        for slug in re.findall(r"`([a-z]+_[a-z_]+|timeout|rejected|starting|overloaded)`", first)
+        for slug in re.findall(
+            r"`([a-z]+_[a-z_]+|timeout|expired|rejected|recovering|starting|overloaded)`", first
+        )
     }
     in_code = (
         _slugs_in(r'\bRefusal\(\s*[0-9]{3},\s*"([a-z_]+)"')
         | _slugs_in(r'\bApiError\(\s*[0-9]{3},\s*"([a-z_]+)"')
         | {failure.value for failure in Failure}
         | {reason.value for reason in DeadReason}
-        | {"starting"}
+        | {option.slug for option in OPTIONS}
+        | {"recovering", "starting"}
     )
     assert in_code - documented == set()
-    assert documented - in_code == set()
+    assert documented - in_code - {code.word for code in Code} == set()
 
 
 @pytest.mark.parametrize("error", [ConfigError, PortTaken, LogLocked, LogCorrupt, DispatcherError])
@@ -94,6 +117,16 @@ def test_every_exit_code_is_documented(error: type[DispatcherError]) -> None:
     row = re.search(rf"^\| {error.exit_code} \| (.*?) \|", read("docs/errors.md"), re.M)
     assert row
     assert f"`{error.slug}`" in row[1]
+
+
+@pytest.mark.parametrize(
+    "model",
+    [Lane, DestinationState, models.Message, MessageExplanation, Letter, Group, Attempt],
+)
+def test_every_field_of_an_answer_is_documented(model: type[BaseModel]) -> None:
+    """docs/api.md lists those that are sent, all of them and no other."""
+    listed = re.findall(r"\{([a-z_]+(?:,\s+[a-z_]+)+)\}", read("docs/api.md"))
+    assert set(model.model_fields) in [set(re.split(r",\s+", one)) for one in listed]
 
 
 def test_version_is_in_the_changelog() -> None:
@@ -150,6 +183,16 @@ def test_links_lead_to_files(path: str) -> None:
     for target, anchor in links(path):
         assert (ROOT / target).exists(), target
         assert not anchor or anchor in anchors(target or path), (target, anchor)
+
+
+def test_code_names_only_documents_that_are_here() -> None:
+    """What a reader is sent to has to be there for them."""
+    for folder in ("dispatcher", "tests", "benchmarks"):
+        for path in (ROOT / folder).rglob("*.py"):
+            text = path.read_text("utf-8")
+            assert not re.search(r"\b[Tt]he contract\b|\"\"\"Section [0-9]", text), path
+            for page in re.findall(r"\bdocs/[a-z]+\.md\b", text):
+                assert (ROOT / page).exists(), (path, page)
 
 
 def test_every_page_is_linked() -> None:

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from dispatcher.errors import Refusal
-from dispatcher.ingress import answers
+from dispatcher.ingress import answers, refusals
 
 DATE = answers.date_line(784111777.0)
 ID = b"0001" + b"0" * 24
@@ -71,6 +71,12 @@ def test_405_tells_what_is_allowed() -> None:
     other = answers.refused(Refusal(400, "x", "y"), style=0, date=DATE)
     assert b"Allow" not in other
     assert b"Retry-After" not in other
+
+
+def test_401_tells_how_to_show_a_key() -> None:
+    """RFC 9110 section 15.5.2: without it Java's client throws instead of returning the answer."""
+    answer = answers.refused(refusals.KEY, style=0, date=DATE)
+    assert b'\r\nWWW-Authenticate: X-Dispatcher-Key realm="dispatcher"\r\n' in answer
 
 
 @pytest.mark.parametrize(

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import pytest
 
+from dispatcher.core.keys import Keyring
 from dispatcher.errors import Refusal
 from dispatcher.ingress.config import IngressConfig
 from dispatcher.ingress.connection import Connection
 from dispatcher.ingress.outbox import MAX_WAITING
 from dispatcher.ingress.shared import Shared
 from dispatcher.queue.ports import CHUNK_BYTES
+from dispatcher.queue.records.messages import encode_message
 from dispatcher.testing.ingress import MemoryAcceptor, MemoryTransport
 
 BUSY = Refusal(503, "backlog_full", "Later.", retry_after_s=3)
@@ -34,7 +37,7 @@ class Caller:
         self.now_s = 1000.0
         self.queue = MemoryAcceptor(at_once=False, upload_at_once=upload_at_once)
         ready = Ready(503, b'{"status": "disk_full"}')
-        self.shared = Shared(self.queue, config, lambda: ready, 7, lambda: self.now_s)
+        self.shared = Shared(self.queue, config, lambda: ready, lambda: self.now_s)
         self.connection = Connection(self.shared)
         self.transport = MemoryTransport()
         self.connection.connection_made(self.transport)
@@ -116,7 +119,7 @@ def test_message_carries_what_the_queue_needs() -> None:
     caller = Caller()
     caller.send(request(b"body", b"X-Dispatcher-Timeout: 250"))
     (message,) = caller.queue.messages
-    assert (message.timeout_ms, message.incarnation, message.body_size) == (250, 7, 4)
+    assert (message.timeout_ms, message.body_size) == (250, 4)
     assert str(message.destination) == "http://b"
     assert message.accepted_at > 1_600_000_000_000_000
 
@@ -233,6 +236,68 @@ def test_continue_waits_for_the_answers_before_it() -> None:
     assert caller.statuses() == [202, 100]
 
 
+@pytest.mark.parametrize("last", [b"\r\n", request(b"not read"), b""])
+@pytest.mark.parametrize("start", [b"POST / HTTP/1.1", b"POST / HTTP/1.0"])
+def test_connection_lingers_after_its_last_202(start: bytes, last: bytes) -> None:
+    """What a caller still sends does not take the answer away from it: the sending side is closed
+    first, and the socket when the caller has closed its own or was quiet for two seconds."""
+    caller = Caller()
+    caller.send(request(b"1", b"Connection: close", start=start))
+    caller.queue.settle()
+    assert caller.statuses() == [202]
+    assert caller.transport.is_eof_written
+    assert not caller.transport.is_closing()
+    if last:
+        caller.send(last)
+        caller.later(1.9)
+        assert not caller.transport.is_closing()
+        caller.later(0.2)
+        assert caller.transport.is_closing()
+    else:
+        assert caller.connection.eof_received() is False
+
+
+@pytest.mark.parametrize("start", [b"POST / HTTP/1.1", b"GET / HTTP/1.0"])
+def test_connection_lingers_after_its_last_refusal(start: bytes) -> None:
+    """Also when the request is there to its end: an empty line after it, or another request, would
+    reset the socket and take the refusal away."""
+    caller = Caller()
+    caller.queue.refusing = BUSY
+    caller.send(request(b"1", b"Connection: close", start=start))
+    assert caller.statuses() == [503]
+    assert caller.transport.is_eof_written
+    assert not caller.transport.is_closing()
+    caller.send(b"\r\n")
+    assert caller.connection.eof_received() is False
+
+
+def test_connection_that_the_stop_ends_lingers_too() -> None:
+    """The caller may have sent its next request before it read that there is no next."""
+    caller = Caller()
+    caller.send(request(b"1"))
+    caller.shared.stopping = True
+    caller.queue.refusing = STOPPING
+    caller.queue.settle()
+    caller.send(request(b"too late"))
+    assert caller.statuses() == [202]
+    assert caller.transport.is_eof_written
+    assert not caller.transport.is_closing()
+
+
+@pytest.mark.parametrize("refusal", [None, STOPPING])
+def test_answer_that_comes_after_the_end_does_no_harm(refusal: Refusal | None) -> None:
+    """The connection was closed while the answer was owed: there is nothing left to close."""
+    for stream in (request(b"1"), request(b"1", b"Connection: close")):
+        caller = Caller()
+        caller.send(stream)
+        caller.shared.stopping = True
+        caller.connection.close()
+        assert caller.transport.is_closing()
+        caller.queue.settle(refusal=refusal)
+        caller.connection.connection_lost(None)
+        assert caller.shared.connections == set()
+
+
 @pytest.mark.parametrize("start", [b"POST / HTTP/1.1", b"POST / HTTP/1.0"])
 def test_connection_ends_after_its_last_request(start: bytes) -> None:
     """`Connection: close`, and HTTP/1.0 without keep-alive."""
@@ -266,8 +331,9 @@ def test_empty_lines_before_a_request_are_skipped_but_not_for_ever() -> None:
 
 
 def test_health_is_answered_without_an_origin() -> None:
-    """`/healthz` says 200 while the process lives, `/readyz` what it was told; both only to GET."""
-    caller = Caller(config=replace(CONFIG, keys=(b"k",)))
+    """`/healthz` says 200 while the process lives, `/readyz` what it was told; both only to GET and
+    HEAD."""
+    caller = Caller(config=replace(CONFIG, keys=Keyring.of_secrets(b"k")))
     for line in (
         b"GET /healthz",
         b"GET /readyz?probe=1",
@@ -277,8 +343,21 @@ def test_health_is_answered_without_an_origin() -> None:
     ):
         caller.send(line + b" HTTP/1.1\r\nHost: a\r\n\r\n")
     assert b'{"status": "disk_full"}' in caller.transport.written
-    assert bytes(caller.transport.written).count(b"405 Method Not Allowed") == 3
-    assert caller.shared.refused == {"origin_missing": 3}
+    assert bytes(caller.transport.written).count(b"405 Method Not Allowed") == 2
+    assert caller.shared.refused == {"origin_missing": 2}
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "length"), [(b"/healthz", b"200 OK", 16), (b"/readyz?x", b"503 ", 23)]
+)
+def test_health_is_answered_to_head_without_a_body(path: bytes, status: bytes, length: int) -> None:
+    """As the API answers it: some load balancers ask so."""
+    caller = Caller()
+    caller.send(b"HEAD %b HTTP/1.1\r\nHost: a\r\n\r\n" % path)
+    answer = caller.received()
+    assert answer.startswith(b"HTTP/1.1 " + status)
+    assert answer.endswith(b"\r\nContent-Length: %d\r\n\r\n" % length)
+    assert not caller.is_over
 
 
 def test_answer_to_head_has_no_body() -> None:
@@ -478,16 +557,57 @@ def test_slow_head_is_408(piece: bytes) -> None:
     assert caller.is_over
 
 
-def test_stalled_body_is_408_but_a_slow_one_is_not() -> None:
-    """Thirty seconds without a byte."""
+@pytest.mark.parametrize("quiet_s", [1, 29])
+def test_stalled_body_is_408_but_a_slow_one_is_not(quiet_s: int) -> None:
+    """Thirty seconds without a byte; a KiB a second is fast enough, in whatever pieces."""
     caller = Caller()
-    caller.send(request(b"", length=5))
-    for _ in range(4):
-        caller.later(29)
-        caller.send(b"x")
-    caller.later(31)
+    caller.send(request(b"", length=200_000))
+    for _ in range(120 // quiet_s):
+        caller.later(quiet_s)
+        caller.send(b"x" * 1024 * quiet_s)
+    caller.later(29.5)
+    assert caller.received() == b""
+    caller.later(1)
     assert caller.statuses() == [408]
     assert caller.queue.messages == []
+
+
+@pytest.mark.parametrize("start", [b"", b"x" * 100_000])
+def test_body_that_drips_is_408(start: bytes) -> None:
+    """A byte every twelve seconds would hold its memory for days: it is slower than a KiB a second
+    for longer than it may be, however fast it began."""
+    caller = Caller()
+    caller.send(request(start, length=200_000))
+    for _ in range(2):
+        caller.later(12)
+        caller.send(b"x")
+    assert caller.received() == b""
+    caller.later(12)
+    assert caller.statuses() == [408]
+    assert caller.queue.messages == []
+
+
+def test_rest_of_a_refused_body_that_drips_ends_the_connection() -> None:
+    """All of it has the time of one silence: a byte now and then keeps no connection."""
+    caller = Caller()
+    caller.send(request(b"", b"X-Dispatcher-Timeout: 0", length=200_000))
+    assert caller.statuses() == [400]
+    for _ in range(3):
+        assert not caller.is_over
+        caller.later(12)
+        if not caller.is_over:
+            caller.send(b"x")
+    assert caller.is_over
+
+
+def test_small_slow_body_is_taken() -> None:
+    """Thirty seconds are enough for a caller with next to nothing to send."""
+    caller = Caller()
+    caller.send(request(b"", length=5))
+    for _ in range(5):
+        caller.later(5)
+        caller.send(b"x")
+    assert caller.queue.bodies == [b"xxxxx"]
 
 
 def test_body_does_not_stall_while_we_are_the_ones_not_reading() -> None:
@@ -599,12 +719,22 @@ def test_connections_above_the_limit_are_refused() -> None:
     assert len(caller.queue.messages) == 1
 
 
-def test_connections_far_above_the_limit_are_dropped() -> None:
-    """Each that is told so takes a descriptor until it has read that, and others need those."""
+def test_connections_far_above_the_limit_are_told_and_closed_at_once() -> None:
+    """Each that lingers takes a descriptor, and others need those. None is left without an
+    answer."""
     caller = Caller(config=replace(CONFIG, max_connections=1))
     transports = [MemoryTransport() for _ in range(20)]
     for transport in transports:
         Connection(caller.shared).connection_made(transport)
-    told = [bool(transport.written) for transport in transports]
-    assert told == [True] * 16 + [False] * 4
-    assert all(transport.is_closing() for transport in transports[16:])
+    assert all(transport.written.startswith(b"HTTP/1.1 503 ") for transport in transports)
+    closed = [transport.is_closing() for transport in transports]
+    assert closed == [False] * 16 + [True] * 4
+
+
+def test_message_is_accepted_while_the_clock_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without a clock of its own may start before 1970; records begin there."""
+    monkeypatch.setattr(time, "time_ns", lambda: -86_400_000_000_000)
+    caller = Caller()
+    caller.send(request(b"1"))
+    assert [message.accepted_at for message in caller.queue.messages] == [0]
+    assert encode_message(caller.queue.messages[0])

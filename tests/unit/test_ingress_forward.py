@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from dispatcher.core.destination import Destination
+from dispatcher.core.keys import Key, Keyring, Role
+from dispatcher.core.options import HEADERS, NO_OPTIONS, OPTIONS, OWN, TIMEOUT, Options
 from dispatcher.errors import Refusal
 from dispatcher.ingress import refusals
 from dispatcher.ingress.config import IngressConfig
@@ -13,7 +17,7 @@ from dispatcher.ingress.head import Kinds, read_head
 from dispatcher.ingress.refusals import RequestError
 
 OPEN = IngressConfig("127.0.0.1", 0)
-KEYED = IngressConfig("127.0.0.1", 0, keys=(b"first", b"second"))
+KEYED = IngressConfig("127.0.0.1", 0, keys=Keyring.of_secrets(b"first", b"second"))
 TO_B = b"X-Dispatcher-Origin-Host: b"
 
 
@@ -42,7 +46,7 @@ def test_outgoing_head_keeps_what_the_caller_wrote() -> None:
         Destination("http", "b", 81),
         b"PURGE /c/a?b HTTP/1.1\r\nA:1\r\nHost: b:81\r\na: 2\r\nA:  \xff \r\n",
         -1,
-        0,
+        NO_OPTIONS,
     )
 
 
@@ -141,25 +145,85 @@ def test_origin_may_be_longer_than_what_is_remembered() -> None:
     assert head.startswith(b"GET " + base + b"/x HTTP/1.1\r\n")
 
 
-@pytest.mark.parametrize(("value", "timeout_ms"), [(b"1", 1), (b" 3600000 ", 3600000), (b"007", 7)])
+@pytest.mark.parametrize(
+    ("value", "timeout_ms"),
+    [
+        (b"1", 1),
+        (b" 3600000 ", 3600000),
+        (b"007", 7),
+        (b"500ms", 500),
+        (b"30s", 30_000),
+        (b"1m30s", 90_000),
+        (b"1h", 3_600_000),
+    ],
+)
 def test_timeout_is_read(value: bytes, timeout_ms: int) -> None:
-    """Milliseconds, in digits; without the header the server's default counts."""
-    assert outcome(TO_B, b"X-Dispatcher-Timeout:" + value).timeout_ms == timeout_ms
-    assert outcome(TO_B).timeout_ms == 0
+    """A duration, or milliseconds; without the header the server's default counts."""
+    assert outcome(TO_B, b"X-Dispatcher-Timeout:" + value).options.timeout_ms == timeout_ms
+    assert outcome(TO_B).options is NO_OPTIONS
 
 
 @pytest.mark.parametrize(
-    "value", [b"", b"0", b"3600001", b"-1", b"+1", b"1.5", b"1s", b"1 1", b"\xb2", b"9" * 5000]
+    "value",
+    [
+        *(b"", b"0", b"3600001", b"-1", b"+1", b"1.5", b"1 1", b"\xb2", b"9" * 5000),
+        *(b"0s", b"1h1ms", b"1.5s", b"1S", b"1 s", b"s", b"30sec", b"1s1h", b"\xb5s"),
+    ],
 )
 def test_timeout_is_refused_when_out_of_range(value: bytes) -> None:
-    """Anything but 1 to 3600000 is 400."""
-    assert refusal_of(TO_B, b"X-Dispatcher-Timeout: " + value) is refusals.TIMEOUT
+    """Anything but a duration from 1 ms to 1 h is 400, and the answer names the header."""
+    refusal = refusal_of(TO_B, b"X-Dispatcher-Timeout: " + value)
+    assert refusal == refusals.option_invalid(TIMEOUT)
+    assert (refusal.status, refusal.slug) == (400, "timeout_invalid")
+    assert refusal.message.startswith("X-Dispatcher-Timeout must be ")
 
 
 def test_timeout_is_refused_when_it_came_twice() -> None:
     """Which of them was meant?"""
     twice = b"X-Dispatcher-Timeout: 5"
-    assert refusal_of(TO_B, twice, twice) is refusals.TIMEOUT
+    assert refusal_of(TO_B, twice, twice).slug == "timeout_invalid"
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("X-Dispatcher-Tiemout", "X-Dispatcher-Timeout"),
+        ("x-dispatcher-timeouts", "X-Dispatcher-Timeout"),
+        ("X-DISPATCHER-ORIGIN", "X-Dispatcher-Origin-Host"),
+        ("X-Dispatcher-Keys", "X-Dispatcher-Key"),
+        ("X-Dispatcher-Delay", None),
+        ("X-Dispatcher-", None),
+        ("X-Dispatcher-" + "x" * 60_000, None),
+    ],
+)
+def test_header_of_ours_that_is_not_known_is_refused(name: str, meant: str | None) -> None:
+    """A slip must not look as if it had worked: 400 that names it, and what it may have meant."""
+    refusal = refusal_of(TO_B, name.encode() + b": 5")
+    assert (refusal.status, refusal.slug) == (400, "header_unknown")
+    assert refusal.message.startswith(name[:64])
+    assert len(refusal.message) < 300
+    assert ("Did you mean" in refusal.message) is (meant is not None)
+    assert meant is None or f"Did you mean {meant}?" in refusal.message
+
+
+def test_header_that_is_not_known_is_refused_after_what_matters_more() -> None:
+    """Who has no key learns nothing about headers, and a request without origin is none of ours."""
+    unknown = b"X-Dispatcher-What: 5"
+    assert refusal_of(TO_B, unknown, config=KEYED) is refusals.KEY
+    assert refusal_of(unknown) is refusals.ORIGIN_MISSING
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_headers_that_dispatchers_add_are_dropped(name: str) -> None:
+    """So the destination of one may be another; twice is no mistake either."""
+    line = name.encode() + b": whatever"
+    assert outcome(TO_B, line, line).head == outcome(TO_B).head
+
+
+def test_every_option_has_a_field_and_a_name_of_its_own() -> None:
+    """The table is what everything else is made from."""
+    assert sorted(option.field for option in OPTIONS) == sorted(Options._fields)
+    assert len({header.name for header in HEADERS}) == len(HEADERS)
 
 
 @pytest.mark.parametrize("key", [b"first", b" second\t"])
@@ -217,7 +281,24 @@ def test_length_is_refused_when_above_the_limit() -> None:
     assert (refusal.status, refusal.slug) == (413, "body_too_large")
 
 
-def test_refusals_come_in_the_order_of_the_contract() -> None:
+@pytest.mark.parametrize(
+    ("lines", "slug", "meant"),
+    [
+        ((b"X-Dispatcher-Orign-Host: b",), "origin_missing", "X-Dispatcher-Origin-Host"),
+        ((TO_B, b"x-dispatcher-kee: first"), "key_invalid", "X-Dispatcher-Key"),
+    ],
+)
+def test_missing_header_that_is_only_misspelt_is_named(
+    lines: tuple[bytes, ...], slug: str, meant: str
+) -> None:
+    """Its refusal comes before that of headers that are not known, and says what is wrong too."""
+    refusal = refusal_of(*lines, config=KEYED)
+    assert refusal.slug == slug
+    name = lines[-1].partition(b":")[0].decode()
+    assert refusal.message.endswith(f" Did you mean {meant} by {name}?")
+
+
+def test_refusals_come_in_their_order() -> None:
     """Each fault hides those after it, from the method to the size of the body."""
     faults = {
         "method_not_allowed": b"CONNECT a:1 HTTP/1.1",
@@ -243,3 +324,15 @@ def test_refusals_come_in_the_order_of_the_contract() -> None:
             del lines["origin_invalid"]
         lines.pop("origin_missing")
         assert refusal_of(*lines.values(), start=start, config=KEYED).slug == slug
+
+
+@pytest.mark.parametrize("role", Role)
+def test_key_is_refused_when_its_role_may_not_send(role: Role) -> None:
+    """An application's may, an administrator's too; one for looking at things may not."""
+    config = replace(KEYED, keys=Keyring([Key("name", role, b"secret")]))
+    lines = (TO_B, b"X-Dispatcher-Key: secret")
+    if role is Role.READ:
+        assert refusal_of(*lines, config=config) is refusals.KEY_FORBIDDEN
+        assert refusals.KEY_FORBIDDEN.status == 403
+    else:
+        assert isinstance(outcome(*lines, config=config), Forward)

@@ -298,7 +298,7 @@ def test_coding_in_http_1_0_is_refused(coding: bytes) -> None:
         b"X-Dispatcher-Timeout: 5",
         b"X-Dispatcher-Key: k",
         b"X-Dispatcher-Message-Id: 7",
-        b"X-DISPATCHER-WHATEVER: 7",
+        b"X-DISPATCHER-FEATURES: 7",
     ],
 )
 def test_header_is_taken_out_when_it_is_not_for_the_destination(line: bytes) -> None:

@@ -9,6 +9,7 @@ from random import Random
 
 import pytest
 
+from dispatcher.core.keys import Keyring
 from dispatcher.ingress.connection import Connection
 from dispatcher.ingress.memory import MAX_MEMORY_BYTES, Held, Memory
 from dispatcher.queue.ports import CHUNK_BYTES
@@ -21,8 +22,11 @@ MAX_BODY = 5 * CHUNK_BYTES
 class Crowd(Caller):
     """Many callers of one listener, with memory for `max_bytes`."""
 
-    def __init__(self, max_bytes: int, *, upload_at_once: bool = True) -> None:
-        super().__init__(config=replace(CONFIG, max_body=MAX_BODY), upload_at_once=upload_at_once)
+    def __init__(
+        self, max_bytes: int, *, upload_at_once: bool = True, keys: tuple[bytes, ...] = ()
+    ) -> None:
+        config = replace(CONFIG, max_body=MAX_BODY, keys=Keyring.of_secrets(*keys))
+        super().__init__(config=config, upload_at_once=upload_at_once)
         self.memory = self.shared.memory
         self.memory.max_bytes = max_bytes
         self.turns: list[Callable[[], None]] = []
@@ -192,6 +196,153 @@ def test_chunks_that_wait_for_their_turn_count() -> None:
     assert crowd.statuses() == [202, 503]
     crowd.go_on()
     assert crowd.memory.held_bytes == 0
+
+
+def test_slowest_body_gives_way_when_memory_is_short() -> None:
+    """Those who came first and send next to nothing do not keep others out: 503, the slowest
+    first, and no more of them than it takes."""
+    crowd = Crowd(160_000)
+    slow = [crowd.connect() for _ in range(16)]
+    for number, (connection, _) in enumerate(slow):
+        connection.data_received(request(b"x" * (9_000 + 10 * number), length=20_000))
+    crowd.later(20)
+    honest, transport = crowd.connect()
+    honest.data_received(request(b"y" * 19_999, length=20_000))
+    given_way = [bool(other.written) for _, other in slow]
+    assert given_way == [True] * 2 + [False] * 14
+    assert b"503 Service Unavailable" in slow[0][1].written
+    assert crowd.shared.refused == {"overloaded": 2}
+    assert transport.written == b""
+    honest.data_received(b"y")
+    assert crowd.queue.bodies == [b"y" * 20_000]
+
+
+def test_body_that_waits_for_the_log_does_not_give_way() -> None:
+    """It is not slow, we are; then who comes is refused, as there is nothing else to be done."""
+    crowd = Crowd(3 * CHUNK_BYTES, upload_at_once=False)
+    waiting, transport = crowd.connect()
+    waiting.data_received(request(b"x" * 2 * CHUNK_BYTES, length=MAX_BODY))
+    assert transport.is_reading_paused
+    crowd.later(60)
+    late, refused = crowd.connect()
+    late.data_received(request(b"y" * CHUNK_BYTES, length=CHUNK_BYTES + 1))
+    assert transport.written == b""
+    one_more, _ = crowd.connect()
+    one_more.data_received(request(b"z" * CHUNK_BYTES, length=CHUNK_BYTES + 1))
+    assert transport.written == b""
+    assert crowd.shared.refused == {"overloaded": 1}
+    assert refused.written == b""
+
+
+class Counted:
+    """A connection that counts how often it is looked at."""
+
+    def __init__(self) -> None:
+        self.looked_at = 0
+
+    def rate_in(self, memory: Memory, now_s: float) -> float | None:
+        self.looked_at += 1
+        return None
+
+    def give_way(self) -> None:
+        """There is nothing to refuse."""
+
+    forget_heads = retire = close = abort = give_way
+
+    def check(self, now_s: float) -> None:
+        """Nothing takes long."""
+
+
+def test_nobody_is_looked_for_again_and_again() -> None:
+    """Ten thousand connections take time to look at, and a refused caller may ask often."""
+    crowd = Crowd(10_000)
+    other = Counted()
+    crowd.shared.connections.add(other)
+    for _ in range(10):
+        connection, _ = crowd.connect()
+        connection.data_received(request(b"x" * 10_001, length=20_000))
+    assert other.looked_at == 1
+    crowd.later(1)
+    connection, _ = crowd.connect()
+    connection.data_received(request(b"x" * 10_001, length=20_000))
+    assert other.looked_at == 2
+
+
+def test_unfinished_heads_are_counted() -> None:
+    """Apart from bodies, so that neither keeps the other out; what is whole or gone is no more."""
+    crowd = Crowd(0)
+    heads = crowd.shared.head_memory
+    head = request(b"", b"X-Long: " + b"x" * 20_000)
+    crowd.send(head[:1000], head[1000:15_000])
+    assert heads.held_bytes == 15_000
+    crowd.send(head[15_000:])
+    assert (heads.held_bytes, len(crowd.queue.messages)) == (0, 1)
+    for end in (_lose, lambda crowd: crowd.later(11), lambda crowd: _send(b"\n")(crowd)):
+        other = Crowd(0)
+        other.send(head[:1000])
+        end(other)
+        assert other.shared.head_memory.held_bytes == 0
+
+
+def test_slowest_head_gives_way_when_memory_is_short() -> None:
+    """And it is refused when it is the slowest itself: 503, with the end of the connection."""
+    crowd = Crowd(0)
+    heads = crowd.shared.head_memory
+    heads.max_bytes = 10_000
+    slow, transport = crowd.connect()
+    slow.data_received(request(b"", b"X: " + b"x" * 9000)[:9000])
+    slower, refused = crowd.connect()
+    slower.data_received(request(b"", b"X: " + b"x" * 5000)[:1001])
+    assert refused.written.startswith(b"HTTP/1.1 503 ")
+    assert transport.written == b""
+    crowd.later(5)
+    fast, answered = crowd.connect()
+    fast.data_received(b"G")
+    fast.data_received(request(b"", b"X: " + b"x" * 5000, start=b"GET / HTTP/1.1")[1:5000])
+    assert transport.written.startswith(b"HTTP/1.1 503 ")
+    assert answered.written == b""
+    assert heads.held_bytes == 5000
+
+
+def test_head_of_a_stranger_gives_way_first() -> None:
+    """Where keys are needed, who has not shown one yet is nobody, however fast."""
+    crowd = Crowd(0, keys=(b"k",))
+    crowd.shared.head_memory.max_bytes = 10_000
+    known, kept = crowd.connect()
+    known.data_received(request(b"", b"X-Dispatcher-Key: k", b"X: " + b"x" * 9000)[:3000])
+    stranger, refused = crowd.connect()
+    stranger.data_received(request(b"", b"X: " + b"x" * 9000)[:6000])
+    crowd.later(5)
+    known.data_received(b"x" * 3000)
+    assert refused.written.startswith(b"HTTP/1.1 503 ")
+    assert kept.written == b""
+
+
+@pytest.mark.parametrize("piece", [1, 7, 1000])
+def test_wrong_key_is_refused_as_soon_as_its_line_is_there(piece: int) -> None:
+    """A stranger does not get to fill memory with the rest of its head."""
+    crowd = Crowd(0, keys=(b"k",))
+    start = request(b"", b"X-Before: 1", b"x-dispatcher-KEY:\twrong ", b"X-Long: ")
+    start = start[: start.index(b"X-Long")]
+    for at in range(0, len(start) - 1, piece):
+        crowd.send(start[at : min(at + piece, len(start) - 1)])
+    assert crowd.received() == b""
+    crowd.send(start[-1:])
+    assert crowd.statuses() == [401]
+    assert crowd.is_over
+    assert crowd.shared.head_memory.held_bytes == 0
+
+
+@pytest.mark.parametrize("piece", [1, 7, 1000])
+def test_right_key_is_taken_in_pieces(piece: int) -> None:
+    """Each head has to show it anew."""
+    crowd = Crowd(0, keys=(b"j", b"k"))
+    good = request(b"", b"X-Dispatcher-Key: k", b"X-Dispatcher-Kez: 1")
+    for stream, status in ((good.replace(b"Kez", b"Attempt"), 202), (request(), 401)):
+        for at in range(0, len(stream), piece):
+            crowd.send(stream[at : at + piece])
+        crowd.queue.settle()
+        assert crowd.statuses() == [status]
 
 
 HALF = request(b"x" * 1000, length=2000)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import re
 
+from dispatcher.errors import LogUnknown
 from dispatcher.ingress.connection import Connection
 from dispatcher.ingress.outbox import MAX_HELD_BYTES
 from dispatcher.ingress.shared import Shared
-from dispatcher.queue.ports import CHUNK_BYTES
+from dispatcher.queue.ports import CHUNK_BYTES, LogName
 from dispatcher.testing.ingress import MemoryTransport
 from dispatcher.testing.queue import Bench, simulate
 from tests.unit.test_ingress_connection import CONFIG, Caller, Ready, chunked, request
@@ -36,9 +37,9 @@ def test_each_answer_tells_the_id_of_its_own_request_when_uploads_are_pipelined(
     async def test(bench: Bench) -> None:
         delivered: dict[bytes, str] = {}
         bench.deliverer.on_start = lambda sent: delivered.update({sent.wire_id: sent.target})
-        bench.deliverer.answer = lambda sent: bench.queue.delivered(sent, 200)
+        bench.deliverer.answer = lambda sent: bench.queue.settling.delivered(sent, 200)
         bench.log.append_s = 0.5
-        shared = Shared(bench.queue, CONFIG, lambda: Ready(200, b"{}"), 7, lambda: 0.0)
+        shared = Shared(bench.queue.intake, CONFIG, lambda: Ready(200, b"{}"), lambda: 0.0)
         connection, transport = Connection(shared), MemoryTransport()
         connection.connection_made(transport)
         paths = ["/1", "/2", "/3", "/4"]
@@ -54,5 +55,21 @@ def test_each_answer_tells_the_id_of_its_own_request_when_uploads_are_pipelined(
         ids = re.findall(rb"X-Dispatcher-Message-Id: (\w+)", bytes(transport.written))
         assert [delivered[one] for one in ids] == paths
         assert shared.memory.held_bytes == 0
+
+    simulate(test)
+
+
+def test_each_answer_is_of_its_own_request_when_the_log_fails_under_the_first() -> None:
+    """The first is stored all the same. A 202 in the second one's place would lose a message."""
+
+    async def test(bench: Bench) -> None:
+        bench.log.append_s = 0.5
+        shared = Shared(bench.queue.intake, CONFIG, lambda: Ready(200, b"{}"), lambda: 0.0)
+        connection, transport = Connection(shared), MemoryTransport()
+        connection.connection_made(transport)
+        connection.data_received(request(b"first") + request(b"second"))
+        bench.queue.fail(LogName.DEAD_LETTER, LogUnknown("the disk is broken"))
+        await asyncio.sleep(1)
+        assert re.findall(rb"HTTP/1.1 (\d+)", bytes(transport.written)) == [b"202", b"503"]
 
     simulate(test)

@@ -9,8 +9,8 @@ import pytest
 from dispatcher.errors import Refusal
 from dispatcher.ingress.config import IngressConfig
 from dispatcher.ingress.connection import Connection
-from dispatcher.ingress.forward import Forward, forward
-from dispatcher.ingress.head import Head, Kinds, read_head
+from dispatcher.ingress.forward import forward
+from dispatcher.ingress.head import Kinds, read_head
 from dispatcher.ingress.pattern import MAX_BYTES, MAX_MISSES, Pattern, pattern_of
 from dispatcher.ingress.shared import Shared
 from dispatcher.testing.ingress import MemoryAcceptor, MemoryTransport
@@ -25,20 +25,19 @@ class Ready:
 
 
 class Caller:
-    """A connection that counts the heads it reads."""
+    """A connection, and what is behind it."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, max_body: int = 1000) -> None:
+    def __init__(self, *, max_body: int = 1000) -> None:
         self.queue = MemoryAcceptor(at_once=False)
-        self.heads_read = 0
-        monkeypatch.setattr("dispatcher.ingress.connection.read_head", self._read)
-        shared = Shared(self.queue, IngressConfig("", 0, max_body=max_body), Ready, 7, lambda: 0.0)
+        shared = Shared(self.queue, IngressConfig("", 0, max_body=max_body), Ready, lambda: 0.0)
         self.transport = MemoryTransport()
         self.connection = Connection(shared)
         self.connection.connection_made(self.transport)
 
-    def _read(self, raw: bytes, kinds: Kinds) -> Head:
-        self.heads_read += 1
-        return read_head(raw, kinds)
+    @property
+    def heads_read(self) -> int:
+        """Heads that were read and not compared, since the last one that was compared."""
+        return self.connection.exchange.heads.misses
 
     def send(self, *requests: bytes) -> None:
         for one in requests:
@@ -58,14 +57,12 @@ def pattern(raw: bytes) -> Pattern | None:
     return pattern_of(raw.removesuffix(b"\r\n\r\n"), head, forward(head, IngressConfig("", 0)))
 
 
-def test_a_head_that_differs_in_its_length_only_is_not_read_again(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_head_that_differs_in_its_length_only_is_not_read_again() -> None:
     """Each body and each length arrives as it was sent."""
-    caller = Caller(monkeypatch)
+    caller = Caller()
     bodies = [b"one", b"", b"a longer body", b"x" * 1000]
     caller.send(*(request(body, b"X-Id: 1") for body in bodies))
-    assert caller.heads_read == 1
+    assert caller.heads_read == 0
     assert caller.queue.bodies == bodies
     assert [one.head for one in caller.queue.messages] == [
         b"POST /x HTTP/1.1\r\nHost: b\r\nContent-Length: %d\r\nX-Id: 1\r\n" % len(body)
@@ -73,14 +70,13 @@ def test_a_head_that_differs_in_its_length_only_is_not_read_again(
     ]
 
 
-def test_pipelined_requests_and_requests_without_a_length_are_compared_too(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_pipelined_requests_and_requests_without_a_length_are_compared_too() -> None:
     """A GET has no digits to cut out: the whole head is the pattern."""
-    caller = Caller(monkeypatch)
+    caller = Caller()
     get = b"GET /x HTTP/1.1\r\nHost: a\r\nX-Dispatcher-Origin-Host: b\r\n\r\n"
-    caller.send(get * 3, request(b"1") + request(b"22") + request(b"333"))
-    assert caller.heads_read == 2
+    for pipelined in (get * 3, request(b"1") + request(b"22") + request(b"333")):
+        caller.send(pipelined)
+        assert caller.heads_read == 0
     assert caller.queue.bodies == [b"", b"", b"", b"1", b"22", b"333"]
     assert caller.queue.messages[2].head == b"GET /x HTTP/1.1\r\nHost: b\r\n"
 
@@ -94,30 +90,26 @@ def test_pipelined_requests_and_requests_without_a_length_are_compared_too(
         request(b"22", length=b"2 "),
     ],
 )
-def test_a_head_that_differs_elsewhere_is_read(
-    monkeypatch: pytest.MonkeyPatch, other: bytes
-) -> None:
+def test_a_head_that_differs_elsewhere_is_read(other: bytes) -> None:
     """One byte is enough."""
-    caller = Caller(monkeypatch)
+    caller = Caller()
     caller.send(request(b"1"), other)
     assert caller.heads_read == 2
     assert caller.queue.bodies == [b"1", b"22"]
 
 
 @pytest.mark.parametrize("length", [b"", b"-1", b"+1", b"1,1", b"1_0", b"\xb2", b"9" * 40])
-def test_a_length_that_is_none_is_refused_after_a_good_one(
-    monkeypatch: pytest.MonkeyPatch, length: bytes
-) -> None:
+def test_a_length_that_is_none_is_refused_after_a_good_one(length: bytes) -> None:
     """The pattern takes digits only; everything else is for the reader of heads to refuse."""
-    caller = Caller(monkeypatch)
+    caller = Caller()
     caller.send(request(b"1"), request(b"1", length=length))
     assert caller.queue.bodies == [b"1"]
     assert bytes(caller.transport.written).count(b"HTTP/1.1 4") == 1
 
 
-def test_what_is_refused_is_refused_after_a_pattern_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_refused_is_refused_after_a_pattern_too() -> None:
     """A body that is too large, and a queue that takes nothing now."""
-    caller = Caller(monkeypatch, max_body=5)
+    caller = Caller(max_body=5)
     caller.send(request(b"12345"), request(b"123456"))
     assert b"HTTP/1.1 413 " in caller.transport.written
     caller.queue.refusing = BUSY
@@ -129,29 +121,46 @@ def test_what_is_refused_is_refused_after_a_pattern_too(monkeypatch: pytest.Monk
     assert caller.queue.bodies == [b"12345", b"12345"]
 
 
-def test_a_body_that_is_not_whole_yet_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only a request that is there to its end is taken by its pattern."""
-    caller = Caller(monkeypatch)
+def test_a_body_that_is_not_whole_yet_is_waited_for() -> None:
+    """Its head is compared all the same: many clients send head and body one after the other."""
+    caller = Caller()
     second = request(b"22")
     caller.send(request(b"1"), second[:-1])
     assert caller.queue.bodies == [b"1"]
+    assert caller.heads_read == 0
     caller.send(second[-1:], request(b"333"))
     assert caller.queue.bodies == [b"1", b"22", b"333"]
 
 
-def test_heads_that_never_repeat_are_given_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_head_that_is_cut_anywhere_is_read_as_if_it_were_whole() -> None:
+    """In the middle of its length, and right before it."""
+    for cut in range(1, len(request(b"22"))):
+        caller = Caller()
+        second = request(b"22")
+        caller.send(request(b"1"), second[:cut], second[cut:])
+        assert caller.queue.bodies == [b"1", b"22"]
+
+
+def test_requests_in_between_that_have_no_pattern_leave_the_last_one() -> None:
+    """A chunked upload now and then does not make a caller's other requests be read anew."""
+    caller = Caller()
+    chunked = (
+        b"POST /u HTTP/1.1\r\nHost: a\r\nX-Dispatcher-Origin-Host: b\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n"
+    )
+    for _ in range(2 * MAX_MISSES):
+        caller.send(request(b"1"), chunked, request(b"22"))
+        assert caller.heads_read == 0
+    assert caller.queue.bodies == [b"1", b"x", b"22"] * 2 * MAX_MISSES
+
+
+def test_heads_that_never_repeat_are_given_up_on() -> None:
     """A caller that puts an id into each request does not pay for patterns for ever."""
-    caller = Caller(monkeypatch)
-    made = 0
-
-    def counted(raw: bytes, head: Head, wanted: Forward) -> Pattern | None:
-        nonlocal made
-        made += 1
-        return pattern_of(raw, head, wanted)
-
-    monkeypatch.setattr("dispatcher.ingress.connection.pattern_of", counted)
-    caller.send(*(request(b"1", b"X-Id: %d" % n) for n in range(50)))
-    assert made == MAX_MISSES
+    caller = Caller()
+    for number in range(50):
+        caller.send(request(b"1", b"X-Id: %d" % number))
+        assert (caller.connection.exchange.heads.pattern is not None) is (number < MAX_MISSES)
+    assert caller.heads_read == MAX_MISSES
     assert len(caller.queue.bodies) == 50
 
 
@@ -179,3 +188,16 @@ def test_only_the_line_of_the_length_is_cut() -> None:
     assert made.before.endswith(b"\r\ncontent-LENGTH:")
     assert made.sent_before.endswith(b"\r\nX-Content-Length: 7\r\ncontent-LENGTH:")
     assert made.sent_after == b"\r\nContent-Length-X: 7\r\nHost: b\r\n"
+
+
+def test_a_head_that_ends_before_its_length_is_not_whole() -> None:
+    """Wherever it is cut. Compiled, a slice that ends before its start is an error, not nothing."""
+    head = (
+        b"POST / HTTP/1.1\r\nHost: a\r\nX-Dispatcher-Origin-Host: b\r\nContent-Length: 12\r\n\r\n"
+    )
+    made = pattern(head)
+    assert made is not None
+    for cut in range(len(head)):
+        assert made.digits(head[:cut], 0) is None
+        assert made.digits(b"before" + head[:cut], 6) is None
+    assert made.digits(head, 0) == b"12"

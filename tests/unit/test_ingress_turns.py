@@ -51,6 +51,18 @@ class Round(Caller):
         return not self.turns and not self.shared.memory.held_bytes
 
 
+def test_bytes_set_aside_are_counted_when_they_are_taken_and_only_once() -> None:
+    """Tiny chunks do not look many times faster than they are, when memory is short and the slowest
+    go first."""
+    caller = Round()
+    stream = MANY_CHUNKS[:-5]
+    caller.send(stream)
+    caller.go_on()
+    caller.later(1)
+    rate = caller.connection.rate_in(caller.shared.memory, caller.now_s)
+    assert rate == pytest.approx(len(stream), rel=0.01)
+
+
 def test_requests_that_are_refused_at_once_take_turns() -> None:
     """Ten thousand in one read: some are answered, the rest waits, reading stops; all are answered
     in the end, and reading goes on."""

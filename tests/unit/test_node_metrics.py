@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Coroutine
 from types import SimpleNamespace
 from typing import Any, cast
@@ -11,21 +12,27 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from dispatcher.core.histogram import Histogram
-from dispatcher.node.metrics import MOST_LANES, metrics
-from dispatcher.queue.admin import LetterFilter
-from dispatcher.queue.records import OVERHEAD_BYTES
-from dispatcher.queue.retention import RetentionPolicy
-from dispatcher.telemetry.metrics import render
+from dispatcher.node.metrics import MOST_LANES, Metrics
+from dispatcher.queue.admin.pace import REST_SECONDS
+from dispatcher.queue.admin.selecting import SLICE
+from dispatcher.queue.admin.surface import LetterFilter
+from dispatcher.queue.deadletters.retention import RetentionPolicy
+from dispatcher.queue.records.kinds import OVERHEAD_BYTES
 from dispatcher.testing.queue import Bench, destination, failed, message, simulate
 
 Test = Callable[[Bench], Coroutine[Any, Any, None]]
 
 
-def scrape(bench: Bench) -> dict[str, dict[str, float]]:
+async def scrape(bench: Bench) -> dict[str, dict[str, float]]:
     """Samples by name and by the value of their label, "" without one, as Prometheus reads them."""
     sides = SimpleNamespace(open_connections=0, refused={})
     log = SimpleNamespace(size_bytes=0, sync_us=Histogram([1]))
-    text = render(metrics(bench.queue, *cast("tuple[Any, ...]", (sides, sides, log, log))))
+    text = await Metrics(
+        bench.queue,
+        *cast("tuple[Any, ...]", (sides, sides, log, log)),
+        operators=lambda: {"purged": 3},
+        slice_s=math.inf,  # the clock is simulated: a rest would be of another moment
+    ).text()
     found: dict[str, dict[str, float]] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
@@ -64,7 +71,7 @@ def test_time_to_delivery_is_that_from_accepting_to_the_success() -> None:
         bench.end(bench.deliverer.flying[0])
         await bury(bench, 1)
         await accept(bench, 1)
-        seen = scrape(bench)
+        seen = await scrape(bench)
         assert seen["delivery_seconds_count"] == {"": 2}
         assert seen["delivery_seconds_sum"][""] == pytest.approx(20.003)
         buckets = seen["delivery_seconds_bucket"]
@@ -76,6 +83,7 @@ def test_time_to_delivery_is_that_from_accepting_to_the_success() -> None:
             2,
         ]
         assert seen["messages_delivered_total"] == {"": 2}
+        assert seen["operator_actions_total"] == {"purged": 3}
         assert seen["attempts_total"] == {"delivered": 2, "http_5xx": 1, "http_4xx": 1}
 
     simulate(test)
@@ -91,7 +99,7 @@ def test_batches_are_counted_with_their_records() -> None:
         await asyncio.sleep(1)
         sizes = [len(batch) for batch in bench.log.appended]
         assert sizes == [1, 70]
-        seen = scrape(bench)
+        seen = await scrape(bench)
         assert seen["log_batch_records_count"] == seen["log_batches_total"] == {"": 2}
         assert seen["log_batch_records_sum"] == seen["log_records_total"] == {"": 71}
         buckets = seen["log_batch_records_bucket"]
@@ -100,15 +108,15 @@ def test_batches_are_counted_with_their_records() -> None:
     simulate(test)
 
 
-def test_lanes_say_what_waits_how_much_they_may_and_whether_they_are_paused() -> None:
-    """By an operator, by a Retry-After, and by the breaker; 0 as soon as it goes on."""
+def test_lanes_say_what_waits_how_much_they_may_and_why_nothing_is_sent() -> None:
+    """An operator, a Retry-After or the breaker; 0 as soon as that is over."""
 
     async def test(bench: Bench) -> None:
-        await accept(bench, 3, "held.example")
+        await accept(bench, 2, "held.example")
         await accept(bench, 4, "asked.example")
         await accept(bench, 12, "broken.example")
         await accept(bench, 5, "fine.example")
-        await bench.queue.admin.pause("held.example")
+        await bench.queue.admin.hold("held.example")
         asked = next(m for m in bench.deliverer.flying if m.destination.host == "asked.example")
         bench.end(asked, failed(429, retry_after=b"10"))
         for _ in range(10):
@@ -118,33 +126,40 @@ def test_lanes_say_what_waits_how_much_they_may_and_whether_they_are_paused() ->
         fine = [m for m in bench.deliverer.flying if m.destination.host == "fine.example"]
         for sent in fine:
             bench.end(sent)
-        seen = scrape(bench)
-        assert seen["lane_paused"] == {
+        await asyncio.sleep(0)
+        seen = await scrape(bench)
+        assert seen["lane_held"] == {
             "http://held.example": 1,
+            "http://asked.example": 0,
+            "http://broken.example": 0,
+            "http://fine.example": 0,
+        }
+        assert seen["lane_backing_off"] == {
+            "http://held.example": 0,
             "http://asked.example": 1,
             "http://broken.example": 1,
             "http://fine.example": 0,
         }
         assert seen["lane_limit"] == {
-            "http://held.example": 2,
+            "http://held.example": 1,
             "http://asked.example": 1,
             "http://broken.example": 1,
-            "http://fine.example": 4,
+            "http://fine.example": 2,
         }
         assert seen["lane_ready"]["http://held.example"] == 1
-        assert seen["lane_ready"]["http://asked.example"] == 2
-        assert seen["lane_ready"]["http://fine.example"] == 0
+        assert seen["lane_ready"]["http://asked.example"] == 3
+        assert seen["lane_ready"]["http://fine.example"] == 2
         assert seen["destinations"] == {"": 4}
         await asyncio.sleep(2)  # the breaker's pause is over, and a probe under way
-        assert scrape(bench)["lane_paused"] == {
-            "http://held.example": 1,
+        assert (await scrape(bench))["lane_backing_off"] == {
+            "http://held.example": 0,
             "http://asked.example": 1,
             "http://broken.example": 0,
             "http://fine.example": 0,
         }
         await asyncio.sleep(9)
         await bench.queue.admin.resume("held.example")
-        assert set(scrape(bench)["lane_paused"].values()) == {0}
+        assert set((await scrape(bench))["lane_held"].values()) == {0}
 
     simulate(test)
 
@@ -159,16 +174,40 @@ def test_a_hundred_lanes_are_told_those_with_most_messages() -> None:
             await asyncio.sleep(0)
         waiting = {f"lane{number:03}.example": number for number in range(1, 140)}
         for to, count in waiting.items():
-            await bench.queue.admin.pause(to)
+            await bench.queue.admin.hold(to)
             await accept(bench, count, to)
-        seen = scrape(bench)
+        seen = await scrape(bench)
         most = sorted(waiting, key=lambda to: -waiting[to])[: MOST_LANES - 1]
         told = {f"http://{to}": float(waiting[to]) for to in most}
         assert seen["lane_ready"] == told | {"http://retrying.example": 0}
         assert len(seen["lane_ready"]) == MOST_LANES == 100
-        assert seen["lane_paused"].keys() == seen["lane_limit"].keys() == seen["lane_ready"].keys()
+        assert seen["lane_held"].keys() == seen["lane_limit"].keys() == seen["lane_ready"].keys()
         assert seen["destinations"] == {"": 140}
         assert seen["messages"]["scheduled"] == 150
+
+    simulate(test)
+
+
+def test_metrics_rest_in_between_when_there_are_many_lanes() -> None:
+    """Looking for the largest of a hundred thousand takes tens of milliseconds."""
+
+    async def test(bench: Bench) -> None:
+        for number in range(3 * SLICE):
+            bench.accept(message(destination(f"{number:04}.example"), name="x"))
+        await asyncio.sleep(0.1)
+        turns = 0
+
+        async def count_turns() -> None:
+            nonlocal turns
+            while True:
+                await asyncio.sleep(REST_SECONDS)
+                turns += 1
+
+        counting = asyncio.create_task(count_turns())
+        seen = await scrape(bench)
+        counting.cancel()
+        assert len(seen["lane_ready"]) == MOST_LANES
+        assert turns >= 2
 
     simulate(test)
 
@@ -177,16 +216,16 @@ def test_age_of_the_oldest_message_is_in_seconds() -> None:
     """Of one that waits, as of a few seconds ago; 0 when none does."""
 
     async def test(bench: Bench) -> None:
-        assert scrape(bench)["oldest_message_age_seconds"] == {"": 0}
+        assert (await scrape(bench))["oldest_message_age_seconds"] == {"": 0}
         await accept(bench, 1)
         await asyncio.sleep(29.999)
         await accept(bench, 3)
         await asyncio.sleep(10)
-        seen = scrape(bench)
+        seen = await scrape(bench)
         assert seen["oldest_message_age_seconds"][""] == pytest.approx(40.001, abs=0.01)
         bench.end(bench.deliverer.flying[0])
         await asyncio.sleep(6)
-        seen = scrape(bench)
+        seen = await scrape(bench)
         assert seen["oldest_message_age_seconds"][""] == pytest.approx(16.001, abs=0.01)
 
     simulate(test)
@@ -202,21 +241,21 @@ def test_dead_letters_are_counted_in_bytes_and_what_becomes_of_them() -> None:
         each = len(stored[0]) + OVERHEAD_BYTES
         assert {len(payload) + OVERHEAD_BYTES for payload in stored} == {each}
 
-        def seen() -> list[float]:
-            found = scrape(bench)
+        async def seen() -> list[float]:
+            found = await scrape(bench)
             names = ("dead_letter_bytes", "dead_letters_redriven_total")
             return [found[name][""] for name in (*names, "dead_letters_dropped_total")] + [
                 found["messages"]["dead"]
             ]
 
-        assert seen() == [6 * each, 0, 0, 6]
+        assert await seen() == [6 * each, 0, 0, 6]
         page = await bench.queue.admin.letters(LetterFilter(), cursor=0, limit=3)
         ids = [item.id for item in page.items]
         await bench.queue.admin.redrive(ids[:2])
-        assert seen() == [4 * each, 2, 0, 4]
+        assert await seen() == [4 * each, 2, 0, 4]
         await bench.queue.admin.purge(ids[2:])
-        assert seen() == [3 * each, 2, 0, 3]
+        assert await seen() == [3 * each, 2, 0, 3]
         await asyncio.sleep(120)
-        assert seen() == [0, 2, 3, 0]
+        assert await seen() == [0, 2, 3, 0]
 
     simulate(test, retention=RetentionPolicy(max_age_ms=100_000))

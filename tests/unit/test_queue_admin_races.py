@@ -8,15 +8,17 @@ import pytest
 
 from dispatcher.core.message import Message
 from dispatcher.errors import LogCorrupt, Refused
-from dispatcher.queue import deadspace
-from dispatcher.queue.admin import Cancelled, LetterFilter, MessageState
-from dispatcher.queue.letters import Letters
+from dispatcher.queue.admin.surface import Cancelled, LetterFilter, MessageState, Moved
+from dispatcher.queue.compaction.source import ReclaimPolicy
+from dispatcher.queue.deadletters.letters import Letters
 from dispatcher.queue.ports import CHUNK_BYTES
-from dispatcher.queue.records import DeadLetter, LetterFacts, encode_dead, letter_facts
+from dispatcher.queue.records.ids import id_parts
+from dispatcher.queue.records.letters import DeadLetter, LetterFacts, encode_dead, letter_facts
 from dispatcher.testing.admin import whole
 from dispatcher.testing.log import FaultyLog, Space
 from dispatcher.testing.queue import Bench, destination, failed, message, simulate
 from tests.unit.test_queue_admin import accepted, big, dead
+from tests.unit.test_queue_exporting import DamagedLog
 
 EVERYTHING = LetterFilter()
 BODY = b"".join(bytes([n]) * CHUNK_BYTES for n in range(3))
@@ -36,13 +38,33 @@ def test_a_message_cancelled_while_it_is_copied_forward_does_not_come_back() -> 
 
     async def test(bench: Bench) -> None:
         queue = bench.queue
-        await queue.admin.pause("a.example")
+        await queue.admin.hold("a.example")
         message_id = await accepted(bench)
         bench.log.append_s = 0.01
         cancelling = asyncio.create_task(queue.admin.cancel(message_id))
         await asyncio.sleep(0.005)
-        await queue._compactor._copy(queue.pending.extents.oldest)
+        await queue.space.copy([queue.pending.extents.oldest])
         assert await cancelling is Cancelled.DONE
+        await bench.crash()
+        await bench.start()
+        assert bench.queue.pending.index.count == 0
+
+    simulate(test)
+
+
+def test_cancel_that_is_refused_late_has_cancelled() -> None:
+    """The space ran out while its record was on its way: looked at again, the message is gone."""
+
+    async def test(bench: Bench) -> None:
+        queue = bench.queue
+        await queue.admin.hold("a.example")
+        message_id = await accepted(bench)
+        bench.log.space = Space.NOTHING
+        with pytest.raises(Refused):
+            await queue.admin.cancel(message_id)
+        assert await queue.admin.message(message_id) is None
+        bench.log.space = Space.ENOUGH
+        await asyncio.sleep(5)
         await bench.crash()
         await bench.start()
         assert bench.queue.pending.index.count == 0
@@ -76,15 +98,15 @@ def test_destinations_that_are_paused_at_the_same_time_are_all_remembered() -> N
 
     async def test(bench: Bench) -> None:
         queue = bench.queue
-        await queue.admin.pause("a.example")
+        await queue.admin.hold("a.example")
         await asyncio.gather(
-            queue.admin.pause("b.example"),
+            queue.admin.hold("b.example"),
             queue.pauses.move_from(queue.pending.extents.oldest),
-            queue.admin.pause("c.example"),
+            queue.admin.hold("c.example"),
         )
         await bench.crash()
         await bench.start()
-        paused = [lane.destination for lane in await bench.queue.admin.lanes() if lane.paused]
+        paused = [lane.destination for lane in (await bench.queue.admin.lanes()).items if lane.held]
         assert paused == ["http://a.example", "http://b.example", "http://c.example"]
 
     simulate(test)
@@ -97,7 +119,9 @@ def test_a_letter_purged_while_it_is_copied_forward_does_not_come_back() -> None
         message_id = await dead(bench)
         bench.dead_log.append_s = 0.01
         bench.dead_log.read_s = 0.005
-        copying = asyncio.create_task(bench.queue.dead_letters._copy_forward(message_id.encode()))
+        copying = asyncio.create_task(
+            bench.queue.dead_letters.space.copy_letter(message_id.encode())
+        )
         assert (await bench.queue.admin.purge([message_id])).count == 1
         await copying
         await bench.crash()
@@ -107,11 +131,8 @@ def test_a_letter_purged_while_it_is_copied_forward_does_not_come_back() -> None
     simulate(test)
 
 
-def test_a_letter_of_which_nothing_but_chunks_is_stored_yet_is_not_trimmed_away(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_letter_of_which_nothing_but_chunks_is_stored_yet_is_not_trimmed_away() -> None:
     """The log's space is looked at after each batch, before the copying of a body goes on."""
-    monkeypatch.setattr(deadspace, "DEAD_END_BYTES", 1)
 
     async def test(bench: Bench) -> None:
         message_id = await big_letter(bench)
@@ -119,7 +140,7 @@ def test_a_letter_of_which_nothing_but_chunks_is_stored_yet_is_not_trimmed_away(
         assert detail is not None
         assert await whole(detail.body) == BODY
 
-    simulate(test)
+    simulate(test, reclaim=ReclaimPolicy(dead_end_bytes=1))
 
 
 def test_a_message_redriven_around_a_crash_and_delivered_is_no_letter_after_another() -> None:
@@ -152,15 +173,14 @@ def test_letters_redriven_together_with_one_that_cannot_be_read_are_sent(
 
     async def test(bench: Bench) -> None:
         small = await dead(bench)
-        await big_letter_after(bench)
+        large = await big_letter_after(bench)
         queue = bench.queue
 
         async def broken(message_id: bytes, number: int) -> bytes:
             raise LogCorrupt("deadletter.log", 7, "the checksum is wrong")
 
         monkeypatch.setattr(queue.dead_letters, "read_chunk", broken)
-        with pytest.raises(LogCorrupt):
-            await queue.admin.redrive(EVERYTHING)
+        assert await queue.admin.redrive(EVERYTHING) == Moved(1, [], (large,))
         assert [one.wire_id.decode() for one in bench.deliverer.flying] == [small]
         assert len(queue.dead_letters) == 1
         assert queue.pending.uploading_bytes == 0
@@ -170,10 +190,48 @@ def test_letters_redriven_together_with_one_that_cannot_be_read_are_sent(
     simulate(test)
 
 
-async def big_letter_after(bench: Bench) -> None:
-    await big(bench)
+async def big_letter_after(bench: Bench) -> str:
+    message_id = await big(bench)
     bench.end(bench.deliverer.flying[0], failed(404))
     await asyncio.sleep(0.1)
+    return message_id
+
+
+@pytest.mark.parametrize("by", ["filter", "ids"])
+def test_redrive_of_all_passes_over_a_letter_that_cannot_be_read(by: str) -> None:
+    """It is named, and stays; those behind it are sent."""
+
+    async def test(bench: Bench) -> None:
+        ids = [await dead(bench, name) for name in ("a", "b", "c")]
+        assert isinstance(bench.dead_log, DamagedLog)
+        bench.dead_log.damage(lambda payload: b"POST /b " in payload)
+        admin = bench.queue.admin
+        moved = await admin.redrive(EVERYTHING if by == "filter" else ids)
+        assert moved == Moved(2, [], (ids[1],))
+        assert [one.target for one in bench.deliverer.flying] == ["/a", "/c"]
+        assert not bench.queue.redriver.is_busy
+        assert (await admin.purge([ids[1]])).count == 1
+
+    simulate(test, dead_log=DamagedLog())
+
+
+def test_list_of_letters_has_one_that_cannot_be_read() -> None:
+    """What is known of it without its record; else nobody could list, redrive or purge its page."""
+
+    async def test(bench: Bench) -> None:
+        ids = [await dead(bench, name) for name in ("a", "b", "c")]
+        assert isinstance(bench.dead_log, DamagedLog)
+        bench.dead_log.damage(lambda payload: b"POST /b " in payload)
+        page = await bench.queue.admin.letters(EVERYTHING, cursor=0, limit=10)
+        assert [(one.id, one.target) for one in page.items] == [
+            (ids[0], "/a"),
+            (ids[1], ""),
+            (ids[2], "/c"),
+        ]
+        damaged = page.items[1]
+        assert (damaged.destination, damaged.last_status) == ("http://a.example", 404)
+
+    simulate(test, dead_log=DamagedLog())
 
 
 def test_a_message_is_shown_while_it_is_copied_forward() -> None:
@@ -181,18 +239,36 @@ def test_a_message_is_shown_while_it_is_copied_forward() -> None:
 
     async def test(bench: Bench) -> None:
         queue = bench.queue
-        await queue.admin.pause("a.example")
+        await queue.admin.hold("a.example")
         message_id = await accepted(bench)
         bench.log.read_s = 0.01
         looking = asyncio.create_task(queue.admin.message(message_id))
         await asyncio.sleep(0.005)
         bench.log.read_s = 0.0
-        await queue._compactor._copy(queue.pending.extents.oldest)
-        slot = queue.pending.find(int(message_id[12:], 16))
+        await queue.space.copy([queue.pending.extents.oldest])
+        _, incarnation, position = id_parts(message_id.encode())
+        slot = queue.pending.find(position, incarnation)
         await bench.log.trim(queue.pending.index.position[slot])
         view = await looking
         assert view is not None
         assert view.state is MessageState.READY
+
+    simulate(test)
+
+
+def test_a_message_whose_attempt_ends_while_it_is_read_is_shown_with_it() -> None:
+    """It never waits for its next attempt after none."""
+
+    async def test(bench: Bench) -> None:
+        message_id = await accepted(bench)
+        bench.log.read_s = 0.01
+        looking = asyncio.create_task(bench.queue.admin.message(message_id))
+        await asyncio.sleep(0.005)
+        bench.end(bench.deliverer.flying[0], failed(503))
+        view = await looking
+        assert view is not None
+        found = (view.state, view.attempts, view.last_error)
+        assert found == (MessageState.SCHEDULED, 1, "http_503")
 
     simulate(test)
 
@@ -217,28 +293,28 @@ def test_a_large_letter_is_shown_and_redriven_while_it_is_copied_forward(what: s
             using = asyncio.create_task(queue.admin.redrive([message_id]))
         await asyncio.sleep(0.011)
         bench.dead_log.read_s = 0.0
-        await queue.dead_letters._copy_forward(message_id.encode())
+        await queue.dead_letters.space.copy_letter(message_id.encode())
         row = queue.dead_letters.letters.find(message_id.encode())
-        await bench.dead_log.trim(queue.dead_letters._chunks[message_id.encode()][0][0])
+        await bench.dead_log.trim(queue.dead_letters.holdings.chunks[message_id.encode()][0][0])
         assert row >= 0
         assert await using
         if what == "redriven":
             await asyncio.sleep(0.1)
             (sent,) = bench.deliverer.flying
-            assert b"".join(await queue.bodies.read(list(sent.chunks or ()))) == BODY
+            assert b"".join(await queue.settling.read_body(list(sent.chunks or ()))) == BODY
 
     simulate(test)
 
 
 def test_letters_are_listed_while_rows_are_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """A row's number is not remembered while others are read."""
-    monkeypatch.setattr("dispatcher.queue.letters._REWRITE_ABOVE", 4)
-    monkeypatch.setattr("dispatcher.queue.administration._READ_BYTES", 1)
-    monkeypatch.setattr("dispatcher.queue.administration._REST_SECONDS", 0.001)
+    monkeypatch.setattr("dispatcher.queue.deadletters.letters._REWRITE_ABOVE", 4)
+    monkeypatch.setattr("dispatcher.queue.admin.listing._READ_BYTES", 1)
 
     async def test(bench: Bench) -> None:
         ids = [await dead(bench, f"m{n}") for n in range(10)]
         admin = bench.queue.admin
+        admin.pace._rest_s = 0.001
         bench.dead_log.read_s = 0.01
         listing = asyncio.create_task(admin.letters(EVERYTHING, cursor=0, limit=10))
         await asyncio.sleep(0.035)
@@ -251,8 +327,7 @@ def test_letters_are_listed_while_rows_are_given_back(monkeypatch: pytest.Monkey
 
 
 def test_a_letter_older_than_the_log_is_not_mixed_up_with_a_message_in_its_place() -> None:
-    """The transaction log was deleted and begins anew, so positions come again: two messages under
-    one of them would be settled as one."""
+    """The transaction log was deleted and begins anew, so positions come again; names don't."""
 
     async def test(bench: Bench) -> None:
         early, late = await dead(bench, "early"), await dead(bench, "late")
@@ -262,13 +337,18 @@ def test_a_letter_older_than_the_log_is_not_mixed_up_with_a_message_in_its_place
         new = await accepted(bench, "new")
         assert new[12:] == early[12:]
         moved = await bench.queue.admin.redrive([early, late])
-        assert (moved.count, moved.not_found) == (0, [early, late])
-        bench.end(bench.deliverer.flying[0])
+        assert (moved.count, moved.not_found) == (2, [])
+        (first,) = [one for one in bench.deliverer.flying if one.wire_id.decode() == new]
+        bench.end(first)
         await bench.stop()
-        await bench.start()  # the log grew
-        assert (await bench.queue.admin.redrive([early, late])).count == 2
+        await bench.start()
         await asyncio.sleep(0.01)
-        assert {one.wire_id.decode() for one in bench.deliverer.flying} == {early, late}
+        for _ in range(2):  # one at a time, to a destination that was not tried
+            back = bench.deliverer.flying[-1]
+            assert back.wire_id.decode() in (early, late)
+            bench.end(back)
+            await asyncio.sleep(0.01)
+        assert bench.queue.figures.delivered_total == 2
 
     simulate(test)
 
@@ -320,7 +400,7 @@ def test_letters_keep_their_ordinals_when_rows_are_given_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A cursor is an ordinal: nothing behind it may be passed over."""
-    monkeypatch.setattr("dispatcher.queue.letters._REWRITE_ABOVE", 4)
+    monkeypatch.setattr("dispatcher.queue.deadletters.letters._REWRITE_ABOVE", 4)
     letters = Letters()
     all_ = [letter(position) for position in range(10)]  # all died in one microsecond
     for at, one in enumerate(all_):

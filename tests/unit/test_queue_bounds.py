@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from dispatcher.errors import Refused
-from dispatcher.queue import pauses, recent
-from dispatcher.queue.recent import Recent
-from dispatcher.queue.records import OVERHEAD_BYTES, encode_paused
+from dispatcher.queue.flow.recent import Recent
+from dispatcher.queue.records.kinds import OVERHEAD_BYTES
+from dispatcher.queue.records.paused import encode_paused
+from dispatcher.queue.registry import pauses
 from dispatcher.testing.queue import Bench, destination, message, simulate
 
 
@@ -19,12 +20,12 @@ def test_no_more_destinations_are_paused_than_one_record_can_hold(
 
     async def test(bench: Bench) -> None:
         for n in range(3):
-            await bench.queue.admin.pause(f"h{n}")
+            await bench.queue.admin.hold(f"h{n}")
         with pytest.raises(Refused, match="Resume one first"):
-            await bench.queue.admin.pause("h3")
-        await bench.queue.admin.pause("h2")
+            await bench.queue.admin.hold("h3")
+        await bench.queue.admin.hold("h2")
         await bench.queue.admin.resume("h0")
-        await bench.queue.admin.pause("h3")
+        await bench.queue.admin.hold("h3")
         assert bench.queue.pauses.keys == {b"http://h1", b"http://h2", b"http://h3"}
 
     simulate(test)
@@ -37,12 +38,9 @@ def test_the_longest_names_of_all_destinations_that_may_be_paused_fit_into_a_bat
     assert len(payload) + OVERHEAD_BYTES < 512 * 1024
 
 
-def test_long_request_lines_of_delivered_messages_take_bounded_memory(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_long_request_lines_of_delivered_messages_take_bounded_memory() -> None:
     """Fewer messages are known then; the last ones always are."""
-    monkeypatch.setattr(recent, "MOST_LINE_BYTES", 100_000)
-    past = Recent()
+    past = Recent(most_line_bytes=100_000)
     for position in range(1, 1000):
         sent = message(name=f"{position:04000d}")
         sent.position, sent.incarnation, sent.attempt = position, 9, 1

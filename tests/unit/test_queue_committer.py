@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import pytest
 
 from dispatcher.errors import BatchTooLarge, Refusal
-from dispatcher.queue.committer import LAZY_SECONDS, Committer
-from dispatcher.queue.records import NOTHING
+from dispatcher.queue.commit.committer import LAZY_SECONDS, Committer
+from dispatcher.queue.records.kinds import NOTHING
 from dispatcher.testing.clock import SimulatedClock
 from dispatcher.testing.log import FaultyLog, Space
 from dispatcher.testing.loop import run
@@ -31,6 +31,7 @@ class Bench:
             settled=lambda: self.said.append("settled"),
             failed=self.errors.append,
             space_changed=self.space.append,
+            died=lambda name, error: self.said.append(f"{name} died: {error}"),
         )
 
     def _collect(self) -> None:
@@ -45,6 +46,10 @@ class Bench:
     def urgent(self, *payloads: bytes) -> None:
         for payload in payloads:
             self.committer.submit_urgent(payload, _Waiter(self.said, payload))
+
+    def copy(self, *payloads: bytes) -> None:
+        for payload in payloads:
+            self.committer.copies.submit(payload, _Waiter(self.said, payload))
 
     @property
     def batches(self) -> list[list[bytes]]:
@@ -257,41 +262,97 @@ def test_failed_sync_refuses_everybody_once() -> None:
     assert len(bench.errors) == 1
 
 
-def test_damage_found_by_a_reader_refuses_who_waits() -> None:
-    """The batch under way may still become durable, and then its callers are told so."""
+@pytest.mark.parametrize("broken", [False, True])
+def test_receipts_keep_the_order_of_submit_when_the_log_is_given_up_under_a_batch(
+    broken: bool,
+) -> None:
+    """The batch under way may still become durable, and its callers are told first: the answers on
+    a connection have no other order than this."""
+
+    async def test(bench: Bench) -> None:
+        bench.log.broken = broken
+        bench.submit(b"under way")
+        bench.submit(b"waiting")
+        bench.committer.give_up()
+        bench.committer.give_up()
+        bench.submit(b"late")
+        await asyncio.sleep(0.1)
+        bench.submit(b"later")
+
+    bench = simulate(test)
+    assert [line for line in bench.said if line != "settled"] == [
+        "under way log_failed" if broken else "under way stored",
+        "waiting log_failed",
+        "late log_failed",
+        "later log_failed",
+    ]
+    assert not bench.errors, "who found it says so"
+
+
+def test_receipts_keep_the_order_of_submit_when_the_log_is_abandoned() -> None:
+    """Also when it was given up before: those of the batch under way are told first, and once."""
 
     async def test(bench: Bench) -> None:
         bench.submit(b"under way")
         bench.submit(b"waiting")
         bench.committer.give_up()
-        bench.committer.give_up()
+        bench.committer.abandon()
+        bench.submit(b"late")  # nothing will answer it later
+        assert bench.said == ["under way log_failed", "waiting log_failed", "late log_failed"]
         await asyncio.sleep(0.1)
 
     bench = simulate(test)
+    assert bench.said[3:] == ["settled"]
+
+
+def test_receipts_keep_the_order_of_submit_when_one_comes_during_a_stop() -> None:
+    """A body that was still coming: it is stored, as those before it are."""
+
+    async def test(bench: Bench) -> None:
+        bench.submit(b"under way")
+        stop = asyncio.create_task(bench.committer.stop())
+        await asyncio.sleep(0.005)
+        bench.submit(b"during")
+        await stop
+        bench.submit(b"late")
+
+    bench = simulate(test)
     assert [line for line in bench.said if line != "settled"] == [
-        "waiting log_failed",
         "under way stored",
+        "during stored",
+        "late shutting_down",
     ]
-    assert not bench.errors, "who found it says so"
 
 
 @pytest.mark.parametrize("urgent", [True, False])
-def test_a_record_that_no_batch_can_hold_leaves_nobody_waiting(urgent: bool) -> None:
-    """Neither who submitted it nor who stands behind it: the log refuses it, and the process ends,
-    loudly. Behind an urgent one, others still find their place."""
+def test_a_record_that_no_batch_can_hold_is_refused_alone(urgent: bool) -> None:
+    """Loudly: it is a mistake. Those before it and those behind it are stored, and told in their
+    order."""
 
     async def test(bench: Bench) -> None:
-        (bench.urgent if urgent else bench.submit)(b"." * 500)
-        bench.submit(b"behind it")
+        submit = bench.urgent if urgent else bench.submit
+        submit(b"under way")
         bench.committer.wake()
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.001)
+        submit(b"before it", b"." * 500, b"behind it")
+        bench.submit(b"other")
+        bench.committer.wake()
+        await asyncio.sleep(1)
         bench.submit(b"late")
 
-    bench = simulate(test, most=100)
-    assert "." * 500 + " log_failed" in bench.said
-    assert ("behind it stored" if urgent else "behind it log_failed") in bench.said
-    assert "late log_failed" in bench.said
-    assert [type(error) for error in bench.errors] == [BatchTooLarge]
+    bench = simulate(test, most=150)
+    said = [line for line in bench.said if line not in ("settled", "other stored")]
+    died = said.pop(2)
+    assert died.startswith("record died: ")
+    assert said == [
+        "under way stored",
+        "before it stored",
+        "." * 500 + " record_too_large",
+        "behind it stored",
+        "late stored",
+    ]
+    assert "other stored" in bench.said
+    assert not bench.errors
 
 
 def test_callers_who_came_while_urgent_records_found_no_space_are_refused_at_once() -> None:
@@ -304,11 +365,192 @@ def test_callers_who_came_while_urgent_records_found_no_space_are_refused_at_onc
         await asyncio.sleep(0.005)
         bench.submit(b"a")
         await asyncio.sleep(0.01)
-        assert bench.said == ["a disk_full"]
+        assert bench.said == ["a disk_full", "settled"], "and somebody looks for space"
         bench.log.space = Space.ENOUGH
         await asyncio.sleep(1.1)
-        assert bench.said[1] == "u stored"
+        assert bench.said[2] == "u stored"
         assert bench.space == [True, False]
         assert not bench.committer.full
 
     simulate(test)
+
+
+def test_collect_may_ask_for_another_batch() -> None:
+    """Who puts only a part of what waits into a batch wants one more after it: not beside it."""
+
+    async def test(bench: Bench) -> None:
+        left = [b"1", b"2", b"3"]
+
+        def collect() -> None:
+            if left:
+                bench.urgent(left.pop(0))
+            if left:
+                bench.committer.wake()
+
+        bench.committer._collect = collect
+        bench.submit(b"a")  # handed over at once: nothing was under way
+        await asyncio.sleep(0.1)
+        assert bench.batches == [[b"1", b"a"], [b"2"], [b"3"]]
+        assert not bench.errors
+
+    simulate(test)
+
+
+def test_batches_follow_one_another_when_what_is_collected_wakes_the_committer() -> None:
+    """Only one batch is under way at a time, whoever asks for the next one and when."""
+
+    async def test(bench: Bench) -> None:
+        collect = bench._collect
+
+        def wakes() -> None:
+            collect()
+            bench.committer.wake()
+
+        bench.committer._collect = wakes
+        for n in range(5):
+            bench.settling.append(b"s%d" % n)
+            bench.submit(b"n%d" % n)
+            await asyncio.sleep(0.004)
+        await asyncio.sleep(0.2)
+        assert not bench.committer.dead
+        bench.committer._collect = collect
+
+    bench = simulate(test)
+    assert not bench.errors
+    stored = [payload for batch in bench.batches for payload in batch]
+    assert sorted(stored) == sorted([b"%s%d" % (k, n) for k in (b"s", b"n") for n in range(5)])
+
+
+class _UnitWaiter:
+    def __init__(self, said: list[str], name: str) -> None:
+        self._said = said
+        self._name = name
+
+    def stored(self, positions: Sequence[int]) -> None:
+        assert list(positions) == sorted(positions)
+        self._said.append(f"{self._name} stored {len(positions)}")
+
+    def refused(self, refusal: Refusal) -> None:
+        self._said.append(f"{self._name} {refusal.slug}")
+
+
+@pytest.mark.parametrize("before", range(8))
+def test_unit_is_never_split_over_batches(before: int) -> None:
+    """However much room the batch has left: a crash leaves all of its records or none."""
+
+    async def test(bench: Bench) -> None:
+        bench.submit(b"first")
+        bench.urgent(*[b"u%d" % n + b"." * 20 for n in range(before)])
+        for name in (b"a", b"b"):
+            unit = [name + b"%d" % n + b"." * 20 for n in range(3)]
+            bench.committer.submit_unit(unit, _UnitWaiter(bench.said, name.decode()))
+        bench.urgent(b"last")
+        bench.committer.wake()
+        await asyncio.sleep(0.2)
+
+    bench = simulate(test, most=300)
+    for name in (b"a", b"b"):
+        held = [[p for p in batch if p.startswith(name)] for batch in bench.batches]
+        assert [len(portion) for portion in held if portion] == [3]
+    stored = [payload.rstrip(b".") for batch in bench.batches for payload in batch]
+    assert stored == [
+        b"first",
+        *[b"u%d" % n for n in range(before)],
+        *[b"%s%d" % (name, n) for name in (b"a", b"b") for n in range(3)],
+        b"last",
+    ]
+    assert [line for line in bench.said if line.startswith(("a ", "b "))] == [
+        "a stored 3",
+        "b stored 3",
+    ]
+
+
+def test_unit_is_refused_once_when_the_log_fails() -> None:
+    """One waiter, one answer."""
+
+    async def test(bench: Bench) -> None:
+        bench.log.broken = True
+        bench.committer.submit_unit([b"a0", b"a1"], _UnitWaiter(bench.said, "a"))
+        bench.committer.wake()
+        await asyncio.sleep(0.2)
+        bench.committer.submit_unit([b"b0", b"b1"], _UnitWaiter(bench.said, "b"))
+
+    bench = simulate(test)
+    assert bench.said == ["a log_failed", "b log_failed"]
+
+
+def test_unit_that_can_be_refused_is_stored_whole_like_any_record() -> None:
+    """In its turn among those that can be refused, behind the urgent ones, and never split."""
+
+    async def test(bench: Bench) -> None:
+        bench.submit(b"first")  # its batch is under way when the others come
+        bench.submit(b"second" + b"." * 100)
+        unit = [b"a%d" % n + b"." * 20 for n in range(3)]
+        bench.committer.submit_unit(unit, _UnitWaiter(bench.said, "a"), urgent=False)
+        bench.submit(b"third")
+        await asyncio.sleep(0.2)
+        unit = [b"b0", b"b1"]
+        bench.committer.submit_unit(unit, _UnitWaiter(bench.said, "b"), urgent=False)
+        await asyncio.sleep(0.2)
+
+    bench = simulate(test, most=200)
+    stored = [[payload.rstrip(b".") for payload in batch] for batch in bench.batches]
+    assert stored == [[b"first"], [b"second"], [b"a0", b"a1", b"a2", b"third"], [b"b0", b"b1"]]
+    assert [line for line in bench.said if line.startswith(("a ", "b "))] == [
+        "a stored 3",
+        "b stored 2",
+    ]
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_unit_that_can_be_refused_is_refused_whole_when_the_disk_is_full(known: bool) -> None:
+    """By the log that finds no space for it, or at once when that is known; one waiter, one answer,
+    and nothing of it is stored."""
+
+    async def test(bench: Bench) -> None:
+        bench.log.space = Space.RESERVE
+        if known:
+            bench.submit(b"fills")
+            await asyncio.sleep(0.1)
+        bench.committer.submit_unit([b"a0", b"a1"], _UnitWaiter(bench.said, "a"), urgent=False)
+        await asyncio.sleep(0.1)
+        assert bench.said.count("a disk_full") == 1
+        bench.log.space = Space.ENOUGH
+        await asyncio.sleep(5)
+        bench.committer.submit_unit([b"b0", b"b1"], _UnitWaiter(bench.said, "b"), urgent=False)
+        await asyncio.sleep(0.1)
+
+    bench = simulate(test)
+    assert [line for line in bench.said if line.startswith(("a ", "b "))] == [
+        "a disk_full",
+        "b stored 2",
+    ]
+    assert not any(payload.startswith(b"a") for batch in bench.batches for payload in batch)
+
+
+def test_unit_that_can_be_refused_is_told_after_the_batch_under_way_when_the_log_fails() -> None:
+    """Those who came before it are told before it."""
+
+    async def test(bench: Bench) -> None:
+        bench.log.append_s = 0.1
+        bench.submit(b"first")
+        await asyncio.sleep(0.05)
+        bench.committer.give_up()
+        bench.committer.submit_unit([b"a0", b"a1"], _UnitWaiter(bench.said, "a"), urgent=False)
+        await asyncio.sleep(0.2)
+
+    bench = simulate(test)
+    told = [line for line in bench.said if line != "settled"]
+    assert told[-1] == "a log_failed"
+    assert len(told) == 2
+
+
+def test_unit_that_no_batch_holds_is_not_queued() -> None:
+    """It would be split, or never be stored."""
+
+    async def test(bench: Bench) -> None:
+        with pytest.raises(BatchTooLarge):
+            bench.committer.submit_unit([b"." * 100] * 3, _UnitWaiter(bench.said, "a"))
+        assert bench.committer.waiting_bytes == 0
+
+    simulate(test, most=300)

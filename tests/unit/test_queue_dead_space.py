@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from dispatcher.errors import Refused
-from dispatcher.queue.admin import Cancelled, LetterFilter
-from dispatcher.queue.settlements import WAIT_SECONDS
+from dispatcher.queue.admin.surface import Cancelled, LetterFilter
+from dispatcher.queue.commit.settlements import WAIT_SECONDS
 from dispatcher.testing.log import Space
 from dispatcher.testing.queue import Bench, failed, simulate
 from tests.unit.test_queue_admin import accepted, dead
@@ -25,7 +25,7 @@ def test_purging_works_while_dead_letters_wait_for_space() -> None:
         while bench.deliverer.flying:
             bench.end(bench.deliverer.flying[0], failed(404))
             await asyncio.sleep(0.1)
-        assert (bench.queue.burying, len(bench.queue.dead_letters)) == (3, 1)
+        assert (bench.queue.figures.burying, len(bench.queue.dead_letters)) == (3, 1)
         assert bench.queue.dead_letters.waiting_bytes > 0
         moved = await asyncio.wait_for(bench.queue.admin.purge([old]), 1)
         assert moved.count == 1
@@ -34,7 +34,7 @@ def test_purging_works_while_dead_letters_wait_for_space() -> None:
         await asyncio.sleep(1.2)
         page = await bench.queue.admin.letters(LetterFilter(), cursor=0, limit=10)
         assert [item.id for item in page.items] == waiting
-        assert bench.queue.dead_letters.waiting_bytes == bench.queue.burying == 0
+        assert bench.queue.dead_letters.waiting_bytes == bench.queue.figures.burying == 0
         await bench.crash()
         await bench.start()
         await asyncio.sleep(0.1)
@@ -118,3 +118,45 @@ def test_cancelling_is_refused_when_the_disk_takes_too_long() -> None:
         assert await bench.queue.admin.message(ids[-1]) is None
 
     simulate(test)
+
+
+def test_purging_works_when_nothing_can_be_settled_and_makes_the_space_for_that() -> None:
+    """Both logs on one disk, and not even urgent records find space in the transaction log: letters
+    whose messages are settled for certain go first, the others when that is written down."""
+
+    async def test(bench: Bench) -> None:
+        sure = [await dead(bench, f"s{n}") for n in range(3)]
+        await asyncio.sleep(1)
+        late = [await accepted(bench, f"l{n}") for n in range(2)]
+        bench.log.space = Space.NOTHING
+        for one in list(bench.deliverer.flying):
+            bench.end(one, failed(404))
+        await asyncio.sleep(1)
+        assert bench.queue.committer.is_stuck
+        purging = asyncio.create_task(bench.queue.admin.purge([*sure, *late]))
+        await asyncio.sleep(1)
+        assert [one.decode() for one, _ in bench.queue.dead_letters] == late
+        assert not purging.done()
+        await bench.crash()  # what was purged does not come back, the others are letters still
+        await bench.start()
+        await asyncio.sleep(0.1)
+        assert [one.decode() for one, _ in bench.queue.dead_letters] == late
+        assert not bench.deliverer.flying
+        bench.log.space = Space.NOTHING
+        await dead_now(bench)
+        purging = asyncio.create_task(bench.queue.admin.purge(late))
+        await asyncio.sleep(1)
+        bench.log.space = Space.ENOUGH  # as it is when a segment of the other log was freed
+        assert (await purging).count == 2
+
+    simulate(test)
+
+
+async def dead_now(bench: Bench) -> None:
+    """A message ends, so that there is something to settle: the committer is stuck then."""
+    await asyncio.sleep(1)
+    assert bench.queue.settlements.buried_upto
+    bench.queue.settlements.add(99, 1)
+    bench.queue.committer.wake()
+    await asyncio.sleep(0.1)
+    assert bench.queue.committer.is_stuck

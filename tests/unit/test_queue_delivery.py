@@ -11,8 +11,10 @@ import pytest
 from dispatcher.core.message import Message
 from dispatcher.core.outcome import Failure
 from dispatcher.core.retry import RetryPolicy
-from dispatcher.queue import readback
-from dispatcher.queue.records import Kind, decode_dead, decode_history, decode_settled
+from dispatcher.queue.records.history import decode_history
+from dispatcher.queue.records.kinds import Kind
+from dispatcher.queue.records.letters import decode_dead
+from dispatcher.queue.records.settled import decode_settled
 from dispatcher.testing.log import Space
 from dispatcher.testing.queue import Bench, destination, failed, message, simulate
 
@@ -22,9 +24,9 @@ def _always(bench: Bench, status: int = 200) -> None:
 
     def answer(sent: Message) -> None:
         if status == 200:
-            bench.queue.delivered(sent, 200)
+            bench.queue.settling.delivered(sent, 200)
         else:
-            bench.queue.failed(sent, failed(status or None))
+            bench.queue.settling.failed(sent, failed(status or None))
 
     bench.deliverer.answer = answer
 
@@ -42,7 +44,7 @@ def test_message_is_named_before_it_is_answered_and_delivered_after() -> None:
         bench.end(sent)
         await asyncio.sleep(0.1)
         assert bench.queue.pending.index.count == 0
-        assert bench.queue.delivered_total == 1
+        assert bench.queue.figures.delivered_total == 1
 
     bench = simulate(test)
     kinds = [payload[0] for _, payload in bench.log.records]
@@ -53,25 +55,25 @@ def test_limit_is_obeyed_by_a_lane_that_was_waiting_when_it_was_halved() -> None
     """An overload between a lane's turn being queued and coming must count."""
 
     async def test(bench: Bench) -> None:
-        bench.queue._turns._kept = 0  # no worker is kept for others: the lane has to wait for one
+        bench.queue.traffic.turns._kept = 0  # for others, so that the lane waits for a worker
         a, b = destination("a"), destination("b")
-        for n in range(3):
-            bench.accept(message(a, name=f"warm{n}"))
-        await asyncio.sleep(0.01)
-        for _ in range(3):
-            bench.end(bench.deliverer.flying[0])
-            await asyncio.sleep(0)
+        for name, count in ((a, 3), (b, 1)):
+            for n in range(count):
+                bench.accept(message(name, name=f"warm{n}"))
+            for _ in range(count):
+                await asyncio.sleep(0.01)
+                bench.end(bench.deliverer.flying[0])
         lane = bench.queue.lanes.of(a)
-        assert lane.limit.value == 4
+        assert lane.peer.limit.value == 4
         bench.accept(message(b, name="b"))
         for n in range(8):
             bench.accept(message(a, name=f"a{n}"))
         await asyncio.sleep(0.01)
-        assert lane.in_flight == 3
-        assert lane.queued, "it waits for a worker"
+        assert lane.peer.in_flight == 3
+        assert lane.place, "it waits for a worker"
         bench.end(bench.deliverer.flying[1], failed(failure=Failure.TIMEOUT))
-        assert lane.limit.value == 2
-        assert lane.in_flight <= 2
+        assert lane.peer.limit.value == 2
+        assert lane.peer.in_flight <= 2
         _always(bench)
         for sent in list(bench.deliverer.flying):
             bench.end(sent)
@@ -154,8 +156,8 @@ def test_lane_that_is_paused_while_it_is_read_back_keeps_its_order() -> None:
         _always(bench)
         await asyncio.sleep(60)
         assert bench.queue.pending.index.count == 0
-        assert bench.queue._warm.size_bytes == 0
-        assert len(bench.queue._warm) == 0
+        assert bench.queue.traffic.room.size_bytes == 0
+        assert len(bench.queue.warm) == 0
         order = [int(target[1:]) for target, _ in bench.deliverer.started[started:]]
         retried = order.index(min(order))
         del order[retried]
@@ -174,7 +176,7 @@ def test_paused_lane_has_one_alarm_however_many_messages_come() -> None:
         for _ in range(100):
             bench.accept(message())
             await asyncio.sleep(0.01)
-        assert len(bench.queue._learning) <= 2
+        assert len(bench.queue.traffic.learning) <= 2
         assert not bench.deliverer.flying
         _always(bench)
         await asyncio.sleep(20)
@@ -194,7 +196,7 @@ def test_breaker_parks_messages_without_spending_their_attempts() -> None:
 
         def fail(sent: Message) -> None:
             tried[sent.target] += 1
-            bench.queue.failed(sent, failed())
+            bench.queue.settling.failed(sent, failed())
 
         bench.deliverer.answer = fail
         await asyncio.sleep(0.09)
@@ -280,13 +282,13 @@ def test_dead_destination_does_not_hold_up_another() -> None:
 
         def answer(sent: Message) -> None:
             if sent.target.startswith("/dead"):
-                bench.queue.failed(sent, failed())
+                bench.queue.settling.failed(sent, failed())
             else:
-                bench.queue.delivered(sent, 200)
+                bench.queue.settling.delivered(sent, 200)
 
         bench.deliverer.answer = answer
         await asyncio.sleep(1)
-        assert bench.queue.delivered_total == 500
+        assert bench.queue.figures.delivered_total == 500
         assert sum(target.startswith("/dead") for target, _ in bench.deliverer.started) <= 12
 
     simulate(test)
@@ -345,35 +347,30 @@ def test_retry_does_not_wait_for_a_clock_that_was_wrong() -> None:
     simulate(test)
 
 
-def test_no_attempt_starts_while_too_many_dead_letters_wait_and_then_they_do(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_no_attempt_starts_while_too_many_dead_letters_wait_and_then_they_do() -> None:
     """Memory is bounded while the disk of the dead letters is full; delivery resumes by itself."""
-    monkeypatch.setattr("dispatcher.queue.queue.MAX_WAITING_BYTES", 1000)
 
     async def test(bench: Bench) -> None:
+        bench.queue.dead_letters.most_waiting_bytes = 1000
         bench.dead_log.space = Space.NOTHING
         _always(bench, 404)
         for n in range(200):
             bench.accept(message(name=f"{n}"))
         await asyncio.sleep(3)
         assert bench.queue.dead_letters.full
-        assert bench.queue.burying < 30
+        assert bench.queue.figures.burying < 30
         assert bench.queue.pending.index.count == 200
         bench.dead_log.space = Space.ENOUGH
         await asyncio.sleep(3)
-        assert bench.queue.dead_total == 200
+        assert bench.queue.figures.dead_total == 200
         assert bench.queue.pending.index.count == 0
 
     simulate(test)
 
 
-def test_thousand_lanes_that_are_read_back_at_once_keep_within_memory(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """After a restart every lane asks for its messages in one moment: beyond the bound each gets
-    one."""
-    monkeypatch.setattr(readback, "WARM_BYTES", 20_000)
+def test_many_lanes_that_are_read_back_at_once_keep_within_memory() -> None:
+    """After a restart every lane has messages in the log: those whose turn comes are read, and no
+    more than there is room for."""
 
     async def test(bench: Bench) -> None:
         for lane in range(100):
@@ -383,17 +380,17 @@ def test_thousand_lanes_that_are_read_back_at_once_keep_within_memory(
         await bench.crash()
         await bench.start()
         await asyncio.sleep(0.1)
-        warm = bench.queue._warm
-        assert warm.size_bytes < 20_000 + 100 * 1500 + 20 * 1500
-        assert warm.reading_bytes == 0
+        room = bench.queue.traffic.room
+        assert room.left_bytes >= 0
+        assert room.reading_bytes == 0
         _always(bench)
         for sent in list(bench.deliverer.flying):
             bench.end(sent)
         await asyncio.sleep(5)
         assert bench.queue.pending.index.count == 0
-        assert warm.size_bytes == 0
+        assert room.size_bytes == 0
 
-    simulate(test)
+    simulate(test, warm_bytes=20_000)
 
 
 def test_dead_letter_is_durable_before_its_message_is_settled() -> None:
@@ -445,9 +442,10 @@ def test_drain_waits_for_what_is_in_flight_and_starts_nothing() -> None:
     start."""
 
     async def test(bench: Bench) -> None:
-        for n in range(5):
-            bench.accept(message(name=f"{n}"))
+        for n in range(6):
+            bench.accept(message(name=f"{n - 1}"))
         await asyncio.sleep(0.01)
+        bench.end(bench.deliverer.flying[0])
         first, second = bench.deliverer.flying
         drained = asyncio.ensure_future(bench.queue.drain(5))
         await asyncio.sleep(1)
@@ -456,13 +454,13 @@ def test_drain_waits_for_what_is_in_flight_and_starts_nothing() -> None:
         assert await drained
         await bench.queue.stop()
         await bench.queue.stop()
-        assert len(bench.deliverer.started) == 2
+        assert len(bench.deliverer.started) == 3
         late = bench.accept(message())
         assert late.answer is not None
         _always(bench)
         await bench.start()
         await asyncio.sleep(1)
-        names = [target for target, _ in bench.deliverer.started[2:]]
+        names = [target for target, _ in bench.deliverer.started[3:]]
         assert names == ["/2", "/3", "/4"]
 
     simulate(test)

@@ -12,9 +12,9 @@ import pytest
 
 from dispatcher.core.clock import SystemClock
 from dispatcher.core.message import Message
-from dispatcher.queue import compaction
+from dispatcher.queue.compaction.source import ReclaimPolicy
+from dispatcher.queue.partition import Partition, PartitionConfig
 from dispatcher.queue.ports import CHUNK_BYTES
-from dispatcher.queue.queue import Queue, QueueConfig
 from dispatcher.testing.log import FaultyLog
 from dispatcher.testing.queue import (
     POLICY,
@@ -43,10 +43,10 @@ class Running:
         self.deliverer = HeldDeliverer()
         self.notes = Notes()
         self.receipts = Receipts()
-        self.queue = Queue(
+        self.queue = Partition(
             FileLog(directory, sizes=SIZES),
             FaultyLog(),
-            QueueConfig(POLICY, workers=OLD),
+            PartitionConfig(POLICY, workers=OLD, reclaim=ReclaimPolicy(slack_bytes=2 << 20)),
             self.notes,
             clock=SystemClock(),
             random=Random(1),
@@ -66,7 +66,7 @@ class Running:
     def _deliver(self, sent: Message) -> None:
         if sent.destination.host == "busy":
             self.deliverer.flying.remove(sent)
-            asyncio.get_running_loop().call_soon(self.queue.delivered, sent, 200)
+            asyncio.get_running_loop().call_soon(self.queue.settling.delivered, sent, 200)
 
     @property
     def segments(self) -> set[str]:
@@ -81,18 +81,18 @@ class Running:
     async def accept(self, *messages: Message) -> list[Message]:
         """Accept messages; returns when all of them are durable."""
         for one in messages:
-            self.queue.accept(one, self.receipts.one())
+            self.queue.intake.accept(one, self.receipts.one())
         await until(lambda: all(one.wire_id for one in messages))
         return list(messages)
 
     async def accept_big(self) -> Message:
         """The same of a message with a body in chunks."""
-        upload = self.queue.start_upload(lambda: None)
+        upload = self.queue.intake.start_upload(lambda: None)
         for start in range(0, len(BIG), CHUNK_BYTES):
             upload.write(BIG[start : start + CHUNK_BYTES])
         sent = message(destination("big"), b"", name="big")
         sent.body_size = len(BIG)
-        self.queue.accept(sent, self.receipts.one(), upload)
+        self.queue.intake.accept(sent, self.receipts.one(), upload)
         await until(lambda: bool(sent.wire_id))
         return sent
 
@@ -130,7 +130,6 @@ async def test_segments_that_are_mostly_dead_are_rewritten(
     """Old messages that wait, among many that were delivered: their segments go away, with their
     names, and the log stays small; they are copied, and the next process finds each of them once,
     whole, in its order, with its attempts, and nothing else."""
-    monkeypatch.setattr(compaction, "SLACK_BYTES", 2 << 20)
     running = Running(tmp_path / "log", 1)
     await running.start()
     old: list[Message] = []
@@ -138,9 +137,9 @@ async def test_segments_that_are_mostly_dead_are_rewritten(
         old += await running.accept(message(destination("old"), b"%d" % number * 100))
         await running.pass_through(20)
     big = await running.accept_big()
-    await until(lambda: len(running.deliverer.flying) == 3)  # two of `old`, and the large one
+    await until(lambda: len(running.deliverer.flying) == 2)  # one of `old`, and the large one
     running.deliverer.flying.remove(old[0])
-    running.queue.failed(old[0], failed(500, retry_after=b"3600"))
+    running.queue.settling.failed(old[0], failed(500, retry_after=b"3600"))
     lay_in = {name_of(segment_of(one.position)) for one in [*old, big]}
     assert len(lay_in) > 2
     assert lay_in <= running.segments
@@ -151,12 +150,13 @@ async def test_segments_that_are_mostly_dead_are_rewritten(
         written += 100 * 4000
         assert written < 40 * 2**20, "old segments are never dropped"
     await running.pass_through(4000)
-    assert running.queue._compactor.copied_total >= OLD
+    assert running.queue.space.copied_total >= OLD
     await until(lambda: running.size_bytes <= 10 * SIZES.largest)
     index = running.queue.pending.index
     await until(lambda: index.count == OLD + 1)  # the others are delivered
     for one in [*old, big]:
-        assert index.position[running.queue.pending.find(one.position)] > one.position
+        slot = running.queue.pending.find(one.position, one.incarnation)
+        assert index.position[slot] > one.position
         view = await running.queue.admin.message(one.wire_id.decode())
         assert view is not None
         assert view.id == one.wire_id.decode()
@@ -173,13 +173,13 @@ async def test_segments_that_are_mostly_dead_are_rewritten(
     await again.start()
     assert again.queue.pending.index.count == OLD + 1
     came: list[Message] = []
-    while again.queue.in_flight or again.queue.pending.index.count > 1:
+    while again.queue.figures.in_flight or again.queue.pending.index.count > 1:
         await until(lambda: bool(again.deliverer.flying))
         one = again.deliverer.flying.pop(0)
         if one.chunks is not None:
-            assert b"".join(await again.queue.bodies.read(list(one.chunks))) == BIG
+            assert b"".join(await again.queue.settling.read_body(list(one.chunks))) == BIG
         came.append(one)
-        again.queue.delivered(one, 200)
+        again.queue.settling.delivered(one, 200)
     assert [(one.wire_id, one.body) for one in came if one.chunks is None] == [
         (one.wire_id, one.body) for one in old[1:]
     ]

@@ -6,9 +6,10 @@ import asyncio
 
 import pytest
 
-from dispatcher.queue import compaction, deadspace
+from dispatcher.queue.compaction.source import ReclaimPolicy
 from dispatcher.queue.ports import LogName
-from dispatcher.queue.records import Kind
+from dispatcher.queue.records.kinds import Kind
+from dispatcher.testing import queue as testing
 from dispatcher.testing.log import FaultyLog
 from dispatcher.testing.queue import Bench, failed, simulate
 from tests.unit.test_queue_admin import accepted, big
@@ -17,9 +18,7 @@ from tests.unit.test_queue_admin import accepted, big
 @pytest.fixture(autouse=True)
 def greedy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Copy forward as soon as there is anything dead: all that is kept is read."""
-    for module in (compaction, deadspace):
-        monkeypatch.setattr(module, "SLACK_BYTES", 1_000)
-        monkeypatch.setattr(module, "DEAD_END_BYTES", 1_000)
+    monkeypatch.setattr(testing, "RECLAIM", ReclaimPolicy(slack_bytes=1_000, dead_end_bytes=1_000))
 
 
 def _damage(log: FaultyLog) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from dispatcher.core.message import Message
+from dispatcher.queue.flow.intake import MAX_UNSTORED_BYTES
 from dispatcher.queue.ports import CHUNK_BYTES
-from dispatcher.queue.queue import MAX_UNSTORED_BYTES
 from dispatcher.queue.refusals import OVERLOADED
 from dispatcher.testing.queue import Bench, message, simulate
 
@@ -27,30 +27,34 @@ def test_queue_refuses_while_more_waits_for_the_log_than_it_may() -> None:
 
     async def test(bench: Bench) -> None:
         queue = bench.queue
-        bench.deliverer.answer = lambda sent: queue.delivered(sent, 200)
+        bench.deliverer.answer = lambda sent: queue.settling.delivered(sent, 200)
         bench.log.append_s = 0.5
         for _ in range(2):
             before = len(bench.receipts.accepted)
             receipts = []
-            while queue.refusal() is None:
+            while queue.intake.refusal() is None:
                 assert queue.committer.waiting_bytes <= MAX_UNSTORED_BYTES
                 receipts.append(bench.accept(message(body=BODY)))
-            assert queue.refusal() is OVERLOADED
+            assert queue.intake.refusal() is OVERLOADED
             assert (OVERLOADED.status, OVERLOADED.slug) == (503, "overloaded")
             assert OVERLOADED.retry_after_s
             assert 0 < queue.committer.waiting_bytes - MAX_UNSTORED_BYTES < len(BODY) + 1000
             assert MAX_UNSTORED_BYTES == 64 * 2**20
             await asyncio.sleep(0.4)
-            assert queue.refusal() is OVERLOADED, "the disk has taken nothing yet"
+            assert queue.intake.refusal() is OVERLOADED, "the disk has taken nothing yet"
             await asyncio.sleep(1.2)
-            assert queue.refusal() is None, "what waits is below the bound again"
+            assert queue.intake.refusal() is None, "what waits is below the bound again"
             await _until_caught_up(bench)
             assert all(isinstance(receipt.answer, Message) for receipt in receipts)
             assert len(bench.receipts.accepted) == before + len(receipts)
         assert not bench.receipts.refused
         assert bench.accept(message()).answer is None
         await asyncio.sleep(2)
-        assert queue.delivered_total == queue.accepted_total == len(bench.receipts.accepted)
+        assert (
+            queue.figures.delivered_total
+            == queue.figures.accepted_total
+            == len(bench.receipts.accepted)
+        )
 
     simulate(test)
 
@@ -61,15 +65,15 @@ def test_bodies_that_are_uploaded_count_among_what_waits() -> None:
     async def test(bench: Bench) -> None:
         queue = bench.queue
         bench.log.append_s = 0.5
-        uploads = [queue.start_upload(lambda: None) for _ in range(8)]
+        uploads = [queue.intake.start_upload(lambda: None) for _ in range(8)]
         written = 0
-        while queue.refusal() is None:
+        while queue.intake.refusal() is None:
             uploads[written % len(uploads)].write(BODY)
             written += 1
-        assert queue.refusal() is OVERLOADED
+        assert queue.intake.refusal() is OVERLOADED
         assert written * len(BODY) <= MAX_UNSTORED_BYTES + 2 * len(BODY)
         await _until_caught_up(bench)
-        assert queue.refusal() is None
+        assert queue.intake.refusal() is None
         assert all(upload.refusal is None for upload in uploads)
         assert sum(len(upload.positions) for upload in uploads) == written
         for upload in uploads:

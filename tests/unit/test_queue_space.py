@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
 
+from dispatcher.core.clock import QueueUs
 from dispatcher.core.message import Message
-from dispatcher.errors import LogCorrupt, Refusal
-from dispatcher.queue import compaction
-from dispatcher.queue.accepting import ChunkUpload
-from dispatcher.queue.lanes import Lanes
-from dispatcher.queue.pending import Pending
+from dispatcher.errors import LogBusy, LogCorrupt, Refusal
+from dispatcher.queue.bodies.upload import ChunkUpload
+from dispatcher.queue.compaction.messages import Messages
+from dispatcher.queue.compaction.source import ReclaimPolicy
+from dispatcher.queue.partition import Partition
+from dispatcher.queue.pending.pending import Pending
 from dispatcher.queue.ports import CHUNK_BYTES, LogName
-from dispatcher.queue.queue import Queue
-from dispatcher.queue.records import Kind, decode_history
-from dispatcher.queue.recovery import Recovery
+from dispatcher.queue.records.history import decode_history
+from dispatcher.queue.records.kinds import Kind
+from dispatcher.queue.recovery.replay import Recovery
+from dispatcher.testing import queue as testing
 from dispatcher.testing.clock import SimulatedClock
+from dispatcher.testing.lanes import lanes_of
 from dispatcher.testing.log import FaultyLog, Space
 from dispatcher.testing.loop import run
 from dispatcher.testing.queue import Bench, Receipts, destination, failed, message
@@ -27,7 +30,7 @@ from dispatcher.testing.queue import Bench, Receipts, destination, failed, messa
 CHUNKS = [b"%d" % n + b"c" * (CHUNK_BYTES - 1) for n in range(3)] + [b"the end"]
 
 
-def _small_extents(queue: Queue) -> None:
+def _small_extents(queue: Partition) -> None:
     queue.pending.extents.extent_bytes = 2_000
 
 
@@ -45,12 +48,11 @@ def simulate(test: Callable[[Bench], Coroutine[Any, Any, None]], **options: Any)
 @pytest.fixture
 def greedy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Copy forward as soon as there is anything dead."""
-    monkeypatch.setattr(compaction, "SLACK_BYTES", 1_000)
-    monkeypatch.setattr(compaction, "DEAD_END_BYTES", 1_000)
+    monkeypatch.setattr(testing, "RECLAIM", ReclaimPolicy(slack_bytes=1_000, dead_end_bytes=1_000))
 
 
 def _upload(bench: Bench, name: str = "big") -> tuple[ChunkUpload, Message, Receipts.One]:
-    upload = bench.queue.start_upload(lambda: None)
+    upload = bench.queue.intake.start_upload(lambda: None)
     for chunk in CHUNKS:
         upload.write(chunk)
     sent = message(name=name, body=b"")
@@ -60,7 +62,7 @@ def _upload(bench: Bench, name: str = "big") -> tuple[ChunkUpload, Message, Rece
 
 async def _accept_big(bench: Bench, name: str = "big") -> Message:
     upload, sent, receipt = _upload(bench, name)
-    bench.queue.accept(sent, receipt, upload)
+    bench.queue.intake.accept(sent, receipt, upload)
     upload.abort()  # used up: it has no effect
     await asyncio.sleep(0.01)
     assert receipt.answer is sent
@@ -69,14 +71,14 @@ async def _accept_big(bench: Bench, name: str = "big") -> Message:
 
 async def _read(bench: Bench, sent: Message) -> bytes:
     assert sent.chunks is not None
-    return b"".join(await bench.queue.bodies.read(list(sent.chunks)))
+    return b"".join(await bench.queue.settling.read_body(list(sent.chunks)))
 
 
 async def _pass_through(bench: Bench, count: int, size: int = 1_000) -> None:
     """Let other messages be accepted and delivered at once."""
 
     def answer(sent: Message) -> None:
-        bench.queue.delivered(sent, 200)
+        bench.queue.settling.delivered(sent, 200)
 
     held = list(bench.deliverer.flying)
     for n in range(count):
@@ -145,14 +147,14 @@ def test_refused_upload_refuses_its_message_once_and_lets_go() -> None:
     async def test(bench: Bench) -> None:
         bench.log.append_s = 0.01
         progress: list[int] = []
-        upload = bench.queue.start_upload(lambda: progress.append(upload.unstored_bytes))
+        upload = bench.queue.intake.start_upload(lambda: progress.append(upload.unstored_bytes))
         upload.write(CHUNKS[0])
         await asyncio.sleep(0.1)
         bench.log.space = Space.RESERVE
         for chunk in CHUNKS[1:]:
             upload.write(chunk)
         receipt = bench.receipts.one()
-        bench.queue.accept(message(body=b""), receipt, upload)
+        bench.queue.intake.accept(message(body=b""), receipt, upload)
         await asyncio.sleep(1)
         assert isinstance(receipt.answer, Refusal)
         assert receipt.answer.slug == "disk_full"
@@ -169,7 +171,9 @@ def test_upload_without_a_chunk_is_a_message_without_body() -> None:
 
     async def test(bench: Bench) -> None:
         receipt = bench.receipts.one()
-        bench.queue.accept(message(body=b""), receipt, bench.queue.start_upload(lambda: None))
+        bench.queue.intake.accept(
+            message(body=b""), receipt, bench.queue.intake.start_upload(lambda: None)
+        )
         await asyncio.sleep(0.1)
         (sent,) = bench.deliverer.flying
         assert sent.chunks is None
@@ -222,7 +226,7 @@ def test_large_body_is_found_when_it_is_copied_forward_meanwhile(when: str) -> N
         sent = next(m for m in bench.deliverer.flying if m.target == "/big")
         assert await _read(bench, sent) == b"".join(CHUNKS)
         bench.end(sent, failed(500))
-        assert not bench.queue.pending.relocated
+        assert not bench.queue.pending.owned.relocated
         await asyncio.sleep(1)
         again = next(m for m in bench.deliverer.flying if m.target == "/big")
         assert again.attempt == 2
@@ -238,7 +242,7 @@ def test_large_body_is_found_when_it_is_copied_forward_meanwhile(when: str) -> N
 async def _pass_through_log(bench: Bench, size: int) -> None:
     """Fill the log with dead bytes: uploads that are given up."""
     for _ in range(size // CHUNK_BYTES + 1):
-        upload = bench.queue.start_upload(lambda: None)
+        upload = bench.queue.intake.start_upload(lambda: None)
         upload.write(b"d" * CHUNK_BYTES)
         await asyncio.sleep(0.01)
         upload.abort()
@@ -259,22 +263,22 @@ def test_message_keeps_its_id_its_attempts_and_its_time_when_it_is_copied() -> N
         bench.end(sent, failed(503, retry_after=b"15"))
         due_at = bench.queue.pending.index.due_at[sent.slot]
         for n in range(30):
-            upload = bench.queue.start_upload(lambda: None)
+            upload = bench.queue.intake.start_upload(lambda: None)
             upload.write(b"%d" % n * 1000)
             await asyncio.sleep(0.01)
             upload.abort()
         await asyncio.sleep(2)
-        assert bench.queue._compactor.copied_total > 1
+        assert bench.queue.space.copied_total > 1
         assert sent.position not in dict(bench.log.records)
-        assert bench.queue.pending.find(sent.position) == sent.slot
+        assert bench.queue.pending.find(sent.position, sent.incarnation) == sent.slot
         await bench.crash()
         await bench.start()
-        slot = bench.queue.pending.find(sent.position)
+        slot = bench.queue.pending.find(sent.position, sent.incarnation)
         assert bench.queue.pending.index.due_at[slot] == due_at
         await asyncio.sleep(16)
         (again,) = bench.deliverer.flying
         assert (again.wire_id, again.attempt) == (sent.wire_id, 2)
-        assert bench.queue.now_us() >= due_at
+        assert bench.queue.clock.now_us() >= due_at
 
     simulate(test)
 
@@ -292,14 +296,12 @@ def test_log_is_trimmed_when_everything_is_delivered() -> None:
     simulate(test)
 
 
-def test_retry_record_that_comes_when_memory_was_given_back_harms_nobody(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_retry_record_that_comes_when_memory_was_given_back_harms_nobody() -> None:
     """The message was delivered before the record of its earlier retry was durable, and nothing was
     left: whoever shares the batch must be told all the same."""
-    monkeypatch.setattr("dispatcher.queue.index.SHRINK_ABOVE", 0)
 
     async def test(bench: Bench) -> None:
+        bench.queue.pending.index.shrink_above = 0
         bench.accept(message())
         await asyncio.sleep(0.01)
         bench.log.append_s = 1.0
@@ -325,16 +327,16 @@ def test_slow_upload_does_not_make_every_batch_look_through_the_log(
     """A body that arrives slowly is copied now and then, and does not hold the beginning of the
     log."""
     looks: list[object] = []
-    portions = compaction.Compactor._portions
+    copy = Messages.copy
 
-    def counted(self: compaction.Compactor, extent: Any) -> Any:
+    def counted(self: Messages, extent: Any) -> Any:
         looks.append(extent)
-        return portions(self, extent)
+        return copy(self, extent)
 
-    monkeypatch.setattr(compaction.Compactor, "_portions", counted)
+    monkeypatch.setattr(Messages, "copy", counted)
 
     async def test(bench: Bench) -> None:
-        upload = bench.queue.start_upload(lambda: None)
+        upload = bench.queue.intake.start_upload(lambda: None)
         upload.write(b"slow")
         await asyncio.sleep(0.1)
         await _pass_through(bench, 300)
@@ -343,7 +345,7 @@ def test_slow_upload_does_not_make_every_batch_look_through_the_log(
         upload.write(b" but sure")
         sent = message(name="slow", body=b"")
         sent.body_size = 13
-        bench.queue.accept(sent, bench.receipts.one(), upload)
+        bench.queue.intake.accept(sent, bench.receipts.one(), upload)
         await _until(lambda: sent in bench.deliverer.flying)
         await _pass_through(bench, 30)
         assert await _read(bench, sent) == b"slow but sure"
@@ -371,19 +373,19 @@ def test_a_body_that_ends_while_it_is_copied_is_as_it_was_sent(ends: str, read_s
         bench.log.read_s = read_s
         expected = {}
         for n in range(40):
-            upload = bench.queue.start_upload(lambda: None)
+            upload = bench.queue.intake.start_upload(lambda: None)
             for part in (b"first %d" % n, b"second"):
                 upload.write(part)
             await asyncio.sleep(0.01)
             await _pass_through(bench, 2)
             copying = asyncio.create_task(
-                bench.queue._compactor._copy(bench.queue.pending.extents.oldest)
+                bench.queue.space.copy([bench.queue.pending.extents.oldest])
             )
             await asyncio.sleep(0.0005 * n)
             if ends == "finished":
                 sent = message(destination(f"h{n}"), name=f"big{n}", body=b"")
                 sent.body_size = upload.size_bytes
-                bench.queue.accept(sent, bench.receipts.one(), upload)
+                bench.queue.intake.accept(sent, bench.receipts.one(), upload)
                 expected[sent.target] = b"first %dsecond" % n
             else:
                 upload.abort()
@@ -442,11 +444,11 @@ def test_attempt_that_fails_while_its_message_is_copied_is_not_forgotten() -> No
         await asyncio.sleep(0.01)
         (sent,) = bench.deliverer.flying
         bench.log.read_s = 0.05
-        upload = bench.queue.start_upload(lambda: None)
+        upload = bench.queue.intake.start_upload(lambda: None)
         upload.write(b"d" * 10_000)
         await asyncio.sleep(0.001)
         upload.abort()
-        upload = bench.queue.start_upload(lambda: None)
+        upload = bench.queue.intake.start_upload(lambda: None)
         upload.write(b"d" * 10)
         await _until(lambda: bench.log.reads > 0)
         await asyncio.sleep(0.035)  # too late for the record to be durable when the read ends
@@ -471,21 +473,21 @@ def test_backlog_above_the_limit_is_refused_with_large_bodies_counted() -> None:
     """MAX_BACKLOG_BYTES holds for messages, and for bodies that are still arriving."""
 
     async def test(bench: Bench) -> None:
-        assert bench.queue.refusal() is None
+        assert bench.queue.intake.refusal() is None
         upload, _, _ = _upload(bench)
         await asyncio.sleep(0.1)
-        refusal = bench.queue.refusal()
+        refusal = bench.queue.intake.refusal()
         assert refusal is not None
         assert (refusal.slug, refusal.status) == ("backlog_full", 503)
         upload.abort()
-        assert bench.queue.refusal() is None
+        assert bench.queue.intake.refusal() is None
         bench.accept(message(body=b"b" * 240_000))
         bench.accept(message(body=b"b" * 240_000))
         await asyncio.sleep(0.1)
-        refusal = bench.queue.refusal()
+        refusal = bench.queue.intake.refusal()
         assert refusal is not None
         bench.end(bench.deliverer.flying[0])
-        assert bench.queue.refusal() is None
+        assert bench.queue.intake.refusal() is None
 
     simulate(test, max_backlog_bytes=400_000)
 
@@ -497,7 +499,7 @@ def test_queue_says_why_it_accepts_nothing() -> None:
     async def test(bench: Bench) -> None:
         async def slug() -> str | None:
             await asyncio.sleep(0.1)
-            refusal = bench.queue.refusal()
+            refusal = bench.queue.intake.refusal()
             return None if refusal is None else refusal.slug
 
         bench.log.space = Space.RESERVE
@@ -533,7 +535,7 @@ class _Damaged(FaultyLog):
 def test_damage_that_is_read_ends_the_process(reader: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing waits silently for a message that cannot be read."""
     if reader == "compaction":
-        monkeypatch.setattr(compaction, "SLACK_BYTES", 1_000)
+        monkeypatch.setattr(testing, "RECLAIM", ReclaimPolicy(slack_bytes=1_000))
 
     async def test(bench: Bench) -> None:
         assert isinstance(bench.log, _Damaged)
@@ -558,7 +560,7 @@ class _Short(FaultyLog):
 
     async def read(self, positions: Any) -> list[bytes]:
         if self.lacks_descriptors:
-            raise OSError(errno.EMFILE, "too many open files")
+            raise LogBusy("too many open files")
         return await super().read(positions)
 
 
@@ -568,7 +570,7 @@ def test_read_is_made_again_when_the_process_lacked_descriptors(
 ) -> None:
     """Nothing is wrong with the log, so nothing ends, and nothing waits for ever."""
     if reader == "compaction":
-        monkeypatch.setattr(compaction, "SLACK_BYTES", 1_000)
+        monkeypatch.setattr(testing, "RECLAIM", ReclaimPolicy(slack_bytes=1_000))
 
     async def test(bench: Bench) -> None:
         assert isinstance(bench.log, _Short)
@@ -588,7 +590,7 @@ def test_read_is_made_again_when_the_process_lacked_descriptors(
             bench.end(again)
         assert not bench.notes.errors
         assert bench.queue.pending.index.count == 0
-        assert bench.queue.dead_total == (reader == "dead letter")
+        assert bench.queue.figures.dead_total == (reader == "dead letter")
 
     simulate(test, log=_Short())
 
@@ -608,7 +610,7 @@ def test_stop_ends_although_a_large_dead_letter_finds_no_space() -> None:
         (again,) = bench.deliverer.flying
         bench.end(again, failed(404))
         await asyncio.sleep(1)
-        assert bench.queue.dead_total == 1
+        assert bench.queue.figures.dead_total == 1
         assert bench.queue.pending.index.count == 0
         await bench.stop()
 
@@ -624,12 +626,12 @@ def test_stop_in_the_middle_of_a_copy_tells_every_caller() -> None:
         await _pass_through_log(bench, 300_000)
         bench.log.append_s = 0.5
         await _pass_through_log(bench, 1_500_000)
-        await _until(lambda: bench.queue._compactor._task is not None)
+        await _until(lambda: bench.queue.reclaimer.is_busy)
         await asyncio.sleep(0.2)
         receipts = [bench.accept(message(name=f"{n}")) for n in range(3)]
         bench.end(bench.deliverer.flying[0])
         await bench.queue.stop()
-        assert bench.queue._compactor._task is None
+        assert not bench.queue.reclaimer.is_busy
         await asyncio.sleep(1)
         assert all(isinstance(receipt.answer, Message) for receipt in receipts)
 
@@ -648,10 +650,11 @@ def test_recovery_does_not_resurrect_what_a_lazily_trimmed_prefix_shows() -> Non
             await asyncio.sleep(0)
         await asyncio.sleep(0.1)
         records = bench.log.records
-        recovery = Recovery(Pending(Lanes(limit_max=1, pause_max_ms=1)), bench.queue.pauses)
+        lanes = lanes_of(limit=1)
+        recovery = Recovery(Pending(), lanes, bench.queue.pauses)
         for position, payload in records:
             recovery.visit(position, payload)
-        recovery.finish(0, 0)
+        await recovery.finish(QueueUs(0), QueueUs(0))
         assert recovery.settled == 3
         assert recovery._pending.index.count == 0
 

@@ -8,36 +8,39 @@ from random import Random
 
 import pytest
 
-from dispatcher.queue.extents import Extents
-from dispatcher.queue.index import NO_SLOT, Index
-from dispatcher.queue.lanes import Lane, Lanes
-from dispatcher.queue.pending import Pending, chunk_sizes
+from dispatcher.core.clock import QueueUs
+from dispatcher.queue.lanes.lanes import RISK, Lane
+from dispatcher.queue.lanes.lineup import Lineup
+from dispatcher.queue.lanes.turns import Turns
+from dispatcher.queue.pending.extents import Extents
+from dispatcher.queue.pending.index import NO_SLOT, Index
+from dispatcher.queue.pending.owned import owned_sizes
+from dispatcher.queue.pending.pending import Pending
+from dispatcher.queue.pending.slotmap import SlotMap
+from dispatcher.queue.pending.timers import TICK_US, Timers
 from dispatcher.queue.ports import CHUNK_BYTES
-from dispatcher.queue.records import OVERHEAD_BYTES
-from dispatcher.queue.slotmap import SlotMap
-from dispatcher.queue.timers import TICK_US, Timers
+from dispatcher.queue.records.kinds import OVERHEAD_BYTES
+from dispatcher.testing.lanes import lanes_and_turns, lanes_of
 from dispatcher.testing.queue import destination
 
 A_DAY_US = 86_400_000_000
 
 
-def _lanes(limit: int = 10) -> Lanes:
-    return Lanes(limit_max=limit, pause_max_ms=1000)
-
+INCARNATION = 0xDEADBEEF
 
 # Index and extents.
 
 
 def test_a_waiting_message_takes_64_bytes_at_most() -> None:
     """Ten million messages wait in less than a gigabyte."""
-    lanes = _lanes()
-    pending = Pending(lanes)
+    lanes = lanes_of()
+    pending = Pending()
     lane = lanes.of(destination())
     count = 200_000
     tracemalloc.start()
     try:
         for n in range(count):
-            slot = pending.add(4096 + n * 1100, lane, 1100)
+            slot = pending.add(4096 + n * 1100, INCARNATION, lane.number, 1100)
             lane.push(pending.index, slot, warm=False)
         size, _ = tracemalloc.get_traced_memory()
     finally:
@@ -48,8 +51,8 @@ def test_a_waiting_message_takes_64_bytes_at_most() -> None:
 def test_index_uses_free_slots_again() -> None:
     """A slot that was freed starts as if it were new."""
     index = Index()
-    first = index.add(10, 1, 100)
-    second = index.add(20, 2, 200)
+    first = index.add(10, INCARNATION, 1, 100)
+    second = index.add(20, INCARNATION, 2, 200)
     index.retry[first] = 99
     index.attempts[first] = 3
     index.due_at[first] = 5
@@ -57,30 +60,30 @@ def test_index_uses_free_slots_again() -> None:
     index.remove(first)
     assert index.count == 1
     assert index.live_bytes == 200
-    assert not index.holds(first, 10)
-    again = index.add(30, 3, 50)
+    assert not index.holds(first, 10, INCARNATION)
+    again = index.add(30, INCARNATION, 3, 50)
     assert again == first
     assert (index.retry[again], index.attempts[again], index.due_at[again]) == (0, 0, 0)
-    assert index.holds(again, 30)
-    assert not index.holds(again, 10)
-    assert index.holds(second, 20)
-    assert index.slots == 2
+    assert index.holds(again, 30, INCARNATION)
+    assert not index.holds(again, 10, INCARNATION)
+    assert index.holds(second, 20, INCARNATION)
+    assert index.count == 2
 
 
 def test_slots_of_a_past_backlog_are_in_nobodys_way() -> None:
     """When memory is given back, extents must not lead to slots that are not there any more."""
-    lanes = _lanes()
-    pending = Pending(lanes)
+    lanes = lanes_of()
+    pending = Pending()
     lane = lanes.of(destination())
-    slots = [pending.add(position, lane, 10) for position in range(1, 6001)]
+    slots = [pending.add(position, INCARNATION, lane.number, 10) for position in range(1, 6001)]
     for slot in slots:
         pending.remove(slot)
     pending.shrink()
     assert pending.index.slots == 0
-    assert pending.find(6000) == -1
-    assert not pending.index.holds(5999, 6000)
-    slot = pending.add(7000, lane, 10)
-    assert pending.find(7000) == slot
+    assert pending.find(6000, INCARNATION) == -1
+    assert not pending.index.holds(5999, 6000, INCARNATION)
+    slot = pending.add(7000, INCARNATION, lane.number, 10)
+    assert pending.find(7000, INCARNATION) == slot
     assert [slot for extent in pending.extents for _, slot in extent.entries()] == [slot]
 
 
@@ -131,37 +134,63 @@ def test_positions_far_apart_have_extents_of_their_own() -> None:
     assert len(extents) >= 4
 
 
-def test_chunk_sizes_add_up_to_the_body() -> None:
+def test_owned_sizes_add_up_to_the_body() -> None:
     """What is counted for a large body is what it takes, whatever its pieces were."""
     for body_size, count in ((CHUNK_BYTES * 2 + 5, 3), (CHUNK_BYTES, 1), (1, 1), (100, 7)):
-        sizes = [size for _, size in chunk_sizes(array("Q", range(count)), body_size)]
+        sizes = [size for _, size in owned_sizes(array("Q", range(count)), body_size)]
         assert sum(sizes) == body_size + count * OVERHEAD_BYTES
         assert min(sizes) >= OVERHEAD_BYTES
 
 
+def test_slot_may_own_more_records_later() -> None:
+    """Each counts where it lies, with what it takes, until the slot ends; those that are copied are
+    copied with the others."""
+    pending = Pending()
+    slot = pending.add(3, INCARNATION, 0, 10)
+    far = 1 << 40  # in another extent
+    for position in (4, far, far + 100, far + 200, far + 300, far + 400):
+        pending.extents.note(position, 40)
+    pending.owned.own(slot, array("Q", [4]), CHUNK_BYTES)
+    first = pending.owned.positions(slot)
+    pending.owned.own(slot, array("Q", [far, far + 100]), 30)
+    assert list(first) == [4], "who reads them is not disturbed"
+    assert list(pending.owned.positions(slot)) == [4, far, far + 100]
+    near, other = pending.extents.of(4), pending.extents.of(far)
+    assert near.owners == {slot: CHUNK_BYTES + OVERHEAD_BYTES}
+    assert other.owners == {slot: 30 + 2 * OVERHEAD_BYTES}
+    assert pending.index.live_bytes == 10 + CHUNK_BYTES + 30 + 3 * OVERHEAD_BYTES
+    pending.owned.move(slot, array("Q", [far + 200, far + 300, far + 400]))
+    assert not near.owners
+    assert other.owners == {slot: CHUNK_BYTES + 30 + 3 * OVERHEAD_BYTES}
+    pending.remove(slot)
+    assert pending.index.live_bytes == 0
+    assert not other.owners
+    assert not pending.owned.by_slot
+
+
 def test_large_body_is_found_where_it_was_copied_until_its_attempt_ends() -> None:
     """Who reads a body that is copied at the same time finds it; nothing is remembered for ever."""
-    lanes = _lanes()
-    pending = Pending(lanes)
+    lanes = lanes_of()
+    pending = Pending()
     lane = lanes.of(destination())
     for position in (1, 2):
         pending.extents.note(position, 40)
-    slot = pending.add(3, lane, 10)
-    pending.own_chunks(slot, array("Q", [1, 2]), 16)
+    slot = pending.add(3, INCARNATION, lane.number, 10)
+    pending.owned.own(slot, array("Q", [1, 2]), 16)
     for position in (4, 5, 6, 7):
         pending.extents.note(position, 40)
-    pending.move_chunks(slot, array("Q", [4, 5]), 16)
-    assert not pending.relocated, "nobody reads it"
+    pending.owned.move(slot, array("Q", [4, 5]))
+    assert not pending.owned.relocated, "nobody reads it"
     pending.index.state[slot] = 3
-    pending.move_chunks(slot, array("Q", [6, 7]), 16)
-    assert pending.relocated == {4: 6, 5: 7}
-    pending.schedule(slot, 100, 50)
-    assert not pending.relocated
+    pending.owned.move(slot, array("Q", [6, 7]))
+    assert pending.owned.relocated == {4: 6, 5: 7}
+    Lineup(pending, lanes).schedule(slot, QueueUs(100), QueueUs(50))
+    assert not pending.owned.relocated
     pending.index.state[slot] = 3
-    pending.move_chunks(slot, array("Q", [8, 9]), 16)
+    pending.owned.move(slot, array("Q", [8, 9]))
     pending.remove(slot)
-    assert not pending.relocated
-    assert not pending.big
+    assert not pending.owned.relocated
+    assert not pending.owned.by_slot
     assert pending.index.live_bytes == 0
     assert sum(extent.live for extent in pending.extents) == 0
     assert sum(extent.live_bytes for extent in pending.extents) == 0
@@ -185,13 +214,13 @@ def test_slot_map_is_a_dict() -> None:
             index.remove(slot)
         else:
             position += random.randint(1, 1 << 20)
-            model[position] = index.add(position, 0, 1)
+            model[position] = index.add(position, INCARNATION, 0, 1)
             slots.add(model[position])
             slots.add(model[position])
         assert slots.count == len(model)
     for key, slot in model.items():
-        assert slots.find(key) == slot
-    assert slots.find(position + 1) == -1
+        assert slots.find(key, 0) == slot
+    assert slots.find(position + 1, 0) == -1
     for slot in model.values():
         slots.discard(slot)
         slots.discard(slot)
@@ -203,16 +232,16 @@ def test_a_map_that_is_filled_at_once_is_as_one_that_grew(count: int) -> None:
     """Everything is found, and it goes on as usual."""
     index = Index()
     for n in range(count):
-        index.add(7 + n * 1100, 0, 1)
+        index.add(7 + n * 1100, INCARNATION, 0, 1)
     slots = SlotMap(index)
     slots.fill(range(count))
     assert slots.count == count
-    assert [slots.find(position) for position in index.id_position] == list(range(count))
+    assert [slots.find(index.id_position[n], 0) for n in range(count)] == list(range(count))
     for slot in range(0, count, 2):
         slots.discard(slot)
-    slots.add(index.add(3, 0, 1))
+    slots.add(index.add(3, INCARNATION, 0, 1))
     assert slots.count == count // 2 + 1
-    assert slots.find(3) == count
+    assert slots.find(3, 0) == count
 
 
 # Timers.
@@ -222,7 +251,7 @@ def _timers(dues: list[int], now_us: int) -> tuple[Index, Timers]:
     index = Index()
     timers = Timers(index)
     for due in dues:
-        slot = index.add(1, 0, 1)
+        slot = index.add(1, INCARNATION, 0, 1)
         index.due_at[slot] = due
         timers.add(slot, now_us)
     return index, timers
@@ -279,42 +308,42 @@ def test_next_timer_stays_in_the_past_while_the_budget_cuts_the_work() -> None:
 # Lanes.
 
 
-def _served(lanes: Lanes, index: Index, turns: int) -> list[str]:
+def _served(turns: Turns, index: Index, count: int) -> list[str]:
     """Take turns as the queue does."""
     served = []
-    for _ in range(turns):
-        if not lanes.ring:
+    for _ in range(count):
+        found = turns.next()
+        if found is None:
             break
-        lane = lanes.ring.popleft()
-        lane.queued = False
+        lane, _ = found
         lane.pop(index)
         served.append(lane.destination.host)
-        lanes.enter(lane)
+        turns.enter(lane)
     return served
 
 
 def test_a_lane_with_a_million_messages_and_one_with_one_get_equal_turns() -> None:
     """Round robin: the small lane is served second, not last."""
-    lanes = _lanes()
+    lanes, turns = lanes_and_turns()
     index = Index()
     big, small = lanes.of(destination("big")), lanes.of(destination("small"))
     for n in range(1_000_000):
-        big.push(index, index.add(n + 1, big.number, 1), warm=True)
-    lanes.enter(big)
-    small.push(index, index.add(1 << 40, small.number, 1), warm=True)
-    lanes.enter(small)
-    assert _served(lanes, index, 4) == ["big", "small", "big", "big"]
-    small.push(index, index.add(1 << 41, small.number, 1), warm=True)
-    lanes.enter(small)
-    assert _served(lanes, index, 2) == ["big", "small"]
+        big.push(index, index.add(n + 1, INCARNATION, big.number, 1), warm=True)
+    turns.enter(big)
+    small.push(index, index.add(1 << 40, INCARNATION, small.number, 1), warm=True)
+    turns.enter(small)
+    assert _served(turns, index, 4) == ["big", "small", "big", "big"]
+    small.push(index, index.add(1 << 41, INCARNATION, small.number, 1), warm=True)
+    turns.enter(small)
+    assert _served(turns, index, 2) == ["big", "small"]
 
 
 def _lane_of(slots: int, *, warm: int) -> tuple[Lane, Index]:
-    lanes = _lanes()
+    lanes = lanes_of()
     index = Index()
     lane = lanes.of(destination())
     for n in range(slots):
-        lane.push(index, index.add(n + 1, lane.number, 1), warm=n < warm)
+        lane.push(index, index.add(n + 1, INCARNATION, lane.number, 1), warm=n < warm)
     return lane, index
 
 
@@ -335,41 +364,41 @@ def test_lane_is_first_in_first_out_through_warming_and_chilling() -> None:
 
 
 def test_lane_waits_for_one_turn_at_most_and_within_its_limit() -> None:
-    """A lane is in the ring once; not at all while it may not send or is being read back."""
-    lanes = _lanes()
+    """A lane waits in one place; in none while it may not send or is being read back."""
+    lanes, turns = lanes_and_turns()
     index = Index()
     lane = lanes.of(destination())
-    lanes.enter(lane)
-    assert not lanes.ring, "it has nothing"
-    lane.push(index, index.add(1, lane.number, 1), warm=False)
+    turns.enter(lane)
+    assert not turns.waiting, "it has nothing"
+    lane.push(index, index.add(1, INCARNATION, lane.number, 1), warm=False)
     lane.loading = True
-    lanes.enter(lane)
-    assert not lanes.ring, "nothing of it is in memory"
+    turns.enter(lane)
+    assert not turns.waiting, "nothing of it is in memory"
     lane.loading = False
-    lanes.enter(lane)
-    lanes.enter(lane)
-    assert len(lanes.ring) == 1
-    lanes.ring.clear()
-    lane.queued = False
-    lane.in_flight = lane.limit.value
-    lanes.enter(lane)
-    assert not lanes.ring, "it has enough in flight"
+    turns.enter(lane)
+    turns.enter(lane)
+    assert turns.next() == (lane, RISK)
+    assert turns.next() is None
+    lane.peer.in_flight = lane.peer.limit.value
+    turns.enter(lane)
+    assert not turns.waiting, "it has enough in flight"
 
 
 def test_idle_lane_is_forgotten_unless_something_refers_to_it() -> None:
     """Numbers are used again only when no message, pause or alarm has them."""
-    lanes = _lanes()
-    names = ["idle", "paused", "alarm", "scheduled", "flying"]
-    idle, paused, alarm, scheduled, flying = (lanes.of(destination(name)) for name in names)
-    paused.paused_until = 200
-    alarm.alarm = 50
+    lanes = lanes_of()
+    names = ["idle", "paused", "alarm", "scheduled", "away", "flying"]
+    idle, paused, alarm, scheduled, away, flying = (lanes.of(destination(name)) for name in names)
+    away.away = 1
+    paused.peer.paused_until = 200
+    alarm.peer.alarm = 50
     scheduled.scheduled = 1
-    flying.in_flight = 1
-    lanes.forget_idle(100)
+    flying.peer.in_flight = 1
+    lanes.forget(list(lanes), 100)
     assert {lane.destination.host for lane in lanes} == set(names[1:])
     new = lanes.of(destination("new"))
     assert new.number == idle.number
     assert lanes.by_number[new.number] is new
-    paused.paused_until = alarm.alarm = 0
-    lanes.forget_idle(100)
-    assert {lane.destination.host for lane in lanes} == {"scheduled", "flying"}
+    paused.peer.paused_until = alarm.peer.alarm = 0
+    lanes.forget(list(lanes), 100)
+    assert {lane.destination.host for lane in lanes} == {"scheduled", "away", "flying"}

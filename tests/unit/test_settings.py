@@ -12,8 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dispatcher.core.keys import Key, Role
 from dispatcher.errors import ConfigError
 from dispatcher.settings import Address, Settings
+from dispatcher.settings.descriptors import attainable
+
+HALF = min(attainable() // 2, 10_000)
+"""Half of the descriptors that the tests' process may have."""
 
 DEFAULTS = {
     "TRANSACTION_LOG": "transaction.log",
@@ -21,11 +26,13 @@ DEFAULTS = {
     "LISTEN": ":80",
     "LISTEN_KEYS": [],
     "WORKER": 10,
+    "WORKER_SLOW": HALF,
     "RETRYLIMIT": 10,
     "DEFAULT_TIMEOUT": 10_000,
     "EVENT_SOURCING": False,
     "RETRY_DELAY": 2000,
     "RETRY_MAX_DELAY": 3_600_000,
+    "MAX_AGE": 0,
     "RETRY_ON": [],
     "ACK_ANY_RESPONSE": False,
     "EGRESS": "any",
@@ -35,7 +42,21 @@ DEFAULTS = {
     "MAX_BACKLOG_BYTES": 0,
     "DEAD_LETTER_RETENTION": 2_592_000_000,
     "DEAD_LETTER_MAX_BYTES": 1_073_741_824,
+    "IDLE_TIMEOUT": 75_000,
+    "DRAIN_NOTICE": 0,
     "DRAIN_TIMEOUT": 10_000,
+    "CALL_WORKER": 200,
+    "CALL_TIMEOUT": 60_000,
+    "CALL_RETRY_DELAY": 500,
+    "CALL_RETRY_MAX_DELAY": 60_000,
+    "CALL_DEFAULT_EXPIRATION": 86_400_000,
+    "CALL_MAX_EXPIRATION": 31_536_000_000,
+    "CALL_START_DELAY": 20,
+    "CALL_STATE_SUSPECT_AFTER": 600_000,
+    "CALL_TREE_MAX": 1_000_000,
+    "RESULT_RETENTION": 86_400_000,
+    "RESULT_MAX_BYTES": 1_073_741_824,
+    "SIGNING_KEY": "signing.pem",
     "API_LISTEN": "127.0.0.1:8081",
     "API_KEYS": [],
     "LOG_LEVEL": "info",
@@ -45,6 +66,7 @@ DEFAULTS = {
 
 RANGES = [
     ("WORKER", "worker", 1, 100_000),
+    ("WORKER_SLOW", "worker_slow", 1, 100_000),
     ("RETRYLIMIT", "retry_limit", 0, 1000),
     ("DEFAULT_TIMEOUT", "default_timeout_ms", 1, 3_600_000),
     ("RETRY_DELAY", "retry_delay_ms", 0, 31_536_000_000),
@@ -53,7 +75,21 @@ RANGES = [
     ("MAX_BACKLOG_BYTES", "max_backlog_bytes", 0, 2**63 - 1),
     ("DEAD_LETTER_RETENTION", "dead_letter_retention_ms", 0, 315_360_000_000),
     ("DEAD_LETTER_MAX_BYTES", "dead_letter_max_bytes", 0, 2**63 - 1),
+    ("MAX_AGE", "max_age_ms", 0, 315_360_000_000),
+    ("IDLE_TIMEOUT", "idle_timeout_ms", 1, 86_400_000),
+    ("DRAIN_NOTICE", "drain_notice_ms", 0, 86_400_000),
     ("DRAIN_TIMEOUT", "drain_timeout_ms", 0, 86_400_000),
+    ("CALL_WORKER", "call_worker", 1, 100_000),
+    ("CALL_TIMEOUT", "call_timeout_ms", 1, 86_400_000),
+    ("CALL_RETRY_DELAY", "call_retry_delay_ms", 1, 31_536_000_000),
+    ("CALL_RETRY_MAX_DELAY", "call_retry_max_delay_ms", 1, 31_536_000_000),
+    ("CALL_DEFAULT_EXPIRATION", "call_default_expiration_ms", 1, 315_360_000_000),
+    ("CALL_MAX_EXPIRATION", "call_max_expiration_ms", 1, 315_360_000_000),
+    ("CALL_START_DELAY", "call_start_delay_ms", 0, 60_000),
+    ("CALL_STATE_SUSPECT_AFTER", "call_state_suspect_after_ms", 0, 31_536_000_000),
+    ("CALL_TREE_MAX", "call_tree_max", 1, 1_000_000_000),
+    ("RESULT_RETENTION", "result_retention_ms", 1, 315_360_000_000),
+    ("RESULT_MAX_BYTES", "result_max_bytes", 0, 2**63 - 1),
 ]
 
 
@@ -62,6 +98,11 @@ def refusal(environ: Mapping[str, str]) -> str:
     with pytest.raises(ConfigError) as caught:
         Settings.load(environ)
     return str(caught.value)
+
+
+def secrets(keys: tuple[Key, ...]) -> list[str]:
+    """The secrets of keys."""
+    return [key.secret.decode() for key in keys]
 
 
 def toml(tmp_path: Path, text: str) -> dict[str, str]:
@@ -99,6 +140,43 @@ def test_number_is_refused_when_unreadable_or_out_of_range(
     assert name in said
     assert value.encode("unicode_escape").decode() in said
     assert f"from {low} to {high}" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "field", "value"),
+    [
+        ("DEFAULT_TIMEOUT", "500ms", "default_timeout_ms", 500),
+        ("DRAIN_TIMEOUT", " 30s ", "drain_timeout_ms", 30_000),
+        ("RETRY_MAX_DELAY", "1h30m", "retry_max_delay_ms", 5_400_000),
+        ("RETRY_DELAY", "2s", "retry_delay_ms", 2000),
+        ("MAX_AGE", "7d", "max_age_ms", 604_800_000),
+        ("IDLE_TIMEOUT", "10m", "idle_timeout_ms", 600_000),
+        ("DRAIN_NOTICE", "5s", "drain_notice_ms", 5000),
+        ("DEAD_LETTER_RETENTION", "30d", "dead_letter_retention_ms", 2_592_000_000),
+        ("MAX_BODY", "64KiB", "max_body_bytes", 65_536),
+        ("MAX_BACKLOG_BYTES", "1GiB", "max_backlog_bytes", 2**30),
+        ("DEAD_LETTER_MAX_BYTES", "10MB", "dead_letter_max_bytes", 10_000_000),
+    ],
+)
+def test_duration_or_size_is_read_when_it_has_a_unit(
+    tmp_path: Path, name: str, text: str, field: str, value: int
+) -> None:
+    """In the environment and in the file; what is shown is the number."""
+    assert getattr(Settings.load({name: text}), field) == value
+    assert Settings.load(toml(tmp_path, f'{name} = "{text}"')).describe()[name] == value
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("DEFAULT_TIMEOUT", "2h"), ("DEFAULT_TIMEOUT", "0s"), ("DRAIN_TIMEOUT", "25h"),
+     ("DRAIN_TIMEOUT", "1.5s"), ("DRAIN_TIMEOUT", "10 s"), ("MAX_BODY", "9GiB"),
+     ("MAX_BODY", "1G"), ("WORKER", "10s"), ("RETRYLIMIT", "1KiB")],
+)  # fmt: skip
+def test_duration_or_size_is_refused_when_out_of_range_or_of_another_kind(
+    name: str, text: str
+) -> None:
+    """The range holds whatever the unit; a number of things has no unit."""
+    assert f"{name}={text}" in refusal({name: text})
 
 
 @pytest.mark.parametrize("name", ["EVENT_SOURCING", "ACK_ANY_RESPONSE"])
@@ -168,8 +246,8 @@ def test_lists_are_read_when_they_have_commas_and_blanks() -> None:
             "EGRESS_DENY": "*",
         }
     )
-    assert settings.listen_keys == (b"one", b"two", b"three")
-    assert settings.api_keys == (b"k3y!",)
+    assert secrets(settings.listen_keys) == ["one", "two", "three"]
+    assert secrets(settings.api_keys) == ["k3y!"]
     assert settings.retry_on == {404, 409}
     assert settings.egress_allow == ("example.com", "*.example.com", "10.0.0.0/8")
     assert settings.egress_deny == ("*",)
@@ -187,12 +265,123 @@ def test_keys_are_refused_without_being_shown_when_empty_or_not_ascii(
     assert "ASCII" in said
 
 
-@pytest.mark.parametrize("value", ["99", "600", "404,", "4xx", "404;409", "-404"])
+@pytest.mark.parametrize("name", ["LISTEN_KEYS", "API_KEYS"])
+def test_key_has_a_name_and_a_role_when_it_has_three_parts(name: str) -> None:
+    """Anything else is a secret as it stands, of an administrator, named by its place."""
+    text = "ops:admin:s1,grafana:read:s2, my-app.1:dispatch:s3 ,bare,a:b,a:b:c,x:admin:y:z,a:Read:b"
+    settings = Settings.load({name: text})
+    keys = settings.listen_keys if name == "LISTEN_KEYS" else settings.api_keys
+    assert [(key.name, key.role, key.secret.decode()) for key in keys] == [
+        ("ops", Role.ADMIN, "s1"),
+        ("grafana", Role.READ, "s2"),
+        ("my-app.1", Role.DISPATCH, "s3"),
+        ("key-4", Role.ADMIN, "bare"),
+        ("key-5", Role.ADMIN, "a:b"),
+        ("key-6", Role.ADMIN, "a:b:c"),
+        ("key-7", Role.ADMIN, "x:admin:y:z"),
+        ("key-8", Role.ADMIN, "a:Read:b"),
+    ]
+
+
+@pytest.mark.parametrize("value", ["ops:admin:", ":read:sesame", "o ps:read:sesame", "é:read:same"])
+def test_named_key_is_refused_when_its_name_or_secret_cannot_be_one(value: str) -> None:
+    """A key without a secret would let everybody in; a name has to be readable in a log."""
+    said = refusal({"API_KEYS": value})
+    assert "API_KEYS" in said
+    assert "name:role:secret" in said
+    assert "same" not in said
+
+
+@pytest.mark.parametrize(
+    "name", ["TRANSACTION_LOG", "DEAD_LETTER", "DISPATCHER_CONFIG", "SIGNING_KEY"]
+)
+@pytest.mark.parametrize(
+    "path", ["'/var/lib/x'", '"log"', "lo\ng", "log\x7f", "lo\x00g", "l\x85og"]
+)
+def test_path_is_refused_when_it_has_quotes_or_control_characters(name: str, path: str) -> None:
+    """They are slips of a shell or a file, and would make a directory of that name."""
+    said = refusal({name: path})
+    assert f"{name}=" in said
+    assert "without quotes and control characters" in said
+
+
+def test_path_is_taken_without_the_blanks_around_it(tmp_path: Path) -> None:
+    """Those inside are part of it."""
+    environ = toml(tmp_path, 'DEAD_LETTER = " /var/dead letters "')
+    settings = Settings.load(
+        {
+            "TRANSACTION_LOG": " /var/lib/x\t",
+            "DISPATCHER_CONFIG": f" {environ['DISPATCHER_CONFIG']} ",
+        }
+    )
+    assert settings.transaction_log == Path("/var/lib/x")
+    assert settings.dead_letter == Path("/var/dead letters")
+
+
+# Secrets in files
+
+
+@pytest.mark.parametrize("name", ["LISTEN_KEYS", "API_KEYS"])
+@pytest.mark.parametrize(
+    "content", ["one\nops:read:two\n", "one, ops:read:two", "\n one \r\nops:read:two"]
+)
+def test_secret_is_read_from_a_file_when_its_name_ends_in_file(
+    tmp_path: Path, name: str, content: str
+) -> None:
+    """One a line or with commas, named in the environment or in the TOML file."""
+    path = tmp_path / "keys"
+    path.write_text(content, newline="")
+    for environ in (
+        {f"{name}_FILE": f" {path} "},
+        toml(tmp_path, f'{name}_FILE = "{path}"'),
+        toml(tmp_path, f'{name.lower()}_file = "{path}"'),
+    ):
+        settings = Settings.load(environ)
+        keys = settings.listen_keys if name == "LISTEN_KEYS" else settings.api_keys
+        assert secrets(keys) == ["one", "two"]
+        assert "one" not in str(settings.describe())
+
+
+def test_environment_wins_over_the_file_when_a_secret_is_in_either_form(tmp_path: Path) -> None:
+    """`API_KEYS_FILE` there is `API_KEYS` there."""
+    path = tmp_path / "keys"
+    path.write_text("of-a-file")
+    environ = toml(tmp_path, f'API_KEYS = "of-toml"\nLISTEN_KEYS_FILE = "{path}"\n')
+    settings = Settings.load(environ | {"API_KEYS_FILE": str(path), "LISTEN_KEYS": "of-environ"})
+    assert secrets(settings.api_keys) == ["of-a-file"]
+    assert secrets(settings.listen_keys) == ["of-environ"]
+
+
+def test_secret_and_its_file_are_refused_when_they_disagree(tmp_path: Path) -> None:
+    """Nobody knows which was meant, and neither is shown; agreeing is no error."""
+    path = tmp_path / "keys"
+    path.write_text("sesame\n")
+    said = refusal({"API_KEYS": "sesame2", "API_KEYS_FILE": str(path)})
+    assert "API_KEYS (value hidden) and API_KEYS_FILE (value hidden) disagree" in said
+    assert "sesame" not in said
+    agreed = Settings.load({"API_KEYS": "sesame", "API_KEYS_FILE": str(path)})
+    assert secrets(agreed.api_keys) == ["sesame"]
+
+
+@pytest.mark.parametrize("content", [None, "", " \n\n", b"\xff\xfe", "good\n,,", "gööd"])
+def test_secret_is_refused_when_its_file_is_missing_empty_or_unreadable(
+    tmp_path: Path, content: str | bytes | None
+) -> None:
+    """Above all an empty file is not "no keys": that would let everybody in."""
+    path = tmp_path / "keys"
+    if content is not None:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    said = refusal({"API_KEYS_FILE": str(path)})
+    assert "API_KEYS_FILE" in said
+    assert "good" not in said
+
+
+@pytest.mark.parametrize("value", ["99", "200", "600", "404,", "4xx", "-404"])
 def test_retry_on_is_refused_when_an_item_is_not_a_status(value: str) -> None:
-    """Status codes are 100 to 599."""
+    """Status codes are 300 to 599: 2xx is always delivered, and 1xx is no answer."""
     said = refusal({"RETRY_ON": value})
     assert f"RETRY_ON={value}" in said
-    assert "100 to 599" in said
+    assert "300 to 599" in said
 
 
 @pytest.mark.parametrize("name", ["EGRESS_ALLOW", "EGRESS_DENY"])
@@ -267,10 +456,8 @@ def test_second_name_is_named_when_its_value_is_wrong() -> None:
 
 def test_every_wrong_value_is_named_when_there_are_several() -> None:
     """One start is enough to see all of them."""
-    said = refusal({"WORKER": "0", "LISTEN": "x", "MAX_BODY": "1 MiB", "LOG_LEVEL": "loud"})
-    assert all(
-        text in said for text in ("WORKER=0", "LISTEN=x", "MAX_BODY=1 MiB", "LOG_LEVEL=loud")
-    )
+    said = refusal({"WORKER": "0", "LISTEN": "x", "MAX_BODY": "1 M", "LOG_LEVEL": "loud"})
+    assert all(text in said for text in ("WORKER=0", "LISTEN=x", "MAX_BODY=1 M", "LOG_LEVEL=loud"))
 
 
 def test_line_stays_one_short_line_when_a_value_is_long_or_has_line_ends() -> None:
@@ -307,7 +494,7 @@ def test_file_gives_every_setting_in_toml_types(tmp_path: Path) -> None:
     assert settings.worker == 3
     assert settings.event_sourcing is True
     assert settings.retry_on == {404, 409}
-    assert settings.listen_keys == (b"a b", b"c")
+    assert secrets(settings.listen_keys) == ["a b", "c"]
     assert settings.listen == Address("::1", 0)
     assert settings.retry_limit == 0
     assert settings.egress_deny == ("10.0.0.0/8", "::1")
@@ -346,6 +533,7 @@ def test_file_is_refused_when_a_table_is_in_it(tmp_path: Path) -> None:
     "line",
     ["WORKER = true", "WORKER = 3.0", "WORKER = [3]", "EVENT_SOURCING = 2", "LISTEN = 80",
      "RETRY_ON = [404, true]", "RETRY_ON = [4.04]", "LISTEN_KEYS = [[]]", "TRANSACTION_LOG = 1",
+     "API_KEYS_FILE = 1", "API_KEYS_FILE = ''",
      "TRANSACTION_LOG = ''", "LOG_LEVEL = 1", "EGRESS = ['any']", "WORKER = 2026-01-01"],
 )  # fmt: skip
 def test_file_is_refused_when_a_value_has_the_wrong_type(tmp_path: Path, line: str) -> None:
@@ -394,7 +582,16 @@ def test_api_is_refused_when_it_is_off_loopback_without_keys(address: str) -> No
     said = refusal({"API_LISTEN": address})
     assert f"API_LISTEN={address}" in said
     assert "API_KEYS" in said
-    assert Settings.load({"API_LISTEN": address, "API_KEYS": "k"}).api_keys == (b"k",)
+    assert secrets(Settings.load({"API_LISTEN": address, "API_KEYS": "k"}).api_keys) == ["k"]
+
+
+def test_signing_key_lies_beside_the_transaction_log_when_nothing_else_is_said() -> None:
+    """Not in it: what is in the log's directory is the log's."""
+    settings = Settings.load({"TRANSACTION_LOG": "/var/lib/x/log"})
+    assert settings.signing_key == Path("/var/lib/x/signing.pem")
+    assert settings.changed() == {"TRANSACTION_LOG": "/var/lib/x/log"}
+    assert Settings.load({"SIGNING_KEY": "/etc/k.pem"}).signing_key == Path("/etc/k.pem")
+    assert "TRANSACTION_LOG" in refusal({"TRANSACTION_LOG": "'x'"})
 
 
 def test_directories_are_refused_when_they_are_the_same() -> None:
@@ -414,6 +611,13 @@ def test_describe_hides_secrets_and_counts_them() -> None:
     assert "sesame" not in f"{settings!r} {settings} {settings.describe()}"
 
 
+def test_changed_settings_are_those_that_are_not_at_their_default() -> None:
+    """Also when a default was given as it is; secrets stay hidden."""
+    settings = Settings.load({"WORKER": "5", "LISTEN": ":80", "API_KEYS": "sesame"})
+    assert settings.changed() == {"WORKER": 5, "API_KEYS": "1 hidden"}
+    assert Settings.load({}).changed() == {}
+
+
 def test_settings_cannot_be_changed() -> None:
     """They are read once, at start."""
     with pytest.raises(pydantic.ValidationError):
@@ -429,3 +633,10 @@ def test_example_file_holds_every_setting_at_its_default() -> None:
     text = path.read_text(encoding="utf-8")
     for name in DEFAULTS:
         assert f"\n{name} = " in text or f"\n# {name} = " in text
+
+
+def test_only_what_is_wrong_is_named_when_a_default_follows_from_others() -> None:
+    """The default of SIGNING_KEY is beside TRANSACTION_LOG: nobody can mend it."""
+    with pytest.raises(ConfigError) as refused:
+        Settings.load({"WORKER": "many"})
+    assert str(refused.value) == "WORKER=many: expected a whole number from 1 to 100000"

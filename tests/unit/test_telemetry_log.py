@@ -50,6 +50,28 @@ def test_line_has_time_level_event_and_fields_in_this_order() -> None:
     assert fields["event"] == "log.failed"
 
 
+def test_line_for_people_has_no_python_in_it() -> None:
+    """Lists and mappings are written flat."""
+    lines: list[str] = []
+    events = Events(open_log(lines.append, level="info", format="console"))
+    changed = {"LISTEN": ":80", "RETRY_ON": [404, 409], "EGRESS_DENY": [], "EVENT_SOURCING": False}
+    events.server_starting(version="1", pid=2, changed=changed, settings={})
+    assert "LISTEN=:80 RETRY_ON=404,409 EGRESS_DENY=none EVENT_SOURCING=false" in lines[0]
+    assert not set("{}[]") & set(lines[0].partition("]")[2])
+
+
+def test_first_line_on_a_terminal_names_only_what_was_changed() -> None:
+    """Thirty settings at their defaults hide the two that are not; machines get all of them."""
+    lines: list[str] = []
+    for format in ("console", "json"):
+        events = Events(open_log(lines.append, level="info", format=format))
+        settings = {"LISTEN": ":8080", "WORKER": 10}
+        events.server_starting(version="1", pid=2, changed={"LISTEN": ":8080"}, settings=settings)
+    assert ":8080" in lines[0]
+    assert "WORKER" not in lines[0]
+    assert json.loads(lines[1])["settings"] == settings
+
+
 @pytest.mark.parametrize(
     ("level", "written"),
     [
@@ -85,8 +107,8 @@ def test_console_line_has_columns_and_no_json() -> None:
     """The format for people."""
     lines: list[str] = []
     log = open_log(lines.append, level="info", format="console")
-    Events(log).destination_resumed(destination="http://a.example")
-    assert "[info     ] destination.resumed" in lines[0]
+    Events(log).destination_reopened(destination="http://a.example")
+    assert "[info     ] destination.reopened" in lines[0]
     assert lines[0].rstrip().endswith("destination=http://a.example")
 
 

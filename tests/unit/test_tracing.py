@@ -29,8 +29,7 @@ from dispatcher.core.destination import Origin
 from dispatcher.core.message import Message
 from dispatcher.core.outcome import AttemptResult, Failure
 from dispatcher.node.observer import EventObserver
-from dispatcher.queue.queue import Queue
-from dispatcher.queue.watching import Watch
+from dispatcher.queue.admin.watching import Watch
 from dispatcher.telemetry.events import Events
 from dispatcher.telemetry.log import Level, open_log
 from dispatcher.telemetry.otlp import Otlp, Rarely
@@ -163,17 +162,10 @@ def test_accept_is_found_again_when_the_queue_was_crashed_and_recovered() -> Non
     """The whole way: a real queue, its log, and its observer."""
     traced: list[Traced] = []
 
-    def watched(queue: Queue) -> None:
-        traced.append(Traced(clock=bench_clock(queue)))
+    def observed(clock: SimulatedClock) -> EventObserver:
+        traced.append(Traced(clock=clock))
         events = Events(open_log(lambda line: None, level="error", format="json"))
-        observer = EventObserver(
-            events, paths={}, on_log_failed=lambda: None, spans=traced[-1].spans
-        )
-        queue.watch = Watch(observer, traced[-1].clock)
-
-    def bench_clock(queue: Queue) -> SimulatedClock:
-        assert isinstance(queue._clock, SimulatedClock)
-        return queue._clock
+        return EventObserver(events, paths={}, on_log_failed=lambda: None, spans=traced[-1].spans)
 
     async def test(bench: Bench) -> None:
         bench.accept(plain_message())
@@ -184,7 +176,7 @@ def test_accept_is_found_again_when_the_queue_was_crashed_and_recovered() -> Non
         bench.end(bench.deliverer.flying[0])
         await bench.stop()
 
-    simulate(test, prepare=watched)
+    simulate(test, observed=observed)
     (accept,), (attempt,) = traced[0].ended, traced[1].ended
     assert linked(attempt) == [context(accept)]
     assert parent(attempt) == context(accept)[1]

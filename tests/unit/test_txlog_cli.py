@@ -6,12 +6,13 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from dispatcher.cli.main import main
-from dispatcher.txlog import inspect
+from dispatcher.txlog import each, inspect
 from dispatcher.txlog.disk import RealDisk
 from dispatcher.txlog.files import FileLog
 from dispatcher.txlog.frame import offset_of, segment_of
@@ -101,6 +102,68 @@ def test_verify_names_each_damage(
     assert contents(tmp_path / "log") == before
 
 
+@pytest.fixture
+async def large(tmp_path: Path) -> Path:
+    """A closed log with 120 records in three segments."""
+    log = FileLog(tmp_path / "log")
+    await log.open("test", 1)
+    for number in range(120):
+        await log.append([b"%06d" % number + bytes(60_000)])
+    await log.close()
+    return tmp_path / "log"
+
+
+def shorten(log: Path) -> tuple[Path, int]:
+    file = log / name_of(2)
+    file.write_bytes(file.read_bytes()[:1_000_000])
+    return file, 1_000_000
+
+
+def lose_the_first(log: Path) -> tuple[Path, int]:
+    (log / name_of(1)).unlink()
+    return log / name_of(1), 0
+
+
+def lose_the_last(log: Path) -> tuple[Path, int]:
+    file = max(log.glob("*.seg"))
+    file.unlink()
+    return file, 0
+
+
+def lose_the_span(log: Path) -> tuple[Path, int]:
+    (log / "span").unlink()
+    return log / "span", 0
+
+
+@pytest.mark.parametrize(
+    ("damage_it", "loss"),
+    [
+        (shorten, "at most 17 records"),
+        (lose_the_first, "an unknown number of records would be lost"),
+        (lose_the_last, "an unknown number of records"),
+        (lose_the_span, "nothing would be lost by that"),
+    ],
+)
+def test_what_is_missing_is_damage_and_repair_says_what_it_costs(
+    large: Path,
+    capsys: pytest.CaptureFixture[str],
+    damage_it: Callable[[Path], tuple[Path, int]],
+    loss: str,
+) -> None:
+    """Exit code 5 with the file and the offset; the loss is told before anything is changed; and
+    after the repair the log is intact."""
+    file, offset = damage_it(large)
+    before = contents(large)
+    code, said = run(capsys, "verify", "--path", large)
+    assert code == 5
+    assert f"{file}: damaged at offset {offset}" in said
+    code, said = run(capsys, "repair", "--path", large)
+    assert (code, loss in said) == (0, True)
+    assert {**contents(large), "lock": b""} == {**before, "lock": b""}
+    assert run(capsys, "repair", "--apply", "--path", large)[0] == 0
+    assert run(capsys, "verify", "--path", large)[0] == 0
+
+
 @pytest.mark.parametrize("command", ["verify", "repair", "dump"])
 def test_commands_say_when_there_is_no_log(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
@@ -112,6 +175,17 @@ def test_commands_say_when_there_is_no_log(
         assert code == 2
         assert str(path) in said
     assert contents(tmp_path / "empty") == {}
+
+
+@pytest.mark.parametrize("command", ["verify", "repair", "dump"])
+def test_commands_say_what_to_name_when_it_is_a_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    """A log is a directory, that of the first Dispatcher was a file."""
+    (tmp_path / "log").write_bytes(b"")
+    code, text = run(capsys, command, "--path", tmp_path / "log")
+    assert code == 2
+    assert "not a directory; name the one of a log" in text
 
 
 def test_repair_says_first_what_would_be_lost(
@@ -137,7 +211,7 @@ def test_repair_says_first_what_would_be_lost(
 
     async def start() -> None:
         log = FileLog(tmp_path / "log")
-        await log.open("test", 1, lambda *record: visited.append(record))
+        await log.open("test", 1, each(lambda *record: visited.append(record)))
         await log.close()
 
     asyncio.run(start())
@@ -178,7 +252,7 @@ def test_repair_is_refused_while_the_log_is_in_use(
 def test_dump_prints_a_line_for_each_frame(
     tmp_path: Path, positions: list[int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Position, sequence, type, length, durable_upto and the kind, and the payload on demand."""
+    """Position, sequence, type, length and durable_upto, and the payload on demand."""
     before = contents(tmp_path / "log")
     code, said = run(capsys, "dump", "--payload", "--path", tmp_path / "log")
     assert code == 0
@@ -187,7 +261,6 @@ def test_dump_prints_a_line_for_each_frame(
     assert "owner=test epoch=1" in lines[0]
     assert f"{positions[0]:#014x}  seq=2 data length=6" in lines[2]
     assert f"durable_upto={positions[0]:#x}" in lines[2]
-    assert "kind=0x01" in lines[2]
     assert lines[3].strip() == PAYLOADS[0].hex()
     assert "the log ends here" in lines[-1]
     assert contents(tmp_path / "log") == before

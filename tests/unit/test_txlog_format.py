@@ -8,12 +8,17 @@ from pathlib import Path
 import pytest
 
 import dispatcher.txlog
+from dispatcher.txlog import RECORD_OVERHEAD_BYTES, each
 from dispatcher.txlog.chain import Chain, read_batches
 from dispatcher.txlog.frame import (
     DATA,
     HEADER_BYTES,
+    LAST,
+    MAGIC,
     OPEN,
+    Frame,
     encode_batch,
+    encode_frame,
     open_payload,
     position_of,
     read_open_payload,
@@ -21,6 +26,7 @@ from dispatcher.txlog.frame import (
 )
 from dispatcher.txlog.segment import HEADER_BYTES as SEGMENT_HEADER_BYTES
 from dispatcher.txlog.segment import Header, Sizes, name_of, number_in
+from dispatcher.txlog.span import Span, decode_span
 
 FORMAT = (Path(dispatcher.txlog.__file__).parent / "FORMAT.md").read_text(encoding="utf-8")
 UID = b"example!"
@@ -60,6 +66,20 @@ def test_header_is_as_documented() -> None:
     assert len(header.encode()) == SEGMENT_HEADER_BYTES == 40
 
 
+def test_span_is_as_documented() -> None:
+    """The example's span is what the code writes, and is read back."""
+    span = Span(UID, 1, 1, generation=2)
+    assert span.encode() == example("span")
+    assert decode_span(example("span")) == span
+    assert span.offset == 0
+
+
+def test_header_of_version_1_differs_in_nothing_else() -> None:
+    """The same fields in the same places."""
+    old, new = (Header(1, 1 << 20, UID, version=version).encode() for version in (1, 2))
+    assert [at for at in range(36) if old[at] != new[at]] == [8]
+
+
 def test_frames_are_as_documented() -> None:
     """The example's frames are what the code writes, at the positions that are given there."""
     opening, data, positions = two_batches()
@@ -75,7 +95,7 @@ def test_example_is_read_back() -> None:
     chain = Chain()
     opening, data, positions = two_batches()
     stop = read_batches(
-        opening + data + bytes(100), START, chain, seed_of(UID), lambda *r: visited.append(r)
+        opening + data + bytes(100), START, chain, seed_of(UID), each(lambda *r: visited.append(r))
     )
     assert visited == list(zip(positions, [b"hello", b""], strict=True))
     assert (chain.epoch, chain.owner, chain.sequence, chain.records) == (1, "node", 4, 2)
@@ -90,9 +110,36 @@ def test_batch_counts_for_nothing_when_it_is_cut(cut: int) -> None:
     opening, data, _ = two_batches()
     kept = (opening + data)[:-cut]
     chain = Chain()
-    read_batches(kept, START, chain, seed_of(UID), lambda _, payload: visited.append(payload))
+    read_batches(kept, START, chain, seed_of(UID), each(lambda _, payload: visited.append(payload)))
     assert visited == []
     assert chain.end == START + len(opening)
+
+
+def _frames(numbers: list[int]) -> bytes:
+    """One batch whose frames have these sequence numbers, and checksums that fit."""
+    frames = []
+    for left, number in enumerate(numbers, 1 - len(numbers)):
+        flags = 0 if left else LAST
+        fields = Frame(0, 0, 0, number, 7, START, MAGIC, DATA, flags)
+        frames.append(encode_frame(b"record", fields, seed_of(UID)))
+    return b"".join(frames)
+
+
+@pytest.mark.parametrize("first", [1, 254, 0xFFFE, (1 << 56) - 2])
+def test_frames_follow_each_other_beyond_a_byte_of_the_sequence_number(first: int) -> None:
+    """All 64 bits of it count in every frame, wherever it is in its batch."""
+    right = [first, first + 1, first + 2, first + 3]
+    chain = Chain(end=START, sequence=first)
+    assert read_batches(_frames(right), START, chain, seed_of(UID), None).consumed
+    assert (chain.sequence, chain.records) == (first + 4, 4)
+    for at in range(4):
+        for bit in range(64):
+            wrong = [*right]
+            wrong[at] ^= 1 << bit
+            chain = Chain(end=START, sequence=first)
+            stop = read_batches(_frames(wrong), START, chain, seed_of(UID), None)
+            assert (stop.consumed, stop.why) == (0, "the frame does not follow the one before it")
+            assert stop.at == at * (HEADER_BYTES + len(b"record"))
 
 
 def test_frames_of_another_log_are_not_read() -> None:
@@ -155,4 +202,5 @@ def test_record_overhead_is_the_header() -> None:
     """A record takes its payload and 32 bytes."""
     data, _ = encode_batch([b"abc"], start=START, sequence=1, batch=1, durable_upto=0, seed=0)
     assert len(data) == 3 + HEADER_BYTES == 35
+    assert HEADER_BYTES == RECORD_OVERHEAD_BYTES
     assert data[30] == DATA

@@ -7,15 +7,27 @@ import errno
 import os
 import resource
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from dispatcher.errors import LogCorrupt, LogUnavailable, LogUnknown
+from dispatcher.errors import (
+    ConfigError,
+    LogBusy,
+    LogCorrupt,
+    LogError,
+    LogFailed,
+    LogFenced,
+    LogTrimmed,
+    LogUnavailable,
+    LogUnknown,
+)
+from dispatcher.txlog import each
 from dispatcher.txlog.disk import RealDisk
 from dispatcher.txlog.engine import Engine
+from dispatcher.txlog.files import FileLog
 from dispatcher.txlog.frame import segment_of
 from dispatcher.txlog.segment import Sizes, name_of
 
@@ -36,6 +48,14 @@ class LackingDisk(RealDisk):
         if name in self.errors:
             self.failed.append(name)
             raise OSError(self.errors[name], os.strerror(self.errors[name]))
+
+    def make_directory(self, path: Path) -> None:
+        self._meet("make a directory")
+        super().make_directory(path)
+
+    def lock(self, path: Path, text: bytes | None) -> int:
+        self._meet("lock")
+        return super().lock(path, text)
 
     def names(self, path: Path) -> list[str]:
         self._meet("names")
@@ -102,7 +122,7 @@ class Bench:
             return Done()
 
         engine = Engine(self.path, self.disk, spawn=spawn, sizes=SMALL, clock=lambda: self.now_s)
-        engine.open("bench", 1, lambda position, payload: found.append((position, payload)))
+        engine.open("bench", 1, each(lambda position, payload: found.append((position, payload))))
         return engine
 
     def append(self, *, urgent: bool = False) -> int:
@@ -197,7 +217,6 @@ def test_urgent_batches_are_stored_while_no_segment_can_be_made(bench: Bench) ->
     with pytest.raises(LogUnavailable, match="open files"):
         bench.fill(3 * A_SEGMENT)
     bench.append(urgent=True)
-    assert not bench.engine.disk_full
     bench.disk.errors.clear()
     assert bench.restart() == bench.stored
 
@@ -262,8 +281,95 @@ def test_record_is_not_called_damaged_because_memory_is_lacking(bench: Bench) ->
     position = bench.append()
     for call, number in (("open to read", errno.EMFILE), ("pread", errno.ENOMEM)):
         bench.disk.errors = {call: number}
-        with pytest.raises(OSError, match=os.strerror(number)):
+        with pytest.raises(LogBusy, match=os.strerror(number)):
             bench.engine.read([position])
     bench.disk.errors = {"pread": errno.EIO}
     with pytest.raises(LogCorrupt):
         bench.engine.read([position])
+    (bench.path / name_of(segment_of(position))).unlink()
+    with pytest.raises(LogCorrupt, match="cannot be opened"):
+        bench.engine.read([position])
+
+
+CALLS: Final = (
+    *("names", "open", "open to read", "open a directory", "lock", "make a directory"),
+    *("pread", "pwrite", "sync", "sync_directory", "rename", "unlink"),
+)
+NUMBERS: Final = (errno.EIO, errno.EMFILE, errno.ENOBUFS, errno.ENOSPC, errno.EACCES)
+
+
+@pytest.mark.parametrize("number", NUMBERS, ids=lambda number: errno.errorcode[number])
+@pytest.mark.parametrize("call", CALLS)
+async def test_what_the_disk_says_is_a_log_error_whatever_was_asked(
+    tmp_path: Path, call: str, number: int
+) -> None:
+    """No OSError crosses the seam: not from opening, appending, reading, trimming or closing. A
+    lack is `LogBusy`, which is caught where somebody can ask again."""
+    disk = LackingDisk()
+    log = FileLog(tmp_path, disk, sizes=SMALL)
+    await log.open("x", 1)
+    positions = [(await log.append([RECORD]))[0] for _ in range(3 * A_SEGMENT)]
+    disk.errors[call] = number
+    errors: list[BaseException] = []
+    with collect(errors):
+        await log.read([positions[0]])
+    with collect(errors):
+        await log.trim(positions[-1])
+    for _ in range(A_SEGMENT):
+        with collect(errors):
+            await log.append([RECORD])
+    await log.close()
+    with collect(errors):
+        await FileLog(tmp_path, disk, sizes=SMALL).open("x", 1)
+    disk.errors.clear()
+    assert all(isinstance(error, LogError | ConfigError) for error in errors), errors
+    if number in {errno.EMFILE, errno.ENOBUFS} and "sync" not in call:
+        assert all(isinstance(error, LogBusy) for error in errors), errors
+
+
+async def test_closed_log_is_not_read_or_trimmed(tmp_path: Path) -> None:
+    """Who comes after the close is told so, in the words of the seam."""
+    log = FileLog(tmp_path, sizes=SMALL)
+    with pytest.raises(LogUnknown, match="not open"):
+        await log.read([1])
+    await log.open("x", 1)
+    (position,) = await log.append([RECORD])
+    await log.close()
+    with pytest.raises(LogUnknown, match="not open"):
+        await log.read([position])
+    with pytest.raises(LogUnknown, match="not open"):
+        await log.trim(position)
+
+
+async def test_open_is_busy_when_there_is_no_descriptor_for_the_writers_bell(
+    tmp_path: Path,
+) -> None:
+    """What the engine needs for itself is asked for in `open`, and can be asked for again."""
+    log = FileLog(tmp_path, sizes=SMALL)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        with pytest.raises(LogBusy):
+            await log.open("x", 1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    await log.open("x", 1)
+    await log.append([RECORD])
+    await log.close()
+
+
+@contextmanager
+def collect(errors: list[BaseException]) -> Iterator[None]:
+    """Note what is raised."""
+    try:
+        yield
+    except Exception as error:
+        errors.append(error)
+
+
+def test_error_says_whether_the_process_has_to_end() -> None:
+    """A disk that failed, or what is on it, ends the process; a log that somebody else has now
+    ends its partition only."""
+    assert [kind.ends_process for kind in (LogFailed, LogCorrupt)] == [True, True]
+    others = (LogFenced, LogUnavailable, LogUnknown, LogBusy, LogTrimmed)
+    assert not any(kind.ends_process for kind in others)

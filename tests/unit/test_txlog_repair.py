@@ -11,7 +11,7 @@ from dispatcher.errors import LogError, LogLocked
 from dispatcher.testing.disk import Fate, SimulatedDisk
 from dispatcher.txlog import inspect
 from dispatcher.txlog.frame import HEADER_BYTES, offset_of, segment_of
-from dispatcher.txlog.recovery import open_sources
+from dispatcher.txlog.recovery import survey
 from dispatcher.txlog.scan import Damage, Found
 from dispatcher.txlog.segment import HEADER_SPACE, name_of
 from tests.simulation.workload import LOG, TINY, Life, Records
@@ -25,7 +25,7 @@ def life() -> Life:
     life = Life(SEED, SimulatedDisk())
     life.looks_at = range(0)
     life.open()
-    while len(life.disk.image()) < 6:
+    while len(life.disk.image()) < 7:
         life.append()
     life.append()
     life.run_jobs()
@@ -114,8 +114,7 @@ def test_repair_goes_on_when_a_segment_is_missing(life: Life, index: int) -> Non
     disk.unlink(LOG / name)
     later = [record for record in whole if name_of(segment_of(record[0])) > name]
     verdict = inspect.verify(LOG, disk, TINY)
-    if not later:
-        pytest.skip("nothing behind it in this log")
+    assert later
     assert isinstance(verdict, Damage)
     assert name_of(verdict.number) == name
     inspect.repair(LOG, disk, TINY)
@@ -207,4 +206,4 @@ def test_verify_finds_the_log_intact(life: Life) -> None:
     assert isinstance(found, Found)
     assert found.chain.records == sum(len(batch.records) for batch in life.batches)
     assert {**disk.image(), "lock": b""} == {**before, "lock": b""}
-    assert open_sources(LOG, disk)
+    assert survey(LOG, disk).sources

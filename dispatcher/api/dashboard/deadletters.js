@@ -2,7 +2,7 @@
 
 import { call, inWords, isOurs } from "./api.js";
 import { byId, h, setText, swap, table } from "./dom.js";
-import { bytes, count, instant, outcome, plural, reason, visible } from "./format.js";
+import { asked, bytes, count, instant, outcome, plural, reason, visible } from "./format.js";
 import { moveMany, redriveOne } from "./moving.js";
 import { notify } from "./notice.js";
 
@@ -37,7 +37,8 @@ export function deadLetters(poll) {
 }
 
 async function groups(signal, refresh) {
-  const { items } = await call("v1/dead-letters/groups", { signal });
+  // The server tells the largest thousand.
+  const { items, total: groupCount } = await call("v1/dead-letters/groups", { signal });
   const total = items.reduce((sum, group) => sum + group.count, 0);
   const again = button("Refresh", refresh, "quiet");
   if (total === 0)
@@ -46,7 +47,7 @@ async function groups(signal, refresh) {
       h("div", { class: "tools" }, again),
     ];
   const shown = items.slice(0, MOST_GROUPS);
-  const hidden = items.length - shown.length;
+  const hidden = groupCount - shown.length;
   const drawn = table("Dead letters by destination and cause, most first", [
     { title: "Destination", isHeader: true, isWide: true },
     { title: "Cause", isWide: true },
@@ -61,7 +62,9 @@ async function groups(signal, refresh) {
     h(
       "p",
       { class: "lead" },
-      `${plural(total, "dead letter")} in ${plural(items.length, "group")}.`,
+      items.length < groupCount
+        ? `More than ${plural(total, "dead letter")} in ${plural(groupCount, "group")}.`
+        : `${plural(total, "dead letter")} in ${plural(groupCount, "group")}.`,
     ),
     tools(
       {},
@@ -77,11 +80,20 @@ async function groups(signal, refresh) {
 
 function groupCells(group, refresh) {
   const filter = filterOf(group);
-  const name = `${visible(group.destination)}, ${outcome(group.status, group.error)}`;
+  const called = group.kind === "call" ? `, function ${visible(group.function)}` : "";
+  const name = `${visible(group.destination)}${called}, ${outcome(group.status, group.error)}`;
   const where = `To ${name}.`;
   return [
-    h("bdi", { class: "code" }, visible(group.destination)),
-    `${outcome(group.status, group.error)}, ${reason(group.reason)}`,
+    group.kind === "call"
+      ? h(
+          "span",
+          {},
+          h("bdi", { class: "code" }, visible(group.destination)),
+          " ",
+          h("bdi", { class: "code" }, visible(group.function)),
+        )
+      : h("bdi", { class: "code" }, visible(group.destination)),
+    `${outcome(group.status, group.error)}, ${reason(group.reason, group.kind)}`,
     count(group.count),
     bytes(group.size_bytes),
     instant(group.oldest),
@@ -98,7 +110,7 @@ function groupCells(group, refresh) {
 
 async function list(query, signal, refresh) {
   const filter = Object.fromEntries(
-    ["destination", "status", "error"]
+    ["kind", "destination", "function", "status", "error"]
       .filter((name) => query.has(name))
       .map((name) => [name, query.get(name)]),
   );
@@ -127,8 +139,8 @@ function letterCells(letter, refresh) {
   return [
     h("a", { href: `#/messages/${letter.id}`, class: "code" }, letter.id),
     instant(letter.dead_at),
-    h("bdi", { class: "code" }, visible(`${letter.method} ${urlOf(letter)}`)),
-    `${outcome(letter.last_status, letter.last_error)}, ${reason(letter.reason)}`,
+    h("bdi", { class: "code" }, visible(asked(letter))),
+    `${outcome(letter.last_status, letter.last_error)}, ${reason(letter.reason, letter.kind)}`,
     bytes(letter.size_bytes),
     h(
       "div",
@@ -145,11 +157,6 @@ function letterCells(letter, refresh) {
       button("Redrive", () => redrive(letter.id, refresh), "small", `Redrive ${letter.id}`),
     ),
   ];
-}
-
-// `OPTIONS *` is about the whole destination.
-function urlOf({ destination, target }) {
-  return target === "*" ? destination : `${destination}${target}`;
 }
 
 async function redrive(id, refresh) {
@@ -193,7 +200,8 @@ function pages(query, next) {
 }
 
 function filterOf(group) {
-  const filter = { destination: group.destination };
+  const filter = { kind: group.kind, destination: group.destination };
+  if (group.kind === "call") filter.function = group.function;
   if (group.status !== null) filter.status = String(group.status);
   if (group.error !== null) filter.error = group.error;
   return filter;
@@ -204,7 +212,8 @@ function inWordsOf(filter) {
   const status = filter.status === undefined ? null : filter.status;
   const cause =
     status === null && !filter.error ? "" : `, ${outcome(status, filter.error ?? null)}`;
-  return `Dead letters to ${visible(filter.destination)}${cause}.`;
+  const called = filter.function === undefined ? "" : `, function ${visible(filter.function)}`;
+  return `Dead letters to ${visible(filter.destination)}${called}${cause}.`;
 }
 
 function link(text, filter, kind, label) {

@@ -6,9 +6,9 @@ import { notify } from "./notice.js";
 
 /** Ask; true once it was done.
  *
- * `act` does it when it is confirmed. What it throws is told, and it can be tried again. Closing the
+ * `dismiss` is the button that changes nothing. `act` does it when it is confirmed. What it throws is told, and it can be tried again. Closing the
  * dialog meanwhile does not stop it: `act` then goes on by itself and says what came of it. */
-export function ask({ title, text, confirm, isDanger = false, act }) {
+export function ask({ title, text, confirm, dismiss = "Cancel", isDanger = false, act }) {
   const dialog = byId("dialog");
   const yes = byId("dialog-confirm");
   const no = byId("dialog-cancel");
@@ -48,7 +48,7 @@ export function ask({ title, text, confirm, isDanger = false, act }) {
   function setBusy(isBusy, trouble = "") {
     // Not disabled: that would lose the focus.
     yes.setAttribute("aria-disabled", String(isBusy));
-    no.textContent = isBusy ? "Close" : "Cancel";
+    no.textContent = isBusy ? "Close" : dismiss;
     byId("dialog-error").textContent = isBusy ? "Working…" : trouble;
     byId("dialog-error").classList.toggle("calm", isBusy);
   }

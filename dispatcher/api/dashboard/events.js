@@ -2,7 +2,17 @@
 
 import { inWords, isOurs, open, Refused } from "./api.js";
 import { byId, h, setText, table, tag } from "./dom.js";
-import { bytes, count, duration, outcome, plural, reason, visible } from "./format.js";
+import {
+  bytes,
+  CALL_KINDS,
+  count,
+  duration,
+  outcome,
+  plural,
+  reason,
+  stepInWords,
+  visible,
+} from "./format.js";
 
 const MOST_ROWS = 200;
 const DRAW_MS = 250; // hundreds of events a second are drawn four times a second
@@ -48,7 +58,7 @@ class Tail {
       { title: "Time (UTC)" },
       { title: "Event" },
       { title: "Destination", isWide: true },
-      { title: "Message", isWide: true },
+      { title: "Message or call", isWide: true },
       { title: "Details", isWide: true },
     ]);
     byId("event-table").append(this.drawn.element);
@@ -114,12 +124,14 @@ class Tail {
     if (this.waiting.length > MOST_ROWS) this.waiting.shift();
   }
 
-  isWanted(event, { destination, id }) {
+  isWanted(event, { destination, id, function: name = "" }) {
     const kind = byId("event-kind").value;
     const word = byId("event-filter").value.trim().toLowerCase();
     return (
-      (kind === "" || kind === event) &&
-      (destination.toLowerCase().includes(word) || id.startsWith(word))
+      (kind === "" || kind === event || (kind === "call" && isCall(event))) &&
+      (destination.toLowerCase().includes(word) ||
+        name.toLowerCase().includes(word) ||
+        id.startsWith(word))
     );
   }
 
@@ -135,7 +147,7 @@ class Tail {
     this.draw();
     this.isPaused = !this.isPaused;
     this.missed = 0;
-    byId("event-pause").textContent = this.isPaused ? "Go on" : "Pause";
+    byId("event-pause").textContent = this.isPaused ? "Resume" : "Pause";
     this.sayState();
   }
 
@@ -158,16 +170,29 @@ class Tail {
 }
 
 function cells(event, fields) {
+  const section = isCall(event) ? "calls" : "messages";
   return [
     h("time", { datetime: fields.time }, fields.time.slice(11, 23)),
-    tag(event, KINDS[event] ?? ""),
+    tag(event.replace("_", " "), kindOf(event, fields)),
     h("bdi", { class: "code" }, visible(fields.destination)),
-    h("a", { class: "code", href: `#/messages/${fields.id}` }, fields.id),
+    h("a", { class: "code", href: `#/${section}/${fields.id}` }, fields.id),
     h("bdi", {}, details(event, fields)),
   ];
 }
 
+function kindOf(event, { status }) {
+  return event === "call.ended" ? (CALL_KINDS[status] ?? "") : (KINDS[event] ?? "");
+}
+
+function isCall(event) {
+  return event.startsWith("call.");
+}
+
 function details(event, fields) {
+  if (isCall(event)) {
+    const what = stepInWords({ ...fields, step: event.slice("call.".length) });
+    return visible(what === "" ? fields.function : `${fields.function}: ${what}`);
+  }
   switch (event) {
     case "accepted":
       return visible(`${fields.method} ${fields.target}, ${bytes(fields.size_bytes)}`);
@@ -176,7 +201,7 @@ function details(event, fields) {
     case "delivered":
       return `HTTP ${fields.status} at attempt ${fields.attempt}, ${duration(fields.duration_ms / 1000)}`;
     case "dead":
-      return `${reason(fields.reason)} after ${plural(fields.attempts, "attempt")}`;
+      return `${reason(fields.reason, fields.kind)} after ${plural(fields.attempts, "attempt")}`;
     default:
       return "";
   }

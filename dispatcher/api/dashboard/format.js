@@ -11,12 +11,37 @@ const FAILURES = {
   timeout: "timed out",
   broken_response: "broken response",
   egress_denied: "refused by the egress rules",
+  expired: "waited too long",
+  temporary_error: "temporary error",
+  permanent_error: "permanent error",
+  throttled: "throttled",
+  invalid_argument: "invalid argument",
+  invalid_response: "invalid response",
+  incompatible_state: "state does not fit the code",
+  dns_error: "DNS error",
+  tcp_error: "TCP error",
+  tls_error: "TLS error",
+  http_error: "HTTP error",
+  unauthenticated: "unauthenticated",
+  permission_denied: "permission denied",
+  not_found: "not found",
 };
 
 const REASONS = {
   retries_exhausted: "retries exhausted",
   rejected: "rejected for good",
   egress_denied: "not allowed to connect",
+  expired: "waited longer than MAX_AGE",
+  failed: "the function failed",
+};
+
+/** How states of calls look. */
+export const CALL_KINDS = {
+  succeeded: "good",
+  failed: "bad",
+  expired: "bad",
+  cancelled: "warn",
+  scheduled: "warn",
 };
 
 // Controls, and what turns the direction of text around: shown, so that they can't hide anything.
@@ -83,22 +108,49 @@ export function justAfter(text) {
   return new Date(Date.parse(`${whole}Z`) + 1000).toISOString().replace(/\.\d+Z$/, ".000000Z");
 }
 
-/** What the last attempt came to. */
+/** What the last attempt came to: its status, and its failure if `error` is not `http_503`. */
 export function outcome(status, error) {
-  const failure = error === null ? null : (FAILURES[error] ?? error);
+  const failed = error !== null && error !== `http_${status}`;
+  const failure = failed ? (FAILURES[error] ?? error) : null;
   if (status === null) return failure ?? "no attempt";
   return failure === null ? `HTTP ${status}` : `HTTP ${status}, ${failure}`;
 }
 
-/** Why a message is dead. */
-export function reason(slug) {
+/** Why a message, or a call, is dead. */
+export function reason(slug, kind = "message") {
+  if (kind === "call" && slug === "expired") return "its expiration passed";
   return REASONS[slug] ?? slug;
+}
+
+/** What a dead letter asked for: method and address, or the function of a call. */
+export function asked({ kind, function: name, method, target, destination }) {
+  if (kind === "call") return `call ${name} at ${destination}`;
+  // `OPTIONS *` is about the whole destination.
+  return `${method} ${target === "*" ? destination : `${destination}${target}`}`;
 }
 
 /** `last_error` of a message: a slug, or `http_503`. */
 export function lastError(slug) {
   if (slug === null) return null;
-  return slug.startsWith("http_") ? `HTTP ${slug.slice(5)}` : (FAILURES[slug] ?? slug);
+  return /^http_\d+$/.test(slug) ? `HTTP ${slug.slice(5)}` : (FAILURES[slug] ?? slug);
+}
+
+/** An entry of a call's timeline, without its step. */
+export function stepInWords({ step, attempt, duration_ms: took, status, error, next_at, count: of }) {
+  const next = (words) => (next_at === null ? "" : `${words} ${instant(next_at)} UTC`);
+  switch (step) {
+    case "run": {
+      const came = FAILURES[status] ?? status ?? "no answer";
+      const why = error === null || error === status ? "" : `: ${lastError(error)}`;
+      return `attempt ${attempt}: ${came} in ${duration(took / 1000)}${next(", again at")}${why}`;
+    }
+    case "suspended":
+      return of ? `waits for ${plural(of, "call")}${next(", until")}` : `sleeps${next(" until")}`;
+    case "resumed":
+      return `with ${plural(of ?? 0, "result")}`;
+    default:
+      return status ?? "";
+  }
 }
 
 /** A stranger's text with everything in it that can't be seen spelled out. */

@@ -28,7 +28,7 @@ const COLUMNS = [
 /** Fill the section, and keep it up to date. */
 export function lanes(poll) {
   const view = new Lanes(poll);
-  poll.listen(({ stats }) => stats && view.update(stats.lanes));
+  poll.listen(({ stats }) => stats && view.update(stats.lanes, stats.lanes_total));
   return { show() {} };
 }
 
@@ -36,6 +36,7 @@ class Lanes {
   constructor(poll) {
     this.poll = poll;
     this.lanes = [];
+    this.total = 0; // above some number the server tells only the lanes with most messages
     this.rows = new Map(); // by destination
     this.sort = { column: null, isUp: false }; // no column: those with most to do first
     this.drawn = this.makeTable();
@@ -46,8 +47,9 @@ class Lanes {
     this.markSort();
   }
 
-  update(lanes) {
+  update(lanes, total) {
     this.lanes = lanes;
+    this.total = total;
     this.draw();
   }
 
@@ -109,13 +111,17 @@ class Lanes {
     const all = isFiltered
       ? `${plural(found, "lane")} of ${count(this.lanes.length)}`
       : plural(found, "lane");
+    const told =
+      this.lanes.length < this.total
+        ? `${all} with most messages, of ${count(this.total)} in all`
+        : all;
     const text =
       shown < found
-        ? `${all}; the first ${count(shown)} are shown. Filter to see others.`
-        : `${all}.`;
+        ? `${told}; the first ${count(shown)} are shown. Filter to see others.`
+        : `${told}.`;
     setText(
       byId("lane-note"),
-      found === 0 && !isFiltered ? "Nothing waits and nothing is paused." : text,
+      found === 0 && !isFiltered ? "Nothing waits and nothing is held." : text,
     );
   }
 
@@ -147,12 +153,12 @@ class Lanes {
     setText(row.limit, count(lane.limit));
     row.breaker.className = lane.breaker === "closed" ? "" : "tag warn";
     setText(row.breaker, lane.breaker.replace("_", " "));
-    row.state.className = stateOf(lane) === "going" ? "" : "tag warn";
+    row.state.className = stateOf(lane) === "sending" ? "" : "tag warn";
     setText(row.state, stateInWords(lane));
-    setText(row.button, lane.paused ? "Resume" : "Pause");
+    setText(row.button, lane.held ? "Resume" : "Hold");
     row.button.setAttribute(
       "aria-label",
-      `${lane.paused ? "Resume" : "Pause"} ${visible(lane.destination)}`,
+      `${lane.held ? "Resume" : "Hold"} ${visible(lane.destination)}`,
     );
     return row.element;
   }
@@ -183,15 +189,15 @@ class Lanes {
   }
 
   async toggle(row) {
-    const { destination, paused } = row.lane;
+    const { destination, held } = row.lane;
     row.button.setAttribute("aria-disabled", "true");
     try {
-      const verb = paused ? "resume" : "pause";
+      const verb = held ? "resume" : "hold";
       await call(`v1/destinations/${encodeURIComponent(destination)}/${verb}`, { method: "POST" });
       notify(
-        paused
-          ? `${visible(destination)} goes on.`
-          : `${visible(destination)} is paused. Its messages wait.`,
+        held
+          ? `${visible(destination)} is sent to again.`
+          : `${visible(destination)} is held. Its messages wait.`,
       );
       this.poll.soon();
     } catch (error) {
@@ -217,11 +223,12 @@ function compare(one, other) {
 }
 
 function stateOf(lane) {
-  if (lane.paused) return "paused";
-  return lane.paused_until === null ? "going" : "waits";
+  if (lane.held) return "held";
+  if (lane.paused_until !== null) return "backs off";
+  return lane.breaker === "closed" ? "sending" : "probing";
 }
 
 function stateInWords(lane) {
-  if (lane.paused) return "paused";
-  return lane.paused_until === null ? "going" : `waits, goes on ${distance(lane.paused_until)}`;
+  const state = stateOf(lane);
+  return state === "backs off" ? `backs off, tries again ${distance(lane.paused_until)}` : state;
 }

@@ -12,7 +12,7 @@ const HEX_WIDTH = 16;
 // What is text has none of these: controls other than tab and line ends.
 const CONTROLS = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f]/;
 
-/** The parts of the page about a dead letter; `refresh` is called when it is none any more. */
+/** The parts of the page about a dead letter, a message or a call; `refresh` is called when it is none any more. */
 export function letterParts(letter, refresh) {
   const body = fromBase64(letter.body);
   return [
@@ -23,24 +23,45 @@ export function letterParts(letter, refresh) {
       h("p", { class: "explanation" }, visible(letter.detail)),
       terms([
         ["Died", h("time", { datetime: letter.dead_at }, `${instant(letter.dead_at)} UTC`)],
-        ["Cause", `${outcome(letter.last_status, letter.last_error)}, ${reason(letter.reason)}`],
+        [
+          "Cause",
+          `${outcome(letter.last_status, letter.last_error)}, ${reason(letter.reason, letter.kind)}`,
+        ],
+        ...callTerms(letter),
         ["Redriven before", letter.redrives ? `${count(letter.redrives)} times` : "never"],
       ]),
       actions(letter, refresh),
     ),
     h("article", { class: "card" }, h("h3", {}, "Attempts"), history(letter.history)),
-    h("article", { class: "card" }, h("h3", {}, "Request headers"), headers(letter.headers)),
+    letter.call === null
+      ? h("article", { class: "card" }, h("h3", {}, "Request headers"), headers(letter.headers))
+      : "",
     h(
       "article",
       { class: "card" },
-      h("h3", {}, `Body, ${bytes(body.length)}`),
-      ...shown(body),
+      h("h3", {}, `${letter.call === null ? "Body" : "Input"}, ${bytes(body.length)}`),
+      ...bodyParts(body),
       download(letter.id, body),
     ),
   ];
 }
 
+/** What only a call has. */
+function callTerms(letter) {
+  if (letter.call === null) return [];
+  const { application, version, error_type: type } = letter.call;
+  const code = (text) => (text === "" ? null : h("bdi", { class: "code" }, visible(text)));
+  return [
+    ["Function", code(letter.function)],
+    ["Endpoint", code(letter.destination)],
+    ["Error type", code(type)],
+    ["Application", code(application)],
+    ["Version", code(version)],
+  ];
+}
+
 function actions(letter, refresh) {
+  const isCall = letter.call !== null;
   const redrive = async () => {
     try {
       await redriveOne(letter.id);
@@ -57,6 +78,7 @@ function actions(letter, refresh) {
     { class: "tools" },
     h("button", { type: "button", class: "primary", click: redrive }, "Redrive"),
     h("button", { type: "button", class: "danger-text", click: purge }, "Purge"),
+    isCall ? h("a", { class: "button", href: `#/calls/${letter.id}` }, "Show the call") : null,
   );
 }
 
@@ -91,7 +113,7 @@ function headers(lines) {
 }
 
 /** The body as text if it is, else as hexadecimal digits. */
-function shown(body) {
+export function bodyParts(body) {
   if (body.length === 0) return [h("p", { class: "empty" }, "Empty.")];
   const text = asText(body);
   const most = text === null ? MOST_HEX : MOST_TEXT;
@@ -128,7 +150,7 @@ function download(id, body) {
   );
 }
 
-function fromBase64(text) {
+export function fromBase64(text) {
   const characters = atob(text);
   const found = new Uint8Array(characters.length);
   for (let at = 0; at < characters.length; at += 1) found[at] = characters.charCodeAt(at);

@@ -1,6 +1,7 @@
 // Where the page begins: signing in, and which section is shown for which address.
 
 import { call, hasKey, inWords, Refused, setKey, whenLocked } from "./api.js";
+import { calls } from "./calls.js";
 import { deadLetters } from "./deadletters.js";
 import { byId, setText } from "./dom.js";
 import { events } from "./events.js";
@@ -14,6 +15,7 @@ const poll = new Poll();
 const sections = {
   overview: overview(poll),
   lanes: lanes(poll),
+  calls: calls(poll),
   messages: search(),
   "dead-letters": deadLetters(poll),
   events: events(),
@@ -98,7 +100,7 @@ async function signIn(event) {
 /** Ask for something that needs a key; what was wrong in words, null when nothing was. */
 async function knock() {
   try {
-    await call("v1/stats");
+    await call("v1/stats?lanes_limit=1");
     return null;
   } catch (error) {
     if (!(error instanceof Refused)) return inWords(error);

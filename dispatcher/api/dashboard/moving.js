@@ -21,7 +21,8 @@ const WORDS = {
   },
 };
 
-/** Redrive or purge those of a filter `{destination, status, error}`; without any: all.
+/** Redrive or purge those of a filter `{kind, destination, function, status, error}`; without any:
+ * all.
  *
  * True once it was done. What dies after the count is not touched. */
 export async function moveMany(kind, filter, where) {
@@ -76,7 +77,12 @@ async function confirmMany(kind, which, groups, where) {
       const body = { ...which, ...rate?.value() };
       // A rate makes it take long.
       const answer = await call(path, { method: "POST", body, timeoutMs: 0 });
-      notify(words.done(answer[words.field]));
+      const done = words.done(answer[words.field]);
+      const failed = answer.failed?.length ?? 0;
+      const unserved = answer.unserved?.length ?? 0;
+      if (unserved) notify(`${done} Function calls that nobody here serves: ${unserved}.`, "bad");
+      else if (failed) notify(`${done} Unreadable, and still there: ${failed}.`, "bad");
+      else notify(done);
     },
   });
 }
@@ -91,13 +97,13 @@ function selection(filter, groups) {
   return { ...which, before: justAfter(newest) };
 }
 
-// The API selects by destination, status and error. Several groups may have those in common.
+// The API selects by kind, destination, function, status and error. Several groups may have those in common.
 function others(which, groups) {
   if (groups.length === 1 || which.all) return [];
   const line = (group) =>
-    `${plural(group.count, "dead letter")}: ${outcome(group.status, group.error)}, ${reason(group.reason)}`;
+    `${plural(group.count, "dead letter")}: ${outcome(group.status, group.error)}, ${reason(group.reason, group.kind)}`;
   return [
-    "The server selects by destination, status and error only, so these go together:",
+    "The server does not select by reason, so these go together:",
     h("ul", {}, ...groups.map((group) => h("li", {}, line(group)))),
   ];
 }

@@ -69,7 +69,7 @@ export class Poll {
 
 async function see(signal) {
   const [stats, text, health] = await Promise.allSettled([
-    call("v1/stats", { signal }),
+    call("v1/stats?lanes_order=messages", { signal }),
     metrics(signal),
     readiness(signal),
   ]);

@@ -1,6 +1,6 @@
 // The section of one message: where it stands and why, and all of it when it is a dead letter.
 
-import { call, inWords, isOurs } from "./api.js";
+import { call, inWords, isOurs, Refused } from "./api.js";
 import { ask } from "./dialog.js";
 import { byId, h, setText, swap, tag, terms } from "./dom.js";
 import { count, distance, instant, lastError, visible } from "./format.js";
@@ -49,7 +49,11 @@ async function showMessage(id, signal, refresh) {
   }
 }
 
+// The number of a call, the last 16 digits of its id, has its top bit set.
+const CALL = /^[0-9a-f]{12}[89a-f]/;
+
 async function read(id, signal, refresh) {
+  if (CALL.test(id)) return readDeadCall(id, signal, refresh);
   const [message, explanation] = await Promise.all([
     call(`v1/messages/${id}`, { signal }),
     call(`v1/messages/${id}/explain`, { signal }),
@@ -60,6 +64,23 @@ async function read(id, signal, refresh) {
     parts.push(...letterParts(letter, refresh));
   }
   return parts;
+}
+
+/** A dead call, or where any other one is shown. */
+async function readDeadCall(id, signal, refresh) {
+  try {
+    return letterParts(await call(`v1/dead-letters/${id}`, { signal }), refresh);
+  } catch (error) {
+    if (!(error instanceof Refused) || error.status !== 404) throw error;
+    return [
+      h("p", { class: "empty" }, "This is the id of a function call, and no dead letter."),
+      h(
+        "div",
+        { class: "tools" },
+        h("a", { class: "button", href: `#/calls/${id}` }, "Show the call"),
+      ),
+    ];
+  }
 }
 
 function summary(message, explanation, refresh) {

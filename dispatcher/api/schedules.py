@@ -1,0 +1,170 @@
+"""Calls about schedules: `/v1/schedules`.
+
+An application, whose key has the role `dispatch`, has its own, and sees no others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+from aiohttp import web
+
+from dispatcher.api.answers import response
+from dispatcher.api.audit import Action, Audit
+from dispatcher.api.auth import application, only
+from dispatcher.api.errors import ApiError
+from dispatcher.api.models import Nothing
+from dispatcher.api.routes import AnyRoute, Asked, Route
+from dispatcher.api.schedule_models import (
+    ByScheduleName,
+    Firing,
+    Schedule,
+    ScheduleIn,
+    ScheduleQuery,
+    Schedules,
+)
+from dispatcher.core.keys import Role
+from dispatcher.functions.schedules import surface
+from dispatcher.functions.schedules.surface import ScheduleInvalid
+
+_ROOT: Final = "/v1/schedules"
+_ONE: Final = f"{_ROOT}/{{name}}"
+_UNKNOWN: Final = {404: "No such schedule of that application: `schedule_unknown`."}
+_MAY_LOOK: Final = frozenset({Role.DISPATCH, Role.READ, Role.ADMIN})
+_MAY: Final = frozenset({Role.DISPATCH, Role.ADMIN})
+
+_Named = Asked[ByScheduleName, ScheduleQuery, Nothing]
+
+
+class ScheduleCalls:
+    """Make schedules, look at them, run, pause and delete them."""
+
+    def __init__(self, schedules: surface.Schedules, audit: Audit) -> None:
+        self._schedules = schedules
+        self._audit = audit
+
+    def routes(self) -> Sequence[AnyRoute]:
+        """The rows of the table."""
+        return [
+            Route(
+                "GET", _ROOT, self._list, "listSchedules", "All schedules",
+                Nothing, ScheduleQuery, Nothing, answer=Schedules, roles=_MAY_LOOK,
+            ),
+            Route(
+                "GET", _ONE, self._show, "showSchedule", "One schedule, and its last call",
+                ByScheduleName, ScheduleQuery, Nothing, answer=Schedule, refusals=_UNKNOWN,
+                roles=_MAY_LOOK,
+            ),
+            Route(
+                "PUT", _ONE, self._put, "putSchedule", "Make a schedule, or change it",
+                ByScheduleName, ScheduleQuery, ScheduleIn, answer=Schedule, roles=_MAY,
+                also={201: (Schedule, "It is new.")},
+                refusals={
+                    400: "Something of it is not possible: `schedule_invalid`.",
+                    409: f"There are {surface.MOST_SCHEDULES} already: `schedules_full`.",
+                },
+            ),
+            Route(
+                "DELETE", _ONE, self._delete, "deleteSchedule",
+                "Forget a schedule; the calls it has made go on",
+                ByScheduleName, ScheduleQuery, Nothing, status=204, refusals=_UNKNOWN, roles=_MAY,
+            ),
+            Route(
+                "POST", f"{_ONE}/run", self._run, "runSchedule", "Make its call now",
+                ByScheduleName, ScheduleQuery, Nothing, status=202, answer=Firing,
+                refusals=_UNKNOWN, roles=_MAY,
+            ),
+            Route(
+                "POST", f"{_ONE}/pause", self._pause, "pauseSchedule", "Let it rest",
+                ByScheduleName, ScheduleQuery, Nothing, answer=Schedule, refusals=_UNKNOWN,
+                roles=_MAY,
+            ),
+            Route(
+                "POST", f"{_ONE}/resume", self._resume, "resumeSchedule",
+                "Let it fire again, from now on",
+                ByScheduleName, ScheduleQuery, Nothing, answer=Schedule, refusals=_UNKNOWN,
+                roles=_MAY,
+            ),
+        ]  # fmt: skip
+
+    async def _list(self, asked: Asked[Nothing, ScheduleQuery, Nothing]) -> Schedules:
+        whose = only() if asked.query.application is None else _owner(asked.query)
+        return Schedules.of(await self._schedules.list(only=whose))
+
+    async def _show(self, asked: _Named) -> Schedule:
+        owner, name = _owner(asked.query), asked.place.name
+        view = await self._schedules.get(owner, name)
+        if view is None:
+            raise _unknown(owner, name)
+        return Schedule.of(view)
+
+    async def _put(
+        self, asked: Asked[ByScheduleName, ScheduleQuery, ScheduleIn]
+    ) -> web.StreamResponse:
+        owner, name = _owner(asked.query), asked.place.name
+        plan = asked.body.plan()
+        try:
+            await asyncio.to_thread(surface.check, plan, 0)
+        except ScheduleInvalid as error:
+            raise ApiError(400, "schedule_invalid", str(error)) from error
+        with self._audit.acting(Action.SCHEDULE_SET, _selection(owner, name)) as told:
+            view, is_new = await self._schedules.put(owner, name, plan)
+            told.count = 1
+        return response(Schedule.of(view), 201 if is_new else 200)
+
+    async def _delete(self, asked: _Named) -> None:
+        owner, name = _owner(asked.query), asked.place.name
+        with self._audit.acting(Action.SCHEDULE_DELETED, _selection(owner, name)) as told:
+            is_gone = await self._schedules.delete(owner, name)
+            told.count = int(is_gone)
+        if not is_gone:
+            raise _unknown(owner, name)
+
+    async def _run(self, asked: _Named) -> Firing:
+        owner, name = _owner(asked.query), asked.place.name
+        with self._audit.acting(Action.SCHEDULE_RUN, _selection(owner, name)) as told:
+            firing = await self._schedules.run(owner, name)
+            told.count = int(firing is not None)
+        if firing is None:
+            raise _unknown(owner, name)
+        return Firing.of(name, firing)
+
+    async def _pause(self, asked: _Named) -> Schedule:
+        return await self._set_paused(asked, paused=True)
+
+    async def _resume(self, asked: _Named) -> Schedule:
+        return await self._set_paused(asked, paused=False)
+
+    async def _set_paused(self, asked: _Named, *, paused: bool) -> Schedule:
+        owner, name = _owner(asked.query), asked.place.name
+        selection = {**_selection(owner, name), "paused": paused}
+        with self._audit.acting(Action.SCHEDULE_SET, selection) as told:
+            view = await self._schedules.pause(owner, name, paused=paused)
+            told.count = int(view is not None)
+        if view is None:
+            raise _unknown(owner, name)
+        return Schedule.of(view)
+
+
+def _owner(query: ScheduleQuery) -> str:
+    """Whose schedule it is: of who asks, unless an operator says another."""
+    if query.application is None:
+        return application()
+    if only() not in (None, query.application):
+        raise ApiError(403, "key_forbidden", "With this key only its own schedules can be reached.")
+    return query.application
+
+
+def _selection(owner: str, name: str) -> dict[str, object]:
+    return {"application": owner, "name": name}
+
+
+def _unknown(owner: str, name: str) -> ApiError:
+    whose = f"of the application {owner!r}" if owner else "without an application"
+    return ApiError(
+        404,
+        "schedule_unknown",
+        f"There is no schedule {name} {whose}; an operator names another in `application`.",
+    )

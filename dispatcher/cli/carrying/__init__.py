@@ -1,0 +1,1 @@
+"""Messages and dead letters in files: export, import, and what the first Dispatcher wrote."""

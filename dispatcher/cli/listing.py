@@ -1,0 +1,44 @@
+"""Lists of the API, page after page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Final
+
+import typer
+
+from dispatcher.cli import output
+from dispatcher.cli.client import Api, Json
+
+_PAGE: Final = 1000
+
+Limit = Annotated[int, typer.Option(min=0, help="How many at most; 0: all of them.")]
+
+
+class Listed:
+    """Items of a list, up to a limit (0: all of them). `has_more` is right once they are read."""
+
+    def __init__(self, api: Api, path: str, query: Mapping[str, object], limit: int) -> None:
+        self._api = api
+        self._path = path
+        self._query = query
+        self._limit = limit
+        self.has_more = False
+
+    def __iter__(self) -> Iterator[Json]:
+        cursor: str | None = None
+        left = self._limit
+        while True:
+            size = min(_PAGE, left) if self._limit else _PAGE
+            page = self._api.get(self._path, {**self._query, "limit": size, "cursor": cursor})
+            yield from page["items"]
+            cursor = page["next"]
+            left -= len(page["items"])
+            if cursor is None or (self._limit and left <= 0):
+                self.has_more = cursor is not None
+                return
+
+    def note_more(self) -> None:
+        """Tell the person that there are more, once all are read."""
+        if self.has_more:
+            output.print_note(f"There are more than {self._limit}: --limit 0 shows all of them.")

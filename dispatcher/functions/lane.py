@@ -1,0 +1,329 @@
+"""One lane: the calls that wait for an attempt at one application, and in which order they go.
+
+Resumes go before first runs, in the order in which they became due. First runs take turns between
+the root calls that they belong to: each root has a tag, the round in which it is served next, and
+the lowest tag is next (start-time fair queueing), so a root with ten thousand calls and one with a
+single call are served alike. A function that its application throttles is passed over, with all its
+calls, until it may be run again.
+
+Every function keeps its own calls; two heaps of the lane say which function is next. An entry that
+has been overtaken is dropped when it comes up. So each step costs the logarithm of the numbers of
+functions and roots, however many calls wait.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import Enum, auto
+from heapq import heappop, heappush, heapreplace
+from typing import Protocol
+
+from dispatcher.core.breaker import Breaker
+from dispatcher.core.limit import START, Limit
+
+
+class Owner(Protocol):
+    """Who makes the attempts of calls: one for each partition."""
+
+    def take_turn(self, place: Place) -> None:
+        """Make the attempt; `Lanes.finish` is told how it ended, not before this has returned."""
+
+
+class At(Enum):
+    """Where a call stands in its lane."""
+
+    WAITING = auto()
+    RUNNING = auto()
+    OUT = auto()
+
+
+class Place:
+    """A call that waits in a lane, or whose attempt is under way. `key` is its owner's; `since` its
+    number in the order of coming; `started_us` when its attempt started, by the clock of the
+    lanes."""
+
+    __slots__ = (
+        "at",
+        "function",
+        "is_resume",
+        "key",
+        "lane",
+        "owner",
+        "root",
+        "since",
+        "started_us",
+    )
+
+    def __init__(
+        self, owner: Owner, key: int, lane: Lane, function: Function, *, root: int, since: int
+    ) -> None:
+        self.owner = owner
+        self.key = key
+        self.lane = lane
+        self.function = function
+        self.root = root
+        self.since = since
+        self.is_resume = False
+        self.started_us = 0
+        self.at = At.WAITING
+
+    def __repr__(self) -> str:
+        return f"<Place of {self.key:x} in {self.lane.name}: {self.at.name}>"
+
+
+class Function:
+    """The calls of one function in a lane.
+
+    `limit` is there once an answer said that it is asked too much, and until all that there may be
+    goes again. `paused_until_us`: it asked for a rest. `waiting` and `in_flight` count calls.
+    `offered_since` and `offered_tag` are what its entries in the heaps of the lane say that count;
+    None: it has none.
+    """
+
+    __slots__ = (
+        "by_root",
+        "in_flight",
+        "limit",
+        "name",
+        "offered_since",
+        "offered_tag",
+        "paused_until_us",
+        "resumes",
+        "tags",
+        "waiting",
+    )
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.limit: Limit | None = None
+        self.in_flight = 0
+        self.paused_until_us = 0
+        self.waiting = 0
+        self.resumes: deque[Place] = deque()
+        self.by_root: dict[int, deque[Place]] = {}
+        self.tags: list[tuple[int, int, int]] = []  # tag, order of coming, root
+        self.offered_since: int | None = None
+        self.offered_tag: int | None = None
+
+    def __repr__(self) -> str:
+        return f"<Function {self.name} waiting={self.waiting} in_flight={self.in_flight}>"
+
+    def admits(self, now_us: int) -> bool:
+        """Whether one more of its calls may be run now."""
+        if now_us < self.paused_until_us:
+            return False
+        return self.limit is None or self.in_flight < self.limit.value
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing of it waits or runs."""
+        return not self.waiting and not self.in_flight
+
+    def clear(self) -> None:
+        """Drop what is left of calls that went out."""
+        self.resumes.clear()
+        self.by_root.clear()
+        self.tags.clear()
+
+
+class Root:
+    """A root call with first runs that wait: how many, and the round in which it is next."""
+
+    __slots__ = ("tag", "waiting")
+
+    def __init__(self, tag: int) -> None:
+        self.tag = tag
+        self.waiting = 0
+
+
+class Lane:
+    """What waits for one application (`name`: scheme and authority of its endpoints).
+
+    `waiting` and `in_flight` count calls. `is_pulled`: its calls are fetched (`Lanes.pull`) and not
+    sent. `is_lined_up`: it stands in the line of lanes. `opens_us` is the alarm that is set for it,
+    0: none; `idle_since_us` when it became idle.
+    """
+
+    __slots__ = (
+        "_firsts",
+        "_number",
+        "_resumes",
+        "_roots",
+        "_round",
+        "breaker",
+        "functions",
+        "idle_since_us",
+        "in_flight",
+        "is_lined_up",
+        "is_pulled",
+        "limit",
+        "name",
+        "opens_us",
+        "paused_until_us",
+        "waiting",
+    )
+
+    def __init__(self, name: str, limit: Limit, breaker: Breaker, *, is_pulled: bool) -> None:
+        self.name = name
+        self.limit = limit
+        self.breaker = breaker
+        self.is_pulled = is_pulled
+        self.is_lined_up = False
+        self.functions: dict[str, Function] = {}
+        self.waiting = 0
+        self.in_flight = 0
+        self.paused_until_us = 0
+        self.opens_us = 0
+        self.idle_since_us = 0
+        self._roots: dict[int, Root] = {}
+        self._round = 0  # tag of what was served last
+        self._number = 0  # keeps entries of the heaps in order
+        self._resumes: list[tuple[int, int, Function]] = []
+        self._firsts: list[tuple[int, int, Function]] = []
+
+    def __repr__(self) -> str:
+        return f"<Lane {self.name} waiting={self.waiting} in_flight={self.in_flight}/{self.most}>"
+
+    @property
+    def most(self) -> int:
+        """How many attempts may be under way: two at least, so that one call that hangs is not the
+        end of all others."""
+        return max(self.limit.value, min(START, self.limit.ceiling))
+
+    def put(self, place: Place, *, is_resume: bool) -> None:
+        """A call waits."""
+        function = place.function
+        place.is_resume = is_resume
+        self.waiting += 1
+        function.waiting += 1
+        if is_resume:
+            function.resumes.append(place)
+        else:
+            self._put_first(function, place)
+        self.offer(function)
+
+    def _put_first(self, function: Function, place: Place) -> None:
+        root = self._roots.get(place.root)
+        if root is None:
+            root = self._roots[place.root] = Root(self._round)
+        root.waiting += 1
+        queue = function.by_root.get(place.root)
+        if queue is None:
+            function.by_root[place.root] = deque((place,))
+            heappush(function.tags, (root.tag, place.since, place.root))
+        else:
+            queue.append(place)
+
+    def take(self, now_us: int) -> Place | None:
+        """Take the call that is next; None: none may be run now."""
+        place = self._take_resume(now_us) or self._take_first(now_us)
+        if place is not None:
+            self._leave(place)
+            place.at = At.RUNNING
+            place.started_us = now_us
+            place.function.in_flight += 1
+            self.in_flight += 1
+            self.offer(place.function)
+        return place
+
+    def take_out(self, place: Place) -> None:
+        """A call that waits does so no more."""
+        self._leave(place)
+        place.at = At.OUT
+
+    def _leave(self, place: Place) -> None:
+        function = place.function
+        self.waiting -= 1
+        function.waiting -= 1
+        if not place.is_resume:
+            root = self._roots[place.root]
+            root.waiting -= 1
+            if not root.waiting:
+                del self._roots[place.root]
+        if not function.waiting:
+            function.clear()
+
+    def offer(self, function: Function) -> None:
+        """Something has changed about a function: see that the heaps know what it has first."""
+        since = _first_resume(function)
+        if since is not None and (
+            function.offered_since is None or since != function.offered_since
+        ):
+            function.offered_since = since
+            self._number += 1
+            heappush(self._resumes, (since, self._number, function))
+        tag = self._first_tag(function)
+        if tag is not None and (function.offered_tag is None or tag < function.offered_tag):
+            function.offered_tag = tag
+            self._number += 1
+            heappush(self._firsts, (tag, self._number, function))
+
+    def _take_resume(self, now_us: int) -> Place | None:
+        heap = self._resumes
+        while heap:
+            since, _, function = heap[0]
+            if since != function.offered_since:
+                heappop(heap)
+                continue
+            first = _first_resume(function)
+            if first == since and function.admits(now_us):
+                heappop(heap)
+                function.offered_since = None
+                return function.resumes.popleft()
+            heappop(heap)
+            function.offered_since = None
+            if first is not None and first != since:
+                self.offer(function)
+        return None
+
+    def _take_first(self, now_us: int) -> Place | None:
+        heap = self._firsts
+        while heap:
+            tag, _, function = heap[0]
+            if tag != function.offered_tag:
+                heappop(heap)
+                continue
+            first = self._first_tag(function)
+            heappop(heap)
+            function.offered_tag = None
+            if first is None or not function.admits(now_us):
+                continue
+            if first != tag:
+                self.offer(function)
+                continue
+            return self._serve(function)
+        return None
+
+    def _serve(self, function: Function) -> Place:
+        """Take the first call of the root whose turn it is."""
+        _, _, key = function.tags[0]
+        root = self._roots[key]
+        self._round = max(self._round, root.tag)
+        root.tag = self._round + 1
+        return function.by_root[key].popleft()
+
+    def _first_tag(self, function: Function) -> int | None:
+        """The tag of the root that is next in a function; None: no first run waits in it."""
+        tags = function.tags
+        while tags:
+            tag, since, key = tags[0]
+            queue = function.by_root[key]
+            while queue and queue[0].at is not At.WAITING:
+                queue.popleft()
+            if not queue:
+                heappop(tags)
+                del function.by_root[key]
+                continue
+            now = self._roots[key].tag
+            if now == tag:
+                return tag
+            heapreplace(tags, (now, since, key))
+        return None
+
+
+def _first_resume(function: Function) -> int | None:
+    """Since when the first resume waits, by its number; None: none does."""
+    resumes = function.resumes
+    while resumes and resumes[0].at is not At.WAITING:
+        resumes.popleft()
+    return resumes[0].since if resumes else None

@@ -1,0 +1,293 @@
+"""The function service of one partition: its parts put together.
+
+API ─▶ intake ─▶ store ─▶ machine ─▶ runner ─▶ delivery ─▶ application
+                   ▲                    │ decided
+                   └────────────────────┘
+machine: a root call has ended ─▶ moving ─▶ results' log, dead letters ─▶ who waits for it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from dispatcher.core.clock import Random, SteadyClock
+from dispatcher.functions.asking import FEATURES, Targets
+from dispatcher.functions.bridge import Bridge
+from dispatcher.functions.burying import Burying
+from dispatcher.functions.figures import Figures
+from dispatcher.functions.history import History
+from dispatcher.functions.ids import Keys, call_id, parse_id
+from dispatcher.functions.intake import Intake, IntakeConfig
+from dispatcher.functions.lanes import Lanes
+from dispatcher.functions.looking import STATE_OF, Looking
+from dispatcher.functions.model import NONE, Call, Phase
+from dispatcher.functions.moving import DEAD, Moving
+from dispatcher.functions.overview import Overview
+from dispatcher.functions.results.retention import ResultPolicy
+from dispatcher.functions.results.store import Results
+from dispatcher.functions.rules import Rules
+from dispatcher.functions.running import Runner, RunnerConfig
+from dispatcher.functions.schedules.keeper import Around, Keeper
+from dispatcher.functions.signing_key import (
+    KeysInForce,
+    SigningKeyFile,
+    SigningKeys,
+    UnkeptKey,
+)
+from dispatcher.functions.store.store import Store
+from dispatcher.functions.surface import CallState
+from dispatcher.functions.telling import Log, Telling
+from dispatcher.functions.timelines import Timelines
+from dispatcher.functions.turns import Turns
+from dispatcher.functions.waiting import Waiting
+from dispatcher.protocol.signing import Signer
+from dispatcher.queue.partition import Partition
+from dispatcher.queue.ports import Deliverer
+from dispatcher.queue.recovery.reconcile import reconcile_calls
+from dispatcher.telemetry.supervisor import Supervisor
+from dispatcher.txlog import TransactionLog
+
+_TIDY_SECONDS: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionConfig:
+    """`workers` runs are in flight at once; `timeout_ms` is that of one. `results` says how long
+    those are kept."""
+
+    rules: Rules
+    intake: IntakeConfig
+    results: ResultPolicy
+    workers: int = 200
+    timeout_ms: int = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """What the service tells: `warned` of what an operator should look at, `happened` as
+    `telling.Log`, `lost` and `result_lost` of calls by their ids, of which a repaired log has lost
+    something; `failed` when a log of it can't be used any more and the process must end,
+    `results_space_changed` as the logs do."""
+
+    warned: Callable[[str, str], None]
+    log: Log
+    lost: Callable[[str], None]
+    result_lost: Callable[[str], None]
+    failed: Callable[[Exception], None]
+    results_space_changed: Callable[[bool], None]
+
+
+class FunctionService:
+    """The parts, by name. It is the guest of a partition, and made before that is opened.
+
+    Life: `await open()` after the partition was opened, `start()` after that was started; `close()`
+    and `await drain()` beside its own, and `await stop()` before it is stopped.
+    """
+
+    def __init__(
+        self,
+        partition: Partition,
+        config: FunctionConfig,
+        keys: SigningKeyFile | UnkeptKey,
+        *,
+        make_results_log: Callable[[], TransactionLog],
+        has_results: bool,
+        deliverer: Deliverer,
+        clock: SteadyClock,
+        random: Random,
+        incarnation: int,
+        events: Events,
+    ) -> None:
+        """`keys` are read now. `make_results_log` names the results' log, and `has_results` says
+        that it is there.
+
+        Raises:
+            ConfigError: the file of keys can't be read or made.
+        """
+        number = partition.config.partition
+        died = partition.observer.died
+        self._incarnation = incarnation
+        self.signing = KeysInForce(keys, self._sign_with)
+        self._keys: Keys | None = None
+        self.supervisor = Supervisor(died)
+        self.spell = partial(call_id, number)
+        self.store = Store(partition.room)
+        self.machine = self.store.machine
+        partition.host(self.store)
+        self.waiting = Waiting()
+        self.results = Results(
+            make_results_log,
+            config.results,
+            exists=has_results,
+            clock=clock,
+            supervisor=self.supervisor,
+            failed=events.failed,
+            space_changed=events.results_space_changed,
+            died=died,
+        )
+        self._letters = partition.dead_letters
+        burying = Burying(self.store, self._letters, self.supervisor, clock, self.spell)
+        self.moving = Moving(
+            self.store,
+            self.machine.calls,
+            self.results,
+            clock=clock,
+            supervisor=self.supervisor,
+            bury=burying.bury,
+        )
+        self.history = History()
+        self.figures = Figures()
+        telling = Telling(self.figures, partition.watch, events.log, self.spell)
+        last_error: dict[int, str] = {}
+        self.targets = Targets(*map(Signer, keys.load().private), features=FEATURES)
+        lanes = Lanes(config.workers, longest_pause_ms=config.rules.retry_max_delay_ms)
+        self.turns = Turns(lanes, clock)
+        self.bridge = Bridge(self.turns, clock)
+        self.timelines = Timelines(
+            self.history, clock.wall_us, events.warned, telling.happened, last_error
+        )
+        self.runner = Runner(
+            self.machine,
+            self.store,
+            turns=self.turns,
+            targets=self.targets,
+            deliverer=deliverer,
+            next_key=self.next_key,
+            config=RunnerConfig(number, config.rules, config.timeout_ms),
+            clock=clock,
+            random=random,
+            died=died,
+            watcher=self.timelines,
+            fetched=self.bridge,
+        )
+        self.intake = Intake(
+            self.store,
+            self.machine.facts,
+            config.intake,
+            next_key=self.next_key,
+            spell=self.spell,
+            now_us=clock.wall_us,
+        )
+        self.looking = Looking(
+            self.machine,
+            self.runner,
+            self.history,
+            last_error=last_error,
+            spell=self.spell,
+            now_us=clock.wall_us,
+        )
+        self.overview = Overview(
+            self.machine,
+            self.runner,
+            self.figures,
+            results=self.results,
+            waiting=self.waiting,
+            lanes=lanes,
+            clock=clock,
+        )
+        around = Around(
+            now_us=clock.wall_us,
+            next_key=self.next_key,
+            spell=self.spell,
+            ended_as=self._ended_as,
+            state_of=lambda call: self.looking.view(call).state,
+        )
+        self.schedules = Keeper(self.store, self.machine, config.rules, around, self.supervisor)
+        self._clock = clock
+        self._events = events
+
+    async def _ended_as(self, key: int) -> CallState | None:
+        stored = await self.results.read(key)
+        return None if stored is None else STATE_OF[stored.how]
+
+    def next_key(self) -> int:
+        """The key of one more call."""
+        assert self._keys is not None, "it is open"
+        return self._keys.next()
+
+    async def open(self, owner: str, epoch: int) -> None:
+        """Read the results' log, where there is one, and see what the transaction log has said.
+
+        Raises:
+            LogLocked, LogCorrupt, …: as the log says.
+        """
+        self._keys = Keys(self._incarnation, self.store.log_end)
+        await self.signing.load()
+        for key in self.store.lost:
+            self._events.lost(self.spell(key))
+        for key in await self.results.open(owner, epoch):
+            self._events.result_lost(self.spell(key))
+        await reconcile_calls(self._letters, self._goes_on)
+        await self.schedules.open()
+        self.machine.listener = self
+
+    def _sign_with(self, keys: SigningKeys) -> None:
+        self.targets.sign_with(*map(Signer, keys.private))
+
+    def _goes_on(self, call_id: bytes) -> bool:
+        """Whether a call that has a dead letter is alive: it was being redriven."""
+        key = parse_id(call_id.decode("ascii"))
+        call = None if key is None else self.machine.calls.get(key)
+        return call is not None and call.phase is not Phase.ENDED
+
+    def start(self) -> None:
+        """Begin to run what is due, and to move what has ended."""
+        self.results.start()
+        self.moving.start()
+        self.runner.start()
+        self.schedules.start()
+        self.supervisor.forever("facts that expire", self._tidy, every_s=_TIDY_SECONDS)
+
+    async def _tidy(self) -> None:
+        self.machine.forget_expired(self._clock.wall_us())
+
+    def close(self) -> None:
+        """Start no more runs, and let nobody wait any more. Idempotent."""
+        self.schedules.stop()
+        self.runner.close()
+        self.bridge.close()
+        self.waiting.close()
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Wait until no run is under way; False when time ran out first."""
+        return await self.runner.drain(timeout_s)
+
+    async def stop(self) -> None:
+        """Do nothing more by itself, and close the results' log. Idempotent."""
+        self.close()
+        await self.runner.stop()
+        self.turns.stop()
+        await self.moving.stop()
+        await self.supervisor.stop()
+        await self.results.stop()
+
+    # What the machine tells (`machine.Listener`).
+
+    def is_due(self, call: Call) -> None:
+        """It is to be run."""
+        self.timelines.is_due(call)
+        self.runner.is_due(call)
+
+    def waits(self, call: Call) -> None:
+        """It is suspended, or waits for somebody outside."""
+        self.timelines.waits(call)
+        self.runner.waits(call)
+
+    def has_ended(self, call: Call) -> None:
+        """A root call has ended."""
+        self.figures.dead += call.how in DEAD
+        self.timelines.has_ended(call)
+        self.runner.has_ended(call)
+        self.moving.has_ended(call)
+        self.waiting.wake(call.key)
+        self.schedules.has_ended(call)
+
+    def is_gone(self, call: Call) -> None:
+        """Nothing of it is left in the table."""
+        if call.parent != NONE:
+            self.timelines.has_ended(call)
+            self.history.ended(self.looking.last_view(call))
+        self.runner.is_gone(call)

@@ -1,0 +1,1 @@
+"""The store: events in the transaction log, and bytes back from it (`ports.Store`)."""

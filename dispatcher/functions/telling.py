@@ -1,0 +1,73 @@
+"""Who hears what happens to calls: figures, the log, and listeners at `/v1/events`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from dispatcher.functions.figures import Figures
+from dispatcher.functions.model import NONE, Call
+from dispatcher.functions.surface import Entry, Step
+from dispatcher.protocol.statuses import Status
+from dispatcher.queue.admin.watching import Watch
+
+_OK: Final = Status.OK.name.lower()
+
+
+class Log(Protocol):
+    """The log, as far as it is about what happens to calls."""
+
+    @property
+    def is_debug(self) -> bool:
+        """Whether what goes well is written too."""
+
+    def happened(self, call_id: str, call: Call, entry: Entry) -> None:
+        """Write a line."""
+
+
+class Telling:
+    """Tells it. Costs little while nobody listens and the log is not at `debug`."""
+
+    __slots__ = ("_figures", "_log", "_spell", "_watch")
+
+    def __init__(
+        self, figures: Figures, watch: Watch, log: Log, spell: Callable[[int], str]
+    ) -> None:
+        """`spell` gives the id of a key."""
+        self._figures = figures
+        self._watch = watch
+        self._log = log
+        self._spell = spell
+
+    def happened(self, call: Call, entry: Entry) -> None:
+        """Something happened to a call, which is as it was before, or is after it."""
+        self._figures.count(call.function, entry)
+        if self._log.is_debug or is_notable(entry):
+            self._log.happened(self._spell(call.key), call, entry)
+        if self._watch.has_listeners:
+            self._watch.call_happened(
+                entry.step.value,
+                self._spell(call.key),
+                call.endpoint,
+                {
+                    "function": call.function,
+                    "parent_id": None if call.parent == NONE else self._spell(call.parent),
+                    "root_id": self._spell(call.root),
+                    "attempt": entry.attempt,
+                    "duration_ms": entry.duration_ms,
+                    "status": entry.status,
+                    "error": entry.error,
+                    "next_at": entry.next_at_us,
+                    "count": entry.count,
+                },
+            )
+
+
+def is_notable(entry: Entry) -> bool:
+    """Whether somebody may want to know although the call goes on: a run failed."""
+    match entry.step:
+        case Step.RUN:
+            return entry.status != _OK
+        case Step.RESTARTED:
+            return True
+    return False

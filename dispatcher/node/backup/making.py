@@ -1,0 +1,302 @@
+"""Making a backup while the server runs: all logs as they are at one moment.
+
+The logs are cut in one turn of the event loop, and that is what makes them fit. Whatever goes from
+the transaction log to another is durable in the second before the loop is told, and only then is it
+taken out of the first: so where the second log is cut before something came, the first is cut
+before it went. The copy is a state that a power cut at that moment could have left, no more and no
+less: nothing is missing from it, and a start settles what is in two logs, as after a crash.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dispatcher
+from dispatcher.api.backups import BackupState, BackupView
+from dispatcher.core.clock import Clock
+from dispatcher.core.instants import rfc3339
+from dispatcher.errors import LogError, Refusal, Refused
+from dispatcher.node.backup.manifest import (
+    DEAD_LETTER,
+    MANIFEST,
+    RESULTS,
+    TRANSACTION,
+    UNFINISHED,
+    Manifest,
+    Part,
+)
+from dispatcher.node.places import results_of
+from dispatcher.telemetry.events import Events
+from dispatcher.telemetry.supervisor import Supervisor
+from dispatcher.txlog.cut import Cut
+from dispatcher.txlog.files import FileLog
+
+
+class BackupFailed(Exception):
+    """The copy cannot be used; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Logs:
+    """The logs of the server, and where the first two lie. `results` says which one has the
+    results, once it is open: it may be made at any time."""
+
+    transaction: FileLog
+    dead_letter: FileLog
+    paths: tuple[Path, Path]
+    results: Callable[[], FileLog | None] = lambda: None
+
+    @property
+    def named(self) -> list[tuple[str, FileLog]]:
+        """Those that are open, each with its name in a backup. The transaction log first."""
+        found = [(TRANSACTION, self.transaction), (DEAD_LETTER, self.dead_letter)]
+        results = self.results()
+        return found if results is None else [*found, (RESULTS, results)]
+
+    @property
+    def places(self) -> tuple[Path, ...]:
+        """Where no backup can be made."""
+        return *self.paths, results_of(self.paths[0])
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """A log that is cut for a backup."""
+
+    name: str
+    log: FileLog
+    cut: Cut
+
+
+class Backups:
+    """Makes one backup at a time, and says how far it is (`api.backups.Backups`)."""
+
+    def __init__(
+        self,
+        logs: Logs,
+        *,
+        clock: Clock,
+        events: Events,
+        supervisor: Supervisor,
+        verify: Callable[[Path], Sequence[str]] | None = None,
+    ) -> None:
+        """`verify` is for tests: the command that looks at a log, see `_verify_command`."""
+        self._logs = logs
+        self._clock = clock
+        self._events = events
+        self._supervisor = supervisor
+        self._verify = _verify_command if verify is None else verify
+        self._view = BackupView(BackupState.NONE)
+        self._task: asyncio.Task[None] | None = None
+        self._is_new = False
+        self._made: list[Path] = []
+        self._taken: list[_Taken] = []
+        self._error: str | None = None
+
+    @property
+    def view(self) -> BackupView:
+        """The backup that is being made, or the last one."""
+        return self._view
+
+    async def start(self, directory: Path) -> BackupView:
+        """Begin a backup into a directory that is new or empty.
+
+        Raises:
+            Refused: `backup_running`, or `backup_directory`: it cannot be used.
+        """
+        self._check_idle()
+        is_new = await asyncio.to_thread(_prepare, directory, self._logs.places)
+        self._check_idle()  # somebody else came meanwhile
+        now = self._clock.now_us()
+        try:
+            taken = self._cut()
+        except LogError as error:
+            raise Refused(Refusal(503, "log_failed", str(error), 5)) from error
+        self._view = BackupView(
+            BackupState.RUNNING,
+            directory=str(directory),
+            total_bytes=sum(one.cut.size_bytes for one in taken),
+            started_at_us=now,
+        )
+        self._is_new = is_new
+        self._made = []
+        self._taken = taken
+        self._error = None
+        self._task = self._supervisor.spawn("backup", self._run(directory))
+        return self._view
+
+    def _check_idle(self) -> None:
+        if self._view.state is BackupState.RUNNING:
+            message = f"A backup into {self._view.directory} is being made; wait for its end."
+            raise Refused(Refusal(409, "backup_running", message))
+
+    def _cut(self) -> list[_Taken]:
+        """Nothing is awaited between one and the next."""
+        taken: list[_Taken] = []
+        try:
+            for name, log in self._logs.named:
+                taken.append(_Taken(name, log, log.cut()))
+        except BaseException:
+            for one in taken:
+                one.log.let_go()
+            raise
+        return taken
+
+    async def stop(self) -> BackupView:
+        """End the backup that is being made, and remove what there is of it. Idempotent."""
+        task = self._task
+        if task is not None and not task.done():
+            task.cancel()
+            await asyncio.wait([task])
+            if self._task is task:  # and nobody has begun another since
+                await self._clear()  # it may have been cancelled before its first step
+        return self._view
+
+    async def _run(self, directory: Path) -> None:
+        began = time.monotonic()
+        try:
+            await self._make(directory)
+            self._end(BackupState.MADE)
+            self._events.backup_made(
+                directory=str(directory),
+                size_bytes=self._view.total_bytes,
+                took_ms=int((time.monotonic() - began) * 1000),
+            )
+        except (OSError, LogError, BackupFailed) as error:
+            self._error = str(error)
+            self._events.backup_failed(directory=str(directory), reason=str(error))
+        except Exception as error:  # a mistake, which the supervisor tells
+            self._error = f"{type(error).__name__}: {error}"
+            raise
+        finally:
+            await self._clear()
+
+    async def _clear(self) -> None:
+        """Let go of the logs and, unless it is whole, remove what there is of the backup.
+        Idempotent."""
+        for one in self._taken:
+            one.log.let_go()
+        if self._view.state is not BackupState.RUNNING:
+            return
+        assert self._view.directory is not None
+        place = Path(self._view.directory)
+        await asyncio.to_thread(_remove, place, self._made, is_new=self._is_new)
+        state = BackupState.STOPPED if self._error is None else BackupState.FAILED
+        self._end(state, self._error)
+
+    async def _make(self, directory: Path) -> None:
+        for one in self._taken:
+            self._made.append(directory / one.name)
+            try:
+                await one.log.copy_to(directory / one.name, one.cut, self._copied)
+            except FileExistsError:  # another server makes a backup there
+                self._made.pop()
+                raise
+        parts = [Part(one.name, one.cut.end, one.cut.size_bytes) for one in self._taken]
+        for part in parts:
+            await self._check(directory / part.directory, part)
+        assert self._view.started_at_us is not None
+        manifest = Manifest(rfc3339(self._view.started_at_us), dispatcher.__version__, *parts)
+        self._made.extend((directory / MANIFEST, directory / UNFINISHED))
+        await _to_the_end(asyncio.to_thread(manifest.write, directory))
+
+    def _copied(self, size_bytes: int) -> None:
+        self._view = self._view.copied(size_bytes)
+
+    def _end(self, state: BackupState, error: str | None = None) -> None:
+        self._view = self._view.ended(state, self._clock.now_us(), error)
+
+    async def _check(self, directory: Path, part: Part) -> None:
+        """Read the copy, in a process of its own: reading a large log takes the interpreter."""
+        process = await asyncio.create_subprocess_exec(
+            *self._verify(directory),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        try:
+            said, complaint = await process.communicate()
+        finally:
+            if process.returncode is None:
+                with suppress(ProcessLookupError):
+                    process.kill()
+        if process.returncode != 0:
+            text = (complaint or said).decode("utf-8", "replace").strip()
+            raise BackupFailed(f"{directory}: the copy is damaged: {text}")
+        if not _is_whole(said, part.end):
+            raise BackupFailed(f"{directory}: the copy does not end where the log did")
+
+
+async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
+    """Await what a thread does, which goes on when we are cancelled: what it writes after we have
+    cleared up would stay."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
+
+
+def _is_whole(said: bytes, end: int) -> bool:
+    """Whether `log verify` found a log that ends there, and no torn tail."""
+    try:
+        found = json.loads(said)
+    except ValueError:
+        return False
+    return isinstance(found, dict) and found.get("end") == end and found.get("torn_tails") == []
+
+
+def _verify_command(directory: Path) -> Sequence[str]:
+    path = str(directory)
+    return (sys.executable, "-m", "dispatcher", "log", "verify", "--json", "--path", path)
+
+
+def _prepare(directory: Path, logs: Sequence[Path]) -> bool:
+    """Make the directory if it is not there; returns whether it was made.
+
+    Raises Refused.
+    """
+    if not directory.is_absolute():
+        raise _unusable(directory, "expected an absolute path, of the server's machine")
+    place = Path(os.path.realpath(directory))
+    for log in logs:
+        if place.is_relative_to(os.path.realpath(log)):
+            raise _unusable(directory, f"it is in the log {log}")
+    try:
+        if directory.is_dir():
+            if any(directory.iterdir()):
+                raise _unusable(directory, "it is not empty")
+            return False
+        directory.mkdir(mode=0o700)
+    except OSError as error:
+        raise _unusable(directory, error.strerror or str(error)) from error
+    return True
+
+
+def _unusable(directory: Path, why: str) -> Refused:
+    message = f"{directory}: {why}. Name a directory that is new or empty, on a disk with space."
+    return Refused(Refusal(400, "backup_directory", message))
+
+
+def _remove(directory: Path, made: Sequence[Path], *, is_new: bool) -> None:
+    """Remove what was made, and nothing else: another server may have chosen the same directory."""
+    for path in made:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                path.unlink()
+    if is_new:
+        with suppress(OSError):
+            directory.rmdir()

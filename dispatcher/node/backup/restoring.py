@@ -1,0 +1,134 @@
+"""Putting a backup back, while no server runs: into logs that are not there, or empty.
+
+The spans of the logs are written last. Until then each log that is being restored is damaged to a
+start, so that one that was broken off is never taken for a whole one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from dispatcher.errors import ConfigError, LogCorrupt, LogError, LogUnavailable
+from dispatcher.node.backup.manifest import Manifest, Part
+from dispatcher.node.places import results_of
+from dispatcher.txlog import inspect
+from dispatcher.txlog.cut import sync_directory
+from dispatcher.txlog.disk import RealDisk
+from dispatcher.txlog.place import LOCK, take_lock
+from dispatcher.txlog.scan import Damage, Found
+from dispatcher.txlog.segment import MIB, Sizes
+from dispatcher.txlog.span import SPAN
+
+_DISK: Final = RealDisk()
+_SIZES: Final = Sizes()
+_PIECE_BYTES: Final = 4 * MIB
+
+Told = Callable[[int, int], object]
+"""Told how many bytes were copied, of how many."""
+
+
+def restore(backup: Path, transaction: Path, dead_letter: Path, *, told: Told) -> Manifest:
+    """Copy a backup to where the logs of the settings are, that of the results beside the
+    transaction log. Returns what the backup says of itself.
+
+    Raises:
+        ConfigError: it is not a whole backup, or there is a log already.
+        LogCorrupt: the backup is damaged; nothing was written.
+        LogLocked: a server runs.
+        LogUnavailable: there is no space; what was written is removed again.
+    """
+    manifest = Manifest.read(backup)
+    targets = (transaction, dead_letter, results_of(transaction))
+    pairs = list(zip(manifest.parts, targets, strict=False))
+    for part, _ in pairs:
+        _check(backup / part.directory, part)
+    for target in targets:  # results of another server are not to be found in this one
+        _check_empty(target)
+    locks: list[int] = []
+    try:
+        for _, target in pairs:
+            locks += take_lock(target, _DISK)
+            _check_empty(target)
+        _copy_all(backup, pairs, told)
+    finally:
+        for fd in locks:
+            _DISK.close(fd)
+    for part, target in pairs:
+        _check(target, part)
+    return manifest
+
+
+def _check(directory: Path, part: Part) -> None:
+    """Read a log of a backup. Raises LogCorrupt."""
+    found = inspect.verify(directory, _DISK, _SIZES)
+    if isinstance(found, Damage):
+        raise LogCorrupt(str(directory / found.name), found.offset, found.reason)
+    assert isinstance(found, Found)
+    if found.end != part.end:
+        raise LogCorrupt(str(directory), 0, "it does not end where the backup says")
+
+
+def _check_empty(target: Path) -> None:
+    """Raises ConfigError when something is there."""
+    try:
+        left = sorted(set(os.listdir(target)) - {LOCK})
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise ConfigError(f"{target}: not usable for a log: {error.strerror}") from error
+    if left:
+        raise ConfigError(
+            f"{target}: there is something already ({left[0]}). A backup is restored into logs that"
+            " are not there: move this directory away first, or name another one."
+        )
+
+
+def _copy_all(backup: Path, pairs: list[tuple[Part, Path]], told: Told) -> None:
+    files = [
+        (path, target / path.name)
+        for part, target in pairs
+        for path in sorted((backup / part.directory).glob("*.seg"))
+    ]
+    # The spans last, and of them that of the transaction log: a start needs both.
+    spans = [(backup / part.directory / SPAN, target / SPAN) for part, target in reversed(pairs)]
+    total = sum(path.stat().st_size for path, _ in files)
+    done = 0
+    try:
+        for source, target in files:
+            for size in _copy(source, target):
+                done += size
+                told(done, total)
+        for _, directory in pairs:
+            sync_directory(directory)
+        for source, target in spans:
+            for _ in _copy(source, target):
+                pass
+            sync_directory(target.parent)
+    except BaseException as error:
+        for _, target in [*spans, *files]:
+            target.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise _failed(error) from error
+        raise
+
+
+def _copy(source: Path, target: Path) -> list[int]:
+    """Copy a file, durable; returns the sizes of the pieces."""
+    sizes = []
+    with source.open("rb") as reader, target.open("xb") as writer:
+        os.fchmod(writer.fileno(), 0o600)
+        while data := reader.read(_PIECE_BYTES):
+            writer.write(data)
+            writer.flush()
+            os.fdatasync(writer.fileno())
+            sizes.append(len(data))
+    return sizes
+
+
+def _failed(error: OSError) -> LogError:
+    return LogUnavailable(
+        f"the backup cannot be restored: {error}. What was written is removed again."
+    )

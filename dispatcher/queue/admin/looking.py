@@ -1,0 +1,171 @@
+"""What operators see of totals, lanes and messages."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from dispatcher.core.clock import QueueUs
+from dispatcher.core.lifecycle import MessageEvent, may
+from dispatcher.core.message import Message
+from dispatcher.queue.admin.pace import Pace
+from dispatcher.queue.admin.parts import Parts
+from dispatcher.queue.admin.selecting import by_messages, by_name, select
+from dispatcher.queue.admin.surface import (
+    Cancelled,
+    LaneOrder,
+    LanePage,
+    LaneView,
+    MessageState,
+    MessageView,
+    Totals,
+)
+from dispatcher.queue.admin.views import message_view, past_view
+from dispatcher.queue.bodies.readback import read_messages
+from dispatcher.queue.flow.recent import Past
+from dispatcher.queue.lanes.gates import is_shut, opens_at
+from dispatcher.queue.lanes.lanes import Lane
+from dispatcher.queue.pending.index import State
+from dispatcher.queue.records.ids import id_parts, is_call
+from dispatcher.queue.records.letters import DeadLetter
+
+_LANES = 200
+"""Lanes that are made ready to be shown before others get their turn."""
+_STATES = {
+    State.READY: MessageState.READY,
+    State.SCHEDULED: MessageState.SCHEDULED,
+    State.IN_FLIGHT: MessageState.IN_FLIGHT,
+    State.BURYING: MessageState.IN_FLIGHT,
+    State.REVIVING: MessageState.DEAD,
+}
+
+
+class Looking:
+    """Looks at one partition, and changes nothing."""
+
+    def __init__(self, parts: Parts, pace: Pace) -> None:
+        self._queue = parts
+        self._pace = pace
+
+    def totals(self) -> Totals:
+        """See `Admin.totals`."""
+        queue = self._queue
+        figures = queue.figures
+        states = figures.count_states()
+        return Totals(
+            accepted_total=figures.accepted_total,
+            delivered_total=figures.delivered_total,
+            dead_total=figures.dead_total,
+            dead=len(queue.dead_letters),
+            log_bytes=queue.log.size_bytes,
+            log_live_bytes=queue.pending.index.live_bytes,
+            **states,
+        )
+
+    async def lanes(self, order: LaneOrder, *, after: str, limit: int) -> LanePage:
+        """See `Admin.lanes`. Others may make and forget lanes meanwhile."""
+        found = await select(
+            self._queue.lanes,
+            rank=by_name if order is LaneOrder.NAME else by_messages,
+            limit=limit,
+            pace=self._pace,
+            wanted=partial(_is_shown, now_us=self._queue.clock.now_us()),
+            after=(0, after.encode("ascii")) if after else None,
+        )
+        views: list[LaneView] = []
+        for start in range(0, len(found.first), _LANES):
+            if start:
+                await self._pace.rest()
+            now_us = self._queue.clock.now_us()
+            views += [self._lane(lane, now_us) for lane in found.first[start : start + _LANES]]
+        is_last = order is not LaneOrder.NAME or not found.more
+        return LanePage(views, found.total, None if is_last else views[-1].destination)
+
+    def _lane(self, lane: Lane, now_us: int) -> LaneView:
+        peer = lane.peer
+        opens = opens_at(peer, now_us)
+        return LaneView(
+            destination=str(lane.destination),
+            ready=lane.ready,
+            scheduled=lane.scheduled,
+            in_flight=peer.in_flight,
+            limit=peer.limit.value,
+            paused_until_us=self._queue.clock.to_wall(QueueUs(opens)) if opens else None,
+            held=peer.held,
+            breaker=peer.breaker.state.value,
+        )
+
+    async def message(self, message_id: str) -> MessageView | None:
+        """See `Admin.message`."""
+        key = message_id.encode("ascii")
+        # A message changes places while its record is read, but is always in one: who finds it
+        # gone where it was looks again, and only a look at all places at once says it is nowhere.
+        while True:
+            if not is_call(key) and key in self._queue.dead_letters:
+                for letter in await self._queue.dead_letters.read([key]):
+                    assert isinstance(letter, DeadLetter), "no call has the id of a message"
+                    message = letter.message
+                    return message_view(message, MessageState.DEAD, message.attempt, None)
+            elif self.slot(key) >= 0:
+                if (found := await self._pending(key)) is not None:
+                    return self._pending_view(*found)
+            else:
+                past = self._past(key)
+                return None if past is None else past_view(message_id, past)
+
+    def slot(self, key: bytes) -> int:
+        """The slot of a pending message, -1 when none has this id."""
+        partition, incarnation, position = id_parts(key)
+        if partition != self._queue.partition:
+            return -1
+        return self._queue.pending.find(position, incarnation)
+
+    def _pending_view(self, slot: int, message: Message) -> MessageView:
+        index = self._queue.pending.index
+        state = _STATES[State(index.state[slot])]
+        due = self._queue.clock.to_wall(QueueUs(index.due_at[slot]))
+        in_flight = state is MessageState.IN_FLIGHT
+        return message_view(
+            message,
+            state,
+            message.attempt + in_flight,
+            due if state is MessageState.SCHEDULED else None,
+        )
+
+    def too_late(self, key: bytes) -> Cancelled | None:
+        """Why a message can't be cancelled any more; None when it can."""
+        if not is_call(key) and key in self._queue.dead_letters:
+            return Cancelled.DEAD
+        slot = self.slot(key)
+        if slot < 0:
+            return Cancelled.UNKNOWN if self._past(key) is None else Cancelled.DELIVERED
+        state = _STATES[State(self._queue.pending.index.state[slot])]
+        return None if may(state, MessageEvent.CANCELLED) else Cancelled.IN_FLIGHT
+
+    def _past(self, key: bytes) -> Past | None:
+        _, incarnation, position = id_parts(key)
+        return self._queue.recent.find(position, incarnation)
+
+    async def _pending(self, key: bytes) -> tuple[int, Message] | None:
+        """The slot and the message of a pending id, read from the log."""
+        queue = self._queue
+        _, incarnation, position = id_parts(key)
+        index = queue.pending.index
+        while True:
+            slot = queue.pending.find(position, incarnation)
+            if slot < 0:
+                return None
+            messages = await read_messages(
+                queue.log, queue.pending, [slot], partition=queue.partition
+            )
+            if messages is None:
+                continue
+            (message,) = messages
+            if not index.holds(slot, position, incarnation) or message.wire_id != key:
+                return None
+            if message.attempt != index.attempts[slot]:
+                continue  # an attempt ended meanwhile
+            return slot, message
+
+
+def _is_shown(lane: Lane, *, now_us: int) -> bool:
+    return not lane.idle or is_shut(lane.peer, now_us)

@@ -1,0 +1,37 @@
+"""What operators look at and change of one partition: its parts, by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dispatcher.core.clock import SteadyClock
+from dispatcher.queue.admin.changing import Changing
+from dispatcher.queue.admin.watching import Watch
+from dispatcher.queue.deadletters.redrive import Redriver
+from dispatcher.queue.deadletters.store import DeadLetters
+from dispatcher.queue.flow.figures import Figures
+from dispatcher.queue.flow.recent import Recent
+from dispatcher.queue.flow.starting import Starting
+from dispatcher.queue.flow.traffic import Traffic
+from dispatcher.queue.lanes.lanes import Lanes
+from dispatcher.queue.pending.pending import Pending
+from dispatcher.txlog import TransactionLog
+
+
+@dataclass(slots=True, kw_only=True)
+class Parts:
+    """`traffic` is what the partitions of a process share."""
+
+    partition: int
+    traffic: Traffic
+    log: TransactionLog
+    clock: SteadyClock
+    figures: Figures
+    pending: Pending
+    lanes: Lanes
+    starting: Starting
+    recent: Recent
+    dead_letters: DeadLetters
+    redriver: Redriver
+    changing: Changing
+    watch: Watch

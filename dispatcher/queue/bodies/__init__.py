@@ -1,0 +1,1 @@
+"""Large bodies: read back from the chunk records they were stored in."""

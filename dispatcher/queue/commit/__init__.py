@@ -1,0 +1,1 @@
+"""What goes into the log: batches of records, settlements and retries."""

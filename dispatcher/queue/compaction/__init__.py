@@ -1,0 +1,1 @@
+"""Space: what is needed no more is given back to the disk."""

@@ -1,0 +1,74 @@
+"""What is in the dead-letter log: rows, chunk records and extents, kept in step.
+
+Every change of it goes through here; nothing here does I/O or decides anything.
+"""
+
+from __future__ import annotations
+
+from array import array
+
+from dispatcher.queue.deadletters.letters import Letters
+from dispatcher.queue.pending.extents import Extents
+from dispatcher.queue.pending.owned import owned_sizes
+from dispatcher.queue.records.either import AnyLetter
+from dispatcher.queue.records.letters import LetterFacts
+
+Chunk = tuple[int, int]
+"""Position and size of a chunk record."""
+
+
+class Holdings:
+    """`letters` are the rows, `chunks` the chunk records of large bodies by the letter's id."""
+
+    __slots__ = ("chunks", "extents", "letters")
+
+    def __init__(self) -> None:
+        self.letters = Letters()
+        self.extents = Extents()
+        self.chunks: dict[bytes, list[Chunk]] = {}
+
+    def enter(self, letter: LetterFacts, position: int, size: int) -> None:
+        """A dead letter's record of `size` bytes, noted before, is at `position`. One with the same
+        id goes: it was copied forward, or is dead again after a redrive."""
+        self.forget(letter.message_id)
+        self.extents.hold(position, size)
+        if letter.chunks is not None:
+            size += self._hold_chunks(letter.message_id, letter.chunks, letter.body_size)
+        self.letters.add(letter, position, size)
+
+    def forget(self, message_id: bytes) -> None:
+        """A letter is not needed any more. Nothing happens when there is none."""
+        row = self.letters.remove(message_id)
+        if row >= 0:
+            self._release(message_id, row)
+
+    def has(self, letter: AnyLetter) -> bool:
+        """Whether a letter is there: this one, and not that of a later death."""
+        row = self.letters.find(letter.id)
+        return row >= 0 and self.letters.redrives(row) == letter.redrives
+
+    def move(self, letter: AnyLetter, position: int, size: int) -> None:
+        """The record of a letter was copied to `position`, where it is held already; nothing
+        happens, but that it is held no more, when the letter was removed meanwhile."""
+        if not self.has(letter):
+            self.extents.release(position, size)
+            return
+        row = self.letters.find(letter.id)
+        self._release(letter.id, row)
+        if letter.chunks is not None:
+            self._hold_chunks(letter.id, array("Q", letter.chunks), letter.body_size)
+        self.letters.moved(row, position)
+
+    def _hold_chunks(self, message_id: bytes, positions: array[int], body_size: int) -> int:
+        chunks = owned_sizes(positions, body_size)
+        self.chunks[message_id] = chunks
+        for position, size in chunks:
+            self.extents.hold(position, size, message_id)
+        return sum(size for _, size in chunks)
+
+    def _release(self, message_id: bytes, row: int) -> None:
+        size = self.letters.sizes[row]
+        for position, chunk_bytes in self.chunks.pop(message_id, ()):
+            self.extents.release(position, chunk_bytes, message_id)
+            size -= chunk_bytes
+        self.extents.release(self.letters.position[row], size)

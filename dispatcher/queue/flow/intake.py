@@ -1,0 +1,247 @@
+"""From a caller's request to a durable record, and from there into the index and a lane.
+
+accept ─▶ committer ─▶ stored: named, receipt, admitted ─▶ lane, or at once to delivery
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from dispatcher.core.clock import SteadyClock
+from dispatcher.core.message import Message
+from dispatcher.errors import Refusal
+from dispatcher.queue.bodies.upload import ChunkUpload
+from dispatcher.queue.commit.committer import Committer
+from dispatcher.queue.flow.figures import Figures
+from dispatcher.queue.flow.starting import Starting
+from dispatcher.queue.flow.traffic import Traffic
+from dispatcher.queue.lanes.gates import is_shut
+from dispatcher.queue.lanes.lanes import WORKER, Lanes
+from dispatcher.queue.lanes.warm import Warm
+from dispatcher.queue.pending.pending import Pending
+from dispatcher.queue.ports import Receipt, Upload, Watcher
+from dispatcher.queue.records.ids import wire_id
+from dispatcher.queue.records.kinds import NOTHING, OVERHEAD_BYTES
+from dispatcher.queue.records.messages import encode_message
+from dispatcher.queue.refusals import (
+    BACKLOG_FULL,
+    DISK_FULL,
+    DISK_STALLED,
+    LOG_FAILED,
+    OVERLOADED,
+    SHUTTING_DOWN,
+)
+
+MAX_UNSTORED_BYTES: Final = 64 * 1024 * 1024
+
+
+class Intake:
+    """Accepts messages (`ports.Acceptor`). `max_backlog_bytes` 0 means until the disk is full."""
+
+    __slots__ = (
+        "_clock",
+        "_committer",
+        "_figures",
+        "_id_prefix",
+        "_incarnation",
+        "_is_closed",
+        "_lanes",
+        "_max_backlog_bytes",
+        "_pending",
+        "_starting",
+        "_traffic",
+        "_warm",
+        "_watch",
+    )
+
+    def __init__(
+        self,
+        pending: Pending,
+        committer: Committer,
+        *,
+        lanes: Lanes,
+        traffic: Traffic,
+        warm: Warm,
+        starting: Starting,
+        figures: Figures,
+        watch: Watcher,
+        clock: SteadyClock,
+        partition: int,
+        incarnation: int,
+        max_backlog_bytes: int,
+    ) -> None:
+        self._pending = pending
+        self._committer = committer
+        self._lanes = lanes
+        self._traffic = traffic
+        self._warm = warm
+        self._starting = starting
+        self._figures = figures
+        self._watch = watch
+        self._clock = clock
+        self._incarnation = incarnation
+        self._id_prefix = wire_id(partition, incarnation, 0)[:12]
+        self._max_backlog_bytes = max_backlog_bytes
+        self._is_closed = False
+
+    def close(self) -> None:
+        """Accept nothing more. Idempotent."""
+        self._is_closed = True
+
+    def refusal(self) -> Refusal | None:
+        """Why nothing is accepted now; None when it is."""
+        committer = self._committer
+        if committer.dead:
+            return LOG_FAILED
+        if self._is_closed:
+            return SHUTTING_DOWN
+        if committer.full:
+            return DISK_FULL
+        if committer.stalled:
+            return DISK_STALLED
+        if committer.waiting_bytes > MAX_UNSTORED_BYTES:
+            return OVERLOADED
+        most = self._max_backlog_bytes
+        pending = self._pending
+        if most and (
+            pending.index.live_bytes
+            + pending.uploading_bytes
+            + pending.guest.live_bytes
+            + committer.waiting_bytes
+            >= most
+        ):
+            return BACKLOG_FULL
+        return None
+
+    def accept(self, message: Message, receipt: Receipt, upload: Upload | None = None) -> None:
+        """Store a message (`ports.Acceptor`)."""
+        if upload is None:
+            self._submit(message, receipt, None)
+            return
+        assert isinstance(upload, ChunkUpload)
+        upload.use(partial(self._uploaded, message, receipt, upload))
+
+    def start_upload(self, on_progress: Callable[[], None]) -> ChunkUpload:
+        """Begin a large body (`ports.Acceptor`)."""
+        return ChunkUpload(self._committer, self._pending, on_progress).let_move()
+
+    def _uploaded(self, message: Message, receipt: Receipt, upload: ChunkUpload) -> None:
+        if upload.refusal is not None:
+            upload.let_go()
+            receipt.refused(upload.refusal)
+            return
+        message.chunks = upload.fixed() or None
+        self._submit(message, receipt, upload)
+
+    def _submit(self, message: Message, receipt: Receipt, upload: ChunkUpload | None) -> None:
+        message.incarnation = self._incarnation
+        payload = encode_message(message)
+        size = len(payload) + OVERHEAD_BYTES
+        self._committer.submit(payload, _Acceptance(self, message, receipt, size, upload))
+
+    def reserve(self, message: Message, receipt: Receipt) -> None:
+        """Give a message an id without storing it. The id is the position of an empty record."""
+        message.incarnation = self._incarnation
+        self._committer.submit(NOTHING, _Reservation(self, message, receipt))
+
+    def note(self, position: int, size: int) -> None:
+        """A record that nobody needs takes space in the log."""
+        self._pending.extents.note(position, size)
+
+    def name(self, message: Message, position: int) -> None:
+        """The record of a message is durable at `position`: it exists from here on, with its id."""
+        message.position = position
+        message.wire_id = self._id_prefix + b"%016x" % position
+
+    def admit(self, message: Message, size: int) -> None:
+        """Give a durable message its place in the index and in its lane."""
+        self._figures.accepted_total += 1
+        if self._watch.is_wanted:
+            self._watch.accepted(message)
+        pending = self._pending
+        lane = self._lanes.of(message.destination)
+        slot = message.slot = pending.add(message.position, self._incarnation, lane.number, size)
+        if pending.ages is not None:
+            pending.ages.add(slot, self._clock.now_us())
+        if message.chunks is not None:
+            pending.owned.own(slot, array("Q", message.chunks), message.body_size)
+        peer = lane.peer
+        if (
+            not lane.ready
+            and peer.calm
+            and peer.in_flight < peer.limit.value
+            and self._traffic.turns.are_free
+            and self._starting.may_start()
+        ):
+            self._starting.start(lane, message, self._clock.now_us(), WORKER)
+            return
+        warm = (
+            lane.warm == lane.ready
+            and self._warm.fits(message)
+            and (peer.calm or not is_shut(peer, self._clock.now_us()))
+        )
+        if warm:
+            self._warm.put(lane, slot, message)
+        lane.push(pending.index, slot, warm=warm)
+        self._traffic.turns.enter(lane)
+
+
+class _Reservation:
+    """A record that says nothing on its way into the log: no other has its position."""
+
+    __slots__ = ("_intake", "_message", "_receipt")
+
+    def __init__(self, intake: Intake, message: Message, receipt: Receipt) -> None:
+        self._intake = intake
+        self._message = message
+        self._receipt = receipt
+
+    def stored(self, position: int) -> None:
+        """It is durable, and the message has its id."""
+        self._intake.note(position, len(NOTHING) + OVERHEAD_BYTES)
+        self._intake.name(self._message, position)
+        self._receipt.accepted(self._message)
+
+    def refused(self, refusal: Refusal) -> None:
+        """It is not stored."""
+        self._receipt.refused(refusal)
+
+
+class _Acceptance:
+    """A message on its way into the log, and the caller who waits for it."""
+
+    __slots__ = ("_intake", "_message", "_receipt", "_size", "_upload")
+
+    def __init__(
+        self,
+        intake: Intake,
+        message: Message,
+        receipt: Receipt,
+        size: int,
+        upload: ChunkUpload | None,
+    ) -> None:
+        self._intake = intake
+        self._message = message
+        self._receipt = receipt
+        self._size = size
+        self._upload = upload
+
+    def stored(self, position: int) -> None:
+        """The record is durable: the message exists from here on."""
+        message = self._message
+        self._intake.name(message, position)
+        try:
+            self._receipt.accepted(message)
+        finally:  # it exists, whatever became of the caller
+            self._intake.admit(message, self._size)
+            if self._upload is not None:
+                self._upload.let_go()
+
+    def refused(self, refusal: Refusal) -> None:
+        """The record is not stored; neither is what was uploaded for it."""
+        if self._upload is not None:
+            self._upload.let_go()
+        self._receipt.refused(refusal)

@@ -1,0 +1,144 @@
+"""What is learned of destinations from how attempts end: how much to send at once, and when to send
+nothing.
+
+Limit, breaker and pause of each destination are kept here, and the alarms that end a pause. A
+destination that is left alone has at most one alarm that counts (`Peer.alarm`): its lanes are
+looked at again when that goes off, and may be left alone again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from heapq import heappop, heappush
+from typing import Final
+
+from dispatcher.core.breaker import Signal, State, classify
+from dispatcher.core.clock import QueueUs, SteadyClock
+from dispatcher.core.message import Message
+from dispatcher.core.outcome import AttemptResult
+from dispatcher.core.retry import RetryPolicy, parse_retry_after
+from dispatcher.queue.lanes.gates import is_shut
+from dispatcher.queue.lanes.lanes import SLOW
+from dispatcher.queue.lanes.peers import Peer
+from dispatcher.queue.ports import Observer
+
+_FIRST_REST_US: Final = 100_000
+_LONGEST_REST_US: Final = 30_000_000
+
+
+class Learning:
+    """Lessons of all destinations. `on_alarm` is called with the instant of each new alarm."""
+
+    __slots__ = ("_alarms", "_clock", "_count", "_observer", "_on_alarm")
+
+    def __init__(
+        self, *, observer: Observer, clock: SteadyClock, on_alarm: Callable[[int], None]
+    ) -> None:
+        self._observer = observer
+        self._clock = clock
+        self._on_alarm = on_alarm
+        self._alarms: list[tuple[int, int, Peer]] = []
+        self._count = 0  # keeps alarms of one instant in order, as destinations have none
+
+    def failed(
+        self, peer: Peer, message: Message, result: AttemptResult, policy: RetryPolicy, now_us: int
+    ) -> None:
+        """Learn from an attempt that was not a plain success, and still takes up what it did.
+
+        Args:
+            policy: the message's.
+            now_us: when it ended, by the queue's clock.
+        """
+        signal = classify(result, policy)
+        if signal is Signal.HEALTHY:
+            peer.limit.success()
+        elif signal is Signal.OVERLOAD:
+            peer.limit.overload(message.started_at, now_us)
+        elif not (peer.tried or result.ours):
+            peer.limit.tried()
+        is_asked = result.status in (429, 503) and not policy.ack_any_response
+        if is_asked and result.retry_after is not None:
+            asked_ms = parse_retry_after(result.retry_after, self._clock.wall_us()) or 0
+            until_us = now_us + min(asked_ms, policy.max_delay_ms) * 1000
+            if until_us > max(peer.paused_until, now_us):
+                peer.paused_until = until_us
+                peer.calm = False
+                self._tell(peer, until_us, "retry_after")
+        if signal is not Signal.HEALTHY or not peer.calm:
+            self.signal(peer, signal, message, now_us, ours=result.ours)
+        if result.ours:
+            _rest(peer, now_us)
+
+    def signal(
+        self, peer: Peer, signal: Signal, message: Message, now_us: int, *, ours: bool = False
+    ) -> None:
+        """Tell the breaker how an attempt ended, and say so where it opened or closed. `ours`: it
+        ended for a reason on this machine, and says nothing at all."""
+        breaker = peer.breaker
+        was_calm, was_closed = peer.calm, breaker.state is State.CLOSED
+        changed = breaker.finish(signal, message.started_at, now_us)
+        if ours and was_calm:
+            return
+        peer.calm = False
+        if not ours:
+            peer.lacking_since = peer.rests_until = 0
+            peer.tried = True
+            peer.hangs = signal is not Signal.HEALTHY and message.takes == SLOW
+        if breaker.state is State.CLOSED:
+            # A success of before the last probe says nothing, and leaves failures counted.
+            if signal is Signal.HEALTHY and message.started_at >= peer.probed_at:
+                peer.calm = not is_shut(peer, now_us)
+                peer.told = peer.told and not peer.calm
+            if changed:
+                self._observer.lane_reopened(str(peer.destination))
+        elif changed and was_closed and breaker.open_until_us > now_us:
+            self._tell(peer, breaker.open_until_us, "breaker")
+
+    def slowed(self, peer: Peer) -> None:
+        """An attempt runs longer than attempts usually take: before one has succeeded its
+        destination counts as one that hangs."""
+        peer.calm = False
+        peer.hangs = True
+
+    def _tell(self, peer: Peer, until_us: int, why: str) -> None:
+        """Once, until the destination has answered again."""
+        if not peer.told:
+            peer.told = True
+            until = self._clock.to_wall(QueueUs(until_us))
+            self._observer.lane_backed_off(str(peer.destination), until, why)
+
+    def leave_alone(self, peer: Peer, until_us: int | None) -> None:
+        """Have the lanes of a destination looked at again at this instant, which a gate has said
+        (`Closed.until_us`). None: something that happens lets them wait for a turn again."""
+        if until_us is not None and not 0 < peer.alarm <= until_us:
+            peer.alarm = until_us
+            self._count += 1
+            heappush(self._alarms, (until_us, self._count, peer))
+            self._on_alarm(until_us)
+
+    def next_at(self) -> int | None:
+        """When `wake` has something to do, by the queue's clock; None: never."""
+        return self._alarms[0][0] if self._alarms else None
+
+    def wake(self, now_us: int) -> list[Peer]:
+        """Destinations whose alarm went off: their lanes may wait for a turn."""
+        peers: list[Peer] = []
+        while self._alarms and self._alarms[0][0] <= now_us:
+            at, _, peer = heappop(self._alarms)
+            if peer.alarm == at:
+                peer.alarm = 0
+                peers.append(peer)
+        return peers
+
+    def __len__(self) -> int:
+        return len(self._alarms)
+
+
+def _rest(peer: Peer, now_us: int) -> None:
+    """This machine lacked something for an attempt. Until one ends otherwise, all messages of the
+    destination rest, for as long as that has lasted already: it is not tried over and over with
+    each of ten thousand."""
+    peer.calm = False  # its next success is to be heard of
+    peer.lacking_since = peer.lacking_since or now_us
+    rest_us = max(_FIRST_REST_US, min(now_us - peer.lacking_since, _LONGEST_REST_US))
+    peer.rests_until = now_us + rest_us

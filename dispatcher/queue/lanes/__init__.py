@@ -1,0 +1,1 @@
+"""Whose turn it is: a lane for each destination, and what is read back for it."""

@@ -1,0 +1,163 @@
+"""What is pending: index, extents and timers kept in step.
+
+Every change of what the queue holds in memory goes through here: a message enters, moves to another
+place in the log, and leaves. In which chain a slot waits is `lanes.lineup`'s to say. Nothing here
+does I/O or decides anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from dispatcher.queue.pending.ages import Ages
+from dispatcher.queue.pending.extents import Extents
+from dispatcher.queue.pending.guest import Guest, NoGuest
+from dispatcher.queue.pending.index import Index
+from dispatcher.queue.pending.owned import Owned
+from dispatcher.queue.pending.slotmap import SlotMap
+from dispatcher.queue.pending.timers import Timers
+
+_SCHEDULED: Final = 2  # `State.SCHEDULED`: a member of an enum costs a look-up for every message
+
+
+class Movable(Protocol):
+    """A body that is still coming, whose chunk records may be copied forward meanwhile."""
+
+    @property
+    def positions(self) -> Sequence[int]:
+        """Where its chunk records are, in order."""
+
+    def move(self, position: int, to: int) -> None:
+        """The record at `position` was copied, durably, to `to`."""
+
+
+class Pending:
+    """All pending messages of one partition.
+
+    `owned`            records that slots need besides their own: chunks of large bodies.
+    `unwritten`        the newest RETRY payload of slots for which it is not in the log yet.
+    `reviving`         slots of messages that were dead, until their letters are gone.
+    `uploading_bytes`  what chunk records take whose message does not exist yet.
+    `uploads`          bodies that are still coming from their callers.
+    `guest`            who keeps records of its own in the log.
+    `ages`             how long they have waited, where `MAX_AGE` bounds that.
+    """
+
+    __slots__ = (
+        "ages",
+        "extents",
+        "guest",
+        "index",
+        "moved",
+        "owned",
+        "reviving",
+        "timers",
+        "unwritten",
+        "uploading_bytes",
+        "uploads",
+    )
+
+    def __init__(self, *, max_age_ms: int = 0) -> None:
+        """`max_age_ms` 0: there is no bound."""
+        self.index = Index()
+        self.ages = Ages(max_age_ms * 1000) if max_age_ms else None
+        self.extents = Extents()
+        self.guest: Guest = NoGuest()
+        self.timers = Timers(self.index)
+        self.moved = SlotMap(self.index)
+        self.owned = Owned(self.index, self.extents)
+        self.unwritten: dict[int, bytes] = {}
+        self.reviving = 0
+        self.uploading_bytes = 0
+        self.uploads: set[Movable] = set()
+
+    def add(self, position: int, incarnation: int, lane: int, size: int) -> int:
+        """Enter a message of the lane with this number, whose record was just stored at `position`;
+        returns its slot, READY, in no chain."""
+        slot = self.index.add(position, incarnation, lane, size)
+        self.extents.put(position, slot, size)
+        return slot
+
+    def add_all(
+        self, positions: list[int], incarnation: int, lanes: list[int], sizes: list[int]
+    ) -> list[int]:
+        """Do what `add` does for many messages of one incarnation, in the order of their positions;
+        returns their slots."""
+        slots = self.index.add_all(positions, incarnation, lanes, sizes)
+        self.extents.put_all(positions, slots, sizes)
+        return slots
+
+    def add_moved(
+        self, id_position: int, incarnation: int, position: int, lane: int, size: int
+    ) -> int:
+        """Enter a message whose record under its old id is at `position`; returns its slot, READY,
+        in no chain."""
+        slot = self.add(position, incarnation, lane, size)
+        self.index.id_position[slot] = id_position
+        if position != id_position:  # of a log begun anew it may be, by chance
+            self.moved.add(slot)
+        return slot
+
+    def find(self, id_position: int, incarnation: int) -> int:
+        """The slot of the pending message with this id, or -1."""
+        index = self.index
+        slot = self.extents.find(id_position)
+        if slot >= 0 and index.holds(slot, id_position, incarnation):
+            return slot
+        if not self.moved.count:
+            return -1
+        return self.moved.find(id_position, index.number_of(incarnation))
+
+    def find_v1(self, id_position: int) -> int:
+        """The slot of the message that a record of version 1 names by its position alone, or -1.
+        It is of any incarnation: those logs held no two messages with the same position."""
+        slot = self.extents.find(id_position)
+        if slot >= 0 and self.index.id_position[slot] == id_position and self.index.state[slot]:
+            return slot
+        if self.moved.count:
+            for number in range(len(self.index.incarnations)):
+                if (slot := self.moved.find(id_position, number)) >= 0:
+                    return slot
+        return -1
+
+    def move(self, slot: int, position: int, size: int) -> None:
+        """The slot's record was copied, and is at `position` now with all its history."""
+        index = self.index
+        self.extents.release(index.position[slot], index.size[slot])
+        self.extents.put(position, slot, size)
+        index.live_bytes += size - index.size[slot]
+        index.position[slot] = position
+        index.size[slot] = size
+        index.retry[slot] = 0
+        if position != index.id_position[slot]:
+            self.moved.add(slot)
+        else:
+            self.moved.discard(slot)
+
+    def remove(self, slot: int) -> None:
+        """Forget a message that is settled; its slot must be in no lane."""
+        index = self.index
+        scheduled = index.state[slot] == _SCHEDULED
+        position = index.position[slot]
+        self.extents.release(position, index.size[slot])
+        if position != index.id_position[slot]:
+            self.moved.discard(slot)
+        if slot in self.owned.by_slot:
+            self.owned.disown(slot)
+            self.owned.forget_left(slot)
+        if self.unwritten:
+            self.unwritten.pop(slot, None)
+        if self.ages is not None:
+            self.ages.remove(slot)
+        if scheduled:
+            self.timers.leave()
+            index.leave(slot)
+        else:
+            index.remove(slot)
+
+    def shrink(self) -> None:
+        """Give memory back after a backlog."""
+        if self.index.shrink():
+            self.timers.clear()
+            self.extents.forget_entries()

@@ -1,0 +1,1 @@
+"""Bytes to meaning and back: what lies in the log for a message. Pure."""

@@ -1,0 +1,1 @@
+"""What is pending is rebuilt from the log."""

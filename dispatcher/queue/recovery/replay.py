@@ -1,0 +1,291 @@
+"""From the records of the log to what is pending: the one recovery path.
+
+`Recovery.visit` is called for every record of the log in order. It runs a million times at a start
+with a million messages, so it reads no more of a record than it must. `finish` then lines the
+messages up, oldest first. `records` and `lined_up` say how far they are.
+
+A log may call `visit` on another thread, while the loop serves other partitions. So it touches
+nothing that the partitions of a process share: lanes, which join those of other partitions at their
+destination, are made by `finish`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from array import array
+from collections.abc import Iterator
+
+from dispatcher.core.clock import QueueUs
+from dispatcher.core.message import Message
+from dispatcher.errors import LogTooNew
+from dispatcher.queue.lanes.lanes import Lanes
+from dispatcher.queue.lanes.lineup import Lineup
+from dispatcher.queue.pending.ages import Ages
+from dispatcher.queue.pending.index import State
+from dispatcher.queue.pending.order import PORTION, in_order
+from dispatcher.queue.pending.pending import Pending
+from dispatcher.queue.records.kinds import GUESTS, OVERHEAD_BYTES, STATELESS, Kind
+from dispatcher.queue.records.messages import (
+    accepted_at_of,
+    decode_stored,
+    incarnation_in,
+    message_facts,
+    moved_facts,
+    place_of,
+    prefix_of,
+    was_redriven,
+)
+from dispatcher.queue.records.retry import retry_facts
+from dispatcher.queue.records.settled import decode_settled
+from dispatcher.queue.recovery.numbers import NOWHERE, LaneNumbers
+from dispatcher.queue.recovery.order import oldest_first
+from dispatcher.queue.registry.pauses import Pauses
+from dispatcher.txlog.records import Records
+
+_LATER = 1 << 63
+_SETTLED = frozenset({Kind.SETTLED, Kind.SETTLED_PACKED, Kind.SETTLED_V1})
+
+
+class Recovery:
+    """Rebuilds a `Pending` that is empty at the beginning. `lost` are the messages, by id position
+    and incarnation, that cannot be delivered because a part of their body was in a damaged part of
+    the log."""
+
+    def __init__(self, pending: Pending, lanes: Lanes, pauses: Pauses) -> None:
+        self._lanes = lanes
+        self._pending = pending
+        self._pauses = pauses
+        self._numbers = LaneNumbers()
+        self._first: int | None = None
+        self._chunks: set[int] = set()
+        self.lost: dict[tuple[int, int], Message] = {}
+        self.records = 0
+        self.settled = 0
+        self.lined_up = 0
+
+    def take(self, records: Records) -> None:
+        """Take in the next records: as `visit` does each of them, but most are messages like the
+        one before, and are entered many at a time."""
+        data, begins, ends = records.data, records.begins, records.ends
+        at, count = 0, len(begins)
+        while at < count:
+            run = self._run(records, at)
+            if run:
+                at += run
+            else:
+                self.visit(records.origin + begins[at], data[begins[at] : ends[at]])
+                at += 1
+
+    def _run(self, records: Records, first: int) -> int:
+        """Take in the messages from the record `first` on, as long as they are of one incarnation
+        and have their whole bodies with them; returns how many they are."""
+        data, origin = records.data, records.origin
+        begins = records.begins[first : first + PORTION]
+        prefix = prefix_of(data, begins[0])
+        incarnation = incarnation_in(prefix)
+        if incarnation is None:
+            return 0
+        lanes: list[int] = []
+        lane, last = NOWHERE, b""
+        for begin in begins:
+            if prefix_of(data, begin) != prefix:
+                break
+            place = place_of(data, begin)
+            if place != last:
+                lane, last = self._numbers.at(place), place
+                if lane == NOWHERE:
+                    break
+            lanes.append(lane)
+        count = len(lanes)
+        if not count:
+            return 0
+        del begins[count:]
+        ends = records.ends[first : first + count]
+        slots = self._pending.add_all(
+            [origin + begin for begin in begins],
+            incarnation,
+            lanes,
+            [end - begin + OVERHEAD_BYTES for begin, end in zip(begins, ends, strict=True)],
+        )
+        if self._pending.ages is not None:
+            for slot, begin in zip(slots, begins, strict=True):
+                self._pending.ages.note(slot, accepted_at_of(data, begin))
+        self.records += count
+        if self._first is None:
+            self._first = origin + begins[0]
+        return count
+
+    def visit(self, position: int, payload: bytes) -> None:
+        """Take in the next record. Kinds that carry no state (chunks, probes) are passed over."""
+        self.records += 1
+        if self._first is None:
+            self._first = position
+        kind = payload[0]
+        if kind == 1:
+            self._message(position, payload)
+            return
+        if kind == Kind.MOVED:
+            self._moved(position, payload)
+            return
+        self._pending.extents.note(position, len(payload) + OVERHEAD_BYTES)
+        if kind in _SETTLED:
+            self._settle(payload)
+        elif kind == Kind.RETRY or kind == Kind.RETRY_V1:
+            self._retry(position, payload)
+        elif kind == Kind.CHUNK:
+            self._chunks.add(position)
+        elif kind == Kind.PAUSED:
+            self._pauses.visit(position, payload)
+        elif kind in GUESTS:
+            self._pending.guest.visit(position, payload, self._chunks, self._first)
+        elif kind not in STATELESS:
+            # Passing over it could bring back what it says is over.
+            raise LogTooNew(kind)
+
+    def _message(self, position: int, payload: bytes) -> None:
+        incarnation, destination, body_size, chunks = message_facts(payload)
+        if chunks and not self._is_whole(position, payload, chunks):
+            return
+        lane = self._numbers.of(destination)
+        slot = self._pending.add(position, incarnation, lane, len(payload) + OVERHEAD_BYTES)
+        if self._pending.ages is not None:
+            self._pending.ages.note(slot, accepted_at_of(payload))
+        if chunks:
+            self._pending.owned.own(slot, array("Q", payload[-8 * chunks :]), body_size)
+
+    def _is_whole(self, position: int, payload: bytes, chunks: int) -> bool:
+        """Whether all chunks of the message are there. If not, its record is passed over.
+
+        Where one was trimmed, the message was settled or copied: nothing that is needed is ever
+        trimmed. The record that says so may have been lost, because nobody waits for it to be
+        durable. Otherwise the log was damaged, and repaired without them.
+        """
+        positions = array("Q", payload[-8 * chunks :])
+        if self._chunks.issuperset(positions):
+            return True
+        self._pending.extents.note(position, len(payload) + OVERHEAD_BYTES)
+        assert self._first is not None
+        if min(positions) >= self._first:
+            message = decode_stored(position, payload, 0)
+            self.lost[message.position, message.incarnation] = message
+        return False
+
+    def _settle(self, payload: bytes) -> None:
+        pending = self._pending
+        incarnation, positions = decode_settled(payload)
+        for position in positions:
+            if self.lost:
+                self._find_again(position, incarnation)
+            slot = self._find(position, incarnation)
+            if slot >= 0:  # its record may be trimmed already
+                pending.remove(slot)
+                self.settled += 1
+
+    def _retry(self, position: int, payload: bytes) -> None:
+        incarnation, id_position, attempts, due_at = retry_facts(payload)
+        slot = self._find(id_position, incarnation)
+        if slot >= 0:
+            index = self._pending.index
+            index.attempts[slot] = attempts
+            index.due_at[slot] = due_at
+            index.retry[slot] = position
+
+    def _find(self, id_position: int, incarnation: int | None) -> int:
+        """The slot that a record names, or -1; without an incarnation it is of version 1."""
+        if incarnation is None:
+            return self._pending.find_v1(id_position)
+        return self._pending.find(id_position, incarnation)
+
+    def _find_again(self, id_position: int, incarnation: int | None) -> None:
+        """A message was settled, or lies elsewhere too: it is not lost."""
+        if incarnation is not None:
+            self.lost.pop((id_position, incarnation), None)
+            return
+        for name in [name for name in self.lost if name[0] == id_position]:
+            del self.lost[name]
+
+    def _moved(self, position: int, payload: bytes) -> None:
+        pending = self._pending
+        index = pending.index
+        id_position, attempts, due_at, start = moved_facts(payload)
+        incarnation, destination, body_size, chunks = message_facts(payload, start)
+        slot = pending.find(id_position, incarnation)
+        size = len(payload) + OVERHEAD_BYTES
+        if chunks and not self._is_whole(position, payload, chunks):
+            if slot >= 0:  # the original is whole, or it would not be here
+                self.lost.pop((id_position, incarnation), None)
+                index.attempts[slot] = attempts
+                index.due_at[slot] = due_at
+            return
+        self.lost.pop((id_position, incarnation), None)
+        if slot >= 0:
+            pending.move(slot, position, size)
+            if slot in pending.owned:
+                pending.owned.disown(slot)
+        else:
+            lane = self._numbers.of(destination)
+            slot = pending.add_moved(id_position, incarnation, position, lane, size)
+        if pending.ages is not None:
+            # When it was redriven is not known: its age counts from the start of this process.
+            since = _LATER if was_redriven(payload) else accepted_at_of(payload, start)
+            pending.ages.note(slot, since)
+        index.attempts[slot] = attempts
+        index.due_at[slot] = due_at
+        if chunks:
+            pending.owned.own(slot, array("Q", payload[-8 * chunks :]), body_size)
+
+    async def finish(self, now_us: QueueUs, latest_us: QueueUs) -> None:
+        """Line up what is pending: oldest first in each lane, retries that are not due in the
+        timers. Others get their turn in between.
+
+        No retry waits beyond `latest_us`: the clock may have been wrong when its time was chosen (a
+        machine that was started before its clock was set), or RETRY_MAX_DELAY may be less now.
+        """
+        self._chunks.clear()
+        await self._numbers.make(self._lanes)
+        index = self._pending.index
+        due_at = index.due_at
+        lane_of, by_number = index.lane, self._lanes.by_number
+        lineup = Lineup(self._pending, self._lanes)
+        ages = self._pending.ages
+        if ages is not None:
+            for _ in self._enter(ages, now_us):
+                await asyncio.sleep(0)
+        for portion in oldest_first(self._pending):
+            ready: dict[int, list[int]] = {}
+            last, same = NOWHERE, [0]
+            for slot in portion:
+                if due_at[slot] > now_us:
+                    latest = latest_us if ages is None else min(latest_us, ages.expires_us(slot))
+                    lineup.schedule(slot, min(QueueUs(due_at[slot]), latest), now_us)
+                    continue
+                number = lane_of[slot]
+                if number != last:
+                    last, same = number, ready.setdefault(number, [])
+                same.append(slot)
+            for number, slots in ready.items():
+                by_number[number].push_all(index, slots)
+            self.lined_up += len(portion)
+            await asyncio.sleep(0)
+
+    def _enter(self, ages: Ages, now_us: QueueUs) -> Iterator[None]:
+        """Enter all messages by when they began to wait. Their ids have another order: a message
+        keeps its id when it is redriven, and clocks that were ahead are set back."""
+        since = ages.since
+        ages.opened_us = now_us
+        oldest: int = now_us
+        for start in range(0, len(since), PORTION):
+            for slot in range(start, min(start + PORTION, len(since))):
+                since[slot] = min(since[slot], now_us)
+                oldest = min(oldest, since[slot])
+            yield
+        for portion in in_order(self._slots(), since, low=oldest, high=now_us):
+            for slot in portion:
+                ages.add(slot, since[slot])
+            yield
+
+    def _slots(self) -> Iterator[int]:
+        states = self._pending.index.state
+        for slot in range(self._pending.index.slots):
+            if states[slot] != State.FREE:
+                yield slot

@@ -1,0 +1,1 @@
+"""Small named facts that outlive a message."""

@@ -1,0 +1,311 @@
+"""The parts of one partition, made and put together.
+
+The order is that of the folders: what a part is given was made before it, and where two need each
+other the later one is looked up when it is called.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+from dispatcher.core.clock import Clock, Random, SteadyClock
+from dispatcher.core.policy import Policy
+from dispatcher.core.retry import RetryPolicy
+from dispatcher.queue.admin.administration import Administration
+from dispatcher.queue.admin.carrying import Carrying
+from dispatcher.queue.admin.changing import Changing
+from dispatcher.queue.admin.oldest import Oldest
+from dispatcher.queue.admin.parts import Parts
+from dispatcher.queue.admin.watching import Watch
+from dispatcher.queue.bodies.host import Host
+from dispatcher.queue.bodies.readback import Bodies, OutgoingBodies
+from dispatcher.queue.commit.committer import Committer
+from dispatcher.queue.commit.retries import Retries
+from dispatcher.queue.commit.settlements import Settlements
+from dispatcher.queue.commit.stalls import StallWatch, tell_pace
+from dispatcher.queue.compaction.large import LargeBodies
+from dispatcher.queue.compaction.messages import Messages
+from dispatcher.queue.compaction.reclaimer import Reclaimer
+from dispatcher.queue.compaction.source import RECLAIM, ReclaimPolicy
+from dispatcher.queue.compaction.transactions import Transactions
+from dispatcher.queue.deadletters.redrive import Redriver
+from dispatcher.queue.deadletters.retention import KEEP_ALL, Retention, RetentionPolicy
+from dispatcher.queue.deadletters.store import DeadLetters
+from dispatcher.queue.flow.expiring import Expiring
+from dispatcher.queue.flow.figures import Figures
+from dispatcher.queue.flow.intake import Intake
+from dispatcher.queue.flow.plain import Plain
+from dispatcher.queue.flow.recent import Recent
+from dispatcher.queue.flow.settling import Settling
+from dispatcher.queue.flow.starting import Starting
+from dispatcher.queue.flow.traffic import Traffic
+from dispatcher.queue.lanes.forgetting import Forgetting
+from dispatcher.queue.lanes.lanes import Lanes
+from dispatcher.queue.lanes.lineup import Lineup
+from dispatcher.queue.lanes.loading import Loading
+from dispatcher.queue.lanes.warm import WARM_BYTES, Warm
+from dispatcher.queue.pending.pending import Pending
+from dispatcher.queue.ports import LogName, Observer
+from dispatcher.queue.recovery.replay import Recovery
+from dispatcher.queue.registry.pauses import Pauses
+from dispatcher.telemetry.supervisor import Supervisor
+from dispatcher.txlog import TransactionLog
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionConfig:
+    """`max_backlog_bytes` 0 means until the disk is full. `workers` attempts are in flight at once,
+    besides `workers_slow` that run longer than attempts usually take. `warm_bytes` of messages
+    that wait are kept in memory, and one that has waited for `max_age_ms` (0: no bound) is given
+    up."""
+
+    policy: RetryPolicy
+    workers: int
+    max_backlog_bytes: int = 0
+    keep_everything: bool = False
+    partition: int = 0
+    retention: RetentionPolicy = KEEP_ALL
+    workers_slow: int = 1000
+    warm_bytes: int = WARM_BYTES
+    max_age_ms: int = 0
+    reclaim: ReclaimPolicy = RECLAIM
+
+
+class Owner(Protocol):
+    """Who is told what the parts can't settle among themselves: the partition."""
+
+    def batch_stored(self) -> None:
+        """The transaction log stored a batch, and its waiters were told."""
+
+    def space_changed(self, full: bool) -> None:
+        """The disk of the transaction log became full, or has space again."""
+
+    def dead_space_changed(self, full: bool) -> None:
+        """The same of the dead-letter log."""
+
+    def ended(self, log: LogName, error: Exception) -> None:
+        """A log can't be written any more."""
+
+    def fail(self, log: LogName, error: Exception) -> None:
+        """A log can't be read any more."""
+
+
+class Wiring:
+    """All parts, by name."""
+
+    def __init__(
+        self,
+        log: TransactionLog,
+        dead_log: TransactionLog,
+        config: PartitionConfig,
+        observer: Observer,
+        *,
+        clock: Clock,
+        random: Random,
+        incarnation: int,
+        traffic: Traffic | None,
+        owner: Owner,
+    ) -> None:
+        self.log = log
+        self.dead_log = dead_log
+        self.config = config
+        self.observer = observer
+        number, workers, policy = config.partition, config.workers, config.policy
+        transaction_failed = partial(owner.fail, LogName.TRANSACTION)
+        dead_letter_failed = partial(owner.fail, LogName.DEAD_LETTER)
+        self.supervisor = Supervisor(observer.died)
+        self.traffic = traffic or Traffic(
+            workers=workers,
+            workers_slow=config.workers_slow,
+            pause_max_ms=policy.max_delay_ms,
+            observer=observer,
+            clock=SteadyClock(clock),
+            warm_bytes=config.warm_bytes,
+        )
+        self.clock = self.traffic.clock
+        self.watch = Watch(observer, clock)
+        self.recent = Recent()
+
+        self.lanes = Lanes(self.traffic.peers, lambda: self.starting)
+        self.pending = Pending(max_age_ms=config.max_age_ms)
+        self.figures = Figures(self.pending)
+        self.lineup = Lineup(self.pending, self.lanes)
+        self.warm = Warm(self.pending.index, self.traffic.room)
+
+        self.committer = Committer(
+            log,
+            collect=lambda: self.settlements.collect(),
+            settled=owner.batch_stored,
+            failed=partial(owner.ended, LogName.TRANSACTION),
+            space_changed=owner.space_changed,
+            died=observer.died,
+        )
+        self.settlements = Settlements(
+            self.pending, self.committer, lambda: self.dead_letters.holdings.extents.end
+        )
+        self.pauses = Pauses(self.pending.extents, self.committer)
+        self.recovery = Recovery(self.pending, self.lanes, self.pauses)
+        self.room = Host(
+            log,
+            self.committer,
+            self.pending,
+            partition=number,
+            failed=transaction_failed,
+            died=observer.died,
+        )
+        self.retries = Retries(self.pending, self.committer)
+        bodies = Bodies(log, self.pending)
+        self.dead_letters = DeadLetters(
+            dead_log,
+            bodies,
+            partition=number,
+            failed=dead_letter_failed,
+            space_changed=owner.dead_space_changed,
+            died=observer.died,
+            supervisor=self.supervisor,
+            clock=clock,
+            reclaim=config.reclaim,
+            call_buried=self.watch.call_dead_lettered,
+        )
+
+        self.stalls = StallWatch(self.committer, partial(tell_pace, observer, LogName.TRANSACTION))
+        self.dead_stalls = StallWatch(
+            self.dead_letters.committer, partial(tell_pace, observer, LogName.DEAD_LETTER)
+        )
+
+        self.loading = Loading(
+            log,
+            self.pending,
+            self.warm,
+            self.traffic.workers,
+            self.supervisor,
+            partition=number,
+            loaded=lambda lane, had_turn: self.starting.loaded(lane, had_turn),
+            failed=transaction_failed,
+        )
+        self.starting = Starting(
+            self.pending,
+            self.lanes,
+            traffic=self.traffic,
+            lineup=self.lineup,
+            warm=self.warm,
+            loading=self.loading,
+            committer=self.committer,
+            dead_letters=self.dead_letters,
+            figures=self.figures,
+            expire=lambda slot: self.expiring.take_out(slot),
+        )
+        self.intake = Intake(
+            self.pending,
+            self.committer,
+            lanes=self.lanes,
+            traffic=self.traffic,
+            warm=self.warm,
+            starting=self.starting,
+            figures=self.figures,
+            watch=self.watch,
+            clock=self.clock,
+            partition=number,
+            incarnation=incarnation,
+            max_backlog_bytes=config.max_backlog_bytes,
+        )
+        self.plain = Plain(
+            self.pending,
+            lineup=self.lineup,
+            starting=self.starting,
+            committer=self.committer,
+            settlements=self.settlements,
+            retries=self.retries,
+            dead_letters=self.dead_letters,
+            figures=self.figures,
+            watch=self.watch,
+            recent=self.recent,
+            clock=self.clock,
+        )
+        self.settling = Settling(
+            self.pending,
+            self.lanes,
+            (self.plain,),
+            traffic=self.traffic,
+            dead_letters=self.dead_letters,
+            bodies=OutgoingBodies(bodies, transaction_failed),
+            figures=self.figures,
+            watch=self.watch,
+            policy=Policy(policy),
+            clock=self.clock,
+            random=random,
+        )
+
+        copies = Messages(
+            log,
+            self.pending,
+            self.committer,
+            partition=number,
+            clock=self.clock,
+            policy=config.reclaim,
+        )
+        large = LargeBodies(log, self.pending, self.committer, copies)
+        self.space = Transactions(self.pending, copies, large, self.pauses)
+        self.expiring = Expiring(
+            log,
+            self.pending,
+            self.lanes,
+            partition=number,
+            lineup=self.lineup,
+            warm=self.warm,
+            dead_letters=self.dead_letters,
+            handlers=(self.plain,),
+            figures=self.figures,
+            clock=self.clock,
+            failed=transaction_failed,
+        )
+
+        self.reclaimer = Reclaimer(
+            log,
+            self.space,
+            self.committer,
+            failed=transaction_failed,
+            policy=config.reclaim,
+            keep_everything=config.keep_everything,
+        )
+        self.redriver = Redriver(
+            self.dead_letters,
+            self.pending,
+            self.committer,
+            self.settlements,
+            self.lanes,
+            line_up=self.starting.line_up,
+            supervisor=self.supervisor,
+        )
+        self.oldest = Oldest(log, self.pending, self.lanes, partition=number, clock=self.clock)
+        self.retention = Retention(self.dead_letters, self.redriver, config.retention, observer)
+        self.forgetting = Forgetting(self.lanes, self.clock)
+        self.changing = Changing(
+            self.pending,
+            self.lanes,
+            lineup=self.lineup,
+            warm=self.warm,
+            committer=self.committer,
+            settlements=self.settlements,
+            pauses=self.pauses,
+            starting=self.starting,
+        )
+        parts = Parts(
+            partition=number,
+            traffic=self.traffic,
+            log=log,
+            clock=self.clock,
+            figures=self.figures,
+            pending=self.pending,
+            lanes=self.lanes,
+            starting=self.starting,
+            recent=self.recent,
+            dead_letters=self.dead_letters,
+            redriver=self.redriver,
+            changing=self.changing,
+            watch=self.watch,
+        )
+        self.admin = Administration(parts)
+        self.carrying = Carrying(parts, self.intake, self.admin.pace)

@@ -1,0 +1,158 @@
+"""Messages and dead letters out of one dispatcher and into another."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dispatcher.testing.destination import answer
+from dispatcher.testing.process import ServerProcess
+from tests.acceptance.receiver import Receiver
+from tests.acceptance.running import ROOT, accept, dead, lines_of, quick, run
+
+_GOLDEN = ROOT / "tests/golden/first_dispatcher"
+_LARGE = bytes(range(256)) * 3000
+
+
+def commanded(server: ServerProcess, directory: Path, *arguments: str, code: int = 0) -> str:
+    """What a command prints that speaks to a server."""
+    host, port = server.api
+    ended = run(directory, *arguments, "--url", f"http://{host}:{port}")
+    assert ended.returncode == code, ended.stdout + ended.stderr
+    return ended.stdout + ended.stderr
+
+
+def exported(server: ServerProcess, directory: Path, *arguments: str) -> list[dict[str, Any]]:
+    """The lines of an export."""
+    commanded(server, directory, "export", "out.ndjson", *arguments)
+    return [json.loads(line) for line in (directory / "out.ndjson").read_text().splitlines()]
+
+
+@contextmanager
+def second(directory: Path, **settings: str) -> Iterator[ServerProcess]:
+    """Another server, with logs of its own."""
+    place = directory / "second"
+    place.mkdir(exist_ok=True)
+    with ServerProcess(place, **quick(**settings)) as server:
+        yield server
+
+
+def test_carried_messages_are_sent_as_they_would_have_been(
+    tmp_path: Path, receiver: Receiver
+) -> None:
+    """Byte for byte, small and large, by the other dispatcher and under its ids; those of the first
+    are still there."""
+    with ServerProcess(tmp_path, **quick()) as first:
+        commanded(first, tmp_path, "hold", receiver.authority)
+        odd = ("X-Odd: \xff\xfe", "x-spelling:  two blanks ", "X-Dispatcher-Timeout: 5s")
+        ids = [accept(first, receiver, *odd, body=body).id for body in (b"", b"\0\xff", _LARGE)]
+        lines = exported(first, tmp_path, "--state", "waiting")
+        assert sorted(line["id"] for line in lines) == sorted(ids)
+        assert {line["timeout_ms"] for line in lines} == {5000}
+        with second(tmp_path) as other:
+            assert "3 messages imported" in commanded(other, tmp_path, "import", "out.ndjson")
+            there = {bytes(one.body): one for one in receiver.received(3)}
+        commanded(first, tmp_path, "resume", receiver.authority)
+        here = {bytes(one.body): one for one in receiver.received(6)[3:]}
+    assert set(there) == set(here) == {b"", b"\0\xff", _LARGE}
+    for body, one in here.items():
+        assert lines_of(there[body]) == lines_of(one)
+        assert (
+            there[body].headers["x-dispatcher-message-id"] != one.headers["x-dispatcher-message-id"]
+        )
+
+
+def test_dead_letters_stay_dead_with_their_history(tmp_path: Path, receiver: Receiver) -> None:
+    """Until somebody redrives them; then they are sent with attempts from 1."""
+    with ServerProcess(tmp_path, **quick(RETRYLIMIT="1")) as first:
+        for status, body in ((404, b"small"), (503, _LARGE)):
+            receiver.script(*[answer(status, body=b"why not")] * (2 if status == 503 else 1))
+            dead(first, accept(first, receiver, body=body).id)
+        lines = exported(first, tmp_path, "--state", "dead")
+        assert [len(line["history"]) for line in lines] == [1, 2]
+        assert [len(one) for one in exported(first, tmp_path, "--status", "404", "--state", "dead")]
+        commanded(first, tmp_path, "export", "all.ndjson")
+    with second(tmp_path) as other:
+        commanded(other, tmp_path, "import", "all.ndjson")
+        (small, large) = exported(other, tmp_path, "--state", "dead")
+        for old, new in zip(lines, (small, large), strict=True):
+            same = ("destination", "target", "headers", "body", "reason", "detail", "attempts")
+            assert {name: old[name] for name in same} == {name: new[name] for name in same}
+            assert old["history"] == new["history"]
+            assert old["id"] != new["id"]
+        before = len(receiver.requests)
+        commanded(other, tmp_path, "dead", "redrive", "--all", "--yes")
+        bodies = {bytes(one.body) for one in receiver.received(before + 2)[before:]}
+        assert bodies == {b"small", _LARGE}
+        assert receiver.requests[-1].headers["x-dispatcher-attempt"] == "1"
+
+
+def test_what_is_reported_is_on_disk(tmp_path: Path, receiver: Receiver) -> None:
+    """kill -9 right after the report loses nothing of it."""
+    line = {
+        "destination": receiver.authority, "method": "POST", "target": "/x", "body": "aGVsbG8=",
+    }  # fmt: skip
+    (tmp_path / "in.ndjson").write_text("".join(json.dumps(line) + "\n" for _ in range(500)))
+    with second(tmp_path) as other:
+        commanded(other, tmp_path, "hold", receiver.authority)
+        assert "500 messages imported" in commanded(other, tmp_path, "import", "in.ndjson")
+        other.kill()
+    with second(tmp_path) as again:
+        commanded(again, tmp_path, "resume", receiver.authority)
+        assert {bytes(one.body) for one in receiver.received(500)} == {b"hello"}
+
+
+def test_files_of_the_first_dispatcher_are_imported(tmp_path: Path) -> None:
+    """What had not ended waits, what was given up is dead."""
+    for name in ("transaction.log", "deadletter.log"):
+        shutil.copy(_GOLDEN / name, tmp_path / f"old-{name}")
+    with second(tmp_path) as other:
+        for destination in ("https://example.test", "http://[::1]:81"):
+            commanded(other, tmp_path, "hold", destination)
+        said = commanded(other, tmp_path, "import", "old-transaction.log")
+        assert "2 waiting messages of the first Dispatcher" in said
+        commanded(other, tmp_path, "import", "old-deadletter.log")
+        waiting = exported(other, tmp_path, "--state", "waiting")
+        assert {(one["destination"], one["method"], one["target"]) for one in waiting} == {
+            ("https://example.test", "PUT", "/a%2Fb"),
+            ("http://[::1]:81", "GET", "/"),
+        }
+        first, last = exported(other, tmp_path, "--state", "dead")
+        assert (first["destination"], first["attempts"]) == ("http://localhost:9000", 11)
+        assert first["detail"] == "500 Internal Server Error"
+        assert (last["method"], last["timeout_ms"]) == ("PATCH", 100)
+
+
+def test_a_line_that_is_no_message_is_named_and_the_others_are_imported(
+    tmp_path: Path, receiver: Receiver
+) -> None:
+    """Exit code 1, with the line's number and what is wrong with it."""
+    good = {"destination": receiver.authority, "method": "POST", "target": "/"}
+    bad = [
+        {**good, "target": "no slash"},
+        {**good, "body": "not base64!"},
+        {**good, "headers": [["X", "a\r\nY: b"]]},
+        {**good, "tiemout_ms": 5},
+        {**good, "incomplete": True},
+        {**good, "destination": "user@host"},
+        {**good, "headers": [["X-Dispatcher-Tiemout", "5"]]},
+        {"destination": receiver.authority},
+        [],
+    ]
+    lines = [good, *bad, good]
+    text = "".join(json.dumps(line) + "\n" for line in lines) + "{cut"
+    (tmp_path / "in.ndjson").write_text(text)
+    with second(tmp_path) as other:
+        said = commanded(other, tmp_path, "import", "in.ndjson", code=1)
+        assert "2 messages imported" in said
+        for number in range(1, 14):
+            assert (f"Line {number} is not imported: " in said) == (number not in (1, 11, 13))
+        assert "10 lines not imported" in said
+        assert receiver.received(2)
+        for name, content in (("text", b"hello\n"), ("zeros", bytes(1000))):
+            (tmp_path / name).write_bytes(content)
+            assert "expected lines of JSON" in commanded(other, tmp_path, "import", name, code=2)

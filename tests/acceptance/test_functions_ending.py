@@ -1,0 +1,223 @@
+"""What stays of calls: results, dead letters, lists; and servers that stop in the middle of
+runs."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from dispatcher.protocol.connect import ConnectError
+from dispatcher.protocol.messages import DispatchRequest
+from dispatcher.protocol.verifying import Verifier
+from dispatcher.testing.process import ServerProcess
+from tests.acceptance.functions import (
+    Client,
+    Endpoint,
+    Http,
+    Later,
+    Reply,
+    Run,
+    an_any,
+    exits,
+    fails,
+    is_first,
+    polls,
+)
+from tests.acceptance.receiver import eventually
+from tests.acceptance.running import run
+
+SETTINGS = {
+    "CALL_RETRY_DELAY": "30",
+    "CALL_RETRY_MAX_DELAY": "200",
+    "CALL_START_DELAY": "0",
+    "DRAIN_TIMEOUT": "3000",
+}
+
+
+def test_dead_call_is_redriven_under_its_id(client: Client, endpoint: Endpoint) -> None:
+    """From its input; its result is to come (202) until it has ended again."""
+    endpoint.answer = lambda run: fails(7)
+    (id,) = client.dispatch(endpoint.call("f", input=an_any(b"in")))
+    assert client.error(id).type == "ValueError"
+    eventually(lambda: client.ask("GET", f"/v1/dead-letters/{id}").status == 200)
+    letter = client.ask("GET", f"/v1/dead-letters/{id}")
+    assert letter.json["kind"] == "call"
+    assert letter.json["function"] == "f"
+    endpoint.answer = lambda run: Later(0.6, exits(b"at last"))
+    assert client.ask("POST", f"/v1/dead-letters/{id}/redrive").status == 202
+    eventually(lambda: len(endpoint.runs) == 2)
+    assert client.ask("GET", f"/v1/calls/{id}/result").status == 202
+    assert client.output(id) == b"at last"
+    first, second = endpoint.runs
+    assert second.request.input == first.request.input
+    assert second.request.dispatch_id == id
+    assert client.ask("GET", f"/v1/dead-letters/{id}").status == 404
+
+
+def test_result_is_to_come_there_or_unknown(client: Client, endpoint: Endpoint) -> None:
+    """202, 200 and 404, with and without waiting for it."""
+    endpoint.answer = lambda run: Later(0.5, exits())
+    (id,) = client.dispatch(endpoint.call("f"))
+    began = time.monotonic()
+    assert client.ask("GET", f"/v1/calls/{id}/result").status == 202
+    assert client.ask("GET", f"/v1/calls/{id}/result?wait=100ms").status == 202
+    assert time.monotonic() - began < 0.5
+    assert client.output(id) == b"done"
+    unknown = f"{int(id, 16) + 1:028x}"
+    assert client.ask("GET", f"/v1/calls/{unknown}/result").status == 404
+    assert client.ask("GET", "/v1/calls/no-id/result").status in (400, 404)
+    waited = client.ask("POST", "/dispatch.sdk.v1.DispatchService/Wait", body=unknown.encode())
+    assert waited.status == 404
+    assert waited.json["code"] == "not_found"
+
+
+def test_result_expires(tmp_path: Path, endpoint: Endpoint) -> None:
+    """410 from then on: it is known that there was one."""
+    with ServerProcess(tmp_path, **SETTINGS, RESULT_RETENTION="1500") as server:
+        client = Client(server)
+        (id,) = client.dispatch(endpoint.call("f"))
+        assert client.output(id) == b"done"
+        path = f"/v1/calls/{id}/result"
+        eventually(lambda: client.ask("GET", path).status == 410)
+        assert client.ask("GET", path).slug == "result_expired"
+        assert server.stop() == 0
+    with ServerProcess(tmp_path, **SETTINGS, RESULT_RETENTION="1500") as server:
+        assert Client(server).ask("GET", path).status == 410
+
+
+def test_calls_are_listed_page_by_page(client: Client, endpoint: Endpoint) -> None:
+    """The newest first, each once, those that go on and those that have ended."""
+
+    def answer(run: Run) -> Reply:
+        return polls(state=b"s", wait_ms=60_000) if run.request.function == "waits" else exits()
+
+    endpoint.answer = answer
+    names = ["waits" if number % 3 else "ends" for number in range(25)]
+    ids = client.dispatch(*map(endpoint.call, names))
+    for id, name in zip(ids, names, strict=True):
+        client.until(id, "suspended" if name == "waits" else "succeeded")
+    query = f"/v1/calls?limit=4&endpoint={endpoint.url}"
+    assert pages(client, query) == set(ids)
+    waiting = {id for id, name in zip(ids, names, strict=True) if name == "waits"}
+    assert pages(client, f"{query}&state=suspended") == waiting
+    assert pages(client, f"{query}&state=succeeded") == set(ids) - waiting
+    assert pages(client, f"{query}&function=waits&roots=true") == waiting
+    assert pages(client, f"{query}&function=none") == set()
+    for id in waiting:
+        assert client.ask("DELETE", f"/v1/calls/{id}?mode=kill").status == 202
+
+
+def pages(client: Client, query: str) -> set[str]:
+    """The ids on all pages; each is there once."""
+    found: list[str] = []
+    cursor = ""
+    while True:
+        page = client.ask("GET", query + cursor).json
+        found += [call["id"] for call in page["items"]]
+        if page["next"] is None:
+            assert len(found) == len(set(found))
+            return set(found)
+        cursor = f"&cursor={page['next']}"
+
+
+def test_runs_in_flight_end_when_the_server_is_stopped(tmp_path: Path, endpoint: Endpoint) -> None:
+    """SIGTERM: what is answered within DRAIN_TIMEOUT counts, and is not run again."""
+    endpoint.answer = lambda run: Later(0.7, exits())
+    with ServerProcess(tmp_path, **SETTINGS) as server:
+        ids = Client(server).dispatch(*[endpoint.call("f")] * 2)
+        eventually(lambda: len(endpoint.runs) == 2)
+        assert server.stop() == 0
+        assert not [line for line in server.lines if line["level"] == "error"]
+    with ServerProcess(tmp_path, **SETTINGS) as server:
+        for id in ids:
+            assert Client(server).output(id) == b"done"
+    assert len(endpoint.runs) == 2
+
+
+def test_run_that_takes_longer_than_the_drain_is_made_again(
+    tmp_path: Path, endpoint: Endpoint
+) -> None:
+    """The same, byte for byte, after the next start."""
+
+    def answer(run: Run) -> Reply:
+        if is_first(run):
+            return polls(state=b"s", wait_ms=0)
+        return Later(3.0, exits()) if len(endpoint.runs) == 2 else exits()
+
+    endpoint.answer = answer
+    with ServerProcess(tmp_path, **{**SETTINGS, "DRAIN_TIMEOUT": "200"}) as server:
+        (id,) = Client(server).dispatch(endpoint.call("f"))
+        eventually(lambda: len(endpoint.runs) == 2)
+        began = time.monotonic()
+        assert server.stop() == 0
+        assert time.monotonic() - began < 2.5
+    with ServerProcess(tmp_path, **SETTINGS) as server:
+        assert Client(server).output(id) == b"done"
+    _, second, third = endpoint.runs
+    assert second.body == third.body
+
+
+def test_idempotency_key_outlives_a_kill(tmp_path: Path, endpoint: Endpoint) -> None:
+    """The client did not hear the answer, and asks again."""
+    message = DispatchRequest(calls=[endpoint.call("f")] * 3)
+    with ServerProcess(tmp_path, **SETTINGS) as server:
+        first = Client(server).post(message, "Idempotency-Key: k")
+        server.kill()
+    with ServerProcess(tmp_path, **SETTINGS) as server:
+        again = Client(server).post(message, "Idempotency-Key: k")
+        assert (again.status, again.body) == (200, first.body)
+        other = Client(server).post(DispatchRequest(), "Idempotency-Key: k")
+        assert other.status in (200, 409)  # an empty batch is nothing to remember
+
+
+def test_applications_change_their_key_one_after_the_other(
+    tmp_path: Path, endpoint: Endpoint
+) -> None:
+    """During a rotation those with the old key and those with the new one are served."""
+    other = Endpoint(lambda run: exits())
+    with ServerProcess(tmp_path, **SETTINGS) as server, other:
+        client = Client(server)
+        shown = run(tmp_path, "keys", "rotate")
+        assert shown.returncode == 0, shown.stderr
+        server.signal(signal.SIGHUP)
+        server.event("settings.reloaded")
+        text = (tmp_path / "signing.pem").read_bytes()
+        blocks = text.split(b"-----END PRIVATE KEY-----\n")
+        first, second = (
+            load_pem_private_key(block + b"-----END PRIVATE KEY-----\n", None)
+            for block in blocks[:2]
+        )
+        for key, application in ((first, endpoint), (second, other)):
+            assert isinstance(key, Ed25519PrivateKey)
+            application.answer = verifying(key)
+        for _ in range(2):
+            for application in (endpoint, other):
+                (id,) = client.dispatch(application.call("f"))
+                assert client.output(id) == b"done"
+        assert len(endpoint.runs) == 2
+        assert len(other.runs) == 3  # the first was refused once
+
+
+class verifying:  # noqa: N801 - it is used as a function
+    """Answers what is signed with this key."""
+
+    def __init__(self, key: Ed25519PrivateKey) -> None:
+        self._verifier = Verifier([key.public_key()])
+
+    def __call__(self, run: Run) -> Reply:
+        try:
+            self._verifier.verify(
+                method="POST",
+                target="/dispatch.sdk.v1.FunctionService/Run",
+                host=run.headers["host"],
+                headers=run.headers.items(),
+                body=run.body,
+                now_s=time.time(),
+            )
+        except ConnectError:
+            return Http(403)
+        return exits()

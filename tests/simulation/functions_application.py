@@ -1,0 +1,223 @@
+"""What callers and applications do while the machine of the function service loses its power, and
+what they remember of it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from random import Random
+from typing import Final
+
+from dispatcher.core.message import Message
+from dispatcher.core.outcome import AttemptResult, Failure
+from dispatcher.functions.message import RunMessage
+from dispatcher.protocol.messages import (
+    Any,
+    Call,
+    CallResult,
+    DispatchRequest,
+    Error,
+    Exit,
+    Poll,
+    RunRequest,
+    RunResponse,
+)
+from dispatcher.protocol.statuses import Status
+from dispatcher.testing.application import ENDPOINT, FakeApplication, Reply, fails
+from tests.simulation.engine_log import Power
+
+LARGE: Final = 620_000
+"""Bytes of a payload that takes several chunks."""
+LOST: Final = AttemptResult(None, Failure.CONNECTION, "reset", 1, was_sent=True)
+
+
+def value(tag: str, size: int = 0) -> Any:
+    """A payload that can be told from every other, of at least `size` bytes."""
+    text = tag.encode()
+    filled = text + b"|" + hashlib.sha256(text).digest() * (size // 32) if size else text
+    return Any(type_url="type.example/T", value=filled)
+
+
+def tag_of(packed: Any) -> str:
+    """What `value` was given."""
+    return packed.value.split(b"|", 1)[0].decode()
+
+
+def requested() -> DispatchRequest:
+    """The batch: one of the calls has a large input."""
+    return DispatchRequest(
+        calls=[
+            Call(endpoint=ENDPOINT, function="flow", input=value("flow", LARGE)),
+            Call(endpoint=ENDPOINT, function="doomed", input=value("doomed")),
+            Call(endpoint=ENDPOINT, function="chain", input=value("3")),
+        ]
+    )
+
+
+EXPECTED: Final = (
+    CallResult(output=value("after the tail", LARGE)),
+    CallResult(error=Error(type="ValueError", message="no")),
+    CallResult(output=value("chained")),
+)
+
+
+@dataclass(slots=True)
+class World:
+    """`ids` are what the caller was told, `completed` whether it was told that the promise was
+    kept. `bodies` are the requests by call and step, `recorded` those of which the outcome was
+    durable when the power was cut; `runs` is how many there were."""
+
+    random: Random
+    ids: tuple[str, ...] = ()
+    completed: bool = False
+    sent: bool = False
+    runs: int = 0
+    lives: int = 0
+    has_ended: bool = False
+    bodies: dict[tuple[int, int], bytes] = field(default_factory=dict)
+    recorded: set[tuple[int, int]] = field(default_factory=set)
+    roots: set[str] = field(default_factory=set)
+
+
+class Application(FakeApplication):
+    """What it answers follows from the request alone."""
+
+    def __init__(self, world: World, power: Power) -> None:
+        super().__init__(self._run)
+        self._world = world
+        self._power = power
+
+    def deliver(self, message: Message) -> None:
+        """See `FakeApplication`; nothing runs without power."""
+        if self._power.is_cut.is_set():
+            return
+        assert isinstance(message, RunMessage)
+        world, run = self._world, (message.key, message.step)
+        assert run not in world.recorded, f"{run} is run again: {self._name(message)}"
+        before = world.bodies.setdefault(run, bytes(message.body))
+        assert before == message.body, f"{run} is another run now: {self._name(message)}"
+        world.runs += 1
+        super().deliver(message)
+
+    def tell(self, message: Message, reply: Reply) -> None:
+        """See `FakeApplication`."""
+        if not self._power.is_cut.is_set():
+            super().tell(message, reply)
+
+    def _name(self, message: Message) -> str:
+        request = RunRequest.FromString(message.body)
+        return f"{request.function} {request.WhichOneof('directive')}"
+
+    def _run(self, request: RunRequest) -> Reply:
+        if request.root_dispatch_id == request.dispatch_id:
+            self._world.roots.add(request.dispatch_id)
+        match request.function:
+            case "flow":
+                return _flow(request)
+            case "chain":
+                return _chain(request)
+            case "large":
+                return _exits(value("large of " + tag_of(request.input), LARGE))
+            case "flaky":
+                return self._flaky(request)
+            case "last":
+                assert request.input == value("tail", LARGE)
+                return _exits(value("after the tail", LARGE))
+            case "leaf":
+                return _exits(value("leaf of " + tag_of(request.input)))
+            case _:
+                return fails(Status.PERMANENT_ERROR)
+
+    def _flaky(self, request: RunRequest) -> Reply:
+        """Its first run is lost, its second one says that it is to be tried again."""
+        count = sum(one.dispatch_id == request.dispatch_id for one in self.requests)
+        if count == 1:
+            return LOST
+        if count == 2:
+            return fails(Status.THROTTLED)
+        return _exits(value("flaky"))
+
+
+def _exits(output: Any) -> RunResponse:
+    return RunResponse(status=Status.OK.value, exit=Exit(result=CallResult(output=output)))
+
+
+def _polls(state: Any, *calls: Call, wanted: int, wait_s: int = 0) -> RunResponse:
+    poll = Poll(typed_coroutine_state=state, calls=calls, min_results=wanted, max_results=3)
+    if wait_s:
+        poll.max_wait.seconds = wait_s
+    return RunResponse(status=Status.OK.value, poll=poll)
+
+
+def _call(number: int, function: str, input: Any, endpoint: str = "") -> Call:
+    return Call(correlation_id=number, function=function, input=input, endpoint=endpoint)
+
+
+def _flow(request: RunRequest) -> RunResponse:
+    """Children with large inputs, states and results; what comes is put into the state. Then a
+    promise and a channel, a sleep, and a tail call."""
+    if request.WhichOneof("directive") == "input":
+        assert request.input == value("flow", LARGE)
+        calls = [
+            _call(1, "large", value("1", LARGE)),
+            _call(2, "flaky", value("2")),
+            _call(3, "broken", value("3")),
+            _call(4, "leaf", value("4")),
+            _call(5, "large", value("5")),
+        ]
+        return _polls(value("a:", LARGE), *calls, wanted=2)
+    stage, _, known = tag_of(request.poll_result.typed_coroutine_state).partition(":")
+    assert request.poll_result.typed_coroutine_state == value(f"{stage}:{known}", LARGE)
+    came = [*filter(None, known.split(",")), *map(_said, request.poll_result.results)]
+    if stage == "a":
+        if len(came) < 5:
+            return _polls(value("a:" + ",".join(came), LARGE), wanted=2)
+        assert sorted(came) == [
+            "1=large of 1", "2=flaky", "3=!ValueError", "4=leaf of 4", "5=large of 5"
+        ], came  # fmt: skip
+        outside = [
+            _call(6, "approved", value(""), "promise:ok"),
+            _call(7, "value", value(""), "channel:values"),
+        ]
+        return _polls(value("b:", LARGE), *outside, wanted=2)
+    if stage == "b":
+        if len(came) < 2:
+            return _polls(value("b:" + ",".join(came), LARGE), wanted=2)
+        assert sorted(came) == ["6=yes", "7=told"], came
+        return _polls(value("c:", LARGE), wanted=1, wait_s=60)
+    assert stage == "c"
+    assert not came
+    tail = Call(function="last", input=value("tail", LARGE))
+    return RunResponse(status=Status.TEMPORARY_ERROR.value, exit=Exit(tail_call=tail))
+
+
+def _said(result: CallResult) -> str:
+    what = "!" + result.error.type if result.HasField("error") else tag_of(result.output)
+    size = LARGE if what.startswith("large") else 0
+    assert result.HasField("error") or result.output in (value(what), value(what, size)), what
+    return f"{result.correlation_id}={what}"
+
+
+def _chain(request: RunRequest) -> RunResponse:
+    """One small child after the other. The state grows by what is left each time; once by so much
+    that it is written whole again."""
+    poll = request.poll_result
+    state = poll.typed_coroutine_state.value
+    if request.WhichOneof("directive") == "input":
+        left = int(tag_of(request.input))
+    else:
+        left = int(state.strip(b"|").rsplit(b"|", 1)[-1])
+        assert state == b"".join(_piece(number) for number in range(3, left - 1, -1))
+        (result,) = poll.results
+        assert _said(result) == f"{left}=leaf of {left}"
+        left -= 1
+    if not left:
+        return _exits(value("chained"))
+    answer = _polls(Any(value=_piece(left)), _call(left, "leaf", value(str(left))), wanted=1)
+    answer.poll.state_nonce = left
+    answer.poll.extends = left + 1 if state else 0
+    return answer
+
+
+def _piece(left: int) -> bytes:
+    return b"|%d" % left + b"|" * (70_000 if left == 2 else 0)

@@ -1,0 +1,57 @@
+"""What has to hold so that a wheel, in which the hot path is compiled, does what the sources do."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+import tomllib
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+
+import dispatcher
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PATTERNS = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["hooks"]["custom"]["modules"]
+
+
+def compiled(pattern: str, name: str) -> bool:
+    """Whether a module is one of those that a pattern of pyproject.toml names."""
+    path = name.replace(".", "/") + ".py"
+    found = re.search(r"\{(.*)\}", pattern)
+    names = found[1].split(",") if found else [""]
+    before, after = pattern.split(found[0]) if found else (pattern, "")
+    return any(fnmatch(path, before + one + after) for one in names)
+
+
+def is_compiled(name: str) -> bool:
+    """Whether a module, or the one that a class is of, is compiled in a wheel."""
+    return any(compiled(pattern, name) for pattern in PATTERNS)
+
+
+def classes() -> Iterator[type]:
+    """All classes of the package."""
+    for module in pkgutil.walk_packages(dispatcher.__path__, "dispatcher."):
+        if module.name.endswith("__main__"):
+            continue
+        for value in vars(importlib.import_module(module.name)).values():
+            if isinstance(value, type) and value.__module__ == module.name:
+                yield value
+
+
+def test_no_class_derives_from_a_compiled_one_without_being_compiled_itself() -> None:
+    """Such a class can't have objects in a wheel: `interpreted classes cannot inherit from
+    compiled`."""
+    assert is_compiled("dispatcher.core.message")
+    assert not is_compiled("dispatcher.errors")
+    wrong = [
+        f"{one.__module__}.{one.__qualname__} derives from {base.__module__}.{base.__qualname__}"
+        for one in classes()
+        for base in one.__bases__
+        if is_compiled(base.__module__)
+        and not is_compiled(one.__module__)
+        and not getattr(base, "_is_protocol", False)
+    ]
+    assert not wrong

@@ -1,0 +1,321 @@
+"""Whose turn it is: nobody waits for somebody else's crowd, and what an application says counts for
+it alone."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+import pytest
+
+from dispatcher.core.breaker import FAILURES_TO_OPEN, Signal
+from dispatcher.functions.lane import Place
+from dispatcher.functions.lanes import IDLE_US, Lanes, Lesson
+
+HEALTHY = Lesson(Signal.HEALTHY)
+APP = "http://app:80"
+SECOND = 1_000_000
+
+
+class Owner:
+    """Makes no attempts."""
+
+    def take_turn(self, place: Place) -> None:
+        raise AssertionError("the lanes only say whose turn it is")
+
+
+OWNER = Owner()
+
+
+class Table:
+    """Lanes whose attempts end when they are told to."""
+
+    def __init__(self, most: int = 200) -> None:
+        self.lanes = Lanes(most)
+        self.now_us = SECOND
+        self.count = 0
+
+    def add(
+        self, root: int, *, name: str = APP, function: str = "f", is_resume: bool = False
+    ) -> Place:
+        self.count += 1
+        return self.lanes.add(OWNER, self.count, name, function, root=root, is_resume=is_resume)
+
+    def start(self) -> list[Place]:
+        """All that may be run now."""
+        started = []
+        while (place := self.lanes.next_turn(self.now_us)) is not None:
+            started.append(place)
+        return started
+
+    def end(self, places: list[Place], lesson: Lesson = HEALTHY) -> None:
+        self.now_us += 1
+        for place in places:
+            self.lanes.finish(place, lesson, self.now_us)
+
+    def one_by_one(self, count: int) -> list[Place]:
+        """So many calls, each run when the one before it has ended."""
+        places = []
+        for _ in range(count):
+            place = self.lanes.next_turn(self.now_us)
+            if place is None:
+                break
+            places.append(place)
+            self.end([place])
+        return places
+
+    def warm(self, name: str = APP, rounds: int = 8) -> None:
+        """Let a lane learn that much goes at once."""
+        for _ in range(rounds):
+            for root in range(300):
+                self.add(root, name=name, function="warm")
+            while places := self.start():
+                self.end(places)
+
+
+def test_first_runs_take_turns_between_roots() -> None:
+    """A crowd of one root and the single call of another: that is next but one at the latest."""
+    table = Table()
+    for _ in range(1000):
+        table.add(1)
+    table.one_by_one(10)
+    late = table.add(2)
+    assert late in table.one_by_one(2)
+    for root in (3, 4, 5):
+        for _ in range(1000):
+            table.add(root, function=f"f{root}")
+    served = Counter(place.root for place in table.one_by_one(400))
+    assert all(98 <= served[root] <= 102 for root in (1, 3, 4, 5)), served
+
+
+def test_a_root_with_several_functions_gets_one_share() -> None:
+    """Its share is not for each of its functions."""
+    table = Table()
+    for number in range(600):
+        table.add(1, function=f"f{number % 10}")
+        table.add(2, function="f0")
+    served = Counter(place.root for place in table.one_by_one(200))
+    assert 98 <= served[1] <= 102, served
+
+
+def test_resumes_go_before_first_runs_in_the_order_they_came() -> None:
+    """Of all functions."""
+    table = Table()
+    firsts = [table.add(1), table.add(2, function="g")]
+    resumes = [table.add(3, function=name, is_resume=True) for name in ("g", "f", "g", "h", "f")]
+    served = table.one_by_one(7)
+    assert served[:5] == resumes
+    assert set(served[5:]) == set(firsts)
+
+
+def test_lanes_take_turns_within_what_there_is_for_all() -> None:
+    """A crowd for one application does not hold up the others."""
+    table = Table(most=4)
+    for _ in range(100):
+        table.add(1, name="http://a")
+    table.add(2, name="http://b")
+    table.add(3, name="http://c")
+    started = table.start()
+    assert len(started) == table.lanes.in_flight == 4
+    assert Counter(place.lane.name for place in started) == {
+        "http://a": 2,
+        "http://b": 1,
+        "http://c": 1,
+    }
+
+
+def test_limit_grows_with_success_and_halves_with_overload() -> None:
+    """From 2 to CALL_WORKER, and never below 2."""
+    table = Table(most=50)
+    for _ in range(3000):
+        table.add(1)
+    sizes = []
+    for _ in range(8):
+        started = table.start()
+        sizes.append(len(started))
+        table.end(started)
+    assert sizes[0] == 2
+    assert sizes[-1] == 50
+    assert sizes == sorted(sizes)
+    table.end(table.start(), Lesson(Signal.OVERLOAD))  # fifty of one moment are one event
+    table.now_us += 2 * SECOND
+    (probe,) = table.start()  # and more than the breaker lets pass
+    table.end([probe])
+    assert len(table.start()) == 25
+
+
+def test_breaker_leaves_an_application_alone_and_tries_one_call() -> None:
+    """Others go on meanwhile."""
+    table = Table()
+    for _ in range(100):
+        table.add(1)
+    failed = 0
+    while started := table.start():
+        table.end(started, Lesson(Signal.FAILURE))
+        failed += len(started)
+    assert failed == FAILURES_TO_OPEN
+    other = table.add(2, name="http://other")
+    assert table.start() == [other]
+    assert table.lanes.wake_us() == table.now_us + SECOND
+    table.now_us = table.lanes.wake_us()
+    (probe,) = table.start()
+    table.end([probe], Lesson(Signal.FAILURE))
+    assert table.start() == []
+    table.now_us = table.lanes.wake_us()
+    (probe,) = table.start()
+    table.end([probe])
+    assert len(table.start()) == 2
+
+
+def test_rest_that_an_application_asked_for_is_kept() -> None:
+    """Nothing is sent to it before; attempts that end meanwhile change nothing."""
+    table = Table()
+    for _ in range(10):
+        table.add(1)
+    one, other = table.start()
+    table.end([one], Lesson(Signal.OVERLOAD, rest_us=5 * SECOND))
+    until_us = table.now_us + 5 * SECOND
+    table.end([other])
+    assert table.start() == []
+    table.now_us = until_us - 1
+    assert table.start() == []
+    assert table.lanes.wake_us() == until_us
+    table.now_us = until_us
+    assert table.start()
+
+
+def test_throttled_function_is_limited_alone() -> None:
+    """Its application's other functions go on as before, and it comes back."""
+    table = Table(most=100)
+    table.warm()
+    for _ in range(500):
+        table.add(1, function="slow")
+    slow = table.start()
+    assert len(slow) == 100
+    table.end(slow, Lesson(Signal.HEALTHY, throttles=True))
+    for _ in range(500):
+        table.add(2, function="good")
+    again = table.start()
+    assert Counter(place.function.name for place in again) == {"slow": 50, "good": 50}
+    table.end(again)
+    assert Counter(place.function.name for place in table.start())["slow"] <= 51
+
+
+def test_throttled_function_rests_alone() -> None:
+    """Its Retry-After is its own."""
+    table = Table()
+    table.add(1, function="slow")
+    (slow,) = table.start()
+    table.add(1, function="slow")
+    table.end([slow], Lesson(Signal.HEALTHY, throttles=True, rest_us=3 * SECOND))
+    good = table.add(1, function="good")
+    assert table.start() == [good]
+    table.now_us = table.lanes.wake_us()
+    assert [place.function.name for place in table.start()] == ["slow"]
+
+
+def test_calls_that_need_no_run_any_more_are_passed_over() -> None:
+    """Wherever they stand."""
+    table = Table()
+    places = [table.add(number % 7, is_resume=number % 3 == 0) for number in range(90)]
+    for place in places[::2]:
+        table.lanes.take_out(place, table.now_us)
+        table.lanes.take_out(place, table.now_us)
+    assert table.lanes.waiting == 45
+    assert set(table.one_by_one(90)) == set(places[1::2])
+    assert table.lanes.waiting == 0
+
+
+def test_idle_lanes_are_forgotten_after_a_minute() -> None:
+    """With what was learned; one with a call in it is not."""
+    table = Table()
+    for number in range(10):
+        table.add(1, name=f"http://{number}")
+    table.end(table.start())
+    waiting = table.add(1, name="http://3")
+    assert len(table.lanes) == 10
+    table.now_us += IDLE_US
+    for _ in range(6):
+        table.add(1, name="http://a")
+        places = [place for place in table.start() if place is not waiting]
+        table.end(places)
+    assert {lane.name for lane in table.lanes} == {"http://3", "http://a"}
+
+
+def test_pulled_lanes_are_fetched_and_take_up_nothing() -> None:
+    """Resumes first there too; who fetches is told that there is something."""
+    told: list[str] = []
+    lanes = Lanes(1, can_be_pulled=told.append)
+    first = lanes.add(OWNER, 1, "bridge://s", "f", root=1, is_resume=False)
+    resume = lanes.add(OWNER, 2, "bridge://s", "f", root=1, is_resume=True)
+    assert told == ["bridge://s"] * 2
+    assert lanes.next_turn(5) is None
+    assert lanes.pull("bridge://s", 5) is resume
+    assert lanes.pull("bridge://s", 5) is first
+    assert lanes.pull("bridge://s", 5) is None
+    assert lanes.pull("bridge://t", 5) is None
+    assert lanes.in_flight == 0
+    lanes.finish(first, Lesson(Signal.FAILURE), 6)
+    assert told == ["bridge://s"] * 3  # others of its function may have waited for that
+    lanes.finish(resume, HEALTHY, 6)
+
+
+def test_names_of_functions_are_bounded() -> None:
+    """They are callers' words."""
+    table = Table()
+    for number in range(5000):
+        table.add(1, function=f"f{number}")
+        table.end(table.start())
+    (lane,) = table.lanes
+    assert len(lane.functions) <= 1001
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_nothing_is_ever_forgotten_in_a_lane(seed: int) -> None:
+    """Whatever happens, all calls run in the end, and no more at once than may."""
+    chance = random.Random(seed)
+    table = Table(most=chance.choice([1, 2, 5, 40]))
+    waiting: set[Place] = set()
+    running: list[Place] = []
+    for _ in range(2000):
+        match chance.randrange(6):
+            case 0 | 1:
+                name = f"http://{chance.randrange(3)}"
+                waiting.add(
+                    table.add(
+                        chance.randrange(5),
+                        name=name,
+                        function=f"f{chance.randrange(4)}",
+                        is_resume=chance.random() < 0.3,
+                    )
+                )
+            case 2:
+                started = table.start()
+                assert waiting.issuperset(started)
+                waiting.difference_update(started)
+                running += started
+            case 3 | 4 if running:
+                place = running.pop(chance.randrange(len(running)))
+                lesson = Lesson(
+                    chance.choice(list(Signal)),
+                    throttles=chance.random() < 0.2,
+                    rest_us=chance.choice([0, 0, SECOND]),
+                )
+                table.end([place], lesson)
+            case 5 if waiting and chance.random() < 0.3:
+                place = chance.choice(sorted(waiting, key=lambda one: one.since))
+                waiting.discard(place)
+                table.lanes.take_out(place, table.now_us)
+        table.now_us += chance.choice([0, 1000, 300_000])
+        assert table.lanes.waiting == len(waiting)
+        assert table.lanes.in_flight == len(running) <= table.lanes.most
+    while waiting or running:
+        started = table.start()
+        waiting.difference_update(started)
+        running += started
+        if running:
+            table.end(running)
+            running = []
+        else:
+            assert table.lanes.wake_us() > table.now_us, "nothing would ever wake them"
+            table.now_us = table.lanes.wake_us()

@@ -1,0 +1,41 @@
+"""The image is built from locked versions, and they are ones that pyproject.toml allows."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+HOOK = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["hooks"]["custom"]
+NEEDED = {
+    "requirements.txt": PROJECT["project"]["dependencies"],
+    "build.txt": PROJECT["build-system"]["requires"] + HOOK["requires"],
+}
+
+
+def locked(name: str) -> dict[str, tuple[str, int]]:
+    """Version and number of hashes of each package of a lock file."""
+    text = (ROOT / "config" / "packaging" / name).read_text(encoding="utf-8")
+    entries = re.findall(r"^(\S+)==(\S+)(.*(?:\n +--hash=.*)*)", text, re.MULTILINE)
+    return {package: (version, rest.count("--hash=sha256:")) for package, version, rest in entries}
+
+
+@pytest.mark.parametrize("name", NEEDED)
+def test_lock_file_has_a_version_in_range_for_each_dependency(name: str) -> None:
+    """Whoever changes a range renews the lock: config/packaging/lock.sh."""
+    versions = locked(name)
+    for needed in map(Requirement, NEEDED[name]):
+        version, _ = versions[needed.name]
+        assert needed.specifier.contains(version), f"{needed} is locked at {version}"
+
+
+@pytest.mark.parametrize("name", NEEDED)
+def test_every_locked_package_has_its_hash(name: str) -> None:
+    """pip --require-hashes refuses any other file."""
+    assert len(locked(name)) >= len(NEEDED[name])
+    assert all(hashes for _, hashes in locked(name).values())
