@@ -582,6 +582,30 @@ def test_letters_are_redriven_at_the_rate_that_was_asked_for(
     simulate(test)
 
 
+def test_a_redrive_with_a_rate_does_not_make_up_for_a_slow_disk_in_a_burst() -> None:
+    """Nor for looking through the letters, which takes seconds where there are very many."""
+    count, rate = 100, 50
+
+    async def test(bench: Bench) -> None:
+        bench.deliverer.answer = lambda sent: bench.queue.settling.failed(sent, failed(404))
+        for n in range(count):
+            bench.accept(message(name=f"m{n}"))
+        await asyncio.sleep(5)
+        bench.deliverer.answer = lambda sent: bench.queue.settling.delivered(sent, 200)
+        bench.log.append_s = 1.0
+        redriving = asyncio.create_task(bench.queue.admin.redrive(EVERYTHING, rate=rate))
+        await asyncio.sleep(0.5)
+        bench.log.append_s = 0.0
+        redriver = bench.queue.redriver
+        while not redriver.redriven_total:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.5)
+        assert rate * 0.4 <= redriver.redriven_total <= rate * 0.52 + 2 * rate // 10
+        assert (await redriving).count == count
+
+    simulate(test)
+
+
 def test_a_large_body_comes_back_whole() -> None:
     """Its chunks are copied to the dead-letter log and back, and shown in between."""
 

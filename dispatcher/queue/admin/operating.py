@@ -19,6 +19,9 @@ T = TypeVar("T")
 
 _MOST_FAILED: Final = 10_000
 """Letters that are named as damaged, or as calls that nobody serves, at most."""
+_CAUGHT_UP_SECONDS: Final = 0.01
+"""How much of a delay a redrive with a rate makes up for: the rest before each portion. What takes
+longer, as looking through the letters does, must not end in a burst."""
 _PURGED_AT_ONCE = 200
 """Letters that are removed before others get their turn: a millisecond."""
 
@@ -56,13 +59,14 @@ class Operating:
 
     async def _redrive(self, which: LetterFilter | Sequence[str], rate: int | None) -> Moved:
         loop = asyncio.get_running_loop()
-        started = loop.time()
+        due = 0.0
         count = 0
         not_found: list[str] = []
         failed: list[str] = []
         unserved: list[str] = []
         most = MOST_AT_ONCE if rate is None else max(1, min(MOST_AT_ONCE, rate // 10))
         async for ids in self._portions(which, most):
+            due = max(due, loop.time() - _CAUGHT_UP_SECONDS)
             done, damaged, left = await self._queue.redriver.redrive(ids)
             count += len(done)
             failed += _named(damaged[: _MOST_FAILED - len(failed)])
@@ -70,7 +74,8 @@ class Operating:
             if not isinstance(which, LetterFilter):
                 not_found += _without(ids, [*done, *damaged, *left])
             if rate is not None:
-                await asyncio.sleep(max(0.0, started + count / rate - loop.time()))
+                due += len(done) / rate
+                await asyncio.sleep(max(0.0, due - loop.time()))
         return Moved(count, not_found, tuple(failed), tuple(unserved))
 
     async def _purge(self, which: LetterFilter | Sequence[str]) -> Moved:
