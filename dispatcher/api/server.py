@@ -51,8 +51,8 @@ from dispatcher.api.sessions import SessionCalls
 from dispatcher.api.stream import MAX_READERS, EventStream
 from dispatcher.core.keys import Key, Keyring, Role
 from dispatcher.errors import ConfigError, PortTaken
+from dispatcher.functions.bridge.sessions import Sessions
 from dispatcher.functions.schedules.surface import Schedules
-from dispatcher.functions.sessions import Sessions
 from dispatcher.functions.surface import Functions
 from dispatcher.queue.admin.pace import Pace
 from dispatcher.queue.admin.surface import Admin, Carrier

@@ -27,8 +27,8 @@ from dispatcher.api.streaming import begun
 from dispatcher.core.answer import Answer
 from dispatcher.core.keys import Role
 from dispatcher.delivery.serialized import OVERHEAD_BYTES, read_response
+from dispatcher.functions.bridge.sessions import Fetched, Sessions
 from dispatcher.functions.limits import MOST_RUN_BYTES
-from dispatcher.functions.sessions import Fetched, Sessions
 
 TIMEOUT_HEADER: Final = "Request-Timeout"
 ID_HEADER: Final = "X-Request-Id"

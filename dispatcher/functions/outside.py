@@ -10,7 +10,6 @@ from dispatcher.functions import errors
 from dispatcher.functions.events import CancelAsked, Completed, Ended, Sent
 from dispatcher.functions.ids import parse_id
 from dispatcher.functions.limits import CLEANUP_US
-from dispatcher.functions.looking import STATE_OF, fits
 from dispatcher.functions.machine import PROMISE
 from dispatcher.functions.model import Call, How, Phase
 from dispatcher.functions.results.reading import Standing
@@ -33,6 +32,7 @@ from dispatcher.functions.surface import (
     Token,
     TreeView,
 )
+from dispatcher.functions.views.looking import STATE_OF, fits
 from dispatcher.protocol.messages import DispatchRequest
 
 _RESULTS: Final = 1 << 63

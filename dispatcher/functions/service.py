@@ -14,22 +14,20 @@ from functools import partial
 from typing import Final
 
 from dispatcher.core.clock import Random, SteadyClock
-from dispatcher.functions.asking import FEATURES, Targets
-from dispatcher.functions.bridge import Bridge
-from dispatcher.functions.burying import Burying
-from dispatcher.functions.figures import Figures
-from dispatcher.functions.history import History
+from dispatcher.functions.bridge.bridge import Bridge
+from dispatcher.functions.ending.burying import Burying
+from dispatcher.functions.ending.moving import DEAD, Moving
+from dispatcher.functions.ending.waiting import Waiting
 from dispatcher.functions.ids import Keys, call_id, parse_id
 from dispatcher.functions.intake import Intake, IntakeConfig
-from dispatcher.functions.lanes import Lanes
-from dispatcher.functions.looking import STATE_OF, Looking
+from dispatcher.functions.lanes.lanes import Lanes
+from dispatcher.functions.lanes.turns import Turns
 from dispatcher.functions.model import NONE, Call, Phase
-from dispatcher.functions.moving import DEAD, Moving
-from dispatcher.functions.overview import Overview
 from dispatcher.functions.results.retention import ResultPolicy
 from dispatcher.functions.results.store import Results
 from dispatcher.functions.rules import Rules
-from dispatcher.functions.running import Runner, RunnerConfig
+from dispatcher.functions.runs.asking import FEATURES, Targets
+from dispatcher.functions.runs.running import Runner, RunnerConfig
 from dispatcher.functions.schedules.keeper import Around, Keeper
 from dispatcher.functions.signing_key import (
     KeysInForce,
@@ -39,10 +37,12 @@ from dispatcher.functions.signing_key import (
 )
 from dispatcher.functions.store.store import Store
 from dispatcher.functions.surface import CallState
-from dispatcher.functions.telling import Log, Telling
-from dispatcher.functions.timelines import Timelines
-from dispatcher.functions.turns import Turns
-from dispatcher.functions.waiting import Waiting
+from dispatcher.functions.views.figures import Figures
+from dispatcher.functions.views.history import History
+from dispatcher.functions.views.looking import STATE_OF, Looking
+from dispatcher.functions.views.overview import Overview
+from dispatcher.functions.views.telling import Log, Telling
+from dispatcher.functions.views.timelines import Timelines
 from dispatcher.protocol.signing import Signer
 from dispatcher.queue.partition import Partition
 from dispatcher.queue.ports import Deliverer

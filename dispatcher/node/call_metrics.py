@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 
 from dispatcher.core.breaker import State
-from dispatcher.functions.lane import Lane
-from dispatcher.functions.overview import Overview
+from dispatcher.functions.lanes.lane import Lane
+from dispatcher.functions.views.overview import Overview
 from dispatcher.telemetry.metrics import AnyMetric, Column, Distributions, Metric, Rows
 
 

@@ -8,9 +8,9 @@ from typing import Final
 
 from dispatcher import __version__
 from dispatcher.delivery.pool import Pool
-from dispatcher.functions.lane import Lane as CallLane
-from dispatcher.functions.overview import Overview
+from dispatcher.functions.lanes.lane import Lane as CallLane
 from dispatcher.functions.results.store import Results
+from dispatcher.functions.views.overview import Overview
 from dispatcher.ingress.listener import Listener
 from dispatcher.node.call_metrics import call_metrics
 from dispatcher.queue.admin.pace import Pace

@@ -28,8 +28,8 @@ from dispatcher.core.clock import SystemClock
 from dispatcher.core.keys import Keyring
 from dispatcher.delivery.pool import Pool
 from dispatcher.errors import ConfigError, PortTaken
+from dispatcher.functions.ending.reviving import Reviving
 from dispatcher.functions.outside import Outside
-from dispatcher.functions.reviving import Reviving
 from dispatcher.functions.service import Events as FunctionEvents
 from dispatcher.functions.service import FunctionService
 from dispatcher.functions.signing_key import SigningKeyFile, UnkeptKey

@@ -13,15 +13,15 @@ from dispatcher.core.answer import Answer
 from dispatcher.core.clock import Clock, SteadyClock
 from dispatcher.core.message import Message
 from dispatcher.core.outcome import AttemptResult
-from dispatcher.functions.asking import Targets
-from dispatcher.functions.bridge import MOST_OUT, Bridge
+from dispatcher.functions.bridge.bridge import MOST_OUT, Bridge
 from dispatcher.functions.events import Created, NewCall
 from dispatcher.functions.ids import Keys
-from dispatcher.functions.lanes import Lanes
+from dispatcher.functions.lanes.lanes import Lanes
+from dispatcher.functions.lanes.turns import Turns
 from dispatcher.functions.model import Call as Known
 from dispatcher.functions.rules import Rules
-from dispatcher.functions.running import Runner, RunnerConfig
-from dispatcher.functions.turns import Turns
+from dispatcher.functions.runs.asking import Targets
+from dispatcher.functions.runs.running import Runner, RunnerConfig
 from dispatcher.protocol.messages import (
     Any,
     Call,

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 
 from dispatcher.core.answer import Answer
-from dispatcher.functions.sessions import Fetched
+from dispatcher.functions.bridge.sessions import Fetched
 
 
 class MemorySessions:

@@ -12,7 +12,7 @@ import pytest
 
 from dispatcher.core.answer import Answer
 from dispatcher.core.keys import Key, Keyring, Role
-from dispatcher.functions.sessions import Fetched
+from dispatcher.functions.bridge.sessions import Fetched
 from dispatcher.testing.api import ApiBench
 from dispatcher.testing.sessions import MemorySessions
 

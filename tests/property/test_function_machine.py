@@ -44,7 +44,7 @@ from dispatcher.functions.events import (
 )
 from dispatcher.functions.machine import Machine
 from dispatcher.functions.model import NONE, Call, How, Phase, StateArm
-from dispatcher.functions.resuming import plan_resume
+from dispatcher.functions.runs.resuming import plan_resume
 from dispatcher.testing.machine import Bench, a_new, clone, picture
 
 APP = "http://app.example"

@@ -10,7 +10,7 @@ from typing import Final
 
 from dispatcher.core.message import Message
 from dispatcher.core.outcome import AttemptResult, Failure
-from dispatcher.functions.message import RunMessage
+from dispatcher.functions.runs.message import RunMessage
 from dispatcher.protocol.messages import (
     Any,
     Call,

@@ -6,9 +6,10 @@ import zlib
 
 import pytest
 
-from dispatcher.functions import appending, limits
-from dispatcher.functions.deciding import decide
-from dispatcher.functions.decisions import Around, Decision, RetryAt
+from dispatcher.functions import limits
+from dispatcher.functions.deciding import appending
+from dispatcher.functions.deciding.deciding import decide
+from dispatcher.functions.deciding.decisions import Around, Decision, RetryAt
 from dispatcher.functions.events import Exited, Polled
 from dispatcher.functions.model import Call, StateArm
 from dispatcher.functions.rules import Asked, Rules

@@ -11,11 +11,11 @@ import pytest
 
 from dispatcher.core.answer import Answer
 from dispatcher.errors import Refused
-from dispatcher.functions.bridge import new_id
+from dispatcher.functions.bridge.bridge import new_id
+from dispatcher.functions.bridge.sessions import Fetched
 from dispatcher.functions.events import Ended
 from dispatcher.functions.model import How, Phase
 from dispatcher.functions.rules import Rules
-from dispatcher.functions.sessions import Fetched
 from dispatcher.protocol.connect import Code, ConnectError
 from dispatcher.protocol.messages import RunRequest, RunResponse
 from dispatcher.protocol.statuses import Status

@@ -8,8 +8,8 @@ from dispatcher.core.answer import Answer
 from dispatcher.core.breaker import Signal
 from dispatcher.core.outcome import AttemptResult, Failure
 from dispatcher.functions import limits
-from dispatcher.functions.deciding import decide, not_sendable
-from dispatcher.functions.decisions import Around, Decision, RetryAt
+from dispatcher.functions.deciding.deciding import decide, not_sendable
+from dispatcher.functions.deciding.decisions import Around, Decision, RetryAt
 from dispatcher.functions.events import Exited, Polled, Restarted, TailCalled
 from dispatcher.functions.model import Call, How
 from dispatcher.functions.rules import Asked, Rules

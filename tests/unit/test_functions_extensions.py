@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from dispatcher.errors import LogBusy
-from dispatcher.functions.asking import FEATURES
-from dispatcher.functions.decisions import Decision
+from dispatcher.functions.deciding.decisions import Decision
 from dispatcher.functions.events import Dropped, Polled, Retried
 from dispatcher.functions.model import Call, How, Phase
 from dispatcher.functions.rules import Rules
-from dispatcher.functions.watching import Nobody
+from dispatcher.functions.runs.asking import FEATURES
+from dispatcher.functions.runs.watching import Nobody
 from dispatcher.protocol.connect import Code, ConnectError
 from dispatcher.protocol.messages import Duration, RunRequest, RunResponse
 from dispatcher.protocol.statuses import Status

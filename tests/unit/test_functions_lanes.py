@@ -9,8 +9,8 @@ from collections import Counter
 import pytest
 
 from dispatcher.core.breaker import FAILURES_TO_OPEN, Signal
-from dispatcher.functions.lane import Place
-from dispatcher.functions.lanes import IDLE_US, Lanes, Lesson
+from dispatcher.functions.lanes.lane import Place
+from dispatcher.functions.lanes.lanes import IDLE_US, Lanes, Lesson
 
 HEALTHY = Lesson(Signal.HEALTHY)
 APP = "http://app:80"

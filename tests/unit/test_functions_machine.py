@@ -23,7 +23,7 @@ from dispatcher.functions.events import (
     TailCalled,
 )
 from dispatcher.functions.model import How, Phase, StateArm
-from dispatcher.functions.resuming import Plan, plan_resume
+from dispatcher.functions.runs.resuming import Plan, plan_resume
 from dispatcher.testing.machine import Bench, a_new, picture
 
 ROOT, CHILD, OTHER = 1, 2, 3

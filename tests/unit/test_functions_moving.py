@@ -7,10 +7,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from dispatcher.core.clock import SteadyClock
+from dispatcher.functions.ending.moving import Moving
 from dispatcher.functions.events import Ended, Exited
 from dispatcher.functions.ids import Keys
 from dispatcher.functions.model import Call, How, Phase
-from dispatcher.functions.moving import Moving
 from dispatcher.functions.results.reading import Standing
 from dispatcher.functions.store.store import Silent
 from dispatcher.protocol.messages import CallResult

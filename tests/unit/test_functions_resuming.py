@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dispatcher.functions import limits
-from dispatcher.functions.resuming import Plan, plan_resume
+from dispatcher.functions.runs.resuming import Plan, plan_resume
 from dispatcher.functions.spans import span
 from dispatcher.testing.calls import KEY, a_resumed_call
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from dispatcher.core.outcome import AttemptResult
-from dispatcher.functions.message import RunMessage
 from dispatcher.functions.model import How, Phase
+from dispatcher.functions.runs.message import RunMessage
 from dispatcher.protocol.connect import ConnectError
 from dispatcher.protocol.messages import RunRequest
 from dispatcher.protocol.signing import Signer

@@ -13,7 +13,7 @@ from dispatcher.core.clock import SystemClock
 from dispatcher.core.outcome import AttemptResult, Failure
 from dispatcher.core.room import Rooms
 from dispatcher.functions import errors
-from dispatcher.functions.decisions import Decision
+from dispatcher.functions.deciding.decisions import Decision
 from dispatcher.functions.events import (
     CancelAsked,
     Ended,

@@ -9,12 +9,12 @@ import pytest
 
 from dispatcher.core.answer import Answer
 from dispatcher.core.outcome import AttemptResult, Failure
-from dispatcher.functions.deciding import decide
-from dispatcher.functions.decisions import Around, Decision, RetryAt
+from dispatcher.functions.deciding.deciding import decide
+from dispatcher.functions.deciding.decisions import Around, Decision, RetryAt
+from dispatcher.functions.deciding.streaks import NO_STREAK, Others, Streak
 from dispatcher.functions.events import Exited, Restarted
 from dispatcher.functions.model import Call
 from dispatcher.functions.rules import Asked, Rules
-from dispatcher.functions.streaks import NO_STREAK, Others, Streak
 from dispatcher.protocol.messages import CallResult
 from dispatcher.protocol.statuses import Status
 from dispatcher.testing import calls

@@ -5,10 +5,10 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any, cast
 
-from dispatcher.functions.figures import Figures
 from dispatcher.functions.model import NONE, Call
 from dispatcher.functions.surface import Entry, Step
-from dispatcher.functions.telling import Telling
+from dispatcher.functions.views.figures import Figures
+from dispatcher.functions.views.telling import Telling
 
 CREATED = Entry(Step.CREATED, 1)
 OK = Entry(Step.RUN, 1, attempt=1, duration_ms=5, status="ok")

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from dispatcher.errors import Refused
-from dispatcher.functions.waiting import Waiting
+from dispatcher.functions.ending.waiting import Waiting
 from dispatcher.testing.clock import SimulatedClock
 from dispatcher.testing.loop import run
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from dispatcher.errors import Refused
 from dispatcher.functions.events import Created, Fact, NewCall, Noted
-from dispatcher.functions.looking import STATE_OF
 from dispatcher.functions.machine import Machine
 from dispatcher.functions.model import Call, Phase
 from dispatcher.functions.ports import Store
@@ -28,6 +27,7 @@ from dispatcher.functions.schedules.records import (
 )
 from dispatcher.functions.schedules.surface import FiringView, ScheduleView
 from dispatcher.functions.surface import CallState
+from dispatcher.functions.views.looking import STATE_OF
 
 
 @dataclass(frozen=True, slots=True)

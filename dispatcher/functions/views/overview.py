@@ -9,14 +9,14 @@ from typing import Final, Protocol
 
 from dispatcher.core.breaker import State
 from dispatcher.core.clock import SteadyClock
-from dispatcher.functions.figures import Figures
-from dispatcher.functions.lane import Lane
-from dispatcher.functions.lanes import Lanes
+from dispatcher.functions.ending.waiting import Waiting
+from dispatcher.functions.lanes.lane import Lane
+from dispatcher.functions.lanes.lanes import Lanes
 from dispatcher.functions.machine import Machine
 from dispatcher.functions.model import Phase
 from dispatcher.functions.results.store import Results
 from dispatcher.functions.surface import MOST_CALL_LANES, CallLane, CallState, CallTotals
-from dispatcher.functions.waiting import Waiting
+from dispatcher.functions.views.figures import Figures
 from dispatcher.queue.admin.pace import Pace
 
 _SLICE: Final = 400

@@ -25,22 +25,22 @@ from dispatcher.core.outcome import AttemptResult
 from dispatcher.core.room import Room, Rooms
 from dispatcher.errors import DispatcherError, Refusal
 from dispatcher.functions import errors
-from dispatcher.functions.appending import is_to_be_one
-from dispatcher.functions.asking import Given, Targets, run_message, run_request
-from dispatcher.functions.decisions import Decision, Outcome, RetryAt
+from dispatcher.functions.deciding.appending import is_to_be_one
+from dispatcher.functions.deciding.decisions import Decision, Outcome, RetryAt
+from dispatcher.functions.deciding.judging import Judging, overtaken
 from dispatcher.functions.events import Dropped, Event, Exited, Polled, Resuming, Retried
-from dispatcher.functions.giving import Giving, given_bytes
-from dispatcher.functions.judging import Judging, overtaken
-from dispatcher.functions.lane import Place
+from dispatcher.functions.lanes.lane import Place
+from dispatcher.functions.lanes.turns import NOTHING, Turns
 from dispatcher.functions.limits import CLEANUP_US, MOST_FETCHED_MS
-from dispatcher.functions.message import RunMessage
 from dispatcher.functions.model import Call, How, Phase, StateArm
 from dispatcher.functions.ports import Store
-from dispatcher.functions.resuming import Plan, plan_resume
 from dispatcher.functions.rules import Asked, Rules
-from dispatcher.functions.target import Target
-from dispatcher.functions.turns import NOTHING, Turns
-from dispatcher.functions.watching import Watcher
+from dispatcher.functions.runs.asking import Given, Targets, run_message, run_request
+from dispatcher.functions.runs.giving import Giving, given_bytes
+from dispatcher.functions.runs.message import RunMessage
+from dispatcher.functions.runs.resuming import Plan, plan_resume
+from dispatcher.functions.runs.target import Target
+from dispatcher.functions.runs.watching import Watcher
 from dispatcher.protocol.messages import Any
 from dispatcher.protocol.states import OWN_STATE_TYPE
 from dispatcher.protocol.statuses import Status

@@ -13,18 +13,18 @@ from typing import Final
 from dispatcher.core.clock import Random, SteadyClock
 from dispatcher.core.room import Rooms
 from dispatcher.functions import errors
-from dispatcher.functions.alarms import Alarms
-from dispatcher.functions.asking import Targets
-from dispatcher.functions.attempts import Attempts, RunnerConfig
+from dispatcher.functions.deciding.judging import Judging
 from dispatcher.functions.events import Ended
-from dispatcher.functions.giving import Giving
-from dispatcher.functions.judging import Judging
-from dispatcher.functions.lane import Place
+from dispatcher.functions.lanes.lane import Place
+from dispatcher.functions.lanes.turns import NOTHING, Turns
 from dispatcher.functions.machine import Machine
 from dispatcher.functions.model import Call, How, Phase
 from dispatcher.functions.ports import Store
-from dispatcher.functions.turns import NOTHING, Turns
-from dispatcher.functions.watching import Nobody, Watcher
+from dispatcher.functions.runs.alarms import Alarms
+from dispatcher.functions.runs.asking import Targets
+from dispatcher.functions.runs.attempts import Attempts, RunnerConfig
+from dispatcher.functions.runs.giving import Giving
+from dispatcher.functions.runs.watching import Nobody, Watcher
 from dispatcher.queue.ports import Deliverer
 from dispatcher.telemetry.supervisor import Died
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from dispatcher.functions.decisions import Decision
+from dispatcher.functions.deciding.decisions import Decision
 from dispatcher.functions.model import Call
 
 

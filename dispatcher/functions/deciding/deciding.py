@@ -33,8 +33,10 @@ from dispatcher.core.clock import Random
 from dispatcher.core.outcome import AttemptResult, Failure
 from dispatcher.core.policy import NO_RETRY
 from dispatcher.core.retry import RetryPolicy, delay_ms, parse_retry_after
-from dispatcher.functions import appending, errors, limits
-from dispatcher.functions.answers import (
+from dispatcher.functions import errors, limits
+from dispatcher.functions.checking import validate_call
+from dispatcher.functions.deciding import appending
+from dispatcher.functions.deciding.answers import (
     answered,
     is_final,
     lacks_state,
@@ -42,14 +44,13 @@ from dispatcher.functions.answers import (
     said,
     status_of,
 )
-from dispatcher.functions.checking import validate_call
-from dispatcher.functions.decisions import Around, Decision, Outcome, RetryAt
+from dispatcher.functions.deciding.decisions import Around, Decision, Outcome, RetryAt
+from dispatcher.functions.deciding.polling import arm_of, polled
+from dispatcher.functions.deciding.streaks import NO_STREAK, Streak
 from dispatcher.functions.events import Exited, Polled, Restarted, TailCalled
 from dispatcher.functions.machine import OUTSIDE
 from dispatcher.functions.model import Call, How
-from dispatcher.functions.polling import arm_of, polled
 from dispatcher.functions.rules import Asked, Rules
-from dispatcher.functions.streaks import NO_STREAK, Streak
 from dispatcher.protocol.messages import CallResult, Error, Exit, RunResponse
 from dispatcher.protocol.statuses import Concurrency, Status, Then, status_of_wire
 

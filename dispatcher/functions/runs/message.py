@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Protocol, cast
 
 from dispatcher.core.message import Home, Message
-from dispatcher.functions.lane import Place
+from dispatcher.functions.lanes.lane import Place
 from dispatcher.functions.rules import Asked
-from dispatcher.functions.target import Target
+from dispatcher.functions.runs.target import Target
 
 
 class RunHome(Home, Protocol):

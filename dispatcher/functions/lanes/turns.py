@@ -11,8 +11,8 @@ from typing import Final
 
 from dispatcher.core.breaker import Signal
 from dispatcher.core.clock import SteadyClock
-from dispatcher.functions.lane import At, Owner, Place
-from dispatcher.functions.lanes import Lanes, Lesson
+from dispatcher.functions.lanes.lane import At, Owner, Place
+from dispatcher.functions.lanes.lanes import Lanes, Lesson
 
 NOTHING: Final = Lesson(Signal.NEUTRAL)
 _AT_ONCE: Final = 100

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from dispatcher.functions.figures import Figures
 from dispatcher.functions.model import NONE, Call
 from dispatcher.functions.surface import Entry, Step
+from dispatcher.functions.views.figures import Figures
 from dispatcher.protocol.statuses import Status
 from dispatcher.queue.admin.watching import Watch
 

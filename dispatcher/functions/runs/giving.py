@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from dispatcher.functions import appending
-from dispatcher.functions.asking import Given
+from dispatcher.functions.deciding import appending
 from dispatcher.functions.events import Polled
 from dispatcher.functions.model import Call
 from dispatcher.functions.ports import Store
-from dispatcher.functions.referring import Referring
+from dispatcher.functions.runs.asking import Given
+from dispatcher.functions.runs.referring import Referring
 from dispatcher.functions.spans import Span, length_of
 
 

@@ -25,11 +25,11 @@ from dispatcher.core.clock import SteadyClock
 from dispatcher.core.message import Message
 from dispatcher.core.outcome import AttemptResult, Failure
 from dispatcher.errors import Refused
-from dispatcher.functions.lane import At, Place
-from dispatcher.functions.lanes import pulled_lane
-from dispatcher.functions.message import RunMessage
-from dispatcher.functions.sessions import Fetched
-from dispatcher.functions.turns import Turns
+from dispatcher.functions.bridge.sessions import Fetched
+from dispatcher.functions.lanes.lane import At, Place
+from dispatcher.functions.lanes.lanes import pulled_lane
+from dispatcher.functions.lanes.turns import Turns
+from dispatcher.functions.runs.message import RunMessage
 from dispatcher.queue.refusals import SHUTTING_DOWN
 
 MOST_OUT: Final = 200

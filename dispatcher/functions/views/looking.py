@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from heapq import nlargest
 from typing import Final, Protocol
 
-from dispatcher.functions.history import History
 from dispatcher.functions.ids import number_of
 from dispatcher.functions.machine import Machine
 from dispatcher.functions.model import NONE, Call, How, Phase
@@ -20,6 +19,7 @@ from dispatcher.functions.surface import (
     CallView,
     TreeView,
 )
+from dispatcher.functions.views.history import History
 from dispatcher.queue.admin.pace import Pace
 
 _SLICE: Final = 500

@@ -21,7 +21,7 @@ from typing import Final
 
 from dispatcher.core.breaker import LONGEST_PAUSE_MS, Breaker, Signal, State
 from dispatcher.core.limit import Limit
-from dispatcher.functions.lane import At, Function, Lane, Owner, Place
+from dispatcher.functions.lanes.lane import At, Function, Lane, Owner, Place
 
 PULLED: Final = "bridge://"
 IDLE_US: Final = 60_000_000

@@ -12,12 +12,12 @@ from dispatcher.core.clock import Random, SteadyClock
 from dispatcher.core.outcome import AttemptResult
 from dispatcher.core.policy import NO_RETRY
 from dispatcher.core.retry import parse_retry_after
-from dispatcher.functions.deciding import decide
-from dispatcher.functions.decisions import Around, Decision
-from dispatcher.functions.lanes import Lesson
+from dispatcher.functions.deciding.deciding import decide
+from dispatcher.functions.deciding.decisions import Around, Decision
+from dispatcher.functions.deciding.streaks import LOST, NO_OTHERS, NO_STREAK, Others, Streak
+from dispatcher.functions.lanes.lanes import Lesson
 from dispatcher.functions.model import Call
 from dispatcher.functions.rules import Asked, Rules
-from dispatcher.functions.streaks import LOST, NO_OTHERS, NO_STREAK, Others, Streak
 from dispatcher.protocol.statuses import Concurrency, Status
 
 _MOST_ENDPOINTS: Final = 4096

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from dispatcher.core.destination import Destination
-from dispatcher.functions.lanes import PULLED, pulled_lane
+from dispatcher.functions.lanes.lanes import PULLED, pulled_lane
 from dispatcher.functions.model import Call
 from dispatcher.protocol.signing import SignedTarget
 

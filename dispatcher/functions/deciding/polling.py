@@ -9,8 +9,9 @@ from typing import Final
 
 from dispatcher.core.clock import Random
 from dispatcher.core.retry import RetryPolicy, delay_ms
-from dispatcher.functions import appending, errors, limits
+from dispatcher.functions import errors, limits
 from dispatcher.functions.checking import duration_us, first_problem, timeout_ms
+from dispatcher.functions.deciding import appending
 from dispatcher.functions.events import NewCall, Polled
 from dispatcher.functions.model import Call, StateArm
 from dispatcher.functions.rules import Asked, Rules

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Final
 
 from dispatcher import __version__
 from dispatcher.core.destination import Destination, Origin
-from dispatcher.functions.appending import one
+from dispatcher.functions.deciding.appending import one
 from dispatcher.functions.ids import call_id
-from dispatcher.functions.lanes import PULLED
+from dispatcher.functions.lanes.lanes import PULLED
 from dispatcher.functions.limits import MOST_RUN_BYTES
-from dispatcher.functions.message import RunMessage
 from dispatcher.functions.model import NONE, Call, StateArm
 from dispatcher.functions.rules import Asked
-from dispatcher.functions.target import Target
+from dispatcher.functions.runs.message import RunMessage
+from dispatcher.functions.runs.target import Target
 from dispatcher.protocol.messages import PollResult, RunRequest
 from dispatcher.protocol.signing import RUN_PATH, Signer, content_digest
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from dispatcher.core.breaker import Signal
+from dispatcher.functions.deciding.streaks import NO_OTHERS, NO_STREAK, Others, Streak
 from dispatcher.functions.events import Exited, Polled, Restarted, TailCalled
-from dispatcher.functions.streaks import NO_OTHERS, NO_STREAK, Others, Streak
 from dispatcher.protocol.statuses import Concurrency, Status
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from dispatcher.functions.decisions import Decision, RetryAt
+from dispatcher.functions.deciding.decisions import Decision, RetryAt
 from dispatcher.functions.events import Restarted, TailCalled
-from dispatcher.functions.history import History
-from dispatcher.functions.looking import state_of_ended
 from dispatcher.functions.model import Call, Phase
 from dispatcher.functions.surface import Entry, Step
+from dispatcher.functions.views.history import History
+from dispatcher.functions.views.looking import state_of_ended
 from dispatcher.protocol.statuses import Status
 
 _NAMES: Final = {status: status.name.lower() for status in Status}
