@@ -1,8 +1,12 @@
-"""A whole call as bytes: the event `Copied`. Its layout is the order of the calls, see `codec`."""
+"""The layouts of what compaction writes: a whole call (`Copied`), and the bytes of a large one
+(`Stored`)."""
 
 from __future__ import annotations
 
-from dispatcher.functions.events import Blob, Copied
+from collections.abc import Mapping
+from typing import Final
+
+from dispatcher.functions.events import Blob, Copied, Event, Stored
 from dispatcher.functions.model import (
     NO_KEYS,
     Call,
@@ -15,11 +19,11 @@ from dispatcher.functions.model import (
     with_keys,
 )
 from dispatcher.functions.spans import Span
+from dispatcher.functions.store.layouts.parts import Layout, read_keys, write_keys
 from dispatcher.functions.store.packing import Reader, Writer
 
 
-def write_copied(writer: Writer, event: Copied) -> None:
-    """Append a call and its bytes."""
+def _write_copied(writer: Writer, event: Copied) -> None:
     call = event.call
     assert len(event.blobs) == len(call.spans), "a blob for each span"
     writer.number(event.count)
@@ -61,8 +65,8 @@ def write_copied(writer: Writer, event: Copied) -> None:
         writer.number(call.poll.min_results)
         writer.number(call.poll.max_results)
         writer.number(call.poll.due_us)
-    _write_keys(writer, call.children, call.key)
-    _write_keys(writer, call.strays, call.key)
+    write_keys(writer, sorted(call.children), call.key)
+    write_keys(writer, sorted(call.strays), call.key)
     blobs = iter(event.blobs)
     _write_place(writer, next(blobs))
     writer.number(len(call.states))
@@ -98,23 +102,11 @@ def _read_place_or_none(reader: Reader) -> Span | None:
     return _read_place(reader) if reader.number() else None
 
 
-def _write_keys(writer: Writer, keys: Keys, before: int) -> None:
-    writer.number(len(keys))
-    for key in sorted(keys):
-        writer.signed(key - before)
-        before = key
-
-
 def _read_keys(reader: Reader, key: int) -> Keys:
-    keys = []
-    for _ in range(reader.number()):
-        key += reader.signed()
-        keys.append(key)
-    return with_keys(NO_KEYS, tuple(keys))
+    return with_keys(NO_KEYS, read_keys(reader, key))
 
 
-def read_copied(reader: Reader) -> Copied:
-    """See `write_copied`."""
+def _read_copied(reader: Reader) -> Copied:
     count, first, made = reader.number(), reader.number(), reader.number()
     key = reader.number()
     parent, root = (_other(key, reader.signed(), reader.number()) for _ in range(2))
@@ -172,3 +164,19 @@ def _read_result(reader: Reader, key: int) -> Result:
     correlation, child, is_error = reader.number(), key + reader.signed(), reader.number()
     where = _read_place(reader)
     return Result(correlation, child, where, bool(is_error))
+
+
+def _write_stored(writer: Writer, event: Stored) -> None:
+    writer.number(len(event.blobs))
+    for blob in event.blobs:
+        writer.blob(blob)
+
+
+def _read_stored(reader: Reader) -> Stored:
+    return Stored(tuple(reader.blob() for _ in range(reader.number())))
+
+
+COPIES: Final[Mapping[type[Event], Layout]] = {
+    Copied: Layout(_write_copied, _read_copied),
+    Stored: Layout(_write_stored, _read_stored),
+}
