@@ -27,7 +27,8 @@ from dispatcher.functions.results.retention import ResultPolicy
 from dispatcher.functions.results.store import Results
 from dispatcher.functions.rules import Rules
 from dispatcher.functions.runs.asking import FEATURES, Targets
-from dispatcher.functions.runs.running import Runner, RunnerConfig
+from dispatcher.functions.runs.config import RunnerConfig
+from dispatcher.functions.runs.running import Runner
 from dispatcher.functions.schedules.keeper import Around, Keeper
 from dispatcher.functions.signing_key import (
     KeysInForce,

@@ -21,7 +21,8 @@ from dispatcher.functions.lanes.turns import Turns
 from dispatcher.functions.model import Call as Known
 from dispatcher.functions.rules import Rules
 from dispatcher.functions.runs.asking import Targets
-from dispatcher.functions.runs.running import Runner, RunnerConfig
+from dispatcher.functions.runs.config import RunnerConfig
+from dispatcher.functions.runs.running import Runner
 from dispatcher.protocol.messages import (
     Any,
     Call,

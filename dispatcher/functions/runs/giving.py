@@ -92,10 +92,6 @@ class Giving:
         whole = appending.one(event.arm, [*states, event.state])
         return replace(event, state=whole, is_appended=False)
 
-    def forget(self, call: Call) -> None:
-        """Nothing will be asked of a call any more."""
-        self.referring.drop(call.key)
-
 
 def _spans(call: Call, count: int, shape: _Shape) -> Sequence[Span]:
     """Input; or states, results and error."""

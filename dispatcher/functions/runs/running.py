@@ -22,13 +22,12 @@ from dispatcher.functions.model import Call, How, Phase
 from dispatcher.functions.ports import Store
 from dispatcher.functions.runs.alarms import Alarms
 from dispatcher.functions.runs.asking import Targets
-from dispatcher.functions.runs.attempts import Attempts, RunnerConfig
-from dispatcher.functions.runs.giving import Giving
+from dispatcher.functions.runs.attempts import Attempts
+from dispatcher.functions.runs.config import RunnerConfig
+from dispatcher.functions.runs.under_way import UnderWay
 from dispatcher.functions.runs.watching import Nobody, Watcher
 from dispatcher.queue.ports import Deliverer
 from dispatcher.telemetry.supervisor import Died
-
-__all__ = ["Runner", "RunnerConfig"]
 
 _AT_ONCE: Final = 1000
 """Calls looked at at the start before the loop has its turn."""
@@ -37,7 +36,7 @@ _NO_LANE: Final = ""
 
 
 class Runner:
-    """Runs the calls of one partition (`machine.Listener`, `lane.Owner`, `attempts.Desk`).
+    """Runs the calls of one partition (`machine.Listener`, `lane.Owner`, `under_way.Desk`).
 
     Life: made with an empty machine, `start` after recovery, then `await drain` and `await stop`.
     """
@@ -79,9 +78,10 @@ class Runner:
         self._judging = Judging(
             machine.trees, rules=config.rules, next_key=next_key, clock=clock, random=random
         )
-        self._giving = Giving(store)
+        self._under_way = UnderWay(machine.calls, self, turns=turns, clock=clock, died=died)
         self._attempts = Attempts(
-            machine.calls,
+            self._under_way,
+            machine,
             store,
             self,
             turns=turns,
@@ -89,28 +89,26 @@ class Runner:
             deliverer=deliverer,
             fetched=fetched,
             judging=self._judging,
-            giving=self._giving,
             rooms=rooms or Rooms(),
             config=config,
             clock=clock,
-            died=died,
             watcher=watcher or Nobody(),
         )
         self._is_started = self._is_closed = False
 
     def __repr__(self) -> str:
-        count = len(self._attempts.under_way)
+        count = len(self._under_way.runs)
         return f"<Runner: {count} under way, {len(self._places)} waiting>"
 
     @property
     def running(self) -> frozenset[int]:
         """Keys of the calls that are under way."""
-        return frozenset(self._attempts.under_way)
+        return frozenset(self._under_way.runs)
 
     @property
     def in_flight(self) -> int:
         """How many calls are under way."""
-        return len(self._attempts.under_way)
+        return len(self._under_way.runs)
 
     @property
     def waiting(self) -> int:
@@ -119,7 +117,7 @@ class Runner:
 
     def is_running(self, key: int) -> bool:
         """Whether a run of the call is under way."""
-        return key in self._attempts.under_way
+        return key in self._under_way.runs
 
     def starts_at_us(self, call: Call) -> int:
         """When the next run may start, by the wall clock; 0: when it has its turn."""
@@ -160,12 +158,12 @@ class Runner:
     async def drain(self, timeout_s: float) -> bool:
         """Close, and wait until nothing is under way; False when time ran out first."""
         self.close()
-        return await self._attempts.drain(timeout_s)
+        return await self._under_way.drain(timeout_s)
 
     async def stop(self) -> None:
         """Leave what is under way as it is: it is run again after the next start. Idempotent."""
         self.close()
-        await self._attempts.stop()
+        await self._under_way.stop()
 
     # What the machine tells (`machine.Listener`).
 
@@ -205,7 +203,7 @@ class Runner:
         at_us = call.expires_us
         if call.phase is Phase.SUSPENDED:
             at_us = min(at_us, call.poll_due_us or at_us)
-        elif call.phase is Phase.DUE and call.key not in self._attempts.under_way:
+        elif call.phase is Phase.DUE and call.key not in self._under_way.runs:
             due_us, now_us = self._due_us(call), self._clock.wall_us()
             if due_us > now_us:
                 at_us = min(at_us, due_us)
@@ -214,7 +212,7 @@ class Runner:
         self._alarms.set(call, at_us)
 
     def _due_us(self, call: Call) -> int:
-        due_us = max(call.due_us, self._attempts.rests_until_us)
+        due_us = max(call.due_us, self._under_way.rests_until_us)
         return due_us if call.step or call.attempts else max(due_us, call.not_before_us)
 
     def _enter(self, call: Call) -> None:
