@@ -20,14 +20,16 @@ from pydantic import (
 
 from dispatcher.api import cursor, instants
 from dispatcher.api.errors import ApiError
-from dispatcher.core.calls import STATUS_WORDS
+from dispatcher.core.calls import ERROR_TYPE, STATUS_WORDS
 from dispatcher.core.destination import Destination, Origin
 from dispatcher.core.instants import rfc3339
 from dispatcher.core.outcome import Failure
 
 _ID = re.compile(r"[0-9a-f]{28}")
 _WORDS = tuple(dict.fromkeys((*(failure.value for failure in Failure), *STATUS_WORDS[2:])))
-_ERROR = re.compile(f"^({'|'.join(_WORDS)}|http_[1-5][0-9]{{2}}|status_[0-9]{{1,3}})$")
+_ERROR = re.compile(
+    f"^({'|'.join(_WORDS)}|http_[1-5][0-9]{{2}}|status_[0-9]{{1,3}}|error(:{ERROR_TYPE})?)$"
+)
 _ENDPOINT = re.compile(r"(bridge|promise|channel):[^\x00-\x1f\x7f]{1,300}")
 _SHOWN_CHARACTERS = 100
 
@@ -97,7 +99,10 @@ def _parsed_instant(value: object) -> int:
 def _known_error(value: str) -> str:
     if not _ERROR.fullmatch(value):
         words = ", ".join(_WORDS)
-        raise ValueError(f"it is none of {words}, and no status such as http_404")
+        raise ValueError(
+            f"it is none of {words}, no status such as http_404, and no error of an application "
+            "such as error:ValueError"
+        )
     return value
 
 

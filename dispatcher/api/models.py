@@ -362,7 +362,8 @@ class Letter(Output):
     attempts: int
     last_status: int | None
     last_error: str | None = Field(
-        description="As that of a message; of a call its status, or `expired`."
+        description="As that of a message; of a call its status, `expired`, or the type of the "
+        "error that the application made: `error:ValueError`."
     )
     reason: LetterReason
     size_bytes: int = Field(description="Bytes of the body; of a call, of its input.")

@@ -35,9 +35,7 @@ def show(letter: Json) -> None:
         print(f"  {output.clean(name)}: {output.clean(value)}")
     print(f"\n{'Input' if is_call else 'Body'} ({output.size(letter['size_bytes'])})")
     _print_text(_body_text(base64.b64decode(letter["body"]), letter["id"]))
-    if is_call:
-        return  # a letter has no history of its runs
-    print("\nAttempts")
+    print("\nRuns" if is_call else "\nAttempts")
     tables.print_table(_HISTORY_COLUMNS, [_history_row(entry) for entry in letter["history"]])
     if letter["history"] and (start := letter["history"][-1].get("response_start")):
         print("\nStart of the last response")

@@ -130,7 +130,15 @@ class FunctionService:
             died=died,
         )
         self._letters = partition.dead_letters
-        burying = Burying(self.store, self._letters, self.supervisor, clock, self.spell)
+        self.history = History()
+        burying = Burying(
+            self.store,
+            self._letters,
+            self.supervisor,
+            clock,
+            spell=self.spell,
+            runs=self.history.runs,
+        )
         self.moving = Moving(
             self.store,
             self.machine.calls,
@@ -139,7 +147,6 @@ class FunctionService:
             supervisor=self.supervisor,
             bury=burying.bury,
         )
-        self.history = History()
         self.figures = Figures()
         telling = Telling(self.figures, partition.watch, events.log, self.spell)
         last_error: dict[int, str] = {}

@@ -140,7 +140,8 @@ class Entry:
 
     RUN: `attempt` counts from 1 within its step, `duration_ms` is how long it took, `status` what
     the application answered (`ok`, `throttled`, …; None without an answer), `error` why it failed,
-    `next_at_us` when it is tried again. SUSPENDED: `count` children are outstanding, `next_at_us`
+    `http_status` that of an answer that was none of the protocol, `next_at_us` when it is tried
+    again. SUSPENDED: `count` children are outstanding, `next_at_us`
     when it is resumed at the latest. RESUMED: with `count` results. ENDED: `status` is the state.
     """
 
@@ -152,6 +153,7 @@ class Entry:
     error: str | None = None
     next_at_us: int | None = None
     count: int | None = None
+    http_status: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

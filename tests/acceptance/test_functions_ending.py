@@ -11,7 +11,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from dispatcher.protocol.connect import ConnectError
-from dispatcher.protocol.messages import DispatchRequest
+from dispatcher.protocol.messages import DispatchRequest, RunResponse
+from dispatcher.protocol.statuses import Status
 from dispatcher.protocol.verifying import Verifier
 from dispatcher.testing.process import ServerProcess
 from tests.acceptance.functions import (
@@ -56,6 +57,56 @@ def test_dead_call_is_redriven_under_its_id(client: Client, endpoint: Endpoint) 
     assert second.request.input == first.request.input
     assert second.request.dispatch_id == id
     assert client.ask("GET", f"/v1/dead-letters/{id}").status == 404
+
+
+def test_letter_of_a_call_says_what_ended_it_and_what_its_runs_came_to(
+    client: Client, endpoint: Endpoint
+) -> None:
+    """The type of the application's error, told apart from what the server found; in lists, groups
+    and filters, with the runs of its last life."""
+    replies: list[Reply] = [Http(503), fails(6), fails(7, "KeyError")]
+
+    def answer(run: Run) -> Reply:
+        match run.request.function:
+            case "theirs":
+                return fails(15, "NotFound")
+            case "ours":
+                return RunResponse(status=Status.NOT_FOUND.value)
+        return replies.pop(0) if replies else fails(7, "KeyError")
+
+    endpoint.answer = answer
+    ids = client.dispatch(*map(endpoint.call, ("theirs", "ours", "fails")))
+    letters = [f"/v1/dead-letters/{id}" for id in ids]
+    for path in letters:
+        eventually(lambda path=path: client.ask("GET", path).status == 200)  # type: ignore[misc]  # bound at once
+    found = [client.ask("GET", path).json for path in letters]
+    words = ["error:NotFound", "not_found", "error:KeyError"]
+    assert [letter["last_error"] for letter in found] == words
+    listed = client.ask("GET", f"/v1/dead-letters?destination={endpoint.url}").json["items"]
+    assert sorted(letter["last_error"] for letter in listed) == sorted(words)
+    groups = client.ask("GET", f"/v1/dead-letters/groups?destination={endpoint.url}").json["items"]
+    assert sorted((one["function"], one["error"]) for one in groups) == [
+        ("fails", "error:KeyError"),
+        ("ours", "not_found"),
+        ("theirs", "error:NotFound"),
+    ]
+    only = client.ask("GET", "/v1/dead-letters?error=error:KeyError").json["items"]
+    assert [letter["id"] for letter in only] == ids[2:]
+
+    runs = found[2]["history"]
+    assert found[2]["attempts"] == 3
+    assert [(run["attempt"], run["status"], run["error"]) for run in runs] == [
+        (1, 503, "temporary_error"),
+        (2, None, "temporary_error"),
+        (3, None, "permanent_error"),
+    ]
+    started = [run["started_at"] for run in runs]
+    assert found[2]["accepted_at"] < started[0] < started[1] < started[2] < found[2]["dead_at"]
+
+    assert client.ask("POST", f"{letters[2]}/redrive").status == 202
+    eventually(lambda: client.ask("GET", letters[2]).status == 200)
+    again = client.ask("GET", letters[2]).json["history"]
+    assert [(run["attempt"], run["error"]) for run in again] == [(1, "permanent_error")]
 
 
 def test_result_is_to_come_there_or_unknown(client: Client, endpoint: Endpoint) -> None:

@@ -11,6 +11,7 @@ from dispatcher.api.written import write_line
 from dispatcher.core.calls import CallReason
 from dispatcher.errors import LogBusy, Refused
 from dispatcher.queue.admin.surface import Cancelled, Carried, CarriedCall, LetterKind, Moved
+from dispatcher.queue.deadletters.causes import MOST_ERROR_TYPES
 from dispatcher.queue.deadletters.retention import RetentionPolicy
 from dispatcher.queue.deadletters.selection import LetterFilter
 from dispatcher.queue.ports import CHUNK_BYTES
@@ -206,6 +207,46 @@ def test_calls_and_messages_are_listed_grouped_and_filtered_together() -> None:
         await buried(bench, call_letter(5, endpoint="HTTPS://Apps.example:443/base/"))
         assert await count(destination="https://apps.example/base") == 1
         assert await count(destination="https://apps.example") == 0
+
+    simulate(test)
+
+
+def test_error_of_an_application_is_told_by_its_type_and_groups_stay_few() -> None:
+    """Of the type only what looks like a name, and so many of them; also after a start."""
+
+    async def test(bench: Bench) -> None:
+        types = ["ValueError", "ValueError: order 17", "NotFound", "\x1b[31m", ""]
+        letters = [
+            call_letter(number, status=0, error_type=kind) for number, kind in enumerate(types, 1)
+        ]
+        await buried(bench, *letters, call_letter(9, status=15))
+        for _ in range(2):
+            admin = bench.queue.admin
+            groups = (await admin.letter_groups(EVERYTHING)).items
+            assert sorted((str(one.error), one.count) for one in groups) == [
+                ("error", 2),
+                ("error:NotFound", 1),
+                ("error:ValueError", 2),
+                ("not_found", 1),
+            ]
+            assert {one.destination for one in groups} == {"http://apps.example:8000"}
+            assert {one.function for one in groups} == {"charge"}
+            for error, count in (("error:ValueError", 2), ("not_found", 1), ("error", 2)):
+                which = LetterFilter(error=error, function="charge")
+                assert await admin.count_letters(which) == count
+            page = await admin.letters(LetterFilter(error="error"), cursor=0, limit=10)
+            assert [one.last_error for one in page.items] == ["error", "error"]
+            await bench.crash()
+            await bench.start()
+        many = [
+            call_letter(10 + number, status=0, error_type=f"E{number}")
+            for number in range(2 * MOST_ERROR_TYPES)
+        ]
+        await buried(bench, *many)
+        admin = bench.queue.admin
+        assert (await admin.letter_groups(EVERYTHING)).total <= MOST_ERROR_TYPES + 3
+        assert await admin.count_letters(LetterFilter(error="error:other")) >= MOST_ERROR_TYPES
+        assert await admin.count_letters(LetterFilter(error="error:ValueError")) == 2
 
     simulate(test)
 

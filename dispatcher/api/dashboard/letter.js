@@ -94,7 +94,8 @@ function history(attempts) {
     count(one.attempt),
     instant(one.started_at),
     duration(one.duration_ms / 1000),
-    outcome(one.status, one.error),
+    // A run that went well has neither; a message that did is no dead letter.
+    one.status === null && one.error === null ? "ok" : outcome(one.status, one.error),
     one.response_start === null ? "" : h("bdi", { class: "code" }, visible(one.response_start)),
   ];
   drawn.body.append(...attempts.map((one) => drawn.row(cells(one))));

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from dispatcher.functions.surface import MOST_ENTRIES, CallView, Entry, Timeline
+from dispatcher.functions.surface import MOST_ENTRIES, CallView, Entry, Step, Timeline
 
 MOST_KEPT: Final = 20_000
 """Entries of all calls together."""
@@ -66,6 +66,16 @@ class History:
         if entries is None:
             return Timeline((), 0)
         return Timeline(tuple(entries.kept), entries.dropped)
+
+    def runs(self, key: int) -> list[Entry]:
+        """What is known of the runs of a call since it was created, or brought back."""
+        runs: list[Entry] = []
+        for entry in self.timeline(key).entries:
+            if entry.step is Step.CREATED:
+                runs.clear()
+            elif entry.step is Step.RUN:
+                runs.append(entry)
+        return runs
 
     def ended(self, view: CallView) -> None:
         """A call has ended, which is a child of another one."""

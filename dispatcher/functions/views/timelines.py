@@ -63,6 +63,7 @@ class Timelines:
             status=_NAMES[decision.status],
             error=decision.why,
             next_at_us=outcome.due_us if isinstance(outcome, RetryAt) else None,
+            http_status=decision.http_status,
         )
         self._add(call, run)
         if isinstance(outcome, Restarted):

@@ -144,9 +144,9 @@ def _run_views(letter: CallLetter) -> Sequence[AttemptView]:
 
 
 def _error_of(run: Attempt) -> str | None:
-    if run.call_status > Status.OK:
-        return status_word(run.call_status)
-    return None if run.failure is None else run.failure.value
+    if run.failure is not None:
+        return run.failure.value
+    return None if run.call_status == Status.OK else status_word(run.call_status)
 
 
 def attempt_views(letter: DeadLetter) -> list[AttemptView]:

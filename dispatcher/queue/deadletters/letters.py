@@ -15,7 +15,7 @@ from operator import le
 
 from dispatcher.core.calls import CallReason
 from dispatcher.core.verdict import DeadReason
-from dispatcher.queue.deadletters.causes import Cause, spelled, split, word
+from dispatcher.queue.deadletters.causes import Cause, ErrorTypes, spelled, split, word
 from dispatcher.queue.deadletters.names import Names
 from dispatcher.queue.deadletters.selection import LetterFilter, LetterKind
 from dispatcher.queue.pending.order import in_order
@@ -41,13 +41,15 @@ class Letters:
                 the row before. Cursors are made of it.
     `position`  of the record in the dead-letter log; `sizes` what it takes there, chunks too;
                 `body_sizes` bytes of the message's body.
-    `destinations` of the letters that are there; of calls, with the function.
+    `destinations` of the letters that are there; of calls, with the function, and the type of the
+                error that ended them.
     """
 
     def __init__(self) -> None:
         self.size_bytes = 0
         self.count = 0
         self.destinations = Names()
+        self._error_types = ErrorTypes()
         self._reset()
 
     def _reset(self) -> None:
@@ -108,9 +110,7 @@ class Letters:
         self.sizes.append(size_bytes)
         self.body_sizes.append(letter.body_size)
         self._incarnation.append(letter.incarnation)
-        self._destination.append(
-            self.destinations.take(str(letter.destination, "utf-8", "replace"))
-        )
+        self._destination.append(self.destinations.take(self._error_types.place(letter)))
         self._partition.append(letter.partition)
         self._redrives.append(letter.redrives)
         self.uptime_s.append(letter.uptime_s)
@@ -165,7 +165,9 @@ class Letters:
     def cause(self, key: tuple[str, int, int, int]) -> Cause:
         """Where letters were going, and why they did not get there."""
         place, status, error, reason = key
-        return Cause(*split(place), status or None, word(status, error), _REASONS[reason])
+        destination, function, _ = split(place)
+        found = word(place, status, error)
+        return Cause(destination, function, status or None, found, _REASONS[reason])
 
     def fits(self, row: int, which: LetterFilter) -> bool:
         """Whether a row's letter is one of those that are meant."""
@@ -175,7 +177,7 @@ class Letters:
             return False
         if which.status is not None and self._status[row] != which.status:
             return False
-        if which.error is not None and word(self._status[row], self._error[row]) != which.error:
+        if which.error is not None and self._word(row) != which.error:
             return False
         if which.kind is not None and which.kind is not self._kind(row):
             return False
@@ -186,10 +188,14 @@ class Letters:
                 return True  # a message
         if not self.id_position[row] >> _CALL_BITS:
             return False
-        destination, function = split(self.destinations[self._destination[row]])
+        destination, function, _ = split(self.destinations[self._destination[row]])
         if which.function not in (None, function):
             return False
         return which.destination is None or which.destination == spelled(destination)
+
+    def _word(self, row: int) -> str | None:
+        place = self.destinations[self._destination[row]]
+        return word(place, self._status[row], self._error[row])
 
     def _kind(self, row: int) -> LetterKind:
         return LetterKind.CALL if self.id_position[row] >> _CALL_BITS else LetterKind.MESSAGE

@@ -17,7 +17,8 @@ class LetterKind(Enum):
 class LetterFilter:
     """Which dead letters: all that match everything that is not None.
 
-    `error` is as `core.outcome.cause` has it, of a call its status (`core.calls`). `before_us` and
+    `error` is as `core.outcome.cause` has it, of a call its status or the word for its error
+    (`core.calls`). `before_us` and
     `after_us` are compared with the instant of death, exclusively. The `destination` of a call is
     its endpoint; only calls have a `function`.
     """

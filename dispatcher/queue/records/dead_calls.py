@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from struct import Struct
 from typing import Final
 
-from dispatcher.core.calls import CallReason, status_word
+from dispatcher.core.calls import CallReason, error_word, status_word
 from dispatcher.core.outcome import Failure
 from dispatcher.queue.records.history import FAILURE_NUMBER
 from dispatcher.queue.records.ids import id_parts, wire_id
@@ -47,7 +47,8 @@ class CallLetter:
     `created_at`, `dead_at`  microseconds since the epoch.
     `expiration_us`  for how long it might take; one that is redriven gets as long again.
     `timeout_ms`   of one run; 0: the setting.
-    `reason`, `status`  why it died; `status` is the protocol's number, 0: none.
+    `reason`, `status`  why it died; `status` is the protocol's number, 0: the application made an
+                   error, which has the type `error_type`.
     `error_type`, `detail`  the last error, as the application named it, and in words.
     `attempts`, `history`  runs that were made, and what is known of the last ones, encoded by
                    `history`.
@@ -80,11 +81,12 @@ class CallLetter:
     uptime_s: int = 0
 
     @property
-    def error(self) -> str | None:
-        """What it came to, in one word: that it expired, or its status."""
+    def error(self) -> str:
+        """What it came to, in one word: that it expired, its status, or the type of the error that
+        the application made."""
         if self.reason is CallReason.EXPIRED:
             return Failure.EXPIRED.value
-        return status_word(self.status) if self.status else None
+        return status_word(self.status) if self.status else error_word(self.error_type)
 
     def with_chunks(self, chunks: tuple[int, ...]) -> CallLetter:
         """The same with its input in other chunk records."""
@@ -192,12 +194,14 @@ def call_facts(payload: bytes) -> LetterFacts:
     """The facts of a DEAD_CALL payload. Runs once for every dead call at a start."""
     fields = _DEAD_CALL.unpack_from(payload)
     _, partition, incarnation, number, redrives, _, dead_at = fields[:7]
-    uptime_s, reason_number, status, history_size, endpoint_size, function_size = fields[11:17]
-    body_size, chunks = fields[-2:]
+    uptime_s, reason_number, status, history_size, *name_sizes, body_size, chunks = fields[11:]
+    endpoint_size, function_size, version_size, application_size, type_size, _ = name_sizes
     at = _DEAD_CALL.size + history_size
     endpoint = payload[at : at + endpoint_size]
     at += endpoint_size
+    type_at = at + function_size + version_size + application_size
     reason = _reason(reason_number)
+    failure = _error_number(reason, status)
     return LetterFacts(
         wire_id(partition, incarnation, number),
         partition,
@@ -207,11 +211,12 @@ def call_facts(payload: bytes) -> LetterFacts:
         dead_at,
         endpoint + PLACE_END + payload[at : at + function_size],
         0,
-        _error_number(reason, status),
+        failure,
         reason.value,
         body_size,
         array("Q", payload[-8 * chunks :]) if chunks else None,
         uptime_s,
+        "" if failure else payload[type_at : type_at + type_size].decode("utf-8", "replace"),
     )
 
 

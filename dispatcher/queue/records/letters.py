@@ -74,7 +74,8 @@ class DeadLetter:
 
 
 PLACE_END: Final = b"\0"
-"""Between the endpoint and the function of a dead call, in `LetterFacts.destination`."""
+"""Between the endpoint and the function of a dead call, in `LetterFacts.destination`; and before
+the type of its error, in the index of letters."""
 CALL_ERRORS: Final = 64
 """From here on `LetterFacts.failure` is the status that a call ended with."""
 
@@ -85,7 +86,8 @@ class LetterFacts(NamedTuple):
     `destination` is that of a message; of a call it is endpoint, PLACE_END and function, in UTF-8.
     `failure` is 0, or the number of the last attempt's failure in `Failure`, from 1, or above
     CALL_ERRORS the protocol's number of the status that a call ended with; `status` is 0 when there
-    was none. `chunks` are positions in the dead-letter log, where there are any.
+    was none. `chunks` are positions in the dead-letter log, where there are any. `error_type` is
+    that of a call which an error of its application ended: its `failure` is 0.
     """
 
     message_id: bytes
@@ -101,6 +103,7 @@ class LetterFacts(NamedTuple):
     body_size: int
     chunks: array[int] | None
     uptime_s: int
+    error_type: str = ""
 
 
 def encode_dead(letter: DeadLetter) -> bytes:
