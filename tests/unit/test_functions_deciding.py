@@ -8,7 +8,7 @@ from dispatcher.core.answer import Answer
 from dispatcher.core.breaker import Signal
 from dispatcher.core.outcome import AttemptResult, Failure
 from dispatcher.functions import limits
-from dispatcher.functions.deciding.deciding import decide, not_sendable
+from dispatcher.functions.deciding.deciding import decide
 from dispatcher.functions.deciding.decisions import Around, Decision, RetryAt
 from dispatcher.functions.events import Exited, Polled, Restarted, TailCalled
 from dispatcher.functions.model import Call, How
@@ -379,15 +379,6 @@ def test_result_that_is_too_large_ends_the_call() -> None:
         else:
             assert how is How.OK
             assert result.ByteSize() == limits.MOST_PAYLOAD_BYTES
-
-
-def test_call_that_cannot_be_resumed_ends() -> None:
-    """With the reason that the plan gives."""
-    event = not_sendable(a_resumed_call(), "it is too large", NOW_US)
-    assert isinstance(event.result, bytes)
-    assert (event.how, event.step) == (How.FAILED, 1)
-    error = CallResult.FromString(event.result).error
-    assert (error.type, error.message) == ("InvalidResponse", "f: it is too large.")
 
 
 def test_poll_is_an_event_of_its_own() -> None:

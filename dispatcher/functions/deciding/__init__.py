@@ -1,10 +1,14 @@
 """What the end of a run means. Pure, but for what `judging` remembers in memory.
 
+deciding   the table of what follows
+responses  the same for a complete 2xx
+failures   and for everything else
+ended_run  the ways in which a run can go on
+decisions  what comes out
+judging    deciding, with what earlier runs have shown
+
 answers    what came back, in terms of the protocol
-appending  states that grow
 polling    an answer that is a poll
+appending  states that grow
 streaks    HTTP 500s in a row
-decisions  what a run can come to
-deciding   which of that it is
-judging    the same with what earlier runs have shown
 """

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
 from sys import intern
 from typing import Final
 
-from dispatcher.core.clock import Random
-from dispatcher.core.retry import RetryPolicy, delay_ms
+from dispatcher.core.retry import delay_ms
 from dispatcher.functions import errors, limits
 from dispatcher.functions.checking import duration_us, first_problem, timeout_ms
 from dispatcher.functions.deciding import appending
+from dispatcher.functions.deciding.ended_run import EndedRun
 from dispatcher.functions.events import NewCall, Polled
-from dispatcher.functions.model import Call, StateArm
-from dispatcher.functions.rules import Asked, Rules
+from dispatcher.functions.model import StateArm
 from dispatcher.functions.spans import length_of
 from dispatcher.protocol import messages
 from dispatcher.protocol.messages import Poll
@@ -26,24 +24,14 @@ _ARMS: Final = {
 }
 
 
-def polled(
-    call: Call,
-    asked: Asked,
-    poll: Poll,
-    *,
-    now_us: int,
-    random: Random,
-    rules: Rules,
-    tree: int,
-    next_key: Callable[[], int],
-) -> Polled | str:
-    """The event of a poll, which extends the state of its call or has a whole one; arguments as for
-    `deciding.decide`, and `tree`, how many calls there have been under the call's root.
+def polled(run: EndedRun, poll: Poll) -> Polled | str:
+    """The event of a poll, which extends the state of its call or has a whole one.
 
     Returns:
         A string, which says why, where the state could never be sent back: the call is over.
         A poll whose calls cannot be made has an `error` instead of them.
     """
+    call, asked = run.call, run.asked
     arm = arm_of(poll)
     state = appending.piece_of(poll, arm) if poll.extends else _state(poll, arm)
     size_bytes = len(state) + (sum(map(length_of, call.states)) if poll.extends else 0)
@@ -52,9 +40,9 @@ def polled(
             f"the state has {size_bytes} bytes, and {limits.MOST_PAYLOAD_BYTES} is the most that "
             "can be sent back"
         )
-    error = _refusal(call, poll, rules, tree)
+    error = _refusal(run, poll)
     state_crc = poll.state_nonce or zlib.crc32(state, call.state_crc if poll.extends else 0)
-    is_idle = not poll.calls and _is_idle(call, asked, poll, arm, state_crc)
+    is_idle = not poll.calls and _is_idle(run, poll, arm, state_crc)
     idle = call.idle + 1 if is_idle else 0
     return Polled(
         call.key,
@@ -65,10 +53,10 @@ def polled(
         state,
         state_crc,
         is_appended=bool(poll.extends),
-        calls=() if error is not None else _children(call, poll, now_us, rules, next_key),
+        calls=() if error is not None else tuple(_child(run, new) for new in poll.calls),
         min_results=_within(poll.min_results),
         max_results=_within(poll.max_results),
-        due_us=_due_us(call, poll, now_us, random, rules, idle),
+        due_us=_due_us(run, poll, idle),
         error=error,
         idle=idle,
     )
@@ -90,30 +78,31 @@ def _within(results: int) -> int:
     return max(1, min(results, limits.MOST_POLLED))
 
 
-def _is_idle(call: Call, asked: Asked, poll: Poll, arm: StateArm, state_crc: int) -> bool:
+def _is_idle(run: EndedRun, poll: Poll, arm: StateArm, state_crc: int) -> bool:
     """Whether it asks to be resumed at once, right after a resume that brought it nothing, where it
     was already: it would go round for ever. dispatch-go does so after a lost response, when it
     keeps its state in memory."""
+    call, asked = run.call, run.asked
     was_empty = call.is_resume and not asked.delivered and not asked.was_told
     if not was_empty or arm is not call.arm or state_crc != call.state_crc:
         return False
     return duration_us(poll.max_wait) <= 0 if poll.HasField("max_wait") else not call.children
 
 
-def _due_us(call: Call, poll: Poll, now_us: int, random: Random, rules: Rules, idle: int) -> int:
+def _due_us(run: EndedRun, poll: Poll, idle: int) -> int:
     if idle:
-        policy = RetryPolicy(0, rules.retry_delay_ms, rules.retry_max_delay_ms)
-        wait_us = delay_ms(idle, policy, random) * 1000
+        wait_us = delay_ms(idle, run.policy, run.random) * 1000
     elif poll.HasField("max_wait"):
         wait_us = max(0, duration_us(poll.max_wait))
     else:
         return 0
     # It never wakes after it has expired, and a duration may be longer than an instant can hold.
-    return max(now_us, min(now_us + wait_us, call.expires_us))
+    return run.in_time(run.now_us + wait_us)
 
 
-def _refusal(call: Call, poll: Poll, rules: Rules, tree: int) -> bytes | None:
+def _refusal(run: EndedRun, poll: Poll) -> bytes | None:
     """Why none of its calls is made (a serialized Error), None if they are."""
+    call, tree, tree_max = run.call, run.around.tree, run.rules.tree_max
     count = len(poll.calls)
     if not count:
         return None
@@ -129,10 +118,10 @@ def _refusal(call: Call, poll: Poll, rules: Rules, tree: int) -> bytes | None:
             f"Calls may be nested {limits.MOST_DEPTH} deep, and {call.function} stands at that "
             "depth: it cannot call anything.",
         )
-    if tree + count > rules.tree_max:
+    if tree + count > tree_max:
         return errors.error_bytes(
             errors.TREE_TOO_LARGE,
-            f"The poll has {count} calls, and {tree} of at most {rules.tree_max} calls under one "
+            f"The poll has {count} calls, and {tree} of at most {tree_max} calls under one "
             "root were made (CALL_TREE_MAX).",
         )
     problem = first_problem(poll.calls, caller=call.endpoint)
@@ -142,17 +131,12 @@ def _refusal(call: Call, poll: Poll, rules: Rules, tree: int) -> bytes | None:
     return errors.error_bytes(kind, f"No call of the poll was made: poll.{problem}")
 
 
-def _children(
-    call: Call, poll: Poll, now_us: int, rules: Rules, next_key: Callable[[], int]
-) -> tuple[NewCall, ...]:
-    return tuple(_child(call, new, now_us, rules, next_key()) for new in poll.calls)
-
-
-def _child(call: Call, new: messages.Call, now_us: int, rules: Rules, key: int) -> NewCall:
+def _child(run: EndedRun, new: messages.Call) -> NewCall:
+    call, now_us = run.call, run.now_us
     delay_us = duration_us(new.delay)
-    expires_us = rules.expires_us(now_us, duration_us(new.expiration), delay_us)
+    expires_us = run.rules.expires_us(now_us, duration_us(new.expiration), delay_us)
     return NewCall(
-        key,
+        run.next_key(),
         correlation=new.correlation_id,
         endpoint=intern(new.endpoint) or call.endpoint,
         function=intern(new.function),
