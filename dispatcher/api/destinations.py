@@ -9,6 +9,7 @@ from typing import Final
 from aiohttp import web
 from pydantic import TypeAdapter
 
+from dispatcher.api.all_lanes import page_of_lanes
 from dispatcher.api.audit import Action, Audit
 from dispatcher.api.expensive import Expensive, Pieces
 from dispatcher.api.models import (
@@ -72,13 +73,18 @@ class DestinationCalls:
 
     async def _stats(self, asked: Asked[Nothing, StatsQuery, Nothing]) -> web.StreamResponse:
         query = asked.query
-        key = ("stats", query.order, query.lanes_cursor, query.lanes_limit)
+        key = ("stats", query.order, query.lanes_kind, query.lanes_cursor, query.lanes_limit)
         pieces = await self._expensive.shared(key, partial(self._written_stats, query))
         return await send_pieces(asked.request, pieces)
 
     async def _written_stats(self, query: StatsQuery) -> Pieces:
-        page = await self._admin.lanes(
-            query.order, after=query.lanes_cursor or "", limit=query.lanes_limit
+        page = await page_of_lanes(
+            self._admin,
+            self._functions,
+            query.order,
+            kind=query.kind,
+            after=query.lanes_cursor or "",
+            limit=query.lanes_limit,
         )
         calls = None if self._functions is None else await self._functions.totals()
         stats = Stats.of(self._admin.totals(), page, calls=calls)

@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from dispatcher.api import cursor, instants
+from dispatcher.api.all_lanes import CALLS
 from dispatcher.api.errors import ApiError
 from dispatcher.core.calls import ERROR_TYPE, STATUS_WORDS
 from dispatcher.core.destination import Destination, Origin
@@ -32,6 +33,8 @@ _ERROR = re.compile(
 )
 _ENDPOINT = re.compile(r"(bridge|promise|channel):[^\x00-\x1f\x7f]{1,300}")
 _SHOWN_CHARACTERS = 100
+_LANE_CHARACTERS = 600
+"""A session and the application whose it is are shorter."""
 
 
 def spelling(destination: str) -> str:
@@ -63,6 +66,14 @@ def place_spelling(place: str) -> str:
     except ValueError:
         return spelling(place)
     return str(origin)
+
+
+def _lane_spelling(place: str) -> str:
+    if not place.startswith(CALLS):
+        return spelling(place)
+    if len(place) > len(CALLS) + _LANE_CHARACTERS:
+        raise ValueError("it is longer than any name of a lane")
+    return place
 
 
 def _checked_id(value: str) -> str:
@@ -143,6 +154,13 @@ DestinationIn = Annotated[
     ),
 ]
 """A destination in any spelling, else `destination_invalid`; in the one spelling from then on."""
+
+LaneCursorIn = Annotated[
+    str,
+    AfterValidator(_lane_spelling),
+    WithJsonSchema({"type": "string", "pattern": r"^(call:[\x21-\x7e]*|[A-Za-z0-9._\[\]:/-]+)$"}),
+]
+"""The destination behind which a page of lanes begins; of a page of calls, `call:` and a name."""
 
 PlaceIn = Annotated[
     str,

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
 
 from dispatcher.api import cursor
+from dispatcher.api.all_lanes import CALLS
 from dispatcher.api.fields import (
     CursorIn,
     DestinationIn,
@@ -22,6 +23,7 @@ from dispatcher.api.fields import (
     FunctionName,
     InstantIn,
     InstantOut,
+    LaneCursorIn,
     LastError,
     MessageId,
     PageSize,
@@ -37,6 +39,7 @@ from dispatcher.functions.surface import CallTotals, Step
 from dispatcher.queue.admin.surface import (
     MOST_LANES,
     Event,
+    LaneKind,
     LaneOrder,
     LanePage,
     LaneView,
@@ -142,21 +145,35 @@ class StatsQuery(Input):
     lanes_order: Literal["name", "messages"] = Field(
         "name", description="By destination, or those with most messages first."
     )
+    lanes_kind: Literal["message", "call"] | None = Field(
+        None, description="Of messages or of calls; without it of both."
+    )
     lanes_limit: PageSize = Field(MOST_LANES, description="How many at most.")
-    lanes_cursor: DestinationIn | None = Field(
+    lanes_cursor: LaneCursorIn | None = Field(
         None, description="The `lanes_next` of the page before; only by name."
     )
 
     @model_validator(mode="after")
     def _check_cursor(self) -> Self:
-        if self.lanes_cursor is not None and self.order is not LaneOrder.NAME:
+        if self.lanes_cursor is None:
+            return self
+        if self.order is not LaneOrder.NAME:
             raise ValueError("`lanes_cursor` is for lanes by name only")
+        if self.kind is LaneKind.MESSAGE and self.lanes_cursor.startswith(CALLS):
+            raise ValueError("`lanes_cursor` is of a page of calls")
+        if self.kind is LaneKind.CALL and not self.lanes_cursor.startswith(CALLS):
+            raise ValueError("`lanes_cursor` is of a page of messages")
         return self
 
     @property
     def order(self) -> LaneOrder:
         """As the queue understands it."""
         return LaneOrder(self.lanes_order)
+
+    @property
+    def kind(self) -> LaneKind | None:
+        """As the queue understands it."""
+        return None if self.lanes_kind is None else LaneKind(self.lanes_kind)
 
 
 _SELECTORS: Final = ("ids", "destination", "all")
@@ -231,13 +248,21 @@ class HealthStatus(Output):
 
 
 class Lane(Output):
-    """One destination that has messages or is held."""
+    """One destination that has messages or is held, or one application with calls to run."""
 
-    destination: str
+    kind: LaneKind
+    destination: str = Field(
+        description="Of calls scheme and authority of their endpoint; of a session, whose it is "
+        "too."
+    )
     ready: int
-    scheduled: int
+    scheduled: int | None = Field(
+        description="Null of calls, which wait for their times outside of their lane."
+    )
     in_flight: int
-    limit: int = Field(description="How many attempts it may have at once.")
+    limit: int | None = Field(
+        description="How many attempts it may have at once; null where runs are fetched."
+    )
     paused_until: InstantOut | None = Field(
         validation_alias="paused_until_us",
         description="Until when it backs off: Retry-After, breaker, or what this machine lacks.",
@@ -258,6 +283,7 @@ class CallLane(Output):
         validation_alias="paused_until_us",
         description="Until when it backs off: Retry-After, breaker.",
     )
+    held: bool = Field(description="An operator holds it.")
     breaker: BreakerState
 
 
@@ -295,7 +321,7 @@ class Stats(Output):
     dead: int
     log_bytes: int
     log_live_bytes: int
-    lanes: list[Lane] = Field(description="Of messages; those of calls are under `calls`.")
+    lanes: list[Lane] = Field(description="Of messages, then of calls.")
     lanes_total: int = Field(description="How many there are on all pages.")
     lanes_next: str | None = Field(description="The `lanes_cursor` of the next page.")
     calls: CallStats | None = Field(description="Null where there is no function service.")

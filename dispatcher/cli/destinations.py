@@ -13,7 +13,7 @@ from dispatcher.cli.options import AsJson, KeyFile, Url
 from dispatcher.cli.stats import lane_state
 from dispatcher.core.destination import Destination as Parsed
 
-_PAGE: Final = 1000
+_PAGES: Final = {"lanes_kind": "message", "lanes_limit": 1000}
 
 Destination = Annotated[
     str, typer.Argument(metavar="DESTINATION", help="host[:port] or scheme://host[:port].")
@@ -25,7 +25,7 @@ def hold(
 ) -> None:
     """Hold a destination: send nothing there until it is resumed.
 
-    Messages are accepted meanwhile and wait. A restart does not end it.
+    Messages are accepted meanwhile and wait, and so do function calls. A restart does not end it.
     """
     found = where.api(url, key_file).post(f"{_path_of(destination)}/hold")
     if as_json:
@@ -75,7 +75,7 @@ def _lane(api: Api, destination: str) -> Json | None:
         return None  # the API says what is wrong with it
     cursor: str | None = None
     while True:
-        page = api.get("/v1/stats", {"lanes_cursor": cursor, "lanes_limit": _PAGE})
+        page = api.get("/v1/stats", {**_PAGES, "lanes_cursor": cursor})
         for lane in page.get("lanes") or []:
             if lane.get("destination") == name:
                 found: Json = lane

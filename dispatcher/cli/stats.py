@@ -17,18 +17,9 @@ LANE_COLUMNS: Final = (
     Column("limit", is_extra=True),
     Column("state"),
     Column("until"),
+    Column("kind"),
 )
-
-
 _OF_LANES: Final = ("lanes", "lanes_total")
-CALL_LANE_COLUMNS: Final = (
-    Column("endpoint", is_cut=True),
-    Column("waiting"),
-    Column("in flight"),
-    Column("limit", is_extra=True),
-    Column("state"),
-    Column("until"),
-)
 
 
 def stats(url: Url = None, key_file: KeyFile = None, as_json: AsJson = False) -> None:
@@ -44,21 +35,11 @@ def stats(url: Url = None, key_file: KeyFile = None, as_json: AsJson = False) ->
         print()
         tables.print_table(LANE_COLUMNS, [lane_row(lane) for lane in lanes])
     if more := figures.get("lanes_total", 0) - len(lanes):
-        print(f"and {output.plural(more, 'destination')} more")
+        print(f"and {output.plural(more, 'lane')} more")
     calls = figures.get("calls")
     if calls and any(value for name, value in calls.items() if name not in _OF_LANES):
         print()
-        _print_calls(calls)
-
-
-def _print_calls(calls: Json) -> None:
-    output.print_record(call_summary(calls))
-    lanes = calls.get("lanes") or []
-    if lanes:
-        print()
-        tables.print_table(CALL_LANE_COLUMNS, [call_lane_row(lane) for lane in lanes])
-    if more := calls.get("lanes_total", 0) - len(lanes):
-        print(f"and {output.plural(more, 'endpoint')} more")
+        output.print_record(call_summary(calls))
 
 
 def summary(figures: Json) -> dict[str, object]:
@@ -88,18 +69,6 @@ def call_summary(calls: Json) -> dict[str, object]:
     }
 
 
-def call_lane_row(lane: Json) -> tuple[object, ...]:
-    """Return the cells of an application's lane, in the order of `CALL_LANE_COLUMNS`."""
-    return (
-        lane.get("endpoint"),
-        lane.get("waiting"),
-        lane.get("in_flight"),
-        lane.get("limit"),
-        lane_state(lane),
-        Moment(lane.get("paused_until")),
-    )
-
-
 def lane_row(lane: Json) -> tuple[object, ...]:
     """Return a lane's cells, in the order of `LANE_COLUMNS`."""
     return (
@@ -110,6 +79,7 @@ def lane_row(lane: Json) -> tuple[object, ...]:
         lane.get("limit"),
         lane_state(lane),
         Moment(lane.get("paused_until")),
+        lane.get("kind"),
     )
 
 

@@ -74,7 +74,7 @@ def busiest(lanes: list[Json], room: int) -> list[Json]:
     """Return the lanes that there is room for, those with most to do first."""
 
     def waiting(lane: Json) -> int:
-        return int(lane["ready"] + lane["scheduled"] + lane["in_flight"])
+        return int(lane["ready"] + (lane["scheduled"] or 0) + lane["in_flight"])
 
     return sorted(lanes, key=lambda lane: (-waiting(lane), lane["destination"]))[: max(room, 1)]
 

@@ -34,6 +34,7 @@ from dispatcher.functions.surface import (
 )
 from dispatcher.functions.views.looking import STATE_OF, fits
 from dispatcher.protocol.messages import DispatchRequest
+from dispatcher.queue.admin.surface import LaneOrder, LanePage
 
 _RESULTS: Final = 1 << 63
 """The cursor of the first page of results: numbers of calls are above it, places of results
@@ -65,6 +66,10 @@ class Outside:
     async def totals(self) -> CallTotals:
         """See `Functions`."""
         return await self._service.overview.totals()
+
+    async def lanes(self, order: LaneOrder, *, after: str, limit: int) -> LanePage:
+        """See `Functions`."""
+        return await self._service.overview.lanes(order, after=after, limit=limit)
 
     def _find(self, call_id: str, only: str | None) -> Call | None:
         key = parse_id(call_id)

@@ -153,6 +153,7 @@ class FunctionService:
         self.targets = Targets(*map(Signer, keys.load().private), features=FEATURES)
         lanes = Lanes(config.workers, longest_pause_ms=config.rules.retry_max_delay_ms)
         self.turns = Turns(lanes, clock)
+        partition.changing.also = self.turns.hold
         self.bridge = Bridge(self.turns, clock)
         self.timelines = Timelines(
             self.history, clock.wall_us, events.warned, telling.happened, last_error

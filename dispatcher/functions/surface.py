@@ -17,6 +17,7 @@ from typing import Final, Protocol
 
 from dispatcher.functions.signing_key import PublicKey as PublicKey
 from dispatcher.protocol.messages import DispatchRequest
+from dispatcher.queue.admin.surface import LaneOrder, LanePage
 
 MOST_NODES: Final = 1000
 """Calls of a tree that are shown, at most."""
@@ -225,13 +226,15 @@ class Dispatcher:
 class CallLane:
     """The lane of one application: `endpoint` is scheme and authority. `limit` is how many runs may
     be under way at once, None where runs are fetched. `paused_until_us` is by the wall clock, None
-    when nothing but its limit holds it up. `breaker` is closed, open or half_open."""
+    when nothing but its limit holds it up. `held`: an operator holds it. `breaker` is closed, open
+    or half_open."""
 
     endpoint: str
     waiting: int
     in_flight: int
     limit: int | None
     paused_until_us: int | None
+    held: bool
     breaker: str
 
 
@@ -287,6 +290,10 @@ class Functions(Protocol):
 
     async def totals(self) -> CallTotals:
         """The figures of `/v1/stats`."""
+
+    async def lanes(self, order: LaneOrder, *, after: str, limit: int) -> LanePage:
+        """Applications with calls that wait or are run, or that are left alone: by name, those
+        after `after`; or those with most calls first."""
 
     async def call(self, call_id: str, *, only: str | None) -> CallView | None:
         """A call that exists, or whose result is kept; None: unknown."""

@@ -72,7 +72,7 @@ class Metrics:
         """Read every metric once, in the text format 0.0.4."""
         self._largest = await self._find_largest()
         if self._functions is not None:
-            self._call_lanes = await self._functions.lanes()
+            self._call_lanes = await self._functions.largest()
         written: list[str] = []
         began = time.perf_counter()
         for piece in pieces(self._metrics):

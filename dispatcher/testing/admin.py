@@ -151,7 +151,7 @@ class MemoryAdmin:
         """See `Admin`."""
         every = self._lanes()
         if order is LaneOrder.MESSAGES:
-            every.sort(key=lambda lane: -(lane.ready + lane.scheduled))
+            every.sort(key=lambda lane: -(lane.ready + (lane.scheduled or 0)))
             return LanePage(every[:limit], len(every), None)
         wanted = [lane for lane in every if lane.destination > after]
         last = wanted[limit - 1].destination if len(wanted) > limit else None

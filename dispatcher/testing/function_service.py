@@ -31,6 +31,7 @@ from dispatcher.functions.surface import (
 )
 from dispatcher.protocol.connect import Code, ConnectError
 from dispatcher.protocol.messages import CallResult, DispatchRequest, Error
+from dispatcher.queue.admin.surface import LaneKind, LaneOrder, LanePage, LaneView
 from dispatcher.testing.schedules import MemorySchedules
 
 NOW_US = 1_767_225_600_000_000
@@ -47,7 +48,7 @@ class MemoryFunctions:
     `expired` are calls whose results were dropped; `refuses` is what everything is refused with;
     `promises` and `channels` by application and name, the last with the values in their order;
     `timelines` by id, where a test says more than that the call was made. Nobody waits longer than
-    `patience_s` for a result. `schedules` are beside them."""
+    `patience_s` for a result. `applications` have lanes; `schedules` are beside them."""
 
     def __init__(self) -> None:
         self.requests: list[DispatchRequest] = []
@@ -63,6 +64,7 @@ class MemoryFunctions:
         self.refuses: Refusal | None = None
         self.fails: Exception | None = None
         self.patience_s = 60.0
+        self.applications = ["http://app.example"]
         self.schedules = MemorySchedules()
         self._tokens: dict[tuple[str, str], tuple[bytes, Sequence[str]]] = {}
         self._changed = asyncio.Condition()
@@ -127,9 +129,28 @@ class MemoryFunctions:
             results=len(self.results),
             results_bytes=sum(len(one.result) for one in self.results.values()),
             waiters=0,
-            lanes=[CallLane("http://app.example", states[CallState.READY], 0, 10, NOW_US, "open")],
-            lanes_total=1,
+            lanes=[_as_call_lane(lane) for lane in self._lanes()],
+            lanes_total=len(self._lanes()),
         )
+
+    async def lanes(self, order: LaneOrder, *, after: str, limit: int) -> LanePage:
+        """Those of `applications`, with all that is READY in the first of them."""
+        self._refuse()
+        every = self._lanes()
+        if order is LaneOrder.MESSAGES:
+            return LanePage(every[:limit], len(every), None)
+        behind = sorted((one for one in every if one.destination > after), key=_name)
+        last = behind[limit - 1].destination if len(behind) > limit else None
+        return LanePage(behind[:limit], len(every), last)
+
+    def _lanes(self) -> list[LaneView]:
+        ready = sum(one.state is CallState.READY for one in self.views.values())
+        return [
+            LaneView(
+                name, 0 if number else ready, None, 0, 10, NOW_US, False, "open", LaneKind.CALL
+            )
+            for number, name in enumerate(self.applications)
+        ]
 
     async def call(self, call_id: str, *, only: str | None) -> CallView | None:
         """A call, unless it is another application's."""
@@ -261,6 +282,22 @@ def view(
         waits_for=0,
         results=0,
         last_error=None,
+    )
+
+
+def _name(lane: LaneView) -> str:
+    return lane.destination
+
+
+def _as_call_lane(lane: LaneView) -> CallLane:
+    return CallLane(
+        endpoint=lane.destination,
+        waiting=lane.ready,
+        in_flight=lane.in_flight,
+        limit=lane.limit,
+        paused_until_us=lane.paused_until_us,
+        held=lane.held,
+        breaker=lane.breaker,
     )
 
 

@@ -109,7 +109,20 @@ async def test_stats_tell_of_calls_and_their_lanes() -> None:
     async with serving(functions) as api:
         stats = await api.get("/v1/stats")
         described = await api.get("/openapi.json")
-    assert [lane["destination"] for lane in stats["lanes"]] != ["http://app.example"]
+    assert stats["lanes"] == [
+        {
+            "kind": "call",
+            "destination": "http://app.example",
+            "ready": 1,
+            "scheduled": None,
+            "in_flight": 0,
+            "limit": 10,
+            "paused_until": "2026-01-01T00:00:00.000000Z",
+            "held": False,
+            "paused": False,
+            "breaker": "open",
+        }
+    ]
     calls = stats["calls"]
     assert (calls["created_total"], calls["suspended"], calls["ready"]) == (2, 1, 1)
     assert calls["lanes"] == [
@@ -119,12 +132,52 @@ async def test_stats_tell_of_calls_and_their_lanes() -> None:
             "in_flight": 0,
             "limit": 10,
             "paused_until": "2026-01-01T00:00:00.000000Z",
+            "held": False,
             "breaker": "open",
         }
     ]
     assert "CallStats" in described["components"]["schemas"]
     async with ApiBench(Keyring()) as api:
         assert (await api.get("/v1/stats"))["calls"] is None
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 4, 5, 6, 1000])
+async def test_lanes_of_calls_come_behind_those_of_messages_on_their_pages(limit: int) -> None:
+    """Each once, however they are divided; with a kind, only those."""
+    functions = MemoryFunctions()
+    functions.applications = [f"http://app{number}.example" for number in range(3)]
+    async with serving(functions) as api:
+        for name in ("a.example", "app1.example", "z.example"):
+            await api.admin.hold(name)
+        messages = [("message", f"http://{name}.example") for name in ("a", "app1", "z")]
+        calls = [("call", f"http://app{number}.example") for number in range(3)]
+        for kind, wanted in (("", messages + calls), ("message", messages), ("call", calls)):
+            asked = f"/v1/stats?lanes_limit={limit}" + (kind and f"&lanes_kind={kind}")
+            found, path = [], asked
+            while path:
+                page = await api.get(path)
+                assert page["lanes_total"] == len(wanted)
+                assert len(page["lanes"]) <= limit
+                found += [(lane["kind"], lane["destination"]) for lane in page["lanes"]]
+                following = page["lanes_next"]
+                path = following and f"{asked}&lanes_cursor={following}"
+            assert found == wanted, kind
+
+
+async def test_lanes_with_most_to_do_come_first_whatever_their_kind() -> None:
+    """Calls and messages that wait count alike."""
+    functions = MemoryFunctions()
+    for number in range(1, 4):
+        functions.put(view(number))
+    async with serving(functions) as api:
+        await api.admin.hold("a.example")
+        path = "/v1/stats?lanes_order=messages&lanes_limit=1"
+        page = await api.get(path)
+        assert [lane["kind"] for lane in page["lanes"]] == ["call"]
+        assert (page["lanes_total"], page["lanes_next"]) == (2, None)
+        for cursor, kind in (("call:", "message"), ("a.example", "call")):
+            path = f"/v1/stats?lanes_kind={kind}&lanes_cursor={cursor}"
+            assert await api.error(path) == (400, "parameter_invalid")
 
 
 async def test_tree_and_timeline_are_shown() -> None:

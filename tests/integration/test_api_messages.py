@@ -35,6 +35,7 @@ async def test_stats_are_totals_states_and_lanes(api: ApiBench) -> None:
     ]  # fmt: skip
     assert (stats["ready"], stats["scheduled"], stats["in_flight"], stats["dead"]) == (1, 1, 1, 1)
     assert stats["lanes"][0] == {
+        "kind": "message",
         "destination": "https://a.example",
         "ready": 1,
         "scheduled": 1,

@@ -168,6 +168,37 @@ async def test_life_of_a_call_is_told_everywhere(tmp_path: Path) -> None:
             ]
 
 
+async def test_held_destination_is_sent_no_runs_either(tmp_path: Path) -> None:
+    """Its calls wait in their lane, over a restart, until it is resumed."""
+    async with FakeDestination() as application, aiohttp.ClientSession() as http:
+        application.script(says(exits()))
+        endpoint = f"http://{application.authority}"
+
+        async def act(server: ServerProcess, verb: str) -> None:
+            path = f"/v1/destinations/{application.authority}/{verb}"
+            async with http.post(api(server, path)) as answered:
+                assert (await answered.json())["destination"] == endpoint
+
+        async def lanes(server: ServerProcess) -> list[Any]:
+            path = "/v1/stats?lanes_kind=call"
+            async with http.get(api(server, path)) as answered:
+                return list((await answered.json())["lanes"])
+
+        with ServerProcess(tmp_path) as server:
+            await act(server, "hold")
+            number = await dispatch(http, server, endpoint)
+            (lane,) = await lanes(server)
+            assert (lane["destination"], lane["ready"], lane["held"]) == (endpoint, 1, True)
+            server.stop()
+        with ServerProcess(tmp_path) as server:
+            (lane,) = await lanes(server)
+            assert (lane["ready"], lane["held"]) == (1, True)
+            assert not application.requests
+            await act(server, "resume")
+            assert (await result(http, server, number))["state"] == "succeeded"
+            assert len(application.requests) == 1
+
+
 async def test_dead_call_is_told_at_the_level_of_a_warning(tmp_path: Path) -> None:
     """What goes well is not spoken of at the default level; what died is."""
     async with FakeDestination() as application, aiohttp.ClientSession() as http:

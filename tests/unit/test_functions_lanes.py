@@ -226,6 +226,27 @@ def test_calls_that_need_no_run_any_more_are_passed_over() -> None:
     assert table.lanes.waiting == 0
 
 
+def test_held_lane_sends_nothing_until_it_is_held_no_more() -> None:
+    """What is under way goes on; a lane that comes later is held too; others are served."""
+    table = Table()
+    table.lanes.hold("http://later", held=True)
+    table.add(1)
+    under_way = table.start()
+    table.lanes.hold(APP, held=True)
+    table.add(1)
+    table.add(1, name="http://later")
+    other = table.add(1, name="http://other")
+    assert table.start() == [other]
+    table.end([*under_way, other])
+    assert table.start() == []
+    table.lanes.hold(APP, held=False)
+    (started,) = table.start()
+    assert started.lane.name == APP
+    table.lanes.hold("http://later", held=False)
+    (started,) = table.start()
+    assert started.lane.name == "http://later"
+
+
 def test_idle_lanes_are_forgotten_after_a_minute() -> None:
     """With what was learned; one with a call in it is not."""
     table = Table()

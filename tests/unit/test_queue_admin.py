@@ -218,7 +218,7 @@ def test_a_lane_says_how_its_breaker_is_and_until_when_it_pauses() -> None:
         opened_at = bench.clock.now_us()
         assert await seen() == ("open", opened_at + 1_000_000, False)
         view = await lane(bench)
-        assert (view.ready + view.scheduled, view.in_flight, view.limit) == (12, 0, 1)
+        assert (view.ready + (view.scheduled or 0), view.in_flight, view.limit) == (12, 0, 1)
         bench.clock.set_wall_clock(opened_at + 3_600_000_000)
         assert await seen() == ("open", opened_at + 3_601_000_000, False)
         await asyncio.sleep(0.999)
@@ -292,7 +292,7 @@ def test_stats_spell_the_lanes_as_the_api_does() -> None:
         stats = Stats.of(bench.queue.admin.totals(), page, page.items)
         paused, broken = stats.model_dump(mode="json")["lanes"]
         limit = {"ready": 0, "scheduled": 0, "in_flight": 0, "limit": 1}
-        assert paused == {"destination": "http://a.example", **limit} | {
+        assert paused == {"kind": "message", "destination": "http://a.example", **limit} | {
             "paused_until": None,
             "held": True,
             "paused": True,

@@ -7,7 +7,10 @@ import { notify } from "./notice.js";
 
 const MOST_ROWS = 100;
 
-const waiting = (lane) => lane.ready + lane.scheduled + lane.in_flight;
+const waiting = (lane) => lane.ready + (lane.scheduled ?? 0) + lane.in_flight;
+const nameOf = (lane) => `${lane.kind} ${lane.destination}`;
+// Sessions are fetched by whoever wants to: there is nothing to hold.
+const canBeHeld = (lane) => /^https?:/.test(lane.destination);
 
 const COLUMNS = [
   {
@@ -17,10 +20,11 @@ const COLUMNS = [
     isHeader: true,
     isWide: true,
   },
+  { title: "Kind", key: (lane) => lane.kind, isText: true },
   { title: "Ready", key: (lane) => lane.ready, isNumber: true },
-  { title: "Scheduled", key: (lane) => lane.scheduled, isNumber: true },
+  { title: "Scheduled", key: (lane) => lane.scheduled ?? -1, isNumber: true },
   { title: "In flight", key: (lane) => lane.in_flight, isNumber: true },
-  { title: "Limit", key: (lane) => lane.limit, isNumber: true },
+  { title: "Limit", key: (lane) => lane.limit ?? Infinity, isNumber: true },
   { title: "Breaker", key: (lane) => lane.breaker, isText: true },
   { title: "State", key: (lane) => stateOf(lane), isText: true },
 ];
@@ -37,7 +41,7 @@ class Lanes {
     this.poll = poll;
     this.lanes = [];
     this.total = 0; // above some number the server tells only the lanes with most messages
-    this.rows = new Map(); // by destination
+    this.rows = new Map(); // by kind and destination
     this.sort = { column: null, isUp: false }; // no column: those with most to do first
     this.drawn = this.makeTable();
     this.filter = byId("lane-filter");
@@ -103,7 +107,7 @@ class Lanes {
       shown.map((lane) => this.rowOf(lane)),
       isAsked,
     );
-    const kept = new Set(shown.map((lane) => lane.destination));
+    const kept = new Set(shown.map(nameOf));
     for (const name of this.rows.keys()) if (!kept.has(name)) this.rows.delete(name);
   }
 
@@ -145,12 +149,12 @@ class Lanes {
   }
 
   rowOf(lane) {
-    const row = this.rows.get(lane.destination) ?? this.makeRow(lane.destination);
+    const row = this.rows.get(nameOf(lane)) ?? this.makeRow(lane);
     row.lane = lane;
     setText(row.ready, count(lane.ready));
-    setText(row.scheduled, count(lane.scheduled));
+    setText(row.scheduled, lane.scheduled === null ? "–" : count(lane.scheduled));
     setText(row.inFlight, count(lane.in_flight));
-    setText(row.limit, count(lane.limit));
+    setText(row.limit, lane.limit === null ? "none" : count(lane.limit));
     row.breaker.className = lane.breaker === "closed" ? "" : "tag warn";
     setText(row.breaker, lane.breaker.replace("_", " "));
     row.state.className = stateOf(lane) === "sending" ? "" : "tag warn";
@@ -163,7 +167,8 @@ class Lanes {
     return row.element;
   }
 
-  makeRow(destination) {
+  makeRow(lane) {
+    const { destination, kind } = lane;
     const text = () => h("span");
     const row = {
       ready: text(),
@@ -176,15 +181,16 @@ class Lanes {
     };
     row.element = this.drawn.row([
       h("bdi", { class: "code" }, visible(destination)),
+      kind === "call" ? "calls" : "messages",
       row.ready,
       row.scheduled,
       row.inFlight,
       row.limit,
       row.breaker,
       row.state,
-      row.button,
+      canBeHeld(lane) ? row.button : "",
     ]);
-    this.rows.set(destination, row);
+    this.rows.set(nameOf(lane), row);
     return row;
   }
 
@@ -197,7 +203,7 @@ class Lanes {
       notify(
         held
           ? `${visible(destination)} is sent to again.`
-          : `${visible(destination)} is held. Its messages wait.`,
+          : `${visible(destination)} is held. Its messages and calls wait.`,
       );
       this.poll.soon();
     } catch (error) {
@@ -213,7 +219,8 @@ function sorted(lanes, { column, isUp }) {
   const sign = isUp ? 1 : -1;
   return lanes.toSorted(
     (one, other) =>
-      sign * compare(key(one), key(other)) || compare(one.destination, other.destination),
+      sign * compare(key(one), key(other)) || compare(one.destination, other.destination) ||
+      compare(other.kind, one.kind),
   );
 }
 

@@ -140,7 +140,8 @@ class Lane:
     """What waits for one application (`name`: scheme and authority of its endpoints).
 
     `waiting` and `in_flight` count calls. `is_pulled`: its calls are fetched (`Lanes.pull`) and not
-    sent. `is_lined_up`: it stands in the line of lanes. `opens_us` is the alarm that is set for it,
+    sent. `is_held`: nothing is sent until an operator says so. `is_lined_up`: it stands in the line
+    of lanes. `opens_us` is the alarm that is set for it,
     0: none; `idle_since_us` when it became idle.
     """
 
@@ -154,6 +155,7 @@ class Lane:
         "functions",
         "idle_since_us",
         "in_flight",
+        "is_held",
         "is_lined_up",
         "is_pulled",
         "limit",
@@ -168,6 +170,7 @@ class Lane:
         self.limit = limit
         self.breaker = breaker
         self.is_pulled = is_pulled
+        self.is_held = False
         self.is_lined_up = False
         self.functions: dict[str, Function] = {}
         self.waiting = 0

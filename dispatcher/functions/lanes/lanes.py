@@ -75,6 +75,7 @@ class Lanes:
         self._line: deque[Lane] = deque()
         self._alarms: list[tuple[int, int, Lane, Function | None]] = []
         self._idle: dict[Lane, None] = {}  # the longest idle first
+        self._held: set[str] = set()
         self._number = 0
 
     def __repr__(self) -> str:
@@ -89,6 +90,15 @@ class Lanes:
     def find(self, name: str) -> Lane | None:
         """The lane of this name, if there is one."""
         return self._lanes.get(name)
+
+    def hold(self, name: str, *, held: bool) -> None:
+        """Let nothing be sent in the lane `name` until it is held no more, also one that comes
+        later. Attempts under way go on."""
+        (self._held.add if held else self._held.discard)(name)
+        lane = self._lanes.get(name)
+        if lane is not None:
+            lane.is_held = held
+            self._line_up(lane)
 
     def add(
         self, owner: Owner, key: int, name: str, function: str, *, root: int, is_resume: bool
@@ -182,7 +192,7 @@ class Lanes:
     def _is_open(self, lane: Lane, now_us: int) -> bool:
         """Whether one more attempt may be made in a lane; where time alone opens it, it is looked
         at again then."""
-        if lane.in_flight >= lane.most:
+        if lane.is_held or lane.in_flight >= lane.most:
             return False
         until_us = lane.paused_until_us
         if until_us <= now_us and not lane.breaker.admits(now_us):
@@ -217,6 +227,7 @@ class Lanes:
             is_pulled = name.startswith(PULLED)
             limit = Limit(_UNLIMITED if is_pulled else self.most)
             lane = Lane(name, limit, Breaker(self._longest_pause_ms), is_pulled=is_pulled)
+            lane.is_held = name in self._held
             self._lanes[name] = lane
         self._idle.pop(lane, None)
         return lane

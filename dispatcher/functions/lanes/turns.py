@@ -70,6 +70,11 @@ class Turns:
         self.storing -= 1
         self._pump_soon()
 
+    def hold(self, name: str, held: bool) -> None:
+        """Let nothing be sent in a lane, or again."""
+        self.lanes.hold(name, held=held)
+        self._pump_soon()
+
     def pull(self, name: str) -> Place | None:
         """Give the next call of a lane that is fetched its turn; None: there is none.
 

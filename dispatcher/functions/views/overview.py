@@ -4,7 +4,6 @@ call."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from heapq import nsmallest
 from typing import Final, Protocol
 
 from dispatcher.core.breaker import State
@@ -18,8 +17,9 @@ from dispatcher.functions.results.store import Results
 from dispatcher.functions.surface import MOST_CALL_LANES, CallLane, CallState, CallTotals
 from dispatcher.functions.views.figures import Figures
 from dispatcher.queue.admin.pace import Pace
+from dispatcher.queue.admin.selecting import Rank, select
+from dispatcher.queue.admin.surface import LaneKind, LaneOrder, LanePage, LaneView
 
-_SLICE: Final = 400
 ENDING: Final = "ending"
 """The state of root calls that have ended and whose results are not in their log yet."""
 
@@ -76,7 +76,7 @@ class Overview:
 
     async def totals(self) -> CallTotals:
         """All of it."""
-        lanes = await self.lanes()
+        largest = await self.largest()
         figures, states = self.figures, self.states()
         return CallTotals(
             created_total=figures.created,
@@ -89,35 +89,75 @@ class Overview:
             results=len(self.results),
             results_bytes=self.results.size_bytes,
             waiters=len(self.waiting),
-            lanes=[self._view(lane) for lane in lanes],
+            lanes=[self._call_lane(lane) for lane in largest],
             lanes_total=len(self._lanes),
         )
 
-    async def lanes(self) -> Sequence[Lane]:
+    async def largest(self) -> Sequence[Lane]:
         """The lanes with most calls, the largest first."""
-        every = list(self._lanes)
-        found: list[Lane] = []
-        for start in range(0, len(every), _SLICE):
-            if start:
-                await self.pace.rest()
-            found = nsmallest(MOST_CALL_LANES, found + every[start : start + _SLICE], key=_rank)
-        return found
+        found = await select(self._lanes, rank=_by_calls, limit=MOST_CALL_LANES, pace=self.pace)
+        return found.first
 
-    def _view(self, lane: Lane) -> CallLane:
+    async def lanes(self, order: LaneOrder, *, after: str, limit: int) -> LanePage:
+        """See `Functions.lanes`."""
+        found = await select(
+            self._lanes,
+            rank=_by_name if order is LaneOrder.NAME else _by_calls,
+            limit=limit,
+            pace=self.pace,
+            wanted=self._is_shown,
+            after=(0, after.encode()) if after else None,
+        )
+        views = [self._view(lane) for lane in found.first]
+        is_last = order is not LaneOrder.NAME or not found.more
+        return LanePage(views, found.total, None if is_last else views[-1].destination)
+
+    def _is_shown(self, lane: Lane) -> bool:
+        """Calls whose endpoint cannot be read have a lane without a name."""
+        if not lane.name:
+            return False
+        return bool(lane.waiting or lane.in_flight) or self._paused_until_us(lane) is not None
+
+    def _paused_until_us(self, lane: Lane) -> int | None:
+        """By the wall clock."""
         now_us = self._clock.now_us()
         until_us = lane.paused_until_us
         if lane.breaker.state is State.OPEN:
             until_us = max(until_us, lane.breaker.open_until_us)
-        wall_us = self._clock.wall_us() + until_us - now_us
+        return self._clock.wall_us() + until_us - now_us if until_us > now_us else None
+
+    def _call_lane(self, lane: Lane) -> CallLane:
         return CallLane(
             endpoint=lane.name,
             waiting=lane.waiting,
             in_flight=lane.in_flight,
-            limit=None if lane.is_pulled else lane.most,
-            paused_until_us=wall_us if until_us > now_us else None,
+            limit=_limit(lane),
+            paused_until_us=self._paused_until_us(lane),
+            held=lane.is_held,
             breaker=lane.breaker.state.value,
         )
 
+    def _view(self, lane: Lane) -> LaneView:
+        return LaneView(
+            destination=lane.name,
+            ready=lane.waiting,
+            scheduled=None,
+            in_flight=lane.in_flight,
+            limit=_limit(lane),
+            paused_until_us=self._paused_until_us(lane),
+            held=lane.is_held,
+            breaker=lane.breaker.state.value,
+            kind=LaneKind.CALL,
+        )
 
-def _rank(lane: Lane) -> tuple[int, str]:
-    return -lane.waiting - lane.in_flight, lane.name
+
+def _limit(lane: Lane) -> int | None:
+    return None if lane.is_pulled else lane.most
+
+
+def _by_name(lane: Lane) -> Rank:
+    return 0, lane.name.encode()
+
+
+def _by_calls(lane: Lane) -> Rank:
+    return -lane.waiting - lane.in_flight, lane.name.encode()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from dispatcher.core.destination import Destination
@@ -41,6 +41,8 @@ class Changing:
         self._settlements = settlements
         self._pauses = pauses
         self._starting = starting
+        self.also: Callable[[str, bool], None] = _nobody
+        """Who sends to destinations too is told their names, and whether they are held."""
 
     def cancel(self, slot: int) -> Coroutine[Any, Any, None]:
         """Forget a message that is READY or SCHEDULED, at once: one turn of the loop later it may
@@ -82,6 +84,11 @@ class Changing:
 
     def _hold(self, lane: Lane, *, held: bool) -> None:
         lane.peer.held = held
+        self.also(str(lane.destination), held)
         if held:
             lane.peer.calm = False
             self._warm.chill(lane)
+
+
+def _nobody(destination: str, held: bool, /) -> None:
+    """Nobody else sends there."""

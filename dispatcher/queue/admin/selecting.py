@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, Generic, TypeAlias, TypeVar
 
 from dispatcher.queue.admin.pace import Pace
 from dispatcher.queue.lanes.lanes import Lane
@@ -12,15 +12,17 @@ from dispatcher.queue.lanes.lanes import Lane
 SLICE: Final = 400
 """Lanes that are looked at before others get their turn: half a millisecond."""
 
+L = TypeVar("L")
+
 Rank: TypeAlias = tuple[int, bytes]
 """What lanes are ordered by, lowest first; the destination makes it unique."""
 
 
 @dataclass(frozen=True, slots=True)
-class Selected:
+class Selected(Generic[L]):
     """`first` lanes in order, of `total` that were wanted; `more`: some come after them."""
 
-    first: list[Lane]
+    first: list[L]
     total: int
     more: bool
 
@@ -36,20 +38,20 @@ def by_messages(lane: Lane) -> Rank:
 
 
 async def select(
-    lanes: Iterable[Lane],
+    lanes: Iterable[L],
     *,
-    rank: Callable[[Lane], Rank],
+    rank: Callable[[L], Rank],
     limit: int,
     pace: Pace,
-    wanted: Callable[[Lane], bool] = lambda _: True,
+    wanted: Callable[[L], bool] = lambda _: True,
     after: Rank | None = None,
-) -> Selected:
+) -> Selected[L]:
     """Find the first `limit` lanes whose rank is above `after`, of those that are wanted.
 
     Lanes may come and go meanwhile: one that came may be missing, one that went may be there.
     """
     every = list(lanes)
-    kept: list[tuple[Rank, Lane]] = []
+    kept: list[tuple[Rank, L]] = []
     total = 0
     more = False
     for start in range(0, len(every), SLICE):
@@ -72,5 +74,5 @@ async def select(
     return Selected([lane for _, lane in kept], total, more)
 
 
-def _rank(one: tuple[Rank, Lane]) -> Rank:
+def _rank(one: tuple[Rank, L]) -> Rank:
     return one[0]

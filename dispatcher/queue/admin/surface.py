@@ -43,18 +43,32 @@ class Cancelled(Enum):
     DEAD = "dead"
 
 
+class LaneKind(Enum):
+    """What waits in a lane; the value is the API's word."""
+
+    MESSAGE = "message"
+    CALL = "call"
+
+
 @dataclass(frozen=True, slots=True)
 class LaneView:
-    """One destination. `paused_until_us` is None when nothing but its limit holds it up."""
+    """One destination of messages, or one application with its calls. `paused_until_us` is None
+    when nothing but its limit holds it up.
+
+    Of an application `destination` is scheme and authority of its endpoints, or the session that
+    its runs are fetched with: that has no `limit`. How many of its calls wait for a time
+    (`scheduled`) is not counted.
+    """
 
     destination: str
     ready: int
-    scheduled: int
+    scheduled: int | None
     in_flight: int
-    limit: int
+    limit: int | None
     paused_until_us: int | None
     held: bool
     breaker: str
+    kind: LaneKind = LaneKind.MESSAGE
 
 
 class LaneOrder(Enum):
