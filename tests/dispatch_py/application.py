@@ -2,22 +2,31 @@
 
 `POST /start/FUNCTION` with a JSON list of arguments dispatches a call of it and answers its id. The
 lines of the file `STEPS` say which bodies ran: they outlive the process.
+
+`BUILD` makes this another interpreter than one with another `BUILD`: the SDK compares versions
+before it reads a state. With `STATES` its states are always of another one.
 """
 
 # mypy: ignore-errors
 # The SDK is not installed where the types are checked.
+# ruff: noqa: E402
 
 from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from pathlib import Path
+
+sys.version += os.environ.get("BUILD", "")  # before the SDK looks
 
 import dispatch
 import uvicorn
 from dispatch.asyncio.fastapi import Dispatch
 from dispatch.error import PermanentError, ThrottleError
 from fastapi import FastAPI, Request
+
+sys.version += os.environ.get("STATES", "")  # after it looked: states say what it is now
 
 STEPS = Path(os.environ["STEPS"])
 web = FastAPI()
@@ -108,6 +117,21 @@ async def pipeline(name: str) -> str:
     second = await slow(f"{name} 2", 0.3)
     third = await slow(f"{name} 3", 0.3)
     return f"{first}, {second}, {third}"
+
+
+@application.function
+async def published(name: str) -> str:
+    step(f"published {name}")
+    await slow(f"{name} 1", 0.0)
+    await dispatch.gather(slow(f"{name} 2", 0.5), throttled(f"{name} waits", 1000))
+    return f"{name}, as it was"
+
+
+@application.function
+async def approved(name: str) -> str:
+    step(f"approved {name}")
+    person = dispatch.Call(function="approval", endpoint=f"promise:{name}")
+    return f"{name}: {await dispatch.call(person)}"
 
 
 @web.post("/start/{name}")

@@ -26,7 +26,7 @@ class Application:
         """`more` is for its environment."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
-            self._port: int = free.getsockname()[1]
+            self.port: int = free.getsockname()[1]
         self._python = python
         self._directory = directory
         self._more = more
@@ -44,7 +44,7 @@ class Application:
     @property
     def url(self) -> str:
         """Where it listens."""
-        return f"http://127.0.0.1:{self._port}"
+        return f"http://127.0.0.1:{self.port}"
 
     def start(self, **more: str) -> Application:
         """Run it; returns when it answers."""
@@ -55,7 +55,7 @@ class Application:
             "DISPATCH_API_URL": self._api,
             "DISPATCH_API_KEY": "an application's",
             "DISPATCH_ENDPOINT_URL": self.url,
-            "DISPATCH_ENDPOINT_ADDR": f"127.0.0.1:{self._port}",
+            "DISPATCH_ENDPOINT_ADDR": f"127.0.0.1:{self.port}",
             "STEPS": str(self.steps_file),
             **self._more,
             **more,
@@ -71,7 +71,7 @@ class Application:
         end = time.monotonic() + _STARTS_S
         while time.monotonic() < end:
             with socket.socket() as one:
-                if one.connect_ex(("127.0.0.1", self._port)) == 0:
+                if one.connect_ex(("127.0.0.1", self.port)) == 0:
                     return self
             time.sleep(0.05)
         raise TimeoutError((self._directory / "application.log").read_text())

@@ -27,18 +27,22 @@ def result(server: ServerProcess, number: str) -> dict[str, Any]:
     Raises:
         AssertionError: it does not end in time.
     """
-    status, found = _get(server, f"/v1/calls/{number}/result?wait={int(_ENDS_S)}s")
-    assert status == 200, _get(server, f"/v1/calls/{number}/timeline")
+    status, found = ask(server, f"/v1/calls/{number}/result?wait={int(_ENDS_S)}s")
+    assert status == 200, ask(server, f"/v1/calls/{number}/timeline")
     return found
 
 
-def _get(server: ServerProcess, path: str) -> tuple[int, dict[str, Any]]:
+def ask(
+    server: ServerProcess, path: str, method: str = "GET", key: str = "an application's"
+) -> tuple[int, dict[str, Any]]:
+    """Ask the API for something; status and document."""
     host, port = server.api
     request = urllib.request.Request(
-        f"http://{host}:{port}{path}", headers={"Authorization": "Bearer an application's"}
+        f"http://{host}:{port}{path}", headers={"Authorization": f"Bearer {key}"}, method=method
     )
     with urllib.request.urlopen(request, timeout=_ENDS_S + 5) as answer:
-        found: dict[str, Any] = json.loads(answer.read())
+        body = answer.read()
+        found: dict[str, Any] = json.loads(body) if body else {}
         return answer.status, found
 
 
