@@ -4,31 +4,19 @@ back by itself, also where some of what is there has to stay."""
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import http.client
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from dispatcher.testing.process import ServerProcess
 from tests.crash.callers import accepts_again, pour, send
 from tests.crash.load import Account, Destination, come, counts, readiness, until
+from tests.crash.operators import purge_all
 
 pytestmark = pytest.mark.crash
 
 _QUICK = {"RETRY_DELAY": "100", "RETRY_MAX_DELAY": "500", "RETRYLIMIT": "1000", "WORKER": "32"}
 _CALLERS = 4
-
-
-def _call(server: ServerProcess, path: str, body: Any) -> Any:
-    connection = http.client.HTTPConnection(*server.api, timeout=20)
-    with contextlib.closing(connection):
-        connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
-        answer = connection.getresponse()
-        assert answer.status == 200, answer.read()
-        return json.loads(answer.read())
 
 
 async def test_a_disk_full_of_small_messages_goes_on_although_a_few_have_to_wait(
@@ -117,12 +105,12 @@ async def test_a_disk_full_of_dead_letters_goes_on_when_they_are_purged(
             assert letters * 50_000 > 10 * 1024 * 1024, "the disk was used"
             waits = counts(server)[0]
             assert waits
-            purged = await asyncio.to_thread(_call, server, "/v1/dead-letters/purge", {"all": True})
-            assert purged["purged"] >= letters
+            purged = await asyncio.to_thread(purge_all, server)
+            assert purged >= letters
             await until(lambda: counts(server)[0] == 0)
             await until(lambda: readiness(server)[0] == 200)
             left = counts(server)[1]
-            assert left == len(account.accepted) - purged["purged"]
+            assert left == len(account.accepted) - purged
             await asyncio.sleep(1)
             server.kill()
         with ServerProcess(tmp_path, **settings) as server:

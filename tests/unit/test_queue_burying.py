@@ -16,6 +16,7 @@ from dispatcher.queue.partition import Partition
 from dispatcher.queue.pending.extents import Extents
 from dispatcher.queue.ports import CHUNK_BYTES, LogName
 from dispatcher.queue.records.letters import DeadLetter, encode_dead
+from dispatcher.testing.log import Space
 from dispatcher.testing.queue import Bench, destination, failed, message, simulate
 
 
@@ -123,6 +124,32 @@ def test_large_letters_that_find_room_only_one_by_one_are_stored_as_each_is_purg
         assert not bench.notes.deaths
 
     simulate(test, prepare=_extents_of_a_chunk)
+
+
+def test_large_letter_that_finds_no_space_at_its_end_keeps_nothing_of_the_log() -> None:
+    """While it waits, its body would keep the only segments that could be free."""
+
+    async def test(bench: Bench) -> None:
+        await _large(bench, "a")
+        bench.dead_log.append_s = 1.0
+        bench.end(bench.deliverer.flying[0], failed(404))
+        extents = bench.queue.dead_letters.holdings.extents
+        for _ in range(100):
+            if sum(extent.live for extent in extents) == 10:
+                break
+            await asyncio.sleep(0.1)
+        bench.dead_log.space = Space.RESERVE
+        await asyncio.sleep(2)
+        assert bench.notes.space == [(LogName.DEAD_LETTER, True)]
+        assert sum(extent.live for extent in extents) == 0
+        assert bench.queue.dead_letters.waiting_bytes > 0
+        bench.dead_log.space = Space.ENOUGH
+        await asyncio.sleep(30)
+        assert len(bench.queue.dead_letters) == 1
+        assert bench.queue.dead_letters.waiting_bytes == 0
+        assert not bench.queue.dead_letters.lacks_space
+
+    simulate(test)
 
 
 def test_stop_does_not_wait_for_large_bodies_that_are_copied_to_the_dead_letters() -> None:

@@ -211,9 +211,8 @@ class Burying:
                 self._failed(error)  # the message would wait for ever, and silently
                 return
             else:
-                self._pause_s = 0.0
                 self._large_bytes -= large.size_bytes
-                self._store(letter, large.then, body)
+                self._store(letter, large.then, _Copied(large, body))
                 continue
             body.let_go()
             self._large.appendleft(large)
@@ -236,14 +235,14 @@ class Burying:
         (data,) = await self._bodies.read([position])
         return data
 
-    def _store(self, letter: AnyLetter, then: Callable[[], None], body: Body | None) -> None:
+    def _store(self, letter: AnyLetter, then: Callable[[], None], copied: _Copied | None) -> None:
         try:
             payload = encode_letter(letter)
         except MemoryError:
             loop = asyncio.get_running_loop()
-            loop.call_later(AGAIN_SECONDS, self._store, letter, then, body)
+            loop.call_later(AGAIN_SECONDS, self._store, letter, then, copied)
             return
-        buried = _Buried(self, payload, then, body)
+        buried = _Buried(self, payload, then, copied)
         self._committer.submit(buried.payload, buried)
 
     def stored(self, buried: _Buried, position: int) -> None:
@@ -251,17 +250,35 @@ class Burying:
         size = len(buried.payload) + OVERHEAD_BYTES
         self._holdings.extents.note(position, size)
         self._holdings.enter(facts_of(buried.payload), position, size)
+        if buried.copied is not None:
+            self._pause_s = 0.0
+            buried.copied.body.let_go()
 
     def refused(self, buried: _Buried, refusal: Refusal) -> None:
         """A dead letter is not stored. Without space, or while something else is lacking, it waits;
         otherwise the process ends, and its message, which is not settled, is given up again after
-        the next start."""
+        the next start.
+
+        What was copied of a large body is let go of: while it waited it would keep the segment that
+        it lies in, and perhaps all of the log that could be free.
+        """
         if refusal not in _PASSING:
+            return
+        if buried.copied is not None and refusal is not LOG_BUSY:
+            buried.copied.body.let_go()
+            self._large.appendleft(buried.copied.large)
+            self._large_bytes += buried.copied.large.size_bytes
+            again_s = self._found_no_space()
+            asyncio.get_running_loop().call_later(again_s, self._copy_again)
             return
         self._waiting.append(buried)
         self._waiting_bytes += len(buried.payload) + _OBJECT_BYTES
         if refusal is LOG_BUSY:  # nobody says when that is over
             asyncio.get_running_loop().call_later(AGAIN_SECONDS, self._try_again)
+
+    def _copy_again(self) -> None:
+        if self._large and len(self._copies) < self._copies_at_once:
+            self._start_copying()
 
 
 async def _with_input(
@@ -278,23 +295,33 @@ async def _with_input(
     return letter.with_chunks(await body.copy(range(0, len(data), CHUNK_BYTES), piece))
 
 
+@dataclass(frozen=True, slots=True)
+class _Copied:
+    """A large body that lies in the dead-letter log already, and what it was copied for."""
+
+    large: _Large
+    body: Body
+
+
 class _Buried:
     """A DEAD or DEAD_CALL record on its way."""
 
-    __slots__ = ("_body", "_burying", "_then", "payload")
+    __slots__ = ("_burying", "_then", "copied", "payload")
 
     def __init__(
-        self, burying: Burying, payload: bytes, then: Callable[[], None], body: Body | None
+        self,
+        burying: Burying,
+        payload: bytes,
+        then: Callable[[], None],
+        copied: _Copied | None,
     ) -> None:
         self.payload = payload
+        self.copied = copied
         self._burying = burying
         self._then = then
-        self._body = body
 
     def stored(self, position: int) -> None:
         self._burying.stored(self, position)
-        if self._body is not None:
-            self._body.let_go()
         self._then()
 
     def refused(self, refusal: Refusal) -> None:
