@@ -68,7 +68,8 @@ class Polled:
     `Call.error`. `state` replaces the states before it, or with `is_appended` comes after them.
     `due_us` is when it is resumed at the latest, 0: never by time alone. `error` says that the poll
     was refused (serialized Error): it has no children then, and is resumed with it at once. `idle`
-    counts empty resumes in a row.
+    counts empty resumes in a row. `keep` are the children whose results, delivered to this run, the
+    state refers to: they stay.
     """
 
     key: int
@@ -85,6 +86,7 @@ class Polled:
     due_us: int
     error: Blob | None = None
     idle: int = 0
+    keep: tuple[int, ...] = ()
 
 
 @dataclass(slots=True)

@@ -281,7 +281,7 @@ class Machine:
             return
         assert not isinstance(event.state, bytes)
         assert not isinstance(event.error, bytes)
-        self._drop_results(call, event.delivered)
+        self._drop_results(call, event.delivered, frozenset(event.keep))
         if event.was_told:
             self._set_error(call, None)
         if event.error is not None and call.error is None:  # not told yet: it is to clean up
@@ -381,6 +381,7 @@ class Machine:
     def _begin_anew(self, call: Call) -> None:
         """A new generation: nothing is left but the call itself, and who called it."""
         self._drop_results(call, len(call.results))
+        self._drop_kept(call)
         self._drop_states(call)
         self._set_error(call, None)
         call.arm = StateArm.NONE
@@ -694,6 +695,7 @@ class Machine:
         old.results = copy.results
         old.error = copy.error
         old.result = copy.result
+        old.kept = copy.kept
 
     def _restore(self, call: Call) -> None:
         """The records that it was copied from are trimmed."""
@@ -716,10 +718,22 @@ class Machine:
 
     # What calls hold.
 
-    def _drop_results(self, call: Call, count: int) -> None:
+    def _drop_results(self, call: Call, count: int, keep: frozenset[int] = frozenset()) -> None:
+        """The first results are needed no more, but those of the children to `keep`."""
+        kept = []
         for result in call.results[:count]:
-            self._holder.release(call, result.where)
+            if result.child in keep:
+                kept.append(result)
+            else:
+                self._holder.release(call, result.where)
         call.results = call.results[count:]
+        if kept:
+            call.kept += tuple(kept)
+
+    def _drop_kept(self, call: Call) -> None:
+        for result in call.kept:
+            self._holder.release(call, result.where)
+        call.kept = ()
 
     def _drop_states(self, call: Call) -> None:
         for where in call.states:
@@ -736,6 +750,7 @@ class Machine:
     def _drop_all(self, call: Call, *, but_input: bool) -> None:
         """Release all that a call holds; a dead letter is made from its input."""
         self._drop_results(call, len(call.results))
+        self._drop_kept(call)
         self._drop_states(call)
         self._set_error(call, None)
         if call.result is not None:

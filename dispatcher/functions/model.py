@@ -64,8 +64,8 @@ class Poll:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A result that is durable and not delivered yet: a serialized CallResult (output or error;
-    `correlation` and the child's id are put in when it is sent)."""
+    """A result that is durable, and not delivered yet, or kept: a serialized CallResult (output or
+    error; `correlation` and the child's id are put in when it is sent)."""
 
     correlation: int
     child: int
@@ -93,6 +93,7 @@ class Rare:
         "how",
         "idle",
         "is_error",
+        "kept",
         "not_before_us",
         "parent_generation",
         "reached",
@@ -111,6 +112,7 @@ class Rare:
         self.restarts: int = 0
         self.strays: Keys = NO_KEYS
         self.results: tuple[Result, ...] = ()
+        self.kept: tuple[Result, ...] = ()
         self.frozen: int = NOT_FROZEN
         self.error: Span | None = None
         self.idle: int = 0
@@ -132,6 +134,7 @@ class Rare:
         new.restarts = self.restarts
         new.strays = self.strays
         new.results = self.results
+        new.kept = self.kept
         new.frozen = self.frozen
         new.error = self.error
         new.idle = self.idle
@@ -157,6 +160,7 @@ class Rare:
             self.restarts,
             self.strays,
             self.results,
+            self.kept,
             self.frozen,
             self.error,
             self.idle,
@@ -211,6 +215,7 @@ class Call:
     `children`       keys of those whose results are outstanding, of this generation; `strays`,
                      those of older ones that still exist.
     `results`        durable and not delivered, in the order in which they became durable.
+    `kept`           delivered, and referred to by its state (see `recalling`).
     `frozen`         how many of `results` the next resume delivers; NOT_FROZEN: as many as fit.
     `error`          serialized Error that is delivered as `poll_result.error`: the poll was
                      refused, or it is asked to clean up.
@@ -446,6 +451,15 @@ class Call:
             self._own().results = value
 
     @property
+    def kept(self) -> tuple[Result, ...]:
+        return self._rare.kept
+
+    @kept.setter
+    def kept(self, value: tuple[Result, ...]) -> None:
+        if value != self._rare.kept:
+            self._own().kept = value
+
+    @property
     def frozen(self) -> int:
         return self._rare.frozen
 
@@ -596,6 +610,7 @@ class Call:
         found = [self.input, *self.states]
         found += [result.where for result in self.results]
         found += [one for one in (self.error, self.result) if one is not None]
+        found += [result.where for result in self.kept]
         return tuple(found)
 
 
@@ -641,6 +656,7 @@ FIELDS: Final = (
     "idle",
     "input",
     "is_error",
+    "kept",
     "key",
     "not_before_us",
     "parent",

@@ -83,6 +83,8 @@ async def _call(store: Store, call: Call) -> dict[str, Any]:
     found["bytes"] = await store.read(lambda: call.spans)
     found["results"] = [(one.correlation, one.child, one.is_error) for one in call.results]
     found["states"] = len(call.states)
+    if call.kept:
+        found["kept"] = [(one.correlation, one.child, one.is_error) for one in call.kept]
     return found
 
 

@@ -229,7 +229,7 @@ class _Slot:
             setattr(self._call, self._name, where)
             return
         old = list(getattr(self._call, self._name))
-        is_result = self._name == "results"
+        is_result = self._name in ("results", "kept")
         old[self._index] = replace(old[self._index], where=where) if is_result else where
         setattr(self._call, self._name, tuple(old))
 
@@ -244,3 +244,5 @@ def _slots_of_spans(call: Call) -> Iterator[_Slot]:
     for name in ("error", "result"):
         if getattr(call, name) is not None:
             yield _Slot(call, name)
+    for index in range(len(call.kept)):
+        yield _Slot(call, "kept", index)

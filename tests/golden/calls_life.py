@@ -117,6 +117,7 @@ async def live(clock: SimulatedClock) -> CallBench:
     await stored(Forgotten((roots[5],)))
     await stored(polled(calls[roots[6]], LARGE))
     await stored(Gone(roots[7]))
+    await _keep(bench, roots[10])
     await bench.queue.space.copy(list(bench.queue.pending.extents)[:-1])
     fifth = calls[roots[9]]
     await stored(polled(fifth, b"s", *(new(keys.next()) for _ in range(3)), min_results=3))
@@ -124,9 +125,20 @@ async def live(clock: SimulatedClock) -> CallBench:
     await stored(Dropped(fifth.key, unneeded, b"error", b"result", BEGAN_US + 9, unneeded[:1]))
     await stored(created(*(new(keys.next(), LARGE) for _ in range(2))))
     await stored(polled(calls[roots[8]], b"after the copy", new(keys.next())))
+    await _keep(bench, roots[11])
     await asyncio.sleep(1)
     await bench.crash()
     return bench
+
+
+async def _keep(bench: CallBench, root: int) -> None:
+    """A call is given two results, of which one stays."""
+    stored, calls = bench.store.stored, bench.store.machine.calls
+    children = [bench.store.machine.calls[root].key + number * 1000 for number in (1, 2)]
+    await stored(polled(calls[root], b"s", *map(new, children), min_results=2))
+    for child in children:
+        await stored(exited(calls[child], b"out of %d" % child))
+    await stored(polled(calls[root], b"s", delivered=2, keep=(children[1],)))
 
 
 def _write(version: int) -> None:

@@ -11,6 +11,7 @@ from tests.golden.calls_life import live, load, reopened, state_of
 EVENTS = {
     1: {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 17},
     2: {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 17, 18},
+    3: {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 17, 18, 19, 20},
 }
 """The codes of the events that the golden log of each version has."""
 

@@ -56,12 +56,14 @@ RETENTION_US = 50_000_000_000
 @dataclass
 class Known:
     """What the model knows of a call that has not ended. `pending` are the results it was not
-    given yet, `delivered` what it was given in this generation: keys of children."""
+    given yet, `delivered` what it was given in this generation, `kept` what of that its state
+    refers to: keys of children."""
 
     parent: int
     outstanding: set[int] = field(default_factory=set)
     pending: list[int] = field(default_factory=list)
     delivered: set[int] = field(default_factory=set)
+    kept: list[int] = field(default_factory=list)
     has_run: bool = False
     is_cancelled: bool = False
 
@@ -222,6 +224,7 @@ class FunctionMachine(RuleBasedStateMachine):
         if data.draw(st.booleans()):
             attempts = self.bench.call(run.key).attempts + 1
             self.apply(Retried(run.key, run.step, attempts, self.now_us + 5))
+            self.take_note()  # one that was cancelled has begun nothing that it could clean up
 
     def answer(self, run: Run, event: Event) -> None:
         del self.runs[run.key]
@@ -238,9 +241,13 @@ class FunctionMachine(RuleBasedStateMachine):
         known = self.known[run.key]
         known.pending = known.pending[len(run.given) :]
         known.delivered |= set(run.given)
-        for new in children:
+        # Who is to clean up, and was not told yet, is told next: nothing is called before that.
+        is_told = not known.is_cancelled or run.was_cancelled or run.was_told
+        for new in children if is_told else ():
             self.known[new.key] = Known(run.key)
             known.outstanding.add(new.key)
+        keep = data.draw(st.sets(st.sampled_from(run.given))) if run.given else set()
+        known.kept += [child for child in run.given if child in keep]
         due_us = 0 if wait_us is None else self.now_us + wait_us
         arm, state = StateArm.TYPED, b"state %d" % self.next_key
         self.answer(
@@ -248,7 +255,7 @@ class FunctionMachine(RuleBasedStateMachine):
             Polled(
                 run.key, run.step, len(run.given), run.was_told, arm, state, self.next_key,
                 is_appended, children, at_least, at_most, due_us,
-                b"refused" if is_refused else None,
+                b"refused" if is_refused else None, keep=tuple(keep),
             ),
         )  # fmt: skip
         if not is_refused and known.is_cancelled == run.was_cancelled:
@@ -289,6 +296,7 @@ class FunctionMachine(RuleBasedStateMachine):
         known.outstanding.clear()
         known.pending.clear()
         known.delivered.clear()
+        known.kept.clear()
 
     @precondition(lambda self: self.answers)
     @rule(data=st.data())
@@ -507,6 +515,17 @@ class FunctionMachine(RuleBasedStateMachine):
             assert [result.child for result in call.results] == known.pending
             correlations = [result.correlation for result in call.results]
             assert correlations == [child * 7 for child in known.pending]
+
+    @invariant()
+    def same_kept_results(self) -> None:
+        """What states refer to is there, until their call begins anew or ends."""
+        for key, known in self.known.items():
+            kept = self.bench.call(key).kept
+            assert [(result.child, result.correlation) for result in kept] == [
+                (child, child * 7) for child in known.kept
+            ]
+        for key in self.ended:
+            assert not self.bench.call(key).kept
 
     @invariant()
     def nobody_sleeps_who_has_all(self) -> None:

@@ -175,7 +175,10 @@ def test_large_call_is_copied_in_chunks() -> None:
     simulate(test, extent_bytes=1000)
 
 
-def test_call_with_more_than_a_record_can_name_is_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("is_kept", [False, True])
+def test_call_with_more_than_a_record_can_name_is_copied(
+    monkeypatch: pytest.MonkeyPatch, is_kept: bool
+) -> None:
     """Its bytes go before it, in records of their own."""
     monkeypatch.setattr("dispatcher.functions.store.copying.WHOLE_BYTES", 1_000_000)
 
@@ -184,8 +187,13 @@ def test_call_with_more_than_a_record_can_name_is_copied(monkeypatch: pytest.Mon
         root, child = keys.next(), keys.next()
         await store.stored(created(new(root, LARGE)))
         call = store.machine.calls[root]
-        await store.stored(polled(call, LARGE[::-1], new(child)))
+        await store.stored(polled(call, LARGE, new(child)))
         await store.stored(exited(store.machine.calls[child], LARGE[5:]))
+        if is_kept:
+            await store.stored(polled(call, LARGE[::-1], delivered=1, keep=(child,)))
+        else:
+            await store.stored(polled(call, LARGE[::-1]))
+        assert (bool(call.kept), bool(call.results)) == (is_kept, not is_kept)
         await pad(bench)
         for _ in range(2):
             await copy_oldest(bench, len(bench.queue.pending.extents) - 1)
@@ -304,11 +312,13 @@ class Life:
         if choice < 0.45:
             children = [self.new() for _ in range(self.random.choice((0, 1, 2, 4)))]
             delivered = self.random.randrange(len(call.results) + 1)
+            given = [result.child for result in call.results[:delivered]]
             return polled(
                 call,
                 self.data(),
                 *children,
                 delivered=delivered,
+                keep=tuple(self.random.sample(given, self.random.randrange(len(given) + 1))),
                 is_appended=bool(call.states) and self.random.random() < 0.3,
             )
         if choice < 0.75:

@@ -47,6 +47,7 @@ def polls(
     at_least: int = 1,
     due_us: int = 0,
     error: bytes | None = None,
+    keep: tuple[int, ...] = (),
 ) -> None:
     """The next run of a call ends with a poll."""
     bench.apply(
@@ -64,6 +65,7 @@ def polls(
             10,
             due_us,
             error,
+            keep=keep,
         )
     )
 
@@ -119,6 +121,36 @@ def test_resume_that_was_begun_delivers_the_same(bench: Bench) -> None:
     polls(bench, ROOT, delivered=1)
     assert plan_resume(bench.call(ROOT)) == Plan(1, must_be_stored=False)
     assert [result.child for result in bench.call(ROOT).results] == [OTHER]
+
+
+def test_result_that_is_kept_stays_until_its_call_begins_anew(bench: Bench) -> None:
+    """The other one that was delivered with it goes; a poll that keeps none changes nothing."""
+    polls(bench, ROOT, a_new(CHILD, 20), a_new(OTHER, 30), at_least=2)
+    exits(bench, CHILD)
+    exits(bench, OTHER)
+    polls(bench, ROOT, delivered=2, due_us=5000, keep=(OTHER,))
+    polls(bench, ROOT, due_us=5000)
+    (kept,) = bench.call(ROOT).kept
+    assert (kept.child, kept.correlation, bench.bytes_at[kept.where]) == (OTHER, 30, b"result")
+    bench.apply(Restarted(ROOT, 3))
+    assert bench.call(ROOT).kept == ()
+
+
+@pytest.mark.parametrize("end", ["exit", "tail_call", "kill", "expire"])
+def test_results_that_are_kept_go_with_their_call(bench: Bench, end: str) -> None:
+    """Nothing of them is held then: the bench counts."""
+    polls(bench, ROOT, a_new(CHILD))
+    exits(bench, CHILD)
+    polls(bench, ROOT, delivered=1, due_us=5000, keep=(CHILD,))
+    match end:
+        case "exit":
+            exits(bench, ROOT)
+        case "tail_call":
+            bench.apply(TailCalled(ROOT, 2, "http://b.example", "g", "2", b"other input"))
+        case _:
+            how = How.EXPIRED if end == "expire" else How.CANCELLED
+            bench.apply(Ended(ROOT, how, b"over", 3000, with_children=end == "kill"))
+    assert bench.call(ROOT).kept == ()
 
 
 def test_call_does_not_wait_for_more_than_can_come(bench: Bench) -> None:

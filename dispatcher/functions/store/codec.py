@@ -7,7 +7,7 @@ old one is read for ever. A program that does not know a code refuses the log.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from dispatcher.errors import LogTooNew
@@ -32,8 +32,8 @@ from dispatcher.functions.events import (
     Stored,
     TailCalled,
 )
-from dispatcher.functions.store.layouts.answers import ANSWERS
-from dispatcher.functions.store.layouts.copies import COPIES
+from dispatcher.functions.store.layouts.answers import ANSWERS, KEEPING_ANSWERS
+from dispatcher.functions.store.layouts.copies import COPIES, KEEPING_COPIES
 from dispatcher.functions.store.layouts.lives import LIVES
 from dispatcher.functions.store.layouts.outside import OUTSIDE
 from dispatcher.functions.store.layouts.parts import Layout
@@ -61,19 +61,33 @@ _CODES: Final[Mapping[type[Event], int]] = {
     Dropped: 18,
 }
 """What is written. Codes are stored: none is ever used again."""
+_KEEPING_CODES: Final[Mapping[type[Event], int]] = {Polled: 19, Copied: 20}
+"""What is written where the call keeps results."""
 
-_LAYOUTS: Final[Mapping[type[Event], Layout]] = {**ANSWERS, **LIVES, **OUTSIDE, **COPIES}
-_READ: Final[Mapping[int, Callable[[Reader], Event]]] = {
-    code: _LAYOUTS[kind].read for kind, code in _CODES.items()
+_LAYOUTS: Final[Mapping[int, Layout]] = {
+    codes[kind]: layout
+    for codes, layouts in (
+        (_CODES, {**ANSWERS, **LIVES, **OUTSIDE, **COPIES}),
+        (_KEEPING_CODES, {**KEEPING_ANSWERS, **KEEPING_COPIES}),
+    )
+    for kind, layout in layouts.items()
 }
 
 
 def encode(event: Event) -> tuple[int, bytes, list[bytes]]:
     """Code, header and blobs of an event."""
-    kind = type(event)
+    codes = _KEEPING_CODES if _keeps(event) else _CODES
+    code = codes[type(event)]
     writer = Writer()
-    _LAYOUTS[kind].write(writer, event)
-    return _CODES[kind], bytes(writer.header), writer.blobs
+    _LAYOUTS[code].write(writer, event)
+    return code, bytes(writer.header), writer.blobs
+
+
+def _keeps(event: Event) -> bool:
+    """Whether it says that a call keeps results."""
+    if isinstance(event, Polled):
+        return bool(event.keep)
+    return isinstance(event, Copied) and bool(event.call.kept)
 
 
 def decode(code: int, position: int, header: bytes, offset: int) -> Event:
@@ -83,18 +97,18 @@ def decode(code: int, position: int, header: bytes, offset: int) -> Event:
         LogTooNew: this version knows no event with that code.
         RecordError: it is not what its code says.
     """
-    read = _READ.get(code)
-    if read is None:
+    layout = _LAYOUTS.get(code)
+    if layout is None:
         raise LogTooNew(Kind.CALLS)
     try:
-        return read(Reader(position, header, offset))
+        return layout.read(Reader(position, header, offset))
     except (IndexError, ValueError) as error:
         raise RecordError(f"event {code}: {error}") from error
 
 
 def name_of(code: int) -> str:
     """What people call the event with this code; its number, where it is not known."""
-    for kind, known in _CODES.items():
+    for kind, known in (*_CODES.items(), *_KEEPING_CODES.items()):
         if known == code:
             return kind.__name__.lower()
     return str(code)

@@ -15,7 +15,13 @@ from dispatcher.functions.events import (
     TailCalled,
 )
 from dispatcher.functions.model import How, StateArm
-from dispatcher.functions.store.layouts.parts import Layout, read_calls, write_calls
+from dispatcher.functions.store.layouts.parts import (
+    Layout,
+    read_calls,
+    read_keys,
+    write_calls,
+    write_keys,
+)
 from dispatcher.functions.store.packing import Reader, Writer
 
 
@@ -53,6 +59,17 @@ def _read_polled(reader: Reader) -> Polled:
         error=reader.blob_or_none(),
         idle=reader.number(),
     )
+
+
+def _write_keeping(writer: Writer, event: Polled) -> None:
+    _write_polled(writer, event)
+    write_keys(writer, event.keep)
+
+
+def _read_keeping(reader: Reader) -> Polled:
+    event = _read_polled(reader)
+    event.keep = read_keys(reader)
+    return event
 
 
 def _write_exited(writer: Writer, event: Exited) -> None:
@@ -133,3 +150,7 @@ ANSWERS: Final[Mapping[type[Event], Layout]] = {
     Resuming: Layout(_write_resuming, _read_resuming),
     Retried: Layout(_write_retried, _read_retried),
 }
+KEEPING_ANSWERS: Final[Mapping[type[Event], Layout]] = {
+    Polled: Layout(_write_keeping, _read_keeping),
+}
+"""With the results that it keeps."""

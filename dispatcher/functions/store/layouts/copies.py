@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from dispatcher.functions.events import Blob, Copied, Event, Stored
@@ -24,6 +24,16 @@ from dispatcher.functions.store.packing import Reader, Writer
 
 
 def _write_copied(writer: Writer, event: Copied) -> None:
+    _write_call(writer, event)
+
+
+def _write_keeping(writer: Writer, event: Copied) -> None:
+    blobs = _write_call(writer, event)
+    _write_results(writer, event.call, event.call.kept, blobs)
+
+
+def _write_call(writer: Writer, event: Copied) -> Iterator[Blob]:
+    """Append all but the results that it keeps; the bytes of these are left."""
     call = event.call
     assert len(event.blobs) == len(call.spans), "a blob for each span"
     writer.number(event.count)
@@ -72,16 +82,23 @@ def _write_copied(writer: Writer, event: Copied) -> None:
     writer.number(len(call.states))
     for _ in call.states:
         _write_place(writer, next(blobs))
-    writer.number(len(call.results))
-    for result in call.results:
-        writer.number(result.correlation)
-        writer.signed(result.child - call.key)
-        writer.number(result.is_error)
-        _write_place(writer, next(blobs))
+    _write_results(writer, call, call.results, blobs)
     for where in (call.error, call.result):
         writer.number(where is not None)
         if where is not None:
             _write_place(writer, next(blobs))
+    return blobs
+
+
+def _write_results(
+    writer: Writer, call: Call, results: Sequence[Result], blobs: Iterator[Blob]
+) -> None:
+    writer.number(len(results))
+    for result in results:
+        writer.number(result.correlation)
+        writer.signed(result.child - call.key)
+        writer.number(result.is_error)
+        _write_place(writer, next(blobs))
 
 
 def _write_place(writer: Writer, blob: Blob) -> None:
@@ -150,14 +167,24 @@ def _read_copied(reader: Reader) -> Copied:
     call.frozen, call.poll = frozen, poll
     call.children, call.strays = children, strays
     call.states = tuple(_read_place(reader) for _ in range(reader.number()))
-    call.results = tuple(_read_result(reader, key) for _ in range(reader.number()))
+    call.results = _read_results(reader, key)
     call.error = _read_place_or_none(reader)
     call.result = _read_place_or_none(reader)
     return Copied(call, (), made, count, first)
 
 
+def _read_keeping(reader: Reader) -> Copied:
+    event = _read_copied(reader)
+    event.call.kept = _read_results(reader, event.call.key)
+    return event
+
+
 def _other(key: int, distance: int, exists: int) -> int:
     return key + distance if exists else 0
+
+
+def _read_results(reader: Reader, key: int) -> tuple[Result, ...]:
+    return tuple(_read_result(reader, key) for _ in range(reader.number()))
 
 
 def _read_result(reader: Reader, key: int) -> Result:
@@ -180,3 +207,7 @@ COPIES: Final[Mapping[type[Event], Layout]] = {
     Copied: Layout(_write_copied, _read_copied),
     Stored: Layout(_write_stored, _read_stored),
 }
+KEEPING_COPIES: Final[Mapping[type[Event], Layout]] = {
+    Copied: Layout(_write_keeping, _read_keeping),
+}
+"""With the results that the call keeps."""
