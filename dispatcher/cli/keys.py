@@ -16,7 +16,8 @@ from dispatcher.cli.options import AsJson
 from dispatcher.errors import Refused
 
 if TYPE_CHECKING:  # cryptography takes a while to load
-    from dispatcher.functions.signing_key import PublicKey, SigningKeyFile, SigningKeys
+    from dispatcher.functions.signing.file import SigningKeyFile
+    from dispatcher.functions.signing.keys import PublicKey, SigningKeys
 
 app = typer.Typer(
     help="Show and rotate the key that signs runs of functions (SIGNING_KEY).",
@@ -86,7 +87,7 @@ def rotate(
 
 
 def _file() -> SigningKeyFile:
-    from dispatcher.functions.signing_key import SigningKeyFile
+    from dispatcher.functions.signing.file import SigningKeyFile
     from dispatcher.settings import Settings
 
     return SigningKeyFile(Settings.load(os.environ).signing_key)

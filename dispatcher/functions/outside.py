@@ -14,7 +14,7 @@ from dispatcher.functions.machine import PROMISE
 from dispatcher.functions.model import Call, How, Phase
 from dispatcher.functions.results.reading import Standing
 from dispatcher.functions.service import FunctionService
-from dispatcher.functions.signing_key import PublicKey
+from dispatcher.functions.signing.keys import PublicKey
 from dispatcher.functions.spans import Span
 from dispatcher.functions.surface import (
     CallFilter,

@@ -30,12 +30,9 @@ from dispatcher.functions.runs.asking import FEATURES, Targets
 from dispatcher.functions.runs.config import RunnerConfig
 from dispatcher.functions.runs.running import Runner
 from dispatcher.functions.schedules.keeper import Around, Keeper
-from dispatcher.functions.signing_key import (
-    KeysInForce,
-    SigningKeyFile,
-    SigningKeys,
-    UnkeptKey,
-)
+from dispatcher.functions.signing.file import SigningKeyFile
+from dispatcher.functions.signing.in_force import KeysInForce, UnkeptKey
+from dispatcher.functions.signing.keys import SigningKeys
 from dispatcher.functions.store.store import Store
 from dispatcher.functions.surface import CallState
 from dispatcher.functions.views.figures import Figures

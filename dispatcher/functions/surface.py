@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Protocol
 
-from dispatcher.functions.signing_key import PublicKey as PublicKey
+from dispatcher.functions.signing.keys import PublicKey as PublicKey
 from dispatcher.protocol.messages import DispatchRequest
 from dispatcher.queue.admin.surface import LaneOrder, LanePage
 

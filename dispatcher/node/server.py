@@ -32,7 +32,8 @@ from dispatcher.functions.ending.reviving import Reviving
 from dispatcher.functions.outside import Outside
 from dispatcher.functions.service import Events as FunctionEvents
 from dispatcher.functions.service import FunctionService
-from dispatcher.functions.signing_key import SigningKeyFile, UnkeptKey
+from dispatcher.functions.signing.file import SigningKeyFile
+from dispatcher.functions.signing.in_force import UnkeptKey
 from dispatcher.ingress.listener import Listener
 from dispatcher.node import configs
 from dispatcher.node.backup.making import Backups, Logs

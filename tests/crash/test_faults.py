@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from dispatcher.functions.signing_key import SigningKeyFile
+from dispatcher.functions.signing.file import SigningKeyFile
 from dispatcher.testing.process import ServerProcess
 from tests.crash.load import (
     Account,

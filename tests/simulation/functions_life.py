@@ -26,7 +26,7 @@ from dispatcher.functions.outside import Outside
 from dispatcher.functions.results.retention import ResultPolicy
 from dispatcher.functions.rules import Rules
 from dispatcher.functions.service import Events, FunctionConfig, FunctionService
-from dispatcher.functions.signing_key import SigningKeyFile
+from dispatcher.functions.signing.file import SigningKeyFile
 from dispatcher.functions.surface import Dispatcher, Entry, NoResult, ResultView, Token
 from dispatcher.protocol.messages import CallResult
 from dispatcher.queue.compaction.source import ReclaimPolicy

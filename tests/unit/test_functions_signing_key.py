@@ -13,7 +13,9 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from dispatcher.errors import ConfigError, Refused
-from dispatcher.functions.signing_key import KeysInForce, PublicKey, SigningKeyFile, UnkeptKey
+from dispatcher.functions.signing.file import SigningKeyFile
+from dispatcher.functions.signing.in_force import KeysInForce, UnkeptKey
+from dispatcher.functions.signing.keys import PublicKey
 
 
 def ids(file: SigningKeyFile) -> list[str]:

@@ -1,4 +1,4 @@
-"""The keys that sign runs: Ed25519, in one PEM file.
+"""The file of the keys that sign runs (SIGNING_KEY).
 
 The first key in the file signs. `rotate` puts a second one behind it, which applications can be
 given while the first still signs; `finish` drops the first, and from then on the second signs. An
@@ -12,70 +12,27 @@ so nobody but its owner can.
 
 from __future__ import annotations
 
-import asyncio
-import base64
 import fcntl
-import hashlib
 import os
-import re
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
 from dispatcher.errors import ConfigError, Refusal, Refused
+from dispatcher.functions.signing.keys import SigningKeys
+from dispatcher.protocol.keys import (
+    KeyInvalid,
+    new_private_key,
+    private_key_pem,
+    read_private_keys,
+)
 
-_BLOCK: Final = re.compile(rb"-----BEGIN [A-Z ]+-----.*?-----END [A-Z ]+-----", re.DOTALL)
 _OWNER_ONLY: Final = 0o600
 _MOST_BYTES: Final = 64 * 1024
 _TRIES: Final = 100
 _EXPECTED: Final = "expected one or two Ed25519 private keys in PEM (PKCS #8), without a password"
-
-
-@dataclass(frozen=True, slots=True)
-class PublicKey:
-    """What applications verify with. `id` names it, `raw` has 32 bytes."""
-
-    id: str
-    raw: bytes
-
-    @property
-    def base64(self) -> str:
-        """One line: what DISPATCH_VERIFICATION_KEY takes."""
-        return base64.b64encode(self.raw).decode("ascii")
-
-    @property
-    def pem(self) -> str:
-        """The other form that it takes, which ends with a line end."""
-        # RFC 8410: the bytes before a key are always the same.
-        der = base64.b64encode(bytes.fromhex("302a300506032b6570032100") + self.raw).decode("ascii")
-        return f"-----BEGIN PUBLIC KEY-----\n{der}\n-----END PUBLIC KEY-----\n"
-
-
-@dataclass(frozen=True, slots=True)
-class SigningKeys:
-    """The keys of a file, in its order: the first signs, the second will."""
-
-    private: tuple[Ed25519PrivateKey, ...]
-
-    def __repr__(self) -> str:
-        return f"<SigningKeys {', '.join(key.id for key in self.public)}>"
-
-    @property
-    def signing(self) -> Ed25519PrivateKey:
-        """The key that signs."""
-        return self.private[0]
-
-    @property
-    def public(self) -> tuple[PublicKey, ...]:
-        """What applications verify with, in the same order."""
-        return tuple(_public(key) for key in self.private)
 
 
 class SigningKeyFile:
@@ -120,7 +77,7 @@ class SigningKeyFile:
                         "--finish`.",
                     )
                 )
-            return self._replace(SigningKeys((*keys.private, Ed25519PrivateKey.generate())))
+            return self._replace(SigningKeys((*keys.private, new_private_key())))
 
     def finish(self) -> SigningKeys:
         """Drop the first key: the second signs from then on.
@@ -145,19 +102,18 @@ class SigningKeyFile:
     def _read(self) -> SigningKeys:
         with open(self.path, "rb") as file:
             text = file.read(_MOST_BYTES)
-        blocks = _BLOCK.findall(text)
         try:
-            found = [serialization.load_pem_private_key(block, None) for block in blocks]
-        except (ValueError, TypeError, UnsupportedAlgorithm):  # their texts may quote the key
-            found = []
-        keys = tuple(key for key in found if isinstance(key, Ed25519PrivateKey))
-        if len(keys) != len(found) or not 1 <= len(keys) <= 2:
+            keys = read_private_keys(text)
+        except KeyInvalid:
+            keys = ()
+        if not 1 <= len(keys) <= 2:
+            # Without the cause, whose text may quote a key.
             raise ConfigError(f"SIGNING_KEY={self.path}: {_EXPECTED}")
         return SigningKeys(keys)
 
     def _make(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self._unfinished(SigningKeys((Ed25519PrivateKey.generate(),))) as unfinished:
+        with self._unfinished(SigningKeys((new_private_key(),))) as unfinished:
             with suppress(FileExistsError):  # somebody else was faster: theirs counts
                 os.link(unfinished, self.path)
             self._sync_directory()
@@ -176,7 +132,7 @@ class SigningKeyFile:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ONLY)
         try:
             with os.fdopen(descriptor, "wb") as file:
-                file.write(b"".join(_pem(key) for key in keys.private))
+                file.write(b"".join(private_key_pem(key) for key in keys.private))
                 file.flush()
                 self._give_to_owner(file.fileno())
                 os.fsync(file.fileno())
@@ -221,84 +177,3 @@ class SigningKeyFile:
                 f"SIGNING_KEY={self.path}: {error.strerror or type(error).__name__}; expected a "
                 "file that can be read, or a directory in which it can be made"
             ) from error
-
-
-class UnkeptKey:
-    """A key for this process alone, where there is no place for a file (as `SigningKeyFile`)."""
-
-    __slots__ = ("_keys",)
-
-    def __init__(self) -> None:
-        self._keys = SigningKeys((Ed25519PrivateKey.generate(),))
-
-    def load(self) -> SigningKeys:
-        """The key, always the same."""
-        return self._keys
-
-    def rotate(self) -> SigningKeys:
-        """It cannot be kept.
-
-        Raises:
-            Refused: always.
-        """
-        raise Refused(
-            Refusal(
-                409,
-                "signing_key_unkept",
-                "The server's signing key is in its memory only: set SIGNING_KEY to a file that it "
-                "can write, and restart it.",
-            )
-        )
-
-
-class KeysInForce:
-    """The keys of a running server. `changed` is told of those that are in force from now on."""
-
-    __slots__ = ("_changed", "_file", "_keys")
-
-    def __init__(
-        self, file: SigningKeyFile | UnkeptKey, changed: Callable[[SigningKeys], None]
-    ) -> None:
-        self._file = file
-        self._changed = changed
-        self._keys: SigningKeys | None = None
-
-    @property
-    def keys(self) -> SigningKeys:
-        """Those in force; there are some once they were loaded."""
-        assert self._keys is not None
-        return self._keys
-
-    async def load(self) -> bool:
-        """Read the file, again; say whether there are other keys in it.
-
-        Raises:
-            ConfigError: it can't be made or read; those in force stay.
-        """
-        return self._take(await asyncio.to_thread(self._file.load))
-
-    async def rotate(self) -> PublicKey:
-        """Make a second key (`SigningKeyFile.rotate`)."""
-        keys = await asyncio.to_thread(self._file.rotate)
-        self._take(keys)
-        return keys.public[-1]
-
-    def _take(self, keys: SigningKeys) -> bool:
-        if self._keys is not None and keys.public == self._keys.public:
-            return False
-        self._keys = keys
-        self._changed(keys)
-        return True
-
-
-def _public(key: Ed25519PrivateKey) -> PublicKey:
-    raw = key.public_key().public_bytes_raw()
-    return PublicKey(hashlib.sha256(raw).hexdigest()[:16], raw)
-
-
-def _pem(key: Ed25519PrivateKey) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )

@@ -1,0 +1,79 @@
+"""The keys that a running server signs with."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from dispatcher.errors import Refusal, Refused
+from dispatcher.functions.signing.file import SigningKeyFile
+from dispatcher.functions.signing.keys import PublicKey, SigningKeys
+from dispatcher.protocol.keys import new_private_key
+
+
+class UnkeptKey:
+    """A key for this process alone, where there is no place for a file (as `SigningKeyFile`)."""
+
+    __slots__ = ("_keys",)
+
+    def __init__(self) -> None:
+        self._keys = SigningKeys((new_private_key(),))
+
+    def load(self) -> SigningKeys:
+        """The key, always the same."""
+        return self._keys
+
+    def rotate(self) -> SigningKeys:
+        """It cannot be kept.
+
+        Raises:
+            Refused: always.
+        """
+        raise Refused(
+            Refusal(
+                409,
+                "signing_key_unkept",
+                "The server's signing key is in its memory only: set SIGNING_KEY to a file that it "
+                "can write, and restart it.",
+            )
+        )
+
+
+class KeysInForce:
+    """The keys of a running server. `changed` is told of those that are in force from now on."""
+
+    __slots__ = ("_changed", "_file", "_keys")
+
+    def __init__(
+        self, file: SigningKeyFile | UnkeptKey, changed: Callable[[SigningKeys], None]
+    ) -> None:
+        self._file = file
+        self._changed = changed
+        self._keys: SigningKeys | None = None
+
+    @property
+    def keys(self) -> SigningKeys:
+        """Those in force; there are some once they were loaded."""
+        assert self._keys is not None
+        return self._keys
+
+    async def load(self) -> bool:
+        """Read the file, again; say whether there are other keys in it.
+
+        Raises:
+            ConfigError: it can't be made or read; those in force stay.
+        """
+        return self._take(await asyncio.to_thread(self._file.load))
+
+    async def rotate(self) -> PublicKey:
+        """Make a second key (`SigningKeyFile.rotate`)."""
+        keys = await asyncio.to_thread(self._file.rotate)
+        self._take(keys)
+        return keys.public[-1]
+
+    def _take(self, keys: SigningKeys) -> bool:
+        if self._keys is not None and keys.public == self._keys.public:
+            return False
+        self._keys = keys
+        self._changed(keys)
+        return True
