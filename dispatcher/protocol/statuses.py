@@ -60,14 +60,12 @@ class Status(IntEnum):
 
     @property
     def then(self) -> Then:
+        """What follows a run that ended so."""
         return MEANINGS[self].then
 
     @property
-    def is_retried(self) -> bool:
-        return MEANINGS[self].then is Then.RETRY
-
-    @property
     def concurrency(self) -> Concurrency:
+        """What it says about how many runs its endpoint can take."""
         return MEANINGS[self].concurrency
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from dispatcher.functions.events import Created, Exited, NewCall, Polled
 from dispatcher.functions.ids import Keys
-from dispatcher.functions.model import Call, How, StateArm
+from dispatcher.functions.model import FIELDS, Call, How, StateArm
 from dispatcher.functions.spans import Span
 from dispatcher.functions.store.store import Store
 from dispatcher.queue.partition import Partition
@@ -14,6 +14,8 @@ from dispatcher.testing.clock import SimulatedClock
 from dispatcher.testing.queue import Bench
 
 BEGAN_US = 1_704_067_200_000_000
+_PLACES = frozenset({"input", "states", "results", "error", "result", "base", "alarm_us"})
+"""Fields that compaction, or nobody but this process, changes."""
 
 
 class CallBench(Bench):
@@ -76,9 +78,7 @@ async def _bytes(store: Store, where: Span) -> bytes:
 
 
 async def _call(store: Store, call: Call) -> dict[str, Any]:
-    spans = {"input", "states", "results", "error", "result", "base"}
-    names = [name for name in FIELDS if name not in spans]
-    found: dict[str, Any] = {name: getattr(call, name) for name in names}
+    found: dict[str, Any] = {name: getattr(call, name) for name in FIELDS if name not in _PLACES}
     found["children"], found["strays"] = sorted(call.children), sorted(call.strays)
     found["bytes"] = await store.read(lambda: call.spans)
     found["results"] = [(one.correlation, one.child, one.is_error) for one in call.results]
@@ -86,40 +86,6 @@ async def _call(store: Store, call: Call) -> dict[str, Any]:
     if call.kept:
         found["kept"] = [(one.correlation, one.child, one.is_error) for one in call.kept]
     return found
-
-
-FIELDS = (
-    "key",
-    "parent",
-    "root",
-    "correlation",
-    "parent_generation",
-    "endpoint",
-    "function",
-    "version",
-    "application",
-    "created_us",
-    "expires_us",
-    "not_before_us",
-    "depth",
-    "timeout_ms",
-    "step",
-    "generation",
-    "began_step",
-    "reached",
-    "restarts",
-    "arm",
-    "state_crc",
-    "poll",
-    "frozen",
-    "idle",
-    "cancelling",
-    "how",
-    "is_error",
-    "attempts",
-    "due_us",
-    "phase",
-)
 
 
 def new(key: int, input: bytes = b"in", *, endpoint: str = "http://app", n: int = 0) -> NewCall:

@@ -41,7 +41,7 @@ def test_status_is_retried_and_lowers_the_limit_when_it_is_of_overload_or_transp
     status: Status,
 ) -> None:
     """The seven of the protocol's table, and no other."""
-    assert status.is_retried == (status in RETRIED)
+    assert (status.then is Then.RETRY) == (status in RETRIED)
     assert (status.concurrency is Concurrency.DECREASE) == (status in RETRIED)
     assert status in MEANINGS
 
@@ -103,14 +103,15 @@ def test_http_status_has_its_status(code: int, status: Status) -> None:
 
 def test_http_status_is_retried_as_the_command_line_of_the_protocol_says() -> None:
     """408, 429 and 5xx without 501."""
-    retried = {code for code in range(100, 700) if status_of_http(code).is_retried}
+    retried = {code for code in range(100, 700) if status_of_http(code).then is Then.RETRY}
     assert retried == {408, 429, *range(500, 600)} - {501}
 
 
 @pytest.mark.parametrize("failure", [f for f in Failure if f is not Failure.EXPIRED])
 def test_every_failure_of_an_attempt_has_a_status(failure: Failure) -> None:
     """All are retried but an address that may not be connected to."""
-    assert status_of_failure(failure.value).is_retried == (failure is not Failure.EGRESS)
+    is_retried = status_of_failure(failure.value).then is Then.RETRY
+    assert is_retried == (failure is not Failure.EGRESS)
 
 
 def test_failures_have_the_status_named_for_them() -> None:

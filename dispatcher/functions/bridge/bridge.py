@@ -23,10 +23,11 @@ from typing import Final, cast
 from dispatcher.core.answer import Answer
 from dispatcher.core.clock import SteadyClock
 from dispatcher.core.message import Message
-from dispatcher.core.outcome import AttemptResult, Failure
+from dispatcher.core.outcome import Failure
 from dispatcher.errors import Refused
+from dispatcher.functions.bridge.session import Out, Session
 from dispatcher.functions.bridge.sessions import Fetched
-from dispatcher.functions.lanes.lane import At, Place
+from dispatcher.functions.lanes.lane import At
 from dispatcher.functions.lanes.lanes import pulled_lane
 from dispatcher.functions.lanes.turns import Turns
 from dispatcher.functions.runs.message import RunMessage
@@ -34,63 +35,11 @@ from dispatcher.queue.refusals import SHUTTING_DOWN
 
 MOST_OUT: Final = 200
 """Requests of one session that are fetched and not answered, or whose answers are not stored."""
-_START_BYTES: Final = 1024
 
 
 def new_id() -> str:
     """The id of a request: nobody guesses it, and no other has it, after a restart neither."""
     return token_hex(16)
-
-
-class Out:
-    """A request that was fetched. `since_us` by the steady clock."""
-
-    __slots__ = ("id", "message", "session", "since_us", "timeout_ms", "timer")
-
-    def __init__(
-        self, id_: str, message: RunMessage, session: Session, *, since_us: int, timeout_ms: int
-    ) -> None:
-        self.id = id_
-        self.message = message
-        self.session = session
-        self.since_us = since_us
-        self.timeout_ms = timeout_ms
-        self.timer: asyncio.TimerHandle | None = None
-
-    def __repr__(self) -> str:
-        return f"<Out {self.id}: {self.message!r}>"
-
-
-class Session:
-    """One session of one application.
-
-    `pollers` wait for a request, the oldest first. `pulled` are calls that have their turn and
-    whose messages have not come yet. `out` are requests by id; `storing` counts answers that are
-    not stored yet. `is_called`: it is looked at in the next turn of the loop.
-    """
-
-    __slots__ = ("is_called", "lane", "out", "pollers", "pulled", "storing")
-
-    def __init__(self, lane: str) -> None:
-        self.lane = lane
-        self.pollers: dict[asyncio.Future[Fetched | None], None] = {}
-        self.pulled: set[Place] = set()
-        self.out: dict[str, Out] = {}
-        self.storing = 0
-        self.is_called = False
-
-    def __repr__(self) -> str:
-        return f"<Session {self.lane}: {len(self.pollers)} poll, {len(self.out)} out>"
-
-    @property
-    def is_idle(self) -> bool:
-        """Nothing would be lost without it."""
-        return not (self.pollers or self.pulled or self.out or self.storing)
-
-    def wants(self, most_out: int) -> bool:
-        """Whether one more call is to be pulled."""
-        taken = len(self.pulled)
-        return taken < len(self.pollers) and taken + len(self.out) + self.storing < most_out
 
 
 class Bridge:
@@ -167,14 +116,14 @@ class Bridge:
             return False
         message = out.message
         if isinstance(came, str):
-            message.home.failed(message, self._failed(out, Failure.BROKEN, came))
+            message.home.failed(message, out.failed(Failure.BROKEN, came, self._clock.now_us()))
             return True
         is_needless = asyncio.Event()
         message.answer = replace(came, release=is_needless.set)
         if came.is_whole and 200 <= came.status < 300:
             message.home.delivered(message, came.status)
         else:
-            message.home.failed(message, self._answered(out, came))
+            message.home.failed(message, out.answered(came, self._clock.now_us()))
         await self._until_stored(out.session, is_needless)
         return True
 
@@ -193,7 +142,8 @@ class Bridge:
         if out is None:
             return False
         why = "no response: the client of the session could not reach the application"
-        out.message.home.failed(out.message, self._failed(out, Failure.CONNECTION, why))
+        result = out.failed(Failure.CONNECTION, why, self._clock.now_us())
+        out.message.home.failed(out.message, result)
         return True
 
     # What is to be fetched.
@@ -252,7 +202,8 @@ class Bridge:
         del out.session.out[out.id]
         self._call(out.session)
         why = f"{out.timeout_ms} ms passed, and the client of the session had not answered"
-        out.message.home.failed(out.message, self._failed(out, Failure.TIMEOUT, why))
+        result = out.failed(Failure.TIMEOUT, why, self._clock.now_us())
+        out.message.home.failed(out.message, result)
 
     def _take(self, application: str, session: str, request_id: str) -> Out | None:
         """A request that is out; it is so no more."""
@@ -298,23 +249,3 @@ class Bridge:
     def _forget_if_idle(self, session: Session) -> None:
         if session.is_idle and self._sessions.get(session.lane) is session:
             del self._sessions[session.lane]
-
-    # How it went.
-
-    def _failed(self, out: Out, failure: Failure, why: str) -> AttemptResult:
-        return AttemptResult(None, failure, why, self._duration_ms(out), was_sent=True)
-
-    def _answered(self, out: Out, came: Answer) -> AttemptResult:
-        """Of anything but a complete 2xx."""
-        return AttemptResult(
-            came.status,
-            None if came.is_whole else Failure.BROKEN,
-            f"http_{came.status}" if came.is_whole else "the body of the response is too large",
-            self._duration_ms(out),
-            came.retry_after,
-            came.body[:_START_BYTES] if came.status >= 300 else b"",
-            was_sent=True,
-        )
-
-    def _duration_ms(self, out: Out) -> int:
-        return max(0, self._clock.now_us() - out.since_us) // 1000

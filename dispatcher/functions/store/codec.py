@@ -104,11 +104,3 @@ def decode(code: int, position: int, header: bytes, offset: int) -> Event:
         return layout.read(Reader(position, header, offset))
     except (IndexError, ValueError) as error:
         raise RecordError(f"event {code}: {error}") from error
-
-
-def name_of(code: int) -> str:
-    """What people call the event with this code; its number, where it is not known."""
-    for kind, known in (*_CODES.items(), *_KEEPING_CODES.items()):
-        if known == code:
-            return kind.__name__.lower()
-    return str(code)

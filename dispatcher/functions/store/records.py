@@ -20,7 +20,7 @@ from struct import error as StructError  # noqa: N812  # as other exceptions are
 from typing import Final
 
 from dispatcher.functions.events import Event
-from dispatcher.functions.store.codec import decode, encode, name_of
+from dispatcher.functions.store.codec import decode, encode
 from dispatcher.queue.ports import CHUNK_BYTES
 from dispatcher.queue.records.kinds import Kind, RecordError
 
@@ -104,8 +104,3 @@ def decoded(position: int, payload: bytes) -> Event:
     except (StructError, zlib.error) as error:
         raise RecordError(str(error)) from error
     return decode(code & ~_DEFLATED, position, header, offset)
-
-
-def event_name(payload: bytes) -> str:
-    """What people call its event."""
-    return name_of(payload[1] & ~_DEFLATED)
