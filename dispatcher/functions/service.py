@@ -37,6 +37,7 @@ from dispatcher.functions.store.store import Store
 from dispatcher.functions.surface import CallState
 from dispatcher.functions.views.figures import Figures
 from dispatcher.functions.views.history import History
+from dispatcher.functions.views.last_errors import LastErrors
 from dispatcher.functions.views.looking import STATE_OF, Looking
 from dispatcher.functions.views.overview import Overview
 from dispatcher.functions.views.telling import Log, Telling
@@ -146,14 +147,14 @@ class FunctionService:
         )
         self.figures = Figures()
         telling = Telling(self.figures, partition.watch, events.log, self.spell)
-        last_error: dict[int, str] = {}
+        self._last_errors = LastErrors()
         self.targets = Targets(*map(Signer, keys.load().private), features=FEATURES)
         lanes = Lanes(config.workers, longest_pause_ms=config.rules.retry_max_delay_ms)
         self.turns = Turns(lanes, clock)
         partition.changing.also = self.turns.hold
         self.bridge = Bridge(self.turns, clock)
         self.timelines = Timelines(
-            self.history, clock.wall_us, events.warned, telling.happened, last_error
+            self.history, clock.wall_us, events.warned, telling.happened, self._last_errors
         )
         self.runner = Runner(
             self.machine,
@@ -181,7 +182,7 @@ class FunctionService:
             self.machine,
             self.runner,
             self.history,
-            last_error=last_error,
+            last_errors=self._last_errors,
             spell=self.spell,
             now_us=clock.wall_us,
         )
@@ -296,4 +297,5 @@ class FunctionService:
         if call.parent != NONE:
             self.timelines.has_ended(call)
             self.history.ended(self.looking.last_view(call))
+        self._last_errors.forget(call)
         self.runner.is_gone(call)

@@ -66,7 +66,8 @@ class CallView:
     began anew without getting further. `next_run_at_us` is None unless SCHEDULED, or SUSPENDED with
     a time at which it is resumed at the latest. `waits_for` are its children whose results are
     outstanding, `results` those that are there and not delivered. `last_error` is what the last run
-    came to, where it failed: a status (`throttled`), a slug (`timeout`) or `http_503`.
+    came to, where it failed: a status (`throttled`) or `http_503`; of one that has ended, the type
+    of its error.
     `ended_at_us` is None until it has ended.
     """
 

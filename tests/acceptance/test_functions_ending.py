@@ -6,6 +6,7 @@ from __future__ import annotations
 import signal
 import time
 from pathlib import Path
+from typing import Any as Anything
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -107,6 +108,49 @@ def test_letter_of_a_call_says_what_ended_it_and_what_its_runs_came_to(
     eventually(lambda: client.ask("GET", letters[2]).status == 200)
     again = client.ask("GET", letters[2]).json["history"]
     assert [(run["attempt"], run["error"]) for run in again] == [(1, "permanent_error")]
+
+
+def test_call_that_failed_says_why_also_before_its_end_is_told(
+    client: Client, endpoint: Endpoint
+) -> None:
+    """In the list and in the tree: between attempts, and once it has failed under a parent that
+    goes on; and a failed call at the top the same before and after its result has moved."""
+    replies = [fails(3), fails(7, "KeyError")]
+
+    def answer(run: Run) -> Reply:
+        match run.request.function:
+            case "parent":
+                if is_first(run):
+                    return polls(endpoint.call("child"))
+                return polls(state=b"more", wait_ms=60_000)
+            case "child":
+                return replies.pop(0) if len(replies) > 1 or may_end else fails(3)
+        return fails(7, "ValueError")
+
+    may_end = False
+    endpoint.answer = answer
+    (id,) = client.dispatch(endpoint.call("parent"))
+
+    def child() -> Anything:
+        nodes = client.ask("GET", f"/v1/calls/{id}/tree").json["nodes"]
+        return next((one for one in nodes if one["function"] == "child"), None)
+
+    eventually(lambda: (child() or {}).get("attempts", 0) > 0)
+    assert child()["last_error"] == "throttled"
+    (listed,) = client.ask("GET", "/v1/calls?function=child").json["items"]
+    assert listed["last_error"] == "throttled"
+    may_end = True
+    eventually(lambda: child()["state"] == "failed")
+    assert child()["last_error"] == "KeyError"
+    assert client.ask("GET", f"/v1/calls/{child()['id']}").json["last_error"] == "KeyError"
+    assert client.ask("DELETE", f"/v1/calls/{id}?mode=kill").status == 202
+
+    seen = set()
+    for (number,) in [client.dispatch(endpoint.call("top")) for _ in range(20)]:
+        while (shown := client.ask("GET", f"/v1/calls/{number}").json)["state"] != "failed":
+            pass
+        seen.add(shown["last_error"])
+    assert seen == {"ValueError"}
 
 
 def test_result_is_to_come_there_or_unknown(client: Client, endpoint: Endpoint) -> None:

@@ -541,6 +541,9 @@ class Watching:
         assert started_us <= at_us
         self.told.append(f"ended {call.function} {decision.status.name}")
 
+    def ends(self, call: Call, result: bytes) -> None:
+        self.told.append(f"ends {call.function}")
+
     def warned(self, call: Call, what: str) -> None:
         self.told.append(what)
 

@@ -123,6 +123,8 @@ class Sending:
 
     def _end(self, run: Run, call: Call, status: Status, why: str) -> None:
         result = errors.failed(errors.type_of(status), f"{call.function}: {why}.")
+        if self._watcher.is_wanted:
+            self._watcher.ends(call, result)
         self._desk.end(call, How.FAILED, result)
         self._under_way.over(run)
 

@@ -22,6 +22,9 @@ class Watcher(Protocol):
     def run_ended(self, call: Call, decision: Decision, started_us: int, at_us: int) -> None:
         """It has ended; the call is still as it was asked."""
 
+    def ends(self, call: Call, result: bytes) -> None:
+        """No run of it can be made: it fails with this serialized CallResult."""
+
     def warned(self, call: Call, what: str) -> None:
         """Something for the operator to look at."""
 
@@ -37,6 +40,9 @@ class Nobody:
         """Not called."""
 
     def run_ended(self, call: Call, decision: Decision, started_us: int, at_us: int) -> None:
+        """Not called."""
+
+    def ends(self, call: Call, result: bytes) -> None:
         """Not called."""
 
     def warned(self, call: Call, what: str) -> None:

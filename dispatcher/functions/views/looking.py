@@ -3,7 +3,7 @@ trees. Looking through many is done in slices that do not hold the loop."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from heapq import nlargest
 from typing import Final, Protocol
 
@@ -20,6 +20,7 @@ from dispatcher.functions.surface import (
     TreeView,
 )
 from dispatcher.functions.views.history import History
+from dispatcher.functions.views.last_errors import LastErrors
 from dispatcher.queue.admin.pace import Pace
 
 _SLICE: Final = 500
@@ -55,12 +56,11 @@ class Looking:
         runs: Runs,
         history: History,
         *,
-        last_error: Mapping[int, str],
+        last_errors: LastErrors,
         spell: Callable[[int], str],
         now_us: Callable[[], int],
     ) -> None:
-        """`last_error` has, by key, what the last run of a call came to where it failed."""
-        self._last_error = last_error
+        self._last_errors = last_errors
         self._machine = machine
         self._runs = runs
         self._history = history
@@ -96,7 +96,7 @@ class Looking:
             restarts=call.restarts,
             waits_for=len(call.children),
             results=len(call.results),
-            last_error=self._last_error.get(call.key),
+            last_error=self._last_errors.of(call),
         )
 
     def view_of_result(self, result: StoredResult) -> CallView:

@@ -10,6 +10,7 @@ from dispatcher.functions.events import Restarted, TailCalled
 from dispatcher.functions.model import Call, Phase
 from dispatcher.functions.surface import Entry, Step
 from dispatcher.functions.views.history import History
+from dispatcher.functions.views.last_errors import LastErrors
 from dispatcher.functions.views.looking import state_of_ended
 from dispatcher.protocol.statuses import Status
 
@@ -17,8 +18,7 @@ _NAMES: Final = {status: status.name.lower() for status in Status}
 
 
 class Timelines:
-    """A `watching.Watcher`, and what `machine.Listener` hears is told to it too. `last_error` has,
-    by key, what the last run of a call came to where it failed."""
+    """A `watching.Watcher`, and what `machine.Listener` hears is told to it too."""
 
     def __init__(
         self,
@@ -26,14 +26,14 @@ class Timelines:
         now_us: Callable[[], int],
         warned: Callable[[str, str], None],
         happened: Callable[[Call, Entry], None],
-        last_error: dict[int, str],
+        last_errors: LastErrors,
     ) -> None:
         """`warned` is told a function and a sentence, `happened` every entry."""
         self._history = history
         self._now_us = now_us
         self._warned = warned
         self._happened = happened
-        self._last_error = last_error
+        self._last_errors = last_errors
 
     @property
     def is_wanted(self) -> bool:
@@ -50,11 +50,7 @@ class Timelines:
     def run_ended(self, call: Call, decision: Decision, started_us: int, at_us: int) -> None:
         """See `watching.Watcher`."""
         outcome = decision.outcome
-        is_retry = isinstance(outcome, RetryAt)
-        if is_retry:
-            self._last_error[call.key] = decision.slug
-        else:
-            self._last_error.pop(call.key, None)
+        self._last_errors.ran(call, decision)
         run = Entry(
             Step.RUN,
             started_us,
@@ -70,6 +66,10 @@ class Timelines:
             self._add(call, Entry(Step.RESTARTED, at_us))
         elif isinstance(outcome, TailCalled):
             self._add(call, Entry(Step.TAIL_CALLED, at_us))
+
+    def ends(self, call: Call, result: bytes) -> None:
+        """See `watching.Watcher`."""
+        self._last_errors.ends(call, result)
 
     def warned(self, call: Call, what: str) -> None:
         """See `watching.Watcher`."""
@@ -97,6 +97,5 @@ class Timelines:
 
     def has_ended(self, call: Call) -> None:
         """It has ended: a root call once its result is there, another one when it is gone."""
-        self._last_error.pop(call.key, None)
         state = state_of_ended(call)
         self._add(call, Entry(Step.ENDED, self._now_us(), status=state.value))
