@@ -595,7 +595,7 @@ EVENTS: Final[Mapping[str, type[Happened]]] = {
     "attempted": AttemptedEvent,
     "delivered": DeliveredEvent,
     "dead": DeadEvent,
-    **{f"call.{step.value}": CallEvent for step in Step if step is not Step.CANCEL_ASKED},
+    **{f"call.{step.value}": CallEvent for step in Step},
 }
 """The data of server-sent events, by the name of the event."""
 

@@ -18,6 +18,7 @@ STYLES: Final = {
     "attempted": "yellow",
     "call.ended": "green",
     "call.restarted": "yellow",
+    "call.cancel_asked": "yellow",
 }
 _WIDTH: Final = len("attempted")
 _CALL_WIDTH: Final = len("call.suspended")

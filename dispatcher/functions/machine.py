@@ -95,6 +95,10 @@ class Listener(Protocol):
     def waits(self, call: Call) -> None:
         """It is suspended, or waits for somebody outside: until `poll.due_us` and `expires_us`."""
 
+    def is_asked_to_end(self, call: Call) -> None:
+        """Somebody wants it to end: at once, or when it has cleaned up. It goes on to be what it
+        was until the next of these tells more."""
+
     def has_ended(self, call: Call) -> None:
         """A root call has ended; its result has to go where results are kept."""
 
@@ -507,6 +511,7 @@ class Machine:
             return
         assert not isinstance(event.error, bytes)
         assert not isinstance(event.result, bytes)
+        self.listener.is_asked_to_end(call)
         for key in (*call.children, *call.strays):
             child = self.calls.get(key)
             if child is not None:

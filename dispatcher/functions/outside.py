@@ -24,10 +24,8 @@ from dispatcher.functions.surface import (
     Cancelled,
     CancelMode,
     Dispatcher,
-    Entry,
     NoResult,
     ResultView,
-    Step,
     Timeline,
     Token,
     TreeView,
@@ -189,8 +187,6 @@ class Outside:
                 now_us + CLEANUP_US,
                 tuple(self._service.runner.running),
             )
-            # Before it may end by that.
-            self._service.history.add(call.key, Entry(Step.CANCEL_ASKED, now_us))
             await store.stored(asked, urgent=True)
         return Cancelled.DONE
 

@@ -283,6 +283,10 @@ class FunctionService:
         self.timelines.waits(call)
         self.runner.waits(call)
 
+    def is_asked_to_end(self, call: Call) -> None:
+        """Somebody wants it to end."""
+        self.timelines.is_asked_to_end(call)
+
     def has_ended(self, call: Call) -> None:
         """A root call has ended."""
         self.figures.dead += call.how in DEAD

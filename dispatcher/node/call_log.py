@@ -47,6 +47,8 @@ class CallLog:
                 events.call_restarted(id=call_id, endpoint=endpoint, function=function)
             case Step.TAIL_CALLED:
                 events.call_tail_called(id=call_id, endpoint=endpoint, function=function)
+            case Step.CANCEL_ASKED:
+                events.call_cancel_asked(id=call_id, endpoint=endpoint, function=function)
             case Step.ENDED:
                 events.call_ended(
                     id=call_id, endpoint=endpoint, function=function, state=entry.status or ""

@@ -311,6 +311,10 @@ class Events:
     def call_tail_called(self, *, id: str, endpoint: str, function: str) -> None:
         """`function` named another one that goes on in its place."""
 
+    @_event("debug", "call.cancel_asked")
+    def call_cancel_asked(self, *, id: str, endpoint: str, function: str) -> None:
+        """An operator, or its caller, wants it to end: it may clean up before."""
+
     @_event("debug", "call.ended")
     def call_ended(self, *, id: str, endpoint: str, function: str, state: str) -> None:
         """`state` is how."""

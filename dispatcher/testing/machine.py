@@ -79,6 +79,7 @@ class Notes:
     def __init__(self) -> None:
         self.due: list[int] = []
         self.waiting: list[int] = []
+        self.asked: list[int] = []
         self.ended: list[int] = []
         self.gone: list[int] = []
 
@@ -90,6 +91,10 @@ class Notes:
     def waits(self, call: Call) -> None:
         """Note it."""
         self.waiting.append(call.key)
+
+    def is_asked_to_end(self, call: Call) -> None:
+        """Note it."""
+        self.asked.append(call.key)
 
     def has_ended(self, call: Call) -> None:
         """Note it."""

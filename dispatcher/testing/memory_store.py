@@ -26,6 +26,9 @@ class Unheard:
     def waits(self, call: Call) -> None:
         """Nothing."""
 
+    def is_asked_to_end(self, call: Call) -> None:
+        """Nothing."""
+
     def has_ended(self, call: Call) -> None:
         """Nothing."""
 

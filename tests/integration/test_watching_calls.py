@@ -213,3 +213,38 @@ async def test_dead_call_is_told_at_the_level_of_a_warning(tmp_path: Path) -> No
             assert names == ["call.run_failed", "call.dead_lettered"]
             seen = await scrape(http, server)
             assert seen["calls_ended_total,failed"] == seen["calls_dead_total"] == 1
+
+
+async def test_wish_to_end_a_call_is_told_of_all_below_it(tmp_path: Path) -> None:
+    """As an event, a line of the log and an entry of the timeline, of each."""
+    async with FakeDestination() as application, aiohttp.ClientSession() as http:
+        application.script(
+            says(polls("child", wait_s=60)), says(polls(wait_s=60)), says(exits()), says(exits())
+        )
+        endpoint = f"http://{application.authority}"
+        with ServerProcess(tmp_path, LOG_LEVEL="debug") as server:
+            asked: list[str] = []
+            slept = 0
+            async with http.get(api(server, "/v1/events")) as stream:
+                assert await stream.content.readline() == b": listening\n"
+                number = await dispatch(http, server, endpoint)
+                async with asyncio.timeout(20):
+                    async for name, data in told(stream.content):
+                        slept += name == "call.suspended"
+                        if name == "call.suspended" and slept == 2:
+                            async with http.delete(api(server, f"/v1/calls/{number}")) as answered:
+                                assert answered.status == 202
+                        if name == "call.cancel_asked":
+                            asked.append(data["id"])
+                        if name == "call.ended" and data["id"] == number:
+                            break
+            assert len(set(asked)) == len(asked) == 2
+            assert asked[0] == number
+            for one in asked:
+                async with http.get(api(server, f"/v1/calls/{one}/timeline")) as answered:
+                    entries = (await answered.json())["entries"]
+                steps = [entry["step"] for entry in entries]
+                at = steps.index("cancel_asked")
+                assert steps[at - 1 : at + 2] == ["suspended", "cancel_asked", "resumed"]
+            lines = [line for line in server.lines if line["event"] == "call.cancel_asked"]
+            assert [line["id"] for line in lines] == asked

@@ -223,6 +223,23 @@ def test_cancelled_call_is_told_once_and_ends_cancelled(bench: Bench) -> None:
     assert bench.call(ROOT).how is How.CANCELLED
 
 
+def test_listener_hears_once_of_each_that_is_asked_to_end(bench: Bench) -> None:
+    """Also of what it called, and of what ends by that; not of what is dropped or killed."""
+    polls(bench, ROOT, a_new(CHILD))
+    polls(bench, CHILD, a_new(OTHER))
+    cancels(bench, ROOT)
+    cancels(bench, ROOT)
+    assert bench.notes.asked == [ROOT, CHILD, OTHER]
+    assert bench.notes.gone == [OTHER]
+
+
+def test_call_that_is_killed_is_not_asked(bench: Bench) -> None:
+    """It just ends."""
+    bench.apply(Ended(ROOT, How.CANCELLED, b"killed", 9, with_children=True))
+    assert bench.notes.asked == []
+    assert bench.notes.ended == [ROOT]
+
+
 def test_call_that_is_cancelled_while_it_runs_is_told_next(bench: Bench) -> None:
     """Also where that run's poll is refused: to clean up goes first."""
     cancels(bench, ROOT, ROOT)

@@ -175,6 +175,9 @@ class Runner:
         """It waits for others, for time, or for somebody outside."""
         self.note(call)
 
+    def is_asked_to_end(self, call: Call) -> None:
+        """What follows from that is told by itself."""
+
     def has_ended(self, call: Call) -> None:
         """A root call is not to be run any more."""
         self._forget(call)

@@ -58,6 +58,9 @@ class Silent:
     def waits(self, call: Call) -> None:
         """See `Listener`."""
 
+    def is_asked_to_end(self, call: Call) -> None:
+        """See `Listener`."""
+
     def has_ended(self, call: Call) -> None:
         """See `Listener`."""
 

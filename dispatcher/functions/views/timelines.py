@@ -95,6 +95,10 @@ class Timelines:
         elif call.phase is Phase.OUTSIDE and not call.step:
             self._add(call, Entry(Step.CREATED, call.created_us))
 
+    def is_asked_to_end(self, call: Call) -> None:
+        """An operator, or its caller, wants it to end."""
+        self._add(call, Entry(Step.CANCEL_ASKED, self._now_us()))
+
     def has_ended(self, call: Call) -> None:
         """It has ended: a root call once its result is there, another one when it is gone."""
         state = state_of_ended(call)
