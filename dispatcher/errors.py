@@ -25,6 +25,13 @@ class ConfigError(DispatcherError):
     exit_code = 2
 
 
+class KeyNotDurable(DispatcherError):
+    """The disk did not take the file of the signing key. No setting is wrong, and no sync is
+    repeated: another start may find the disk well."""
+
+    slug = "key_not_durable"
+
+
 class PortTaken(DispatcherError):
     """An address to listen on is in use, or may not be bound."""
 

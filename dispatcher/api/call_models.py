@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema
@@ -9,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, 
 from dispatcher.api import cursor
 from dispatcher.api.call_values import shown
 from dispatcher.api.errors import ApiError
-from dispatcher.api.fields import CursorIn, InstantOut, MessageId, PageSize
+from dispatcher.api.fields import CallId, CursorIn, InstantOut, MessageId, PageSize
 from dispatcher.api.models import DEFAULT_PAGE, Input, Output
 from dispatcher.core import units
 from dispatcher.functions.checking import is_session
@@ -17,6 +18,7 @@ from dispatcher.functions.limits import MOST_NAME_CHARS
 from dispatcher.functions.surface import (
     CallFilter,
     CallState,
+    CallView,
     ResultView,
     Step,
     Timeline,
@@ -81,6 +83,12 @@ class BySession(Input):
     ] = Field(description="As its endpoint has it behind `bridge://`.")
 
 
+class ByCallId(Input):
+    """The path of one call."""
+
+    id: CallId
+
+
 class CallQuery(Input):
     """A page of calls: those that match everything that is said."""
 
@@ -94,6 +102,12 @@ class CallQuery(Input):
     def filter(self) -> CallFilter:
         """As the service understands it."""
         return CallFilter(self.state, self.function, self.endpoint, self.roots == "true")
+
+
+class ShowQuery(Input):
+    """What is shown with a call."""
+
+    tree: Yes = Field("true", description="The calls under it too; else `tree` is null.")
 
 
 class ResultQuery(Input):
@@ -175,6 +189,18 @@ class CallTree(Output):
     def of(cls, tree: TreeView) -> Self:
         """A tree without nodes: those are written by themselves."""
         return cls(nodes=[], total=tree.total, by_state=tree.by_state)
+
+
+class CallWithTree(Call):
+    """One call, and those under it."""
+
+    tree: CallTree | None = Field(description="Null where it was not asked for.")
+
+    @classmethod
+    def of(cls, call: CallView, tree: TreeView | None) -> Self:
+        """A call with a tree without nodes: those are written by themselves."""
+        under = None if tree is None else CallTree.of(tree)
+        return cls.model_validate({**asdict(call), "tree": under})
 
 
 class TimelineEntry(Output):

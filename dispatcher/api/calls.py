@@ -17,26 +17,36 @@ from dispatcher.api.answers import response
 from dispatcher.api.audit import Action, Audit
 from dispatcher.api.auth import only
 from dispatcher.api.call_models import (
+    ByCallId,
     Call,
     CallQuery,
     Calls,
     CallTimeline,
     CallTree,
+    CallWithTree,
     CancelQuery,
     Pending,
     Result,
     ResultQuery,
+    ShowQuery,
     TimelineEntry,
     unknown,
 )
 from dispatcher.api.errors import ApiError
 from dispatcher.api.expensive import Expensive, Pieces
-from dispatcher.api.models import ById, Nothing
+from dispatcher.api.models import Nothing
 from dispatcher.api.portions import filled
 from dispatcher.api.routes import TOO_MANY_ASK, AnyRoute, Asked, Route
 from dispatcher.api.streaming import send_pieces
 from dispatcher.core.keys import Role
-from dispatcher.functions.surface import Cancelled, CancelMode, Functions, NoResult, ResultView
+from dispatcher.functions.surface import (
+    CallView,
+    Cancelled,
+    CancelMode,
+    Functions,
+    NoResult,
+    ResultView,
+)
 from dispatcher.queue.admin.pace import Pace
 
 _ROOT: Final = "/v1/calls"
@@ -47,6 +57,9 @@ _PROTO: Final = "application/proto"
 _ITEMS: Final = TypeAdapter(list[Call])
 _ENTRIES: Final = TypeAdapter(list[TimelineEntry])
 _AT_ONCE_BYTES: Final = 16 * 1024
+_NODES: Final = '"nodes":['
+_SMALL_TREE: Final = 200
+"""Calls of a tree that is shown to whoever asks, like a call alone: it takes a millisecond."""
 
 
 class FunctionCalls:
@@ -68,30 +81,32 @@ class FunctionCalls:
                 Nothing, CallQuery, Nothing, answer=Calls, refusals=TOO_MANY_ASK, roles=_MAY_LOOK,
             ),
             Route(
-                "GET", f"{_ROOT}/{{id}}", self._show, "showCall", "One call",
-                ById, Nothing, Nothing, answer=Call, refusals=_UNKNOWN, roles=_MAY_LOOK,
+                "GET", f"{_ROOT}/{{id}}", self._show, "showCall",
+                "One call, and all under it",
+                ByCallId, ShowQuery, Nothing, answer=CallWithTree,
+                refusals={**_UNKNOWN, **TOO_MANY_ASK}, roles=_MAY_LOOK,
             ),
             Route(
                 "GET", f"{_ROOT}/{{id}}/tree", self._tree, "showCallTree",
-                "A call and all under it",
-                ById, Nothing, Nothing, answer=CallTree, refusals={**_UNKNOWN, **TOO_MANY_ASK},
+                "The tree of a call alone",
+                ByCallId, Nothing, Nothing, answer=CallTree, refusals={**_UNKNOWN, **TOO_MANY_ASK},
                 roles=_MAY_LOOK,
             ),
             Route(
                 "GET", f"{_ROOT}/{{id}}/timeline", self._timeline, "showCallTimeline",
                 "What happened to a call since the start of the server",
-                ById, Nothing, Nothing, answer=CallTimeline, refusals=_UNKNOWN, roles=_MAY_LOOK,
+                ByCallId, Nothing, Nothing, answer=CallTimeline, refusals=_UNKNOWN, roles=_MAY_LOOK,
             ),
             Route(
                 "GET", f"{_ROOT}/{{id}}/result", self._result, "showResult",
                 "What a call came to, as JSON or, if that is accepted, a CallResult in protobuf",
-                ById, ResultQuery, Nothing, answer=Result, roles=_MAY_LOOK,
+                ByCallId, ResultQuery, Nothing, answer=Result, roles=_MAY_LOOK,
                 also={202: (Pending, "It has not ended yet.")},
                 refusals={410: "Its result is no longer kept: `result_expired`.", **_UNKNOWN},
             ),
             Route(
                 "DELETE", f"{_ROOT}/{{id}}", self._cancel, "cancelCall", "End a call",
-                ById, CancelQuery, Nothing, status=202, roles=_MAY_CANCEL,
+                ByCallId, CancelQuery, Nothing, status=202, roles=_MAY_CANCEL,
                 refusals={409: "It has ended: `call_ended`.", **_UNKNOWN},
             ),
         ]  # fmt: skip
@@ -107,13 +122,25 @@ class FunctionCalls:
         calls = Calls.of(page.next_cursor)
         return await filled(calls, '"items":[', page.items, _ITEMS, pace=self._pace)
 
-    async def _show(self, asked: Asked[ById, Nothing, Nothing]) -> Call:
+    async def _show(self, asked: Asked[ByCallId, ShowQuery, Nothing]) -> web.StreamResponse:
         call = await self._functions.call(asked.place.id, only=only())
         if call is None:
             raise unknown(asked.place.id)
-        return Call.model_validate(call)
+        if asked.query.tree == "false":
+            return response(CallWithTree.of(call, None))
+        write = partial(self._written_call, call)
+        if self._functions.tree_size(call) > _SMALL_TREE:
+            return await send_pieces(asked.request, await self._expensive.alone(write))
+        return await send_pieces(asked.request, await write())
 
-    async def _tree(self, asked: Asked[ById, Nothing, Nothing]) -> web.StreamResponse:
+    async def _written_call(self, call: CallView) -> Pieces:
+        tree = await self._functions.tree(call.id, only=only())
+        if tree is None:
+            raise unknown(call.id)
+        shown = CallWithTree.of(call, tree)
+        return await filled(shown, _NODES, tree.nodes, _ITEMS, pace=self._pace)
+
+    async def _tree(self, asked: Asked[ByCallId, Nothing, Nothing]) -> web.StreamResponse:
         pieces = await self._expensive.alone(partial(self._written_tree, asked.place.id))
         return await send_pieces(asked.request, pieces)
 
@@ -121,9 +148,9 @@ class FunctionCalls:
         tree = await self._functions.tree(call_id, only=only())
         if tree is None:
             raise unknown(call_id)
-        return await filled(CallTree.of(tree), '"nodes":[', tree.nodes, _ITEMS, pace=self._pace)
+        return await filled(CallTree.of(tree), _NODES, tree.nodes, _ITEMS, pace=self._pace)
 
-    async def _timeline(self, asked: Asked[ById, Nothing, Nothing]) -> web.StreamResponse:
+    async def _timeline(self, asked: Asked[ByCallId, Nothing, Nothing]) -> web.StreamResponse:
         timeline = await self._functions.timeline(asked.place.id, only=only())
         if timeline is None:
             raise unknown(asked.place.id)
@@ -132,7 +159,7 @@ class FunctionCalls:
         )
         return await send_pieces(asked.request, pieces)
 
-    async def _result(self, asked: Asked[ById, ResultQuery, Nothing]) -> web.StreamResponse:
+    async def _result(self, asked: Asked[ByCallId, ResultQuery, Nothing]) -> web.StreamResponse:
         call_id = asked.place.id
         wait_s = asked.query.wait / 1000
         found = await self._functions.result(call_id, wait_s=wait_s, only=only())
@@ -152,7 +179,7 @@ class FunctionCalls:
             case _:
                 assert_never(found)
 
-    async def _cancel(self, asked: Asked[ById, CancelQuery, Nothing]) -> None:
+    async def _cancel(self, asked: Asked[ByCallId, CancelQuery, Nothing]) -> None:
         call_id, mode = asked.place.id, CancelMode(asked.query.mode)
         selection = {"id": call_id, "mode": mode.value}
         with self._audit.acting(Action.CALL_CANCELLED, selection) as told:

@@ -76,14 +76,18 @@ def _lane_spelling(place: str) -> str:
     return place
 
 
-def _checked_id(value: str) -> str:
+def _checked_id(value: str, of: str = "a message") -> str:
     if not _ID.fullmatch(value):
         raise ApiError(
             400,
             "id_invalid",
-            f"{_shown(value)} is no id of a message: 28 hexadecimal digits in lower case.",
+            f"{_shown(value)} is no id of {of}: 28 hexadecimal digits in lower case.",
         )
     return value
+
+
+def _checked_call_id(value: str) -> str:
+    return _checked_id(value, "a call")
 
 
 def _decoded_cursor(value: object) -> int:
@@ -140,6 +144,13 @@ MessageId = Annotated[
     WithJsonSchema({"type": "string", "pattern": "^[0-9a-f]{28}$"}),
 ]
 """The id of a message, else `id_invalid`."""
+
+CallId = Annotated[
+    str,
+    AfterValidator(_checked_call_id),
+    WithJsonSchema({"type": "string", "pattern": "^[0-9a-f]{28}$"}),
+]
+"""The id of a call, else `id_invalid`."""
 
 DestinationIn = Annotated[
     str,

@@ -88,8 +88,9 @@ def show(
     api = where.api(url, key_file)
     path = path_of(call_id)
     call = api.get(path)
+    tree = call.pop("tree")
     result = _result(api, call)
-    tree, timeline = api.get(f"{path}/tree"), api.get(f"{path}/timeline")
+    timeline = api.get(f"{path}/timeline")
     if as_json:
         output.print_json({"call": call, "result": result, "tree": tree, "timeline": timeline})
     else:

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import typer
 
 from dispatcher.cli import output, tables, where
-from dispatcher.cli.client import Json
+from dispatcher.cli.client import Api, Json
 from dispatcher.cli.options import AsJson, KeyFile, Url
 from dispatcher.cli.outside import Application, read
 from dispatcher.cli.tables import Column, Moment
@@ -157,7 +157,7 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Make a schedule's call now, also while it is paused or another one runs."""
-    found = where.api(url, key_file).act(f"{_path(name)}/run", {"application": application})
+    found = _act(where.api(url, key_file), name, "run", application)
     if as_json:
         output.print_json(found)
     else:
@@ -172,8 +172,7 @@ def pause(
     as_json: AsJson = False,
 ) -> None:
     """Let a schedule rest: it fires nothing until it is resumed."""
-    found = where.api(url, key_file).act(f"{_path(name)}/pause", {"application": application})
-    _tell(found, as_json=as_json)
+    _tell(_act(where.api(url, key_file), name, "pause", application), as_json=as_json)
 
 
 def resume(
@@ -184,8 +183,11 @@ def resume(
     as_json: AsJson = False,
 ) -> None:
     """Let a schedule fire again, from now on."""
-    found = where.api(url, key_file).act(f"{_path(name)}/resume", {"application": application})
-    _tell(found, as_json=as_json)
+    _tell(_act(where.api(url, key_file), name, "resume", application), as_json=as_json)
+
+
+def _act(api: Api, name: str, verb: str, application: str | None) -> Json:
+    return api.act(f"{_path(name)}/{verb}", {"application": application})
 
 
 def _path(name: str) -> str:

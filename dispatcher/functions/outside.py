@@ -115,6 +115,12 @@ class Outside:
                 return CallPage(items, None)
         return CallPage(items, before)
 
+    def tree_size(self, call: CallView) -> int:
+        """See `Functions`."""
+        root = parse_id(call.root_id)
+        made = 1 if root is None else self._service.machine.trees.get(root, 1)
+        return made + self._service.history.count_ended_under(call.root_id)
+
     async def tree(self, call_id: str, *, only: str | None) -> TreeView | None:
         """See `Functions`."""
         call = self._find(call_id, only)

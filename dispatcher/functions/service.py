@@ -30,8 +30,7 @@ from dispatcher.functions.runs.asking import FEATURES, Targets
 from dispatcher.functions.runs.config import RunnerConfig
 from dispatcher.functions.runs.running import Runner
 from dispatcher.functions.schedules.keeper import Around, Keeper
-from dispatcher.functions.signing.file import SigningKeyFile
-from dispatcher.functions.signing.in_force import KeysInForce, UnkeptKey
+from dispatcher.functions.signing.in_force import KeysInForce
 from dispatcher.functions.signing.keys import SigningKeys
 from dispatcher.functions.store.store import Store
 from dispatcher.functions.surface import CallState
@@ -43,8 +42,9 @@ from dispatcher.functions.views.overview import Overview
 from dispatcher.functions.views.telling import Log, Telling
 from dispatcher.functions.views.timelines import Timelines
 from dispatcher.protocol.signing import Signer
+from dispatcher.queue.commit.stalls import tell_pace
 from dispatcher.queue.partition import Partition
-from dispatcher.queue.ports import Deliverer
+from dispatcher.queue.ports import Deliverer, LogName
 from dispatcher.queue.recovery.reconcile import reconcile_calls
 from dispatcher.telemetry.supervisor import Supervisor
 from dispatcher.txlog import TransactionLog
@@ -90,7 +90,7 @@ class FunctionService:
         self,
         partition: Partition,
         config: FunctionConfig,
-        keys: SigningKeyFile | UnkeptKey,
+        signing: KeysInForce,
         *,
         make_results_log: Callable[[], TransactionLog],
         has_results: bool,
@@ -100,16 +100,12 @@ class FunctionService:
         incarnation: int,
         events: Events,
     ) -> None:
-        """`keys` are read now. `make_results_log` names the results' log, and `has_results` says
-        that it is there.
-
-        Raises:
-            ConfigError: the file of keys can't be read or made.
-        """
+        """`make_results_log` names the results' log, and `has_results` says that it is there."""
         number = partition.config.partition
         died = partition.observer.died
         self._incarnation = incarnation
-        self.signing = KeysInForce(keys, self._sign_with)
+        self.signing = signing
+        signing.changed = self._sign_with
         self._keys: Keys | None = None
         self.supervisor = Supervisor(died)
         self.spell = partial(call_id, number)
@@ -125,6 +121,7 @@ class FunctionService:
             supervisor=self.supervisor,
             failed=events.failed,
             space_changed=events.results_space_changed,
+            pace_changed=partial(tell_pace, partition.observer, LogName.RESULTS),
             died=died,
         )
         self._letters = partition.dead_letters
@@ -148,7 +145,7 @@ class FunctionService:
         self.figures = Figures()
         telling = Telling(self.figures, partition.watch, events.log, self.spell)
         self._last_errors = LastErrors()
-        self.targets = Targets(*map(Signer, keys.load().private), features=FEATURES)
+        self.targets = Targets(*map(Signer, signing.keys.private), features=FEATURES)
         lanes = Lanes(config.workers, longest_pause_ms=config.rules.retry_max_delay_ms)
         self.turns = Turns(lanes, clock)
         partition.changing.also = self.turns.hold
@@ -222,7 +219,6 @@ class FunctionService:
             LogLocked, LogCorrupt, …: as the log says.
         """
         self._keys = Keys(self._incarnation, self.store.log_end)
-        await self.signing.load()
         for key in self.store.lost:
             self._events.lost(self.spell(key))
         for key in await self.results.open(owner, epoch):

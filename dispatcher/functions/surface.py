@@ -304,6 +304,9 @@ class Functions(Protocol):
     ) -> CallPage:
         """A page of calls: those that exist, then those whose results are kept."""
 
+    def tree_size(self, call: CallView) -> int:
+        """How many calls its tree has, at most."""
+
     async def tree(self, call_id: str, *, only: str | None) -> TreeView | None:
         """A call and all under it that exist; None: unknown."""
 

@@ -186,7 +186,11 @@ def metrics(
             "dispatcher_log_stalls_total",
             "counter",
             "How often the disk of a log did not answer for more than five seconds.",
-            lambda: {"transaction": queue.stalls.stalls, "dead_letter": queue.dead_stalls.stalls},
+            lambda: logs(
+                queue.stalls.stalls,
+                queue.dead_stalls.stalls,
+                lambda results: results.stalls_total,
+            ),
             label="log",
         ),
         Metric(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
-from dispatcher.errors import ConfigError
+from dispatcher.errors import ConfigError, KeyNotDurable
 from dispatcher.settings import Settings
 from dispatcher.settings.sources import CONFIG_VARIABLE, Names
 from dispatcher.telemetry.events import Events
@@ -19,8 +19,8 @@ from dispatcher.telemetry.events import Events
 class Reloading:
     """Reads the settings of a running server again. `replace_keys` is given new settings whose keys
     differ, and raises a ValueError where they cannot be put into force. `load_signing_keys` reads
-    the file of those, says whether they have changed, and raises a ConfigError where it cannot be
-    read."""
+    the file of those, says whether they have changed, and raises a ConfigError or KeyNotDurable
+    where it cannot be read or made."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class Reloading:
         try:
             if await self._load_signing_keys():
                 self._events.settings_reloaded(replaced=["SIGNING_KEY"])
-        except ConfigError as error:
+        except (ConfigError, KeyNotDurable) as error:
             self._events.settings_kept(reason=str(error))
 
     def _take(self, found: Settings, names: Names) -> None:

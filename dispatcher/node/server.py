@@ -33,7 +33,7 @@ from dispatcher.functions.outside import Outside
 from dispatcher.functions.service import Events as FunctionEvents
 from dispatcher.functions.service import FunctionService
 from dispatcher.functions.signing.file import SigningKeyFile
-from dispatcher.functions.signing.in_force import UnkeptKey
+from dispatcher.functions.signing.in_force import KeysInForce, UnkeptKey
 from dispatcher.ingress.listener import Listener
 from dispatcher.node import configs
 from dispatcher.node.backup.making import Backups, Logs
@@ -162,7 +162,7 @@ class Server:
         functions = FunctionService(
             self._queue,
             configs.of_functions(settings, connections),
-            self._open_signing_key(),
+            self._read_signing_keys(),
             make_results_log=lambda: FileLog(path),
             has_results=has_log(path),
             deliverer=self._pool,
@@ -187,18 +187,17 @@ class Server:
         )
         return functions
 
-    def _open_signing_key(self) -> SigningKeyFile | UnkeptKey:
-        """The file of the keys that sign runs. Where nobody named one and none can be made, a
-        server of messages goes on as before, and applications must not check signatures."""
+    def _read_signing_keys(self) -> KeysInForce:
+        """The keys that sign runs. Where nobody named their file and none can be made, a server of
+        messages goes on as before, and applications must not check signatures."""
         file = SigningKeyFile(self._settings.signing_key)
         try:
-            file.load()
+            return KeysInForce(file)
         except ConfigError as error:
             if "signing_key" in self._settings.model_fields_set or file.path.exists():
                 raise
             self._events.signing_key_unkept(path=str(file.path), reason=str(error))
-            return UnkeptKey()
-        return file
+            return KeysInForce(UnkeptKey())
 
     def _warn_of_less(self, connections: Share, descriptors: int) -> None:
         """Say which settings ask for more than the process may have."""
@@ -247,7 +246,7 @@ class Server:
             return Health("shutting_down")
         if self._queue.dead_letters.full:
             return Health("disk_full")
-        if self._queue.dead_stalls.pace is Pace.STALLED:
+        if Pace.STALLED in (self._queue.dead_stalls.pace, self._functions.results.pace):
             return Health("disk_stalled")
         refusal = self._queue.intake.refusal()
         return Health(None if refusal is None else refusal.slug)

@@ -186,7 +186,7 @@ class Events:
     @_event("error", "log.disk_stalled")
     def log_disk_stalled(self, *, path: str, waiting_ms: int) -> None:
         """The disk has not answered for five seconds; new callers get 503, unless it is the
-        dead-letter log's."""
+        log of dead letters or of results."""
 
     @_event("info", "log.disk_moves")
     def log_disk_moves(self, *, path: str, waited_ms: int) -> None:

@@ -11,6 +11,7 @@ from dispatcher.errors import Refusal, Refused
 from dispatcher.functions.intake import check
 from dispatcher.functions.schedules.surface import Plan
 from dispatcher.functions.surface import (
+    MOST_NODES,
     CallFilter,
     CallLane,
     CallPage,
@@ -176,6 +177,10 @@ class MemoryFunctions:
         page = found[:limit]
         return CallPage(page, int(page[-1].id[12:], 16) if len(found) > limit else None)
 
+    def tree_size(self, call: CallView) -> int:
+        """Those whose root it has."""
+        return sum(one.root_id == call.root_id for one in self.views.values())
+
     async def tree(self, call_id: str, *, only: str | None) -> TreeView | None:
         """A call, and those whose root it is."""
         root = await self.call(call_id, only=only)
@@ -183,10 +188,8 @@ class MemoryFunctions:
             return None
         under = [one for one in self.views.values() if one.root_id == call_id and one is not root]
         nodes = [root, *under]
-        states = {one.state for one in nodes}
-        return TreeView(
-            nodes, len(nodes), {state: sum(one.state is state for one in nodes) for state in states}
-        )
+        by_state = dict(Counter(one.state for one in nodes))
+        return TreeView(nodes[:MOST_NODES], len(nodes), by_state)
 
     async def timeline(self, call_id: str, *, only: str | None) -> Timeline | None:
         """What `timelines` says, else that it was made."""

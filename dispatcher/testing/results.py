@@ -15,6 +15,7 @@ from dispatcher.functions.model import How
 from dispatcher.functions.results.records import StoredResult, key_of
 from dispatcher.functions.results.retention import ResultPolicy
 from dispatcher.functions.results.store import Results
+from dispatcher.queue.commit.stalls import Pace
 from dispatcher.telemetry.supervisor import Supervisor
 from dispatcher.testing.clock import SimulatedClock
 from dispatcher.testing.log import FaultyLog
@@ -47,6 +48,7 @@ class ResultsBench:
         self.failures: list[Exception] = []
         self.deaths: list[BaseException] = []
         self.space: list[bool] = []
+        self.paces: list[Pace] = []
         self._make_log = make_log
         self._starts = 0
 
@@ -68,6 +70,7 @@ class ResultsBench:
             supervisor=Supervisor(lambda name, error: self.deaths.append(error)),
             failed=self.failures.append,
             space_changed=self.space.append,
+            pace_changed=lambda before, pace, waited_s: self.paces.append(pace),
             died=lambda name, error: self.deaths.append(error),
         )
         await self.results.open("bench", self._starts)

@@ -24,7 +24,7 @@ _BACKUP = "needs a place for it: tests/acceptance/test_backup.py makes one and r
 _SDK = "needs a package index: tests/dispatch_py installs the SDK and runs applications with it"
 BY_CI = "takes minutes, or needs a package index: .ci/run runs it"
 ELSEWHERE = {
-    "python3 -m venv .venv && .venv/bin/pip install . && LISTEN=:8080 .venv/bin/dispatcher"
+    "python3 -m venv .venv && .venv/bin/pip install . && LISTEN=127.0.0.1:8080 .venv/bin/dispatcher"
     " serve": "needs a package index: tests/acceptance/test_wheel.py installs it and runs it",
     "python3 examples/service.py 9000": "runs until it is stopped:"
     " tests/acceptance/test_examples.py starts it and sends it a message",

@@ -68,6 +68,7 @@ async def test_call_is_shown_with_instants_and_without_inner_names() -> None:
     assert shown["expires_at"] == "2026-01-02T00:00:00.000000Z"
     assert shown["application"] == "shop"
     assert shown["parent_id"] is shown["ended_at"] is shown["last_error"] is None
+    assert [node["id"] for node in shown["tree"]["nodes"]] == [call_id(1)]
 
 
 async def test_calls_are_listed_in_pages_and_narrowed() -> None:
@@ -178,6 +179,35 @@ async def test_lanes_with_most_to_do_come_first_whatever_their_kind() -> None:
         for cursor, kind in (("call:", "message"), ("a.example", "call")):
             path = f"/v1/stats?lanes_kind={kind}&lanes_cursor={cursor}"
             assert await api.error(path) == (400, "parameter_invalid")
+
+
+async def test_call_has_its_tree_however_large_and_without_on_demand() -> None:
+    """A thousand nodes at most, with the number of all. Small ones have no limit of their own."""
+    functions = MemoryFunctions()
+    functions.put(view(1, state=CallState.SUSPENDED))
+    for number in range(2, 1502):
+        functions.put(view(number, parent=1))
+    functions.put(view(2000))
+    async with serving(functions) as api:
+        path = f"/v1/calls/{call_id(1)}"
+        shown = await api.get(path)
+        assert shown["tree"] == await api.get(f"{path}/tree")
+        assert (shown["tree"]["total"], len(shown["tree"]["nodes"])) == (1501, 1000)
+        assert shown["tree"]["by_state"] == {"suspended": 1, "ready": 1500}
+        alone = await api.get(f"{path}?tree=false")
+        assert alone == {**shown, "tree": None}
+        assert await api.error(f"{path}?tree=1") == (400, "parameter_invalid")
+        began = asyncio.get_running_loop().time()
+        for _ in range(100):
+            await api.get(f"/v1/calls/{call_id(2000)}")
+        assert asyncio.get_running_loop().time() - began < 9, "ten a second of what is expensive"
+
+
+async def test_id_that_is_none_is_said_to_be_no_calls() -> None:
+    """Not a message's."""
+    async with serving(MemoryFunctions()) as api:
+        _, _, text = await api.ask("/v1/calls/x")
+    assert "no id of a call" in text
 
 
 async def test_tree_and_timeline_are_shown() -> None:

@@ -27,6 +27,7 @@ from dispatcher.functions.results.retention import ResultPolicy
 from dispatcher.functions.rules import Rules
 from dispatcher.functions.service import Events, FunctionConfig, FunctionService
 from dispatcher.functions.signing.file import SigningKeyFile
+from dispatcher.functions.signing.in_force import KeysInForce
 from dispatcher.functions.surface import Dispatcher, Entry, NoResult, ResultView, Token
 from dispatcher.protocol.messages import CallResult
 from dispatcher.queue.compaction.source import ReclaimPolicy
@@ -98,7 +99,7 @@ class Life:
             FunctionConfig(
                 RULES, IntakeConfig(RULES, 20, RETENTION_MS), ResultPolicy(RETENTION_MS)
             ),
-            SigningKeyFile(keys),
+            KeysInForce(SigningKeyFile(keys)),
             make_results_log=lambda: EngineLog(RESULTS, power, random),
             has_results=_is_there(power.disk, RESULTS),
             deliverer=self.application,

@@ -22,6 +22,7 @@ from dispatcher.functions.results.records import (
     result_facts,
 )
 from dispatcher.functions.results.retention import ResultPolicy
+from dispatcher.queue.commit.stalls import Pace
 from dispatcher.testing.clock import SimulatedClock
 from dispatcher.testing.log import FaultyLog, Space
 from dispatcher.testing.loop import run
@@ -312,6 +313,33 @@ def test_forgotten_result_is_gone_for_good() -> None:
         assert await bench.results.read(bench.key(2, 1)) is not None
 
     simulate(main)
+
+
+def test_stalled_disk_is_told_and_results_come_when_it_moves_again() -> None:
+    """After a second slow, after five stalled; nothing is refused, nothing is lost."""
+
+    async def test(bench: ResultsBench) -> None:
+        bench.store(0)
+        await asyncio.sleep(1)
+        assert bench.stored == [0]
+        assert bench.log is not None
+        bench.log.append_s = 30.0
+        bench.store(1)
+        await asyncio.sleep(0.9)
+        assert bench.paces == []
+        await asyncio.sleep(0.2)
+        assert bench.paces == [Pace.SLOW]
+        await asyncio.sleep(4)
+        assert bench.paces == [Pace.SLOW, Pace.STALLED]
+        assert (bench.results.pace, bench.results.stalls_total) == (Pace.STALLED, 1)
+        bench.store(2)
+        bench.log.append_s = 0.01
+        await asyncio.sleep(26)
+        assert bench.stored == [0, 1, 2]
+        assert bench.results.pace is not Pace.STALLED
+        assert bench.told == {0: None, 1: None, 2: None}
+
+    simulate(test)
 
 
 def test_results_wait_in_order_while_the_disk_is_full() -> None:

@@ -42,6 +42,7 @@ class Running:
             supervisor=self.supervisor,
             failed=self.failures.append,
             space_changed=lambda full: None,
+            pace_changed=lambda before, pace, waited_s: None,
             died=lambda name, error: None,
         )
 

@@ -12,10 +12,10 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from dispatcher.errors import ConfigError, Refused
+from dispatcher.errors import ConfigError, KeyNotDurable, Refused
 from dispatcher.functions.signing.file import SigningKeyFile
 from dispatcher.functions.signing.in_force import KeysInForce, UnkeptKey
-from dispatcher.functions.signing.keys import PublicKey
+from dispatcher.functions.signing.keys import PublicKey, SigningKeys
 
 
 def ids(file: SigningKeyFile) -> list[str]:
@@ -121,18 +121,61 @@ def test_error_names_the_setting_when_the_file_cannot_be_made(tmp_path: Path) ->
             SigningKeyFile(path).load()
 
 
+@pytest.mark.parametrize("is_directory", [False, True])
 def test_key_is_not_there_when_it_cannot_be_synced(
+    file: SigningKeyFile, monkeypatch: pytest.MonkeyPatch, is_directory: bool
+) -> None:
+    """A key that was shown has to survive a power cut: without a sync there is no key. No setting
+    is wrong: whoever starts the server again may do so."""
+    sync = os.fsync
+
+    def fail(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode) is is_directory:
+            raise OSError(5, "Input/output error")
+        sync(descriptor)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", fail)
+        with pytest.raises(KeyNotDurable, match="Input/output error") as caught:
+            file.load()
+    assert caught.value.exit_code == 1
+    assert os.listdir(file.path.parent) == []
+    file.load()
+
+
+def test_key_that_somebody_else_made_stays_when_the_directory_cannot_be_synced(
     file: SigningKeyFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A key that was shown has to survive a power cut: without a sync there is no key."""
+    """It may have been shown already."""
+    link = os.link
 
-    def fail(_descriptor: int) -> None:
+    def lose(old: Path, new: Path) -> None:
+        SigningKeyFile(file.path)._replace(SigningKeys((Ed25519PrivateKey.generate(),)))
+        monkeypatch.setattr(os, "fsync", fail)
+        link(old, new)
+
+    def fail(descriptor: int) -> None:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(ConfigError, match="Input/output error"):
+    monkeypatch.setattr(os, "link", lose)
+    with pytest.raises(KeyNotDurable):
         file.load()
-    assert os.listdir(file.path.parent) == []
+    assert os.listdir(file.path.parent) == ["signing.pem"]
+
+
+def test_start_reads_the_keys_once(file: SigningKeyFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever signs and whoever shows keys have the same ones, whatever happens to the file."""
+    reads: list[Path] = []
+    read = SigningKeyFile._read
+
+    def count(self: SigningKeyFile) -> SigningKeys:
+        reads.append(self.path)
+        return read(self)
+
+    file.load()
+    monkeypatch.setattr(SigningKeyFile, "_read", count)
+    KeysInForce(file)
+    assert len(reads) == 1
 
 
 def test_old_keys_stay_when_a_rotation_cannot_be_written(
@@ -155,20 +198,20 @@ def test_old_keys_stay_when_a_rotation_cannot_be_written(
 async def test_keys_in_force_change_when_the_file_does(file: SigningKeyFile) -> None:
     """Whoever signs is told; a file that is spoiled changes nothing."""
     told: list[tuple[PublicKey, ...]] = []
-    in_force = KeysInForce(file, lambda keys: told.append(keys.public))
-    assert await in_force.load()
+    in_force = KeysInForce(file)
+    in_force.changed = lambda keys: told.append(keys.public)
     assert not await in_force.load()
     file.rotate()
     file.finish()
     assert await in_force.load()
-    assert [keys == file.load().public for keys in told] == [False, True]
+    assert told == [file.load().public]
     made = await in_force.rotate()
     assert made == in_force.keys.public[1]
     file.path.write_bytes(b"spoiled")
     with pytest.raises(ConfigError):
         await in_force.load()
     assert told[-1] == in_force.keys.public
-    assert len(told) == 3
+    assert len(told) == 2
 
 
 def test_key_that_cannot_be_kept_is_the_same_for_the_process_and_is_not_rotated() -> None:

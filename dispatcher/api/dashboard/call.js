@@ -27,11 +27,11 @@ const LARGE_TREE = 1000;
 export async function readCall(id, signal, known) {
   const path = `v1/calls/${id}`;
   const isLarge = known !== null && known.tree.total > LARGE_TREE;
-  const [found, tree, timeline] = await Promise.all([
-    call(path, { signal }),
-    isLarge ? known.tree : call(`${path}/tree`, { signal }),
+  const [found, timeline] = await Promise.all([
+    call(isLarge ? `${path}?tree=false` : path, { signal }),
     call(`${path}/timeline`, { signal }),
   ]);
+  const tree = found.tree ?? known.tree;
   // The result of a child is known only to its parent.
   const isRoot = found.parent_id === null;
   const hasFailed = isRoot && (found.state === "failed" || found.state === "expired");

@@ -27,6 +27,7 @@ from dispatcher.functions.results.retention import ResultPolicy
 from dispatcher.functions.results.space import Space
 from dispatcher.functions.results.storing import Storing, Then
 from dispatcher.queue.commit.committer import Committer
+from dispatcher.queue.commit.stalls import Pace, StallWatch
 from dispatcher.telemetry.supervisor import Died, Supervisor
 from dispatcher.txlog import TransactionLog, each
 
@@ -51,11 +52,13 @@ class Results:
         supervisor: Supervisor,
         failed: Callable[[Exception], None],
         space_changed: Callable[[bool], None],
+        pace_changed: Callable[[Pace, Pace, float], None],
         died: Died,
     ) -> None:
         """`make_log` names the log anew each time that it could not be opened, and `exists` says
         that there is one on the disk. `failed` is told once that the log can't be read or written
-        any more: the process must end. `died` gets errors that hurt nothing else."""
+        any more: the process must end. `pace_changed` is as `StallWatch` has it. `died` gets errors
+        that hurt nothing else."""
         self.holdings = Holdings(policy)
         self._make_log = make_log
         self._exists = exists
@@ -63,11 +66,13 @@ class Results:
         self._supervisor = supervisor
         self._failed = failed
         self._space_changed = space_changed
+        self._pace_changed = pace_changed
         self._died = died
         self._owner = ""
         self._epoch = 0
         self._log: TransactionLog | None = None
         self._committer: Committer | None = None
+        self._stalls: StallWatch | None = None
         self._space: Space | None = None
         self._storing = Storing(self.holdings, supervisor)
         self._forgetting = Forgetting(self.holdings)
@@ -108,6 +113,16 @@ class Results:
     def waiting_s(self) -> float:
         """How many seconds the batch under way has been with the log; 0 when none is."""
         return 0.0 if self._committer is None else self._committer.waiting_s()
+
+    @property
+    def pace(self) -> Pace:
+        """How fast the disk takes batches."""
+        return Pace.FINE if self._stalls is None else self._stalls.pace
+
+    @property
+    def stalls_total(self) -> int:
+        """How often the disk did not answer for five seconds."""
+        return 0 if self._stalls is None else self._stalls.stalls
 
     @property
     def log_bytes(self) -> int:
@@ -189,6 +204,8 @@ class Results:
     def _begin(self) -> None:
         committer = self._committer_in_use()
         committer.start()
+        self._stalls = StallWatch(committer, self._pace_changed)
+        self._stalls.start()
         self._storing.begin(committer)
         self._looking = self._supervisor.forever(
             "expired results", self._look_at_age, every_s=LOOK_SECONDS
@@ -222,6 +239,7 @@ class Results:
         """Store what there is space for, and close the log. What waits still is told nothing: it
         is stored after the next start. Idempotent."""
         self._is_stopping = True
+        self._watch_no_more()
         for task in (self._opening, self._looking):
             if task is not None and not task.done():
                 task.cancel()
@@ -239,8 +257,13 @@ class Results:
     def abandon(self) -> None:
         """The process ends although the log does not answer. Idempotent."""
         self._is_stopping = self._is_over = True
+        self._watch_no_more()
         if self._committer is not None:
             self._committer.abandon()
+
+    def _watch_no_more(self) -> None:
+        if self._stalls is not None:
+            self._stalls.stop()
 
     # Results.
 

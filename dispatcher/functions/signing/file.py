@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from dispatcher.errors import ConfigError, Refusal, Refused
+from dispatcher.errors import ConfigError, KeyNotDurable, Refusal, Refused
 from dispatcher.functions.signing.keys import SigningKeys
 from dispatcher.protocol.keys import (
     KeyInvalid,
@@ -49,6 +49,7 @@ class SigningKeyFile:
 
         Raises:
             ConfigError: it can't be made or read, or is no file of keys. Nothing was changed.
+            KeyNotDurable: a new one could not be synced. It is not there.
         """
         with self._translated():
             try:
@@ -116,7 +117,13 @@ class SigningKeyFile:
         with self._unfinished(SigningKeys((new_private_key(),))) as unfinished:
             with suppress(FileExistsError):  # somebody else was faster: theirs counts
                 os.link(unfinished, self.path)
-            self._sync_directory()
+            try:
+                self._sync_directory()
+            except KeyNotDurable:
+                # The next start would take it for a key that survives a power cut.
+                if self.path.samefile(unfinished):
+                    self.path.unlink()
+                raise
 
     def _replace(self, keys: SigningKeys) -> SigningKeys:
         with self._unfinished(keys) as unfinished:
@@ -135,7 +142,7 @@ class SigningKeyFile:
                 file.write(b"".join(private_key_pem(key) for key in keys.private))
                 file.flush()
                 self._give_to_owner(file.fileno())
-                os.fsync(file.fileno())
+                self._sync(file.fileno())
             yield path
         finally:
             with suppress(FileNotFoundError):
@@ -150,9 +157,18 @@ class SigningKeyFile:
     def _sync_directory(self) -> None:
         descriptor = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            os.fsync(descriptor)
+            self._sync(descriptor)
         finally:
             os.close(descriptor)
+
+    def _sync(self, descriptor: int) -> None:
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            raise KeyNotDurable(
+                f"SIGNING_KEY={self.path}: the disk did not take the key: "
+                f"{error.strerror or type(error).__name__}. Look after the disk, then start again."
+            ) from error
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

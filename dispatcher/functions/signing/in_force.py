@@ -40,28 +40,25 @@ class UnkeptKey:
 
 
 class KeysInForce:
-    """The keys of a running server. `changed` is told of those that are in force from now on."""
+    """The keys of a running server, read when it is made. `keys` are those in force; `changed` is
+    told of others that are from then on."""
 
-    __slots__ = ("_changed", "_file", "_keys")
+    __slots__ = ("_file", "changed", "keys")
 
-    def __init__(
-        self, file: SigningKeyFile | UnkeptKey, changed: Callable[[SigningKeys], None]
-    ) -> None:
+    def __init__(self, file: SigningKeyFile | UnkeptKey) -> None:
+        """
+        Raises:
+            ConfigError, KeyNotDurable: see `SigningKeyFile.load`.
+        """
         self._file = file
-        self._changed = changed
-        self._keys: SigningKeys | None = None
-
-    @property
-    def keys(self) -> SigningKeys:
-        """Those in force; there are some once they were loaded."""
-        assert self._keys is not None
-        return self._keys
+        self.keys = file.load()
+        self.changed: Callable[[SigningKeys], None] = _nobody
 
     async def load(self) -> bool:
-        """Read the file, again; say whether there are other keys in it.
+        """Read the file again; say whether there are other keys in it.
 
         Raises:
-            ConfigError: it can't be made or read; those in force stay.
+            ConfigError, KeyNotDurable: it can't be made or read; those in force stay.
         """
         return self._take(await asyncio.to_thread(self._file.load))
 
@@ -72,8 +69,12 @@ class KeysInForce:
         return keys.public[-1]
 
     def _take(self, keys: SigningKeys) -> bool:
-        if self._keys is not None and keys.public == self._keys.public:
+        if keys.public == self.keys.public:
             return False
-        self._keys = keys
-        self._changed(keys)
+        self.keys = keys
+        self.changed(keys)
         return True
+
+
+def _nobody(_: SigningKeys) -> None:
+    """Nobody has asked to be told."""

@@ -92,6 +92,10 @@ class History:
         """A call that has ended, where it is still known."""
         return self._ended.get(call_id)
 
+    def count_ended_under(self, root_id: str) -> int:
+        """How many of them there are."""
+        return len(self._by_root.get(root_id, ()))
+
     def ended_under(self, root_id: str) -> Iterator[CallView]:
         """The calls that have ended under a root, and are still known."""
         ids: Sequence[str] = sorted(self._by_root.get(root_id, ()))
