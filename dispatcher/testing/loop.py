@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import selectors
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from math import ceil
 from typing import Any, TypeVar
 
@@ -83,3 +84,26 @@ def run(main: Callable[[SimulatedClock], Coroutine[Any, Any, T]]) -> T:
         gc.collect()  # a task's exception is reported when the task goes
     assert not loop.errors, "\n".join(loop.errors)
     return result
+
+
+class Others:
+    """Somebody else on the loop. `turns` is how often they had theirs."""
+
+    def __init__(self) -> None:
+        self.turns = 0
+
+    async def _count(self, every_s: float) -> None:
+        while True:
+            await asyncio.sleep(every_s)
+            self.turns += 1
+
+
+@contextmanager
+def others(every_s: float = 0.0) -> Iterator[Others]:
+    """Let others have their turn as often as they can, but for so many seconds in between."""
+    found = Others()
+    task = asyncio.get_running_loop().create_task(found._count(every_s))
+    try:
+        yield found
+    finally:
+        task.cancel()

@@ -11,6 +11,7 @@ import pytest
 from dispatcher.api.carrying import MOST_EXPORTS, NDJSON
 from dispatcher.queue.admin.surface import Carried, InMemory, LetterFilter, Unreadable
 from dispatcher.testing.api import ApiBench
+from dispatcher.testing.loop import others
 from dispatcher.testing.queue import message
 
 
@@ -46,19 +47,10 @@ async def test_exports_under_way_are_few(api: ApiBench, monkeypatch: pytest.Monk
 async def test_others_have_their_turn_during_an_export(api: ApiBench) -> None:
     """Some hundred lines are not made in one turn, however fast they are read."""
     api.carrier.carried += [Carried(message(), InMemory(b"hello"), None)] * 320
-    turns = 0
-
-    async def others() -> None:
-        nonlocal turns
-        while True:
-            await asyncio.sleep(0.001)
-            turns += 1
-
-    task = asyncio.create_task(others())
-    _, _, text = await api.ask("/v1/export")
-    task.cancel()
+    with others(every_s=0.001) as seen:
+        _, _, text = await api.ask("/v1/export")
     assert text.count("\n") == 320
-    assert turns >= 20
+    assert seen.turns >= 20
 
 
 async def test_message_that_could_not_be_read_is_a_line_that_is_refused(

@@ -3,42 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
-import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from dispatcher.api.call_values import any_of
 from dispatcher.cli.calls import HAS_ENDED, State
-from dispatcher.cli.main import main
 from dispatcher.functions.surface import CallState, CancelMode, Entry, Step
 from dispatcher.protocol.messages import CallResult, Error
 from dispatcher.testing.admin import MemoryAdmin
 from dispatcher.testing.function_service import NOW_US, MemoryFunctions, call_id, view
+from tests.integration.cli_running import Run, one_line, runner
 from tests.integration.cli_serving import Canned, answer, served
 
 ROOT, CHILD, GRANDCHILD, FAILED, LOST = map(call_id, (1, 2, 3, 4, 5))
 SECOND_US = 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """How a command ended, and what it printed."""
-
-    code: int
-    out: str
-    err: str
-
-    def lines(self) -> list[dict[str, object]]:
-        """What it printed as one JSON document a line."""
-        return [json.loads(line) for line in self.out.splitlines()]
-
-
-Run = Callable[..., Said]
 
 
 @pytest.fixture
@@ -48,16 +30,7 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
 
-    def run_command(*arguments: str, stdin: str = "") -> Said:
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
-        with pytest.raises(SystemExit) as ended:
-            main(list(arguments))
-        said = capsys.readouterr()
-        assert "Traceback" not in said.err
-        assert "\x1b" not in said.out + said.err
-        return Said(int(ended.value.code or 0), said.out, said.err)
-
-    return run_command
+    return runner(capsys, monkeypatch)
 
 
 @pytest.fixture
@@ -96,14 +69,6 @@ def functions(monkeypatch: pytest.MonkeyPatch) -> Iterator[MemoryFunctions]:
     with served(MemoryAdmin(), functions=found) as api:
         monkeypatch.setenv("DISPATCHER_API", api.url)
         yield found
-
-
-def one_line(said: Said, code: int) -> str:
-    """It ended with this code and one line on standard error, which is returned."""
-    assert said.code == code, said
-    assert said.err.startswith("dispatcher: error: ")
-    assert said.err.count("\n") == 1
-    return said.err
 
 
 def test_calls_are_listed_and_narrowed(functions: MemoryFunctions, run: Run) -> None:

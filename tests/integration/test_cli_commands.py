@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import io
-import json
 import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,25 +20,10 @@ from dispatcher.testing.admin import MemoryAdmin, dead_call, letter, message, me
 from dispatcher.txlog.files import FileLog
 from dispatcher.txlog.frame import offset_of
 from dispatcher.txlog.segment import name_of
+from tests.integration.cli_running import Run, Said, one_line, runner
 from tests.integration.cli_serving import Canned, Served, answer, heard, served
 
 UNKNOWN = message_id(9999)
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """How a command ended, and what it printed."""
-
-    code: int
-    out: str
-    err: str
-
-    def lines(self) -> list[dict[str, object]]:
-        """What it printed as one JSON document a line."""
-        return [json.loads(line) for line in self.out.splitlines()]
-
-
-Run = Callable[..., Said]
 
 
 @pytest.fixture(autouse=True)
@@ -55,17 +37,14 @@ def _environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run a command in this process; `stdin` is what is piped into it."""
 
-    def run_command(*arguments: str, stdin: str = "") -> Said:
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
-        with pytest.raises(SystemExit) as ended:
-            main(list(arguments))
-        said = capsys.readouterr()
-        assert "Traceback" not in said.err
-        assert "\x1b" not in said.out + said.err
-        assert not any("\u2500" <= char <= "\u259f" for char in said.out)  # boxes
-        return Said(int(ended.value.code or 0), said.out, said.err)
+    command = runner(capsys, monkeypatch)
 
-    return run_command
+    def run(*arguments: str, stdin: str = "") -> Said:
+        said = command(*arguments, stdin=stdin)
+        assert not any("\u2500" <= char <= "\u259f" for char in said.out)  # boxes
+        return said
+
+    return run
 
 
 @pytest.fixture
@@ -82,14 +61,6 @@ def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
     with served(admin) as found:
         monkeypatch.setenv("DISPATCHER_API", found.url)
         yield found
-
-
-def one_line(said: Said, code: int) -> str:
-    """It ended with this code and one line on standard error, which is returned."""
-    assert said.code == code, said
-    assert said.err.startswith("dispatcher: error: ")
-    assert said.err.count("\n") == 1
-    return said.err
 
 
 # What there is

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import json
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from dispatcher.api.call_values import any_of
-from dispatcher.cli.main import main
 from dispatcher.functions.schedules.surface import CatchUp, FiringView, Overlap, Plan
 from dispatcher.functions.surface import CallState
 from dispatcher.testing.admin import MemoryAdmin
 from dispatcher.testing.function_service import MemoryFunctions, call_id
 from dispatcher.testing.schedules import NOW_US
+from tests.integration.cli_running import runner
 from tests.integration.cli_serving import served
 
 Run = Callable[..., tuple[int, str, str]]
@@ -31,14 +29,13 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.delenv("DISPATCHER_KEY", raising=False)
     monkeypatch.chdir(tmp_path)
 
-    def run_command(*arguments: str, stdin: str = "") -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
-        with pytest.raises(SystemExit) as ended:
-            main(list(arguments))
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out, said.err
+    command = runner(capsys, monkeypatch)
 
-    return run_command
+    def run(*arguments: str, stdin: str = "") -> tuple[int, str, str]:
+        said = command(*arguments, stdin=stdin)
+        return said.code, said.out, said.err
+
+    return run
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import time
@@ -15,7 +14,7 @@ from dispatcher.api.written import write_line
 from dispatcher.core.message import Message
 from dispatcher.queue.admin.surface import Carried, InMemory
 from dispatcher.queue.ports import CHUNK_BYTES
-from dispatcher.testing.loop import run
+from dispatcher.testing.loop import others, run
 from dispatcher.testing.queue import destination
 
 LINE = {"destination": "a.example", "method": "POST", "target": "/x"}
@@ -126,18 +125,9 @@ def test_large_body_is_read_in_slices() -> None:
     """Others get their turn meanwhile."""
 
     async def test(_: object) -> int:
-        turns = 0
-
-        async def others() -> None:
-            nonlocal turns
-            while True:
-                await asyncio.sleep(0.001)
-                turns += 1
-
-        task = asyncio.create_task(others())
         body = base64.b64encode(bytes(8 * CHUNK_BYTES)).decode()
-        await read_line(bytearray(json.dumps({**LINE, "body": body}).encode()), MAX_BODY)
-        task.cancel()
-        return turns
+        with others(every_s=0.001) as seen:
+            await read_line(bytearray(json.dumps({**LINE, "body": body}).encode()), MAX_BODY)
+        return seen.turns
 
     assert run(test) >= 8

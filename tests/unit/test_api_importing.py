@@ -18,7 +18,7 @@ from dispatcher.queue.admin.surface import Death
 from dispatcher.queue.ports import CHUNK_BYTES
 from dispatcher.queue.refusals import DISK_FULL
 from dispatcher.testing.carrier import MemoryCarrier
-from dispatcher.testing.loop import run
+from dispatcher.testing.loop import others, run
 
 MAX_BODY = 3 * CHUNK_BYTES
 
@@ -143,20 +143,11 @@ def test_bad_lines_let_others_have_their_turn() -> None:
     """A portion of what arrives holds tens of thousands of them."""
 
     async def test(_: object) -> int:
-        turns = 0
-
-        async def others() -> None:
-            nonlocal turns
-            while True:
-                await asyncio.sleep(0.0005)
-                turns += 1
-
-        task = asyncio.create_task(others())
         body = Pieces(b"{}\n" * 10_000)
-        answer = await Import(MemoryCarrier(), max_body=0, failed=lambda error: None).run(body)
-        task.cancel()
+        with others(every_s=0.0005) as seen:
+            answer = await Import(MemoryCarrier(), max_body=0, failed=lambda error: None).run(body)
         assert answer.refused_count == 10_000
-        return turns
+        return seen.turns
 
     assert run(test) > 20
 

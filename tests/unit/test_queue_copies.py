@@ -16,6 +16,7 @@ from dispatcher.queue.pending.extents import Extent, Owner
 from dispatcher.queue.ports import CHUNK_BYTES
 from dispatcher.queue.records.kinds import OVERHEAD_BYTES
 from dispatcher.testing.log import FaultyLog
+from dispatcher.testing.loop import others
 from dispatcher.testing.queue import Bench, destination, failed, message, simulate
 from tests.unit.test_queue_admin import big, dead
 
@@ -238,27 +239,18 @@ def test_others_have_their_turn_while_uploads_are_looked_through() -> None:
         upload = queue.intake.start_upload(lambda: None)
         upload.write(b"first")
         await asyncio.sleep(0.1)
-        others = [queue.intake.start_upload(lambda: None) for _ in range(1000)]
+        uploads = [queue.intake.start_upload(lambda: None) for _ in range(1000)]
         extent = queue.pending.extents.current
         queue.pending.extents.cut()
-        for other in others:
+        for other in uploads:
             other.write(b"later")
         await asyncio.sleep(0.1)
         (first,) = upload.positions
-        upload.positions += [other.positions[0] for other in others] * 20
-        turns = 0
-
-        async def count() -> None:
-            nonlocal turns
-            while True:
-                turns += 1
-                await asyncio.sleep(0)
-
-        counting = asyncio.create_task(count())
-        await queue.space.copy([extent])
-        counting.cancel()
+        upload.positions += [other.positions[0] for other in uploads] * 20
+        with others() as seen:
+            await queue.space.copy([extent])
         assert upload.positions[0] > first
-        assert turns >= len(upload.positions) // 2000
-        assert len(bench.log.records) == len(others) + 1, "no other was copied"
+        assert seen.turns >= len(upload.positions) // 2000
+        assert len(bench.log.records) == len(uploads) + 1, "no other was copied"
 
     simulate(test, reclaim=_NEVER)

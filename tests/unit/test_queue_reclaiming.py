@@ -22,6 +22,7 @@ from dispatcher.queue.ports import CHUNK_BYTES, LogName
 from dispatcher.queue.records.ids import wire_id
 from dispatcher.queue.records.letters import LetterFacts
 from dispatcher.testing.log import FaultyLog, Space
+from dispatcher.testing.loop import others
 from dispatcher.testing.queue import Bench, failed, message, simulate
 from tests.unit.test_queue_admin import big, dead
 
@@ -294,17 +295,8 @@ def test_nothing_else_is_held_up_by_the_look_at_many_records() -> None:
         for n in range(20_000):
             extent.offsets.append(n)
             extent.slots.append(0xFFFF)
-        turns = 0
-
-        async def others() -> None:
-            nonlocal turns
-            while True:
-                turns += 1
-                await asyncio.sleep(0)
-
-        counting = asyncio.create_task(others())
-        await queue.space.copy([extent])
-        counting.cancel()
-        assert turns >= 4
+        with others() as seen:
+            await queue.space.copy([extent])
+        assert seen.turns >= 4
 
     simulate(test)
