@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import Final
 
 from aiohttp import web
 
@@ -30,7 +30,7 @@ key_name: ContextVar[str] = ContextVar("key_name", default="")
 
 
 class Action(StrEnum):
-    """What operators do; the value is the label of the metric."""
+    """What operators do; the value is the label of the metric, and the verb of the event."""
 
     PURGED = "purged"
     REDRIVEN = "redriven"
@@ -57,17 +57,6 @@ class Outcome:
     error: str | None = None
 
 
-class _Tell(Protocol):
-    def __call__(
-        self,
-        *,
-        key: str | None,
-        selection: Mapping[str, object],
-        count: int | None,
-        error: str | None,
-    ) -> None: ...
-
-
 class Audit:
     """Tells what operators do. `counts` are actions since the start of the process."""
 
@@ -78,22 +67,6 @@ class Audit:
         self._now = now
         self._refused = Turns(_REFUSED_PER_SECOND, _REFUSED_BURST)
         self._untold = 0
-        self._tell: Mapping[Action, _Tell] = {
-            Action.PURGED: events.operator_purged,
-            Action.REDRIVEN: events.operator_redriven,
-            Action.CANCELLED: events.operator_cancelled,
-            Action.HELD: events.operator_held,
-            Action.RESUMED: events.operator_resumed,
-            Action.BACKUP_BEGUN: events.operator_backup_begun,
-            Action.BACKUP_STOPPED: events.operator_backup_stopped,
-            Action.EXPORTED: events.operator_exported,
-            Action.IMPORTED: events.operator_imported,
-            Action.CALL_CANCELLED: events.operator_call_cancelled,
-            Action.SCHEDULE_SET: events.operator_schedule_set,
-            Action.SCHEDULE_DELETED: events.operator_schedule_deleted,
-            Action.SCHEDULE_RUN: events.operator_schedule_run,
-            Action.KEY_MADE: events.operator_key_made,
-        }
 
     @contextmanager
     def acting(self, action: Action, selection: Mapping[str, object]) -> Iterator[Outcome]:
@@ -114,7 +87,8 @@ class Audit:
         finally:
             if outcome.count != 0:
                 self.counts[action] += 1
-                self._tell[action](
+                self._events.operated(
+                    action.value,
                     key=key_name.get() or None,
                     selection=selection,
                     count=outcome.count,

@@ -60,6 +60,31 @@ def _event(
     return make
 
 
+def _events(
+    level: Level, noun: str, verbs: Mapping[str, str]
+) -> Callable[
+    [Callable[Concatenate[Events, str, _Fields], None]],
+    Callable[Concatenate[Events, str, _Fields], None],
+]:
+    """The same for several events with the same fields: the method is given the verb first. `verbs`
+    say what each means."""
+
+    def make(
+        declared: Callable[Concatenate[Events, str, _Fields], None],
+    ) -> Callable[Concatenate[Events, str, _Fields], None]:
+        fields = tuple(inspect.signature(declared).parameters)[2:]
+        for verb, meaning in verbs.items():
+            _EVENTS.append(Event(f"{noun}.{verb}", level, fields, meaning))
+
+        def log(self: Events, verb: str, /, *args: _Fields.args, **fields: _Fields.kwargs) -> None:
+            getattr(self._log, level)(f"{noun}.{verb}", **fields)
+
+        log.__doc__ = declared.__doc__
+        return log
+
+    return make
+
+
 class Events:
     """Logs events. Calls below the level of the log do nothing.
 
@@ -347,161 +372,44 @@ class Events:
 
     # Operators
 
-    @_event("info", "operator.purged")
-    def operator_purged(
+    @_events(
+        "info",
+        "operator",
+        {
+            "purged": (
+                "Dead letters are gone. `key` is the name of the key shown, or null; `selection` "
+                "which were meant; `error` why it failed (`count` is null then)."
+            ),
+            "redriven": "Dead letters are ready again. Fields as above.",
+            "cancelled": "A message was cancelled.",
+            "held": "Nothing is sent there.",
+            "resumed": "A hold has ended.",
+            "backup_begun": "`selection` has its directory.",
+            "backup_stopped": "A backup was stopped.",
+            "exported": "Messages were read with their bodies.",
+            "imported": "`count` messages are stored.",
+            "call_cancelled": "A call is to end. `selection` has its id and the `mode`.",
+            "schedule_set": (
+                "A schedule was made or changed. `selection` has `application` and `name`, and "
+                "`paused` where only that was changed."
+            ),
+            "schedule_deleted": "A schedule was deleted. `selection` has `application` and `name`.",
+            "schedule_run": (
+                "The call of a schedule was made by hand. `selection` has `application` and `name`."
+            ),
+            "key_made": "A rotation of the key that signs runs has begun.",
+        },
+    )
+    def operated(
         self,
+        verb: str,
         *,
         key: str | None,
         selection: Mapping[str, object],
         count: int | None,
         error: str | None,
     ) -> None:
-        """Dead letters are gone. `key` is the name of the key shown, or null; `selection` which
-        were meant; `error` why it failed (`count` is null then)."""
-
-    @_event("info", "operator.redriven")
-    def operator_redriven(
-        self,
-        *,
-        key: str | None,
-        selection: Mapping[str, object],
-        count: int | None,
-        error: str | None,
-    ) -> None:
-        """Dead letters are ready again. Fields as above."""
-
-    @_event("info", "operator.cancelled")
-    def operator_cancelled(
-        self,
-        *,
-        key: str | None,
-        selection: Mapping[str, object],
-        count: int | None,
-        error: str | None,
-    ) -> None:
-        """A message was cancelled."""
-
-    @_event("info", "operator.held")
-    def operator_held(
-        self,
-        *,
-        key: str | None,
-        selection: Mapping[str, object],
-        count: int | None,
-        error: str | None,
-    ) -> None:
-        """Nothing is sent there."""
-
-    @_event("info", "operator.resumed")
-    def operator_resumed(
-        self,
-        *,
-        key: str | None,
-        selection: Mapping[str, object],
-        count: int | None,
-        error: str | None,
-    ) -> None:
-        """A hold has ended."""
-
-    @_event("info", "operator.backup_begun")
-    def operator_backup_begun(
-        self,
-        *,
-        key: str | None,
-        selection: Mapping[str, object],
-        count: int | None,
-        error: str | None,
-    ) -> None:
-        """`selection` has its directory."""
-
-    @_event("info", "operator.backup_stopped")
-    def operator_backup_stopped(
-        self,
-        *,
-        key: str | None,
-        selection: Mapping[str, object],
-        count: int | None,
-        error: str | None,
-    ) -> None:
-        """A backup was stopped."""
-
-    @_event("info", "operator.exported")
-    def operator_exported(
-        self,
-        *,
-        key: str | None,
-        selection: Mapping[str, object],
-        count: int | None,
-        error: str | None,
-    ) -> None:
-        """Messages were read with their bodies."""
-
-    @_event("info", "operator.imported")
-    def operator_imported(
-        self,
-        *,
-        key: str | None,
-        selection: Mapping[str, object],
-        count: int | None,
-        error: str | None,
-    ) -> None:
-        """`count` messages are stored."""
-
-    @_event("info", "operator.call_cancelled")
-    def operator_call_cancelled(
-        self,
-        *,
-        key: str | None,
-        selection: Mapping[str, object],
-        count: int | None,
-        error: str | None,
-    ) -> None:
-        """A call is to end. `selection` has its id and the `mode`."""
-
-    @_event("info", "operator.schedule_set")
-    def operator_schedule_set(
-        self,
-        *,
-        key: str | None,
-        selection: Mapping[str, object],
-        count: int | None,
-        error: str | None,
-    ) -> None:
-        """A schedule was made or changed. `selection` has `application` and `name`, and `paused`
-        where only that was changed."""
-
-    @_event("info", "operator.schedule_deleted")
-    def operator_schedule_deleted(
-        self,
-        *,
-        key: str | None,
-        selection: Mapping[str, object],
-        count: int | None,
-        error: str | None,
-    ) -> None:
-        """A schedule was deleted. `selection` has `application` and `name`."""
-
-    @_event("info", "operator.schedule_run")
-    def operator_schedule_run(
-        self,
-        *,
-        key: str | None,
-        selection: Mapping[str, object],
-        count: int | None,
-        error: str | None,
-    ) -> None:
-        """The call of a schedule was made by hand. `selection` has `application` and `name`."""
-
-    @_event("info", "operator.key_made")
-    def operator_key_made(
-        self,
-        *,
-        key: str | None,
-        selection: Mapping[str, object],
-        count: int | None,
-        error: str | None,
-    ) -> None:
-        """A rotation of the key that signs runs has begun."""
+        """What an operator did: `operator.VERB`."""
 
     @_event("info", "operator.key_refused")
     def operator_key_refused(

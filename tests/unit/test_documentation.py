@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 import dispatcher
 from dispatcher.api import models
+from dispatcher.api.audit import Action
 from dispatcher.api.models import (
     Attempt,
     DestinationState,
@@ -77,6 +78,12 @@ def test_every_event_is_documented_as_it_is() -> None:
         for event in EVENTS
     ]
     assert rows == expected
+
+
+def test_every_action_of_an_operator_has_an_event() -> None:
+    """What is done is told under a name of the list."""
+    names = {event.name for event in EVENTS}
+    assert {f"operator.{action.value}" for action in Action} <= names
 
 
 def _shown(field: str) -> str:
