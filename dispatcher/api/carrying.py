@@ -15,6 +15,7 @@ from dispatcher.api.importing import Import, Imported
 from dispatcher.api.models import Filter, Nothing
 from dispatcher.api.routes import TOO_MANY_ASK, AnyRoute, Asked, Route
 from dispatcher.api.streaming import begun
+from dispatcher.api.unpacking import coding_of
 from dispatcher.api.written import write_line
 from dispatcher.queue.admin.pace import Pace
 from dispatcher.queue.admin.surface import AnyCarried, Carrier, Unreadable
@@ -136,6 +137,6 @@ class CarryCalls:
         async with self._importing:
             with self._audit.acting(Action.IMPORTED, {}) as told:
                 lines = Import(self._carrier, max_body=self._max_body, failed=failed)
-                imported = await lines.run(request.content)
+                imported = await lines.run(request.content, coding_of(request))
                 told.count = imported.imported
                 return imported

@@ -70,12 +70,12 @@ class Import:
         self._why: tuple[str, str] | None = None
         self._slice_began = time.perf_counter()
 
-    async def run(self, content: Content) -> Imported:
+    async def run(self, content: Content, coding: str = "") -> Imported:
         """Store the lines of a body; also one that ends too early is answered with what was."""
         most = most_line_bytes(self._max_body)
         number = 0
         try:
-            async for number, line in read_lines(content, most):
+            async for number, line in read_lines(content, most, coding):
                 await self._let_others()
                 if line is None:
                     self._refuse(number, f"it has more than {most} bytes")
@@ -170,7 +170,9 @@ class Import:
         )
 
 
-async def read_lines(content: Content, most: int) -> AsyncIterator[tuple[int, bytearray | None]]:
+async def read_lines(
+    content: Content, most: int, coding: str = ""
+) -> AsyncIterator[tuple[int, bytearray | None]]:
     """The lines of a body with their numbers, from 1, without line ends; None for one that has more
     than `most` bytes.
 
@@ -179,7 +181,7 @@ async def read_lines(content: Content, most: int) -> AsyncIterator[tuple[int, by
     """
     number = 1
     line = bytearray()
-    async for data in pieces(content):
+    async for data in pieces(content, coding):
         *whole, rest = data.split(b"\n")
         for end in whole:
             line += end

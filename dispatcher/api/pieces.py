@@ -9,6 +9,7 @@ from typing import Final, Protocol
 from aiohttp import web
 
 from dispatcher.api.errors import ApiError
+from dispatcher.api.unpacking import unpacked
 from dispatcher.ingress.pace import Pace
 
 _SILENCE_SECONDS: Final = 30.0
@@ -21,12 +22,18 @@ class Content(Protocol):
         """What is there, or comes next; empty at the end."""
 
 
-async def pieces(content: Content) -> AsyncIterator[bytes]:
-    """A body as it comes. The time in which nobody reads it does not count.
+def pieces(content: Content, coding: str = "") -> AsyncIterator[bytes]:
+    """A body as it comes, its `coding` (`unpacking.coding_of`) undone. The time in which nobody
+    reads it does not count.
 
     Raises:
-        ApiError: it stopped arriving or comes too slowly, or was cut short.
+        ApiError: it stopped arriving or comes too slowly, was cut short, or is coded otherwise.
     """
+    came = _as_it_comes(content)
+    return unpacked(came) if coding else came
+
+
+async def _as_it_comes(content: Content) -> AsyncIterator[bytes]:
     now_s = asyncio.get_running_loop().time
     pace = Pace(_SILENCE_SECONDS, now_s())
     while True:

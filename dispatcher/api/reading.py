@@ -13,7 +13,9 @@ from pydantic_core import ErrorDetails
 
 from dispatcher.api.errors import ApiError
 from dispatcher.api.models import MAX_IDS, Input
+from dispatcher.api.pieces import pieces
 from dispatcher.api.routes import JSON, AnyRoute, Asked
+from dispatcher.api.unpacking import coding_of
 
 MAX_BODY_BYTES: Final = 1024 * 1024
 _BODY_SECONDS: Final = 30.0
@@ -88,18 +90,20 @@ async def _body(request: web.Request) -> Any:
 
 
 async def _raw_body(request: web.Request) -> bytes:
+    body = bytearray()
     try:
         async with asyncio.timeout(_BODY_SECONDS):
-            return await request.read()
+            async for data in pieces(request.content, coding_of(request)):
+                body += data
+                if len(body) > MAX_BODY_BYTES:
+                    raise ApiError(
+                        413,
+                        "body_too_large",
+                        f"A body has at most {MAX_BODY_BYTES} bytes; send several.",
+                    )
     except TimeoutError:
         raise ApiError(408, "body_timeout", "The body stopped arriving; send it again.") from None
-    except web.HTTPRequestEntityTooLarge:
-        raise ApiError(
-            413, "body_too_large", f"A body has at most {MAX_BODY_BYTES} bytes; send several."
-        ) from None
-    except (web.RequestPayloadError, OSError):
-        # Wrong chunks or a wrong Content-Encoding, or the caller went away and reads no answer.
-        raise ApiError(400, "body_invalid", "The body was cut short or is malformed.") from None
+    return bytes(body)
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from aiohttp import web
 
 from dispatcher.api.errors import ApiError
 from dispatcher.api.pieces import pieces
+from dispatcher.api.unpacking import coding_of
 
 ROOM_BYTES: Final = 64_000_000
 """Four of the largest."""
@@ -111,7 +112,7 @@ class _Reading:
     """A body that is being read, of `most` bytes at most."""
 
     def __init__(self, request: web.Request, most: int) -> None:
-        self._pieces = pieces(request.content)
+        self._pieces = pieces(request.content, coding_of(request))
         self._most = most
         self._parts: list[bytes] = []
         self._size = 0

@@ -43,7 +43,7 @@ from dispatcher.api.models import Nothing
 from dispatcher.api.outside import OutsideCalls
 from dispatcher.api.pages import Pages
 from dispatcher.api.process import PROBES, ProcessCalls
-from dispatcher.api.reading import MAX_BODY_BYTES, read
+from dispatcher.api.reading import read
 from dispatcher.api.room import BodyRoom
 from dispatcher.api.routes import JSON, SAFE_METHODS, AnyRoute, Asked, Route
 from dispatcher.api.schedules import ScheduleCalls
@@ -132,6 +132,7 @@ class ApiServer:
             logger=silent,
             keepalive_timeout=KEEPALIVE_SECONDS,
             shutdown_timeout=STOP_SECONDS,
+            auto_decompress=False,  # see `unpacking`
         )
 
     @property
@@ -261,7 +262,6 @@ class ApiServer:
                 entrance.middleware(),
                 beginning_middleware(self._health, open_paths=open_paths),
             ],
-            client_max_size=MAX_BODY_BYTES,
         )
         for route in self._routes:
             path = _pattern(route.path, self._routes)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
-from collections.abc import AsyncIterator
+import time
+import zlib
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
@@ -145,6 +147,48 @@ async def test_body_answers_413_when_it_is_too_large_once_it_is_unpacked(api: Ap
     body = gzip.compress(b'{"all": true}'.ljust(MAX_BODY_BYTES * 20))
     headers = {**JSON, "Content-Encoding": "gzip"}
     assert await api.error(PURGE, "POST", headers, body=body) == (413, "body_too_large")
+
+
+async def test_body_that_is_refused_is_not_unpacked(api: ApiBench) -> None:
+    """A megabyte may be a gigabyte: nobody else would have the loop for seconds, also behind the
+    back of who has his answer already, and for strangers."""
+    deflating = zlib.compressobj(9, wbits=zlib.MAX_WBITS | 16)
+    head = deflating.compress(b" ") + deflating.flush(zlib.Z_FULL_FLUSH)
+    block = deflating.compress(bytes(1 << 24)) + deflating.flush(zlib.Z_FULL_FLUSH)
+    packed = head + block * 64
+    assert len(packed) < 1_200_000
+    headers = {**JSON, "Content-Encoding": "gzip"}
+    async with ApiBench((b"key",)) as closed:
+        for one, shows, expected in (
+            (api, {}, (413, "body_too_large")),
+            (closed, {}, (401, "key_invalid")),
+            (closed, {"Authorization": "Bearer key"}, (413, "body_too_large")),
+        ):
+            used_s = time.process_time()
+            assert await one.error(PURGE, "POST", {**headers, **shows}, body=packed) == expected
+            await asyncio.sleep(1)
+            assert time.process_time() - used_s < 0.5
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zlib.compress])
+async def test_body_is_unpacked(api: ApiBench, pack: Callable[[bytes], bytes]) -> None:
+    """Also in streams that follow one another; not when it is cut short, and not when something
+    else follows."""
+    coding = "gzip" if pack is gzip.compress else "deflate"
+    headers = {**JSON, "Content-Encoding": coding}
+    body = b'{"all": true}'.ljust(300_000)
+    whole = pack(body)
+    for good in (whole, pack(body[:5]) + pack(body[5:])):
+        assert (await api.ask(PURGE, "POST", headers, body=good))[0] == 200
+    for bad in (whole[:-1], whole + b"more", b"\x1f"):
+        assert await api.error(PURGE, "POST", headers, body=bad) == (400, "body_invalid")
+
+
+async def test_body_answers_400_when_its_coding_is_not_known(api: ApiBench) -> None:
+    """And says which one is."""
+    headers = {**JSON, "Content-Encoding": "br"}
+    status, _, text = await api.ask(PURGE, "POST", headers, body=b"{}")
+    assert (status, "gzip" in text) == (400, True)
 
 
 async def test_body_answers_400_when_its_coding_is_wrong(api: ApiBench) -> None:

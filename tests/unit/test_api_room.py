@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from typing import Any
@@ -22,11 +23,12 @@ MOST = 100 * KB
 
 
 def request(size: int, *, length: bool = True, coding: str = "") -> web.Request:
-    """A request whose body is there."""
+    """A request whose body is there; it has that size without its coding."""
+    data = gzip.compress(bytes(size)) if coding == "gzip" else bytes(size)
     body = StreamReader(BaseProtocol(asyncio.get_running_loop()), limit=2**20)
-    body.feed_data(bytes(size))
+    body.feed_data(data)
     body.feed_eof()
-    headers = {"Content-Length": str(size)} if length else {"Transfer-Encoding": "chunked"}
+    headers = {"Content-Length": str(len(data))} if length else {"Transfer-Encoding": "chunked"}
     if coding:
         headers["Content-Encoding"] = coding
     return make_mocked_request("POST", "/", headers, payload=body)
