@@ -36,9 +36,8 @@ from dispatcher.api.errors import ApiError
 from dispatcher.api.expensive import Expensive, Pieces
 from dispatcher.api.models import Nothing
 from dispatcher.api.portions import filled
-from dispatcher.api.routes import TOO_MANY_ASK, AnyRoute, Asked, Route
+from dispatcher.api.routes import MAY_ACT, MAY_LOOK, TOO_MANY_ASK, AnyRoute, Asked, Route
 from dispatcher.api.streaming import send_pieces
-from dispatcher.core.keys import Role
 from dispatcher.functions.surface import (
     CallView,
     Cancelled,
@@ -51,8 +50,6 @@ from dispatcher.queue.admin.pace import Pace
 
 _ROOT: Final = "/v1/calls"
 _UNKNOWN: Final = {404: "No such call, or another application's: `call_unknown`."}
-_MAY_LOOK: Final = frozenset({Role.DISPATCH, Role.READ, Role.ADMIN})
-_MAY_CANCEL: Final = frozenset({Role.DISPATCH, Role.ADMIN})
 _PROTO: Final = "application/proto"
 _ITEMS: Final = TypeAdapter(list[Call])
 _ENTRIES: Final = TypeAdapter(list[TimelineEntry])
@@ -78,35 +75,35 @@ class FunctionCalls:
         return [
             Route(
                 "GET", _ROOT, self._list, "listCalls", "Function calls, the newest first",
-                Nothing, CallQuery, Nothing, answer=Calls, refusals=TOO_MANY_ASK, roles=_MAY_LOOK,
+                Nothing, CallQuery, Nothing, answer=Calls, refusals=TOO_MANY_ASK, roles=MAY_LOOK,
             ),
             Route(
                 "GET", f"{_ROOT}/{{id}}", self._show, "showCall",
                 "One call, and all under it",
                 ByCallId, ShowQuery, Nothing, answer=CallWithTree,
-                refusals={**_UNKNOWN, **TOO_MANY_ASK}, roles=_MAY_LOOK,
+                refusals={**_UNKNOWN, **TOO_MANY_ASK}, roles=MAY_LOOK,
             ),
             Route(
                 "GET", f"{_ROOT}/{{id}}/tree", self._tree, "showCallTree",
                 "The tree of a call alone",
                 ByCallId, Nothing, Nothing, answer=CallTree, refusals={**_UNKNOWN, **TOO_MANY_ASK},
-                roles=_MAY_LOOK,
+                roles=MAY_LOOK,
             ),
             Route(
                 "GET", f"{_ROOT}/{{id}}/timeline", self._timeline, "showCallTimeline",
                 "What happened to a call since the start of the server",
-                ByCallId, Nothing, Nothing, answer=CallTimeline, refusals=_UNKNOWN, roles=_MAY_LOOK,
+                ByCallId, Nothing, Nothing, answer=CallTimeline, refusals=_UNKNOWN, roles=MAY_LOOK,
             ),
             Route(
                 "GET", f"{_ROOT}/{{id}}/result", self._result, "showResult",
                 "What a call came to, as JSON or, if that is accepted, a CallResult in protobuf",
-                ByCallId, ResultQuery, Nothing, answer=Result, roles=_MAY_LOOK,
+                ByCallId, ResultQuery, Nothing, answer=Result, roles=MAY_LOOK,
                 also={202: (Pending, "It has not ended yet.")},
                 refusals={410: "Its result is no longer kept: `result_expired`.", **_UNKNOWN},
             ),
             Route(
                 "DELETE", f"{_ROOT}/{{id}}", self._cancel, "cancelCall", "End a call",
-                ByCallId, CancelQuery, Nothing, status=202, roles=_MAY_CANCEL,
+                ByCallId, CancelQuery, Nothing, status=202, roles=MAY_ACT,
                 refusals={409: "It has ended: `call_ended`.", **_UNKNOWN},
             ),
         ]  # fmt: skip

@@ -20,7 +20,7 @@ from dispatcher.api.auth import application, only
 from dispatcher.api.errors import ApiError
 from dispatcher.api.models import Input, Nothing, Output
 from dispatcher.api.room import BodyRoom
-from dispatcher.api.routes import AnyRoute, Asked, Route
+from dispatcher.api.routes import MAY_ACT, MAY_LOOK, AnyRoute, Asked, Route
 from dispatcher.core.keys import Role
 from dispatcher.functions.limits import MOST_RUN_BYTES
 from dispatcher.functions.surface import (
@@ -50,8 +50,6 @@ _KEYS: Final = "/dispatch.v1.SigningKeyService/"
 _TOKEN: Final = re.compile(r"[\x21-\x7e]{1,255}")
 _ID_BYTES: Final = 64
 _AT_ONCE_BYTES: Final = 256 * 1024
-_MAY_DISPATCH: Final = frozenset({Role.DISPATCH, Role.ADMIN})
-_MAY_LOOK: Final = frozenset({Role.DISPATCH, Role.READ, Role.ADMIN})
 _ADMIN: Final = frozenset({Role.ADMIN})
 _TOO_LARGE: Final = {
     429: "The body is larger than 16 000 000 bytes, or has more than 1 000 calls: "
@@ -109,14 +107,14 @@ class DispatchCalls:
                 "POST", f"{_DISPATCH}Dispatch", self._dispatch, "dispatchCalls",
                 "Dispatch calls, all or none: a DispatchRequest, in protobuf or JSON",
                 Nothing, Nothing, Nothing, content_type=_PROTO, streams=_PROTO,
-                roles=_MAY_DISPATCH, is_rpc=True,
+                roles=MAY_ACT, is_rpc=True,
                 refusals={409: "The key came with another body: `already_exists`.", **_TOO_LARGE},
             ),
             Route(
                 "POST", f"{_DISPATCH}Wait", self._wait, "waitForCall",
                 "Wait for the result of the call whose id is the body: a CallResult",
                 Nothing, Nothing, Nothing, content_type=_PROTO, streams="text/plain",
-                roles=_MAY_LOOK, is_rpc=True,
+                roles=MAY_LOOK, is_rpc=True,
                 refusals={
                     404: "No such call, or its result is gone: `not_found`.",
                     504: "It has not ended yet: `deadline_exceeded`; ask again.",
@@ -126,7 +124,7 @@ class DispatchCalls:
             Route(
                 "POST", f"{_KEYS}ListSigningKeys", self._list_keys, "listSigningKeys",
                 "The keys that runs are verified with",
-                Nothing, Nothing, SigningKeyRequest, answer=SigningKeyList, roles=_MAY_LOOK,
+                Nothing, Nothing, SigningKeyRequest, answer=SigningKeyList, roles=MAY_LOOK,
                 is_rpc=True,
             ),
             Route(

@@ -19,13 +19,11 @@ from dispatcher.api.call_values import any_of, text_of
 from dispatcher.api.errors import ApiError
 from dispatcher.api.models import Nothing
 from dispatcher.api.room import BodyRoom
-from dispatcher.api.routes import JSON, AnyRoute, Asked, Route
-from dispatcher.core.keys import Role
+from dispatcher.api.routes import JSON, MAY_ACT, AnyRoute, Asked, Route
 from dispatcher.functions.limits import MOST_PAYLOAD_BYTES
 from dispatcher.functions.surface import Functions
 from dispatcher.protocol.messages import CallResult, Error
 
-_MAY: Final = frozenset({Role.DISPATCH, Role.ADMIN})
 _MOST_TEXT_BYTES: Final = 1024 * 1024
 _PROTO: Final = ("application/proto", "application/x-protobuf", "application/protobuf")
 _TEXT: Final = "text/plain"
@@ -47,13 +45,13 @@ class OutsideCalls:
             Route(
                 "POST", "/v1/promises/{name}", self._complete, "completePromise",
                 "Complete a promise, also before anybody waits for it",
-                ByName, OutsideQuery, Nothing, status=204, streams=JSON, roles=_MAY,
+                ByName, OutsideQuery, Nothing, status=204, streams=JSON, roles=MAY_ACT,
                 refusals={409: "It was completed before: `promise_completed`."},
             ),
             Route(
                 "POST", "/v1/channels/{name}", self._send, "sendToChannel",
                 "Send a value to whoever waits for one, or will",
-                ByName, OutsideQuery, Nothing, status=204, streams=JSON, roles=_MAY,
+                ByName, OutsideQuery, Nothing, status=204, streams=JSON, roles=MAY_ACT,
             ),
         ]  # fmt: skip
 

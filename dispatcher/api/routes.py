@@ -19,6 +19,10 @@ Body = TypeVar("Body", bound=Input)
 
 JSON: Final = "application/json"
 SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
+MAY_LOOK: Final = frozenset({Role.DISPATCH, Role.READ, Role.ADMIN})
+"""Roles that may look at function calls: an application at its own."""
+MAY_ACT: Final = frozenset({Role.DISPATCH, Role.ADMIN})
+"""Roles that may make and change function calls."""
 
 
 TOO_MANY_ASK: Final[Mapping[int, str]] = {

@@ -16,7 +16,7 @@ from dispatcher.api.audit import Action, Audit
 from dispatcher.api.auth import application, only
 from dispatcher.api.errors import ApiError
 from dispatcher.api.models import Nothing
-from dispatcher.api.routes import AnyRoute, Asked, Route
+from dispatcher.api.routes import MAY_ACT, MAY_LOOK, AnyRoute, Asked, Route
 from dispatcher.api.schedule_models import (
     ByScheduleName,
     Firing,
@@ -25,15 +25,12 @@ from dispatcher.api.schedule_models import (
     ScheduleQuery,
     Schedules,
 )
-from dispatcher.core.keys import Role
 from dispatcher.functions.schedules import surface
 from dispatcher.functions.schedules.surface import ScheduleInvalid
 
 _ROOT: Final = "/v1/schedules"
 _ONE: Final = f"{_ROOT}/{{name}}"
 _UNKNOWN: Final = {404: "No such schedule of that application: `schedule_unknown`."}
-_MAY_LOOK: Final = frozenset({Role.DISPATCH, Role.READ, Role.ADMIN})
-_MAY: Final = frozenset({Role.DISPATCH, Role.ADMIN})
 
 _Named = Asked[ByScheduleName, ScheduleQuery, Nothing]
 
@@ -50,16 +47,16 @@ class ScheduleCalls:
         return [
             Route(
                 "GET", _ROOT, self._list, "listSchedules", "All schedules",
-                Nothing, ScheduleQuery, Nothing, answer=Schedules, roles=_MAY_LOOK,
+                Nothing, ScheduleQuery, Nothing, answer=Schedules, roles=MAY_LOOK,
             ),
             Route(
                 "GET", _ONE, self._show, "showSchedule", "One schedule, and its last call",
                 ByScheduleName, ScheduleQuery, Nothing, answer=Schedule, refusals=_UNKNOWN,
-                roles=_MAY_LOOK,
+                roles=MAY_LOOK,
             ),
             Route(
                 "PUT", _ONE, self._put, "putSchedule", "Make a schedule, or change it",
-                ByScheduleName, ScheduleQuery, ScheduleIn, answer=Schedule, roles=_MAY,
+                ByScheduleName, ScheduleQuery, ScheduleIn, answer=Schedule, roles=MAY_ACT,
                 also={201: (Schedule, "It is new.")},
                 refusals={
                     400: "Something of it is not possible: `schedule_invalid`.",
@@ -69,23 +66,24 @@ class ScheduleCalls:
             Route(
                 "DELETE", _ONE, self._delete, "deleteSchedule",
                 "Forget a schedule; the calls it has made go on",
-                ByScheduleName, ScheduleQuery, Nothing, status=204, refusals=_UNKNOWN, roles=_MAY,
+                ByScheduleName, ScheduleQuery, Nothing, status=204, refusals=_UNKNOWN,
+                roles=MAY_ACT,
             ),
             Route(
                 "POST", f"{_ONE}/run", self._run, "runSchedule", "Make its call now",
                 ByScheduleName, ScheduleQuery, Nothing, status=202, answer=Firing,
-                refusals=_UNKNOWN, roles=_MAY,
+                refusals=_UNKNOWN, roles=MAY_ACT,
             ),
             Route(
                 "POST", f"{_ONE}/pause", self._pause, "pauseSchedule", "Let it rest",
                 ByScheduleName, ScheduleQuery, Nothing, answer=Schedule, refusals=_UNKNOWN,
-                roles=_MAY,
+                roles=MAY_ACT,
             ),
             Route(
                 "POST", f"{_ONE}/resume", self._resume, "resumeSchedule",
                 "Let it fire again, from now on",
                 ByScheduleName, ScheduleQuery, Nothing, answer=Schedule, refusals=_UNKNOWN,
-                roles=_MAY,
+                roles=MAY_ACT,
             ),
         ]  # fmt: skip
 

@@ -22,10 +22,9 @@ from dispatcher.api.call_models import BySession
 from dispatcher.api.errors import ApiError
 from dispatcher.api.models import Nothing
 from dispatcher.api.room import BodyRoom
-from dispatcher.api.routes import AnyRoute, Asked, Route
+from dispatcher.api.routes import MAY_ACT, AnyRoute, Asked, Route
 from dispatcher.api.streaming import begun
 from dispatcher.core.answer import Answer
-from dispatcher.core.keys import Role
 from dispatcher.delivery.serialized import OVERHEAD_BYTES, read_response
 from dispatcher.functions.bridge.sessions import Fetched, Sessions
 from dispatcher.functions.limits import MOST_RUN_BYTES
@@ -37,7 +36,6 @@ DEFAULT_WAIT_S: Final = 30.0
 LONGEST_WAIT_S: Final = 60.0
 
 _PATH: Final = "/sessions/{session}"
-_MAY: Final = frozenset({Role.DISPATCH, Role.ADMIN})
 _SECONDS: Final = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?")
 _MARGIN: Final = 0.1
 _LONGEST_MARGIN_S: Final = 2.0
@@ -71,7 +69,7 @@ class SessionCalls:
             Route(
                 "GET", _PATH, self._fetch, "fetchRequest",
                 "Wait for a request to the application of this session",
-                BySession, Nothing, Nothing, content_type=CONTENT_TYPE, roles=_MAY,
+                BySession, Nothing, Nothing, content_type=CONTENT_TYPE, roles=MAY_ACT,
                 refusals={
                     503: "Too many wait: `too_many_polls`.",
                     504: "There is none: `nothing_to_do`; ask again.",
@@ -80,13 +78,13 @@ class SessionCalls:
             Route(
                 "POST", _PATH, self._answer, "answerRequest",
                 "Send the response to a request that was fetched",
-                BySession, Nothing, Nothing, status=202, streams=CONTENT_TYPE, roles=_MAY,
+                BySession, Nothing, Nothing, status=202, streams=CONTENT_TYPE, roles=MAY_ACT,
                 refusals=_UNKNOWN,
             ),
             Route(
                 "DELETE", _PATH, self._give_up, "giveUpRequest",
                 "Say that there will be no response",
-                BySession, Nothing, Nothing, roles=_MAY, refusals=_UNKNOWN,
+                BySession, Nothing, Nothing, roles=MAY_ACT, refusals=_UNKNOWN,
             ),
         ]  # fmt: skip
 

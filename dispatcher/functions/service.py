@@ -29,7 +29,7 @@ from dispatcher.functions.rules import Rules
 from dispatcher.functions.runs.asking import FEATURES, Targets
 from dispatcher.functions.runs.config import RunnerConfig
 from dispatcher.functions.runs.running import Runner
-from dispatcher.functions.schedules.keeper import Around, Keeper
+from dispatcher.functions.schedules.keeper import Environment, Keeper
 from dispatcher.functions.signing.in_force import KeysInForce
 from dispatcher.functions.signing.keys import SigningKeys
 from dispatcher.functions.store.store import Store
@@ -192,14 +192,16 @@ class FunctionService:
             lanes=lanes,
             clock=clock,
         )
-        around = Around(
+        environment = Environment(
             now_us=clock.wall_us,
             next_key=self.next_key,
             spell=self.spell,
             ended_as=self._ended_as,
             state_of=lambda call: self.looking.view(call).state,
         )
-        self.schedules = Keeper(self.store, self.machine, config.rules, around, self.supervisor)
+        self.schedules = Keeper(
+            self.store, self.machine, config.rules, environment, self.supervisor
+        )
         self._clock = clock
         self._events = events
 

@@ -9,7 +9,7 @@ import pytest
 from dispatcher.functions import limits
 from dispatcher.functions.deciding import appending
 from dispatcher.functions.deciding.deciding import decide
-from dispatcher.functions.deciding.decisions import Around, Decision, RetryAt
+from dispatcher.functions.deciding.decisions import Context, Decision, RetryAt
 from dispatcher.functions.events import Exited, Polled
 from dispatcher.functions.model import Call, StateArm
 from dispatcher.functions.rules import Asked, Rules
@@ -30,7 +30,7 @@ def decided(poll: Poll, call: Call | None = None, *, is_referred: bool = False) 
         call,
         Asked(call.step, is_referred=is_referred),
         answered(RunResponse(status=Status.OK.value, poll=poll)),
-        Around(),
+        Context(),
         now_us=NOW_US,
         random=FixedRandom(),
         rules=Rules(),
@@ -115,7 +115,7 @@ def test_process_that_lacks_the_state_gets_it_at_once(status: int) -> None:
             call,
             asked,
             http(status, body),
-            Around(),
+            Context(),
             now_us=NOW_US,
             random=FixedRandom(),
             rules=Rules(),

@@ -9,7 +9,7 @@ from dispatcher.core.breaker import Signal
 from dispatcher.core.outcome import AttemptResult, Failure
 from dispatcher.functions import limits
 from dispatcher.functions.deciding.deciding import decide
-from dispatcher.functions.deciding.decisions import Around, Decision, RetryAt
+from dispatcher.functions.deciding.decisions import Context, Decision, RetryAt
 from dispatcher.functions.events import Exited, Polled, Restarted, TailCalled
 from dispatcher.functions.model import Call, How
 from dispatcher.functions.rules import Asked, Rules
@@ -50,7 +50,7 @@ def run(
         call,
         Asked(call.step),
         answer,
-        Around(),
+        Context(),
         now_us=NOW_US,
         random=FixedRandom(chance),
         rules=rules or Rules(),

@@ -8,7 +8,7 @@ import pytest
 
 from dispatcher.functions import limits
 from dispatcher.functions.deciding.deciding import decide
-from dispatcher.functions.deciding.decisions import Around
+from dispatcher.functions.deciding.decisions import Context
 from dispatcher.functions.events import Exited, Polled
 from dispatcher.functions.model import Call, StateArm
 from dispatcher.functions.rules import Asked, Rules
@@ -38,7 +38,7 @@ def outcome_of(
         call,
         Asked(call.step, delivered, was_told),
         answered(response),
-        Around(tree=tree),
+        Context(tree=tree),
         now_us=NOW_US,
         random=FixedRandom(),
         rules=rules or Rules(),

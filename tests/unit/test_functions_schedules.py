@@ -15,7 +15,7 @@ from dispatcher.functions.events import Exited
 from dispatcher.functions.ids import call_id
 from dispatcher.functions.model import Call, How, Phase
 from dispatcher.functions.rules import Rules
-from dispatcher.functions.schedules.keeper import Around, Keeper
+from dispatcher.functions.schedules.keeper import Environment, Keeper
 from dispatcher.functions.schedules.records import (
     Firing,
     Mark,
@@ -69,14 +69,14 @@ class Server:
         await self.bench.start()
         self.supervisor = Supervisor(lambda name, error: self.died.append(error))
         store = self.bench.store
-        around = Around(
+        environment = Environment(
             now_us=self.clock.now_us,
             next_key=self.bench.keys.next,
             spell=partial(call_id, 0),
             ended_as=self._ended_as,
             state_of=lambda call: CallState.SUSPENDED,
         )
-        self.keeper = Keeper(store, store.machine, Rules(), around, self.supervisor)
+        self.keeper = Keeper(store, store.machine, Rules(), environment, self.supervisor)
         await self.keeper.open()
         store.machine.listener = Listening(self.keeper)
         self.keeper.start()

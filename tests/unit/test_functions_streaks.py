@@ -10,7 +10,7 @@ import pytest
 from dispatcher.core.answer import Answer
 from dispatcher.core.outcome import AttemptResult, Failure
 from dispatcher.functions.deciding.deciding import decide
-from dispatcher.functions.deciding.decisions import Around, Decision, RetryAt
+from dispatcher.functions.deciding.decisions import Context, Decision, RetryAt
 from dispatcher.functions.deciding.streaks import NO_STREAK, Others, Streak
 from dispatcher.functions.events import Exited, Restarted
 from dispatcher.functions.model import Call
@@ -43,7 +43,7 @@ def runs(
             call,
             Asked(call.step, is_own_state=is_own_state),
             answer,
-            Around(
+            Context(
                 streak,
                 Others(
                     healthy_us=now_us if others == "succeed" else 0,

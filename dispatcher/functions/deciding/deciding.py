@@ -27,7 +27,7 @@ from collections.abc import Callable
 from dispatcher.core.answer import Answer
 from dispatcher.core.clock import Random
 from dispatcher.core.outcome import AttemptResult
-from dispatcher.functions.deciding.decisions import Around, Decision
+from dispatcher.functions.deciding.decisions import Context, Decision
 from dispatcher.functions.deciding.ended_run import EndedRun
 from dispatcher.functions.deciding.failures import decide_failure
 from dispatcher.functions.deciding.responses import decide_answer
@@ -39,7 +39,7 @@ def decide(
     call: Call,
     asked: Asked,
     answer: Answer | AttemptResult,
-    around: Around,
+    context: Context,
     *,
     now_us: int,
     random: Random,
@@ -52,14 +52,14 @@ def decide(
         call: as it is now, still at the step that was asked.
         asked: what the run was given.
         answer: a complete 2xx, or how the attempt ended otherwise.
-        around: what is known beside that.
+        context: what is known beside that.
         now_us: microseconds since the epoch.
         random: where jitter comes from.
         rules: what the settings say.
         next_key: makes keys for children, one at a time.
     """
     assert call.step == asked.step
-    run = EndedRun(call, asked, around, now_us, random, rules, next_key)
+    run = EndedRun(call, asked, context, now_us, random, rules, next_key)
     if isinstance(answer, Answer):
         return decide_answer(run, answer)
     return decide_failure(run, answer)

@@ -30,11 +30,10 @@ class Decision:
 
     `status` is what it came to, `detail` why in a few words ("" where all is well). `lane` is what
     it says about its endpoint, for limit and breaker; `function` about its function. `streak` is
-    what the next `Asked`'s `Around` has if it is tried again. `warning`, where there is one, is
-    for the operator. `process` is who keeps the state of a poll, "" where nobody says so.
-    `has_missed`: a state was left out for one who has another or none. `http_status` is that of an
-    answer which was no RunResponse. `cancel` are the correlation ids of children that are needed no
-    more.
+    that of its step from now on. `warning`, where there is one, is for the operator. `process` is
+    who keeps the state of a poll, "" where nobody says so. `has_missed`: a state was left out for
+    one who has another or none. `http_status` is that of an answer which was no RunResponse.
+    `cancel` are the correlation ids of children that are needed no more.
     """
 
     outcome: Outcome
@@ -63,7 +62,7 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
-class Around:
+class Context:
     """What is known beside the call: `streak` of its step so far; `others`, what other runs of its
     endpoint came to; `tree`, how many calls its root's tree has had."""
 

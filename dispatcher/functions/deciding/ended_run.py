@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from dispatcher.core.clock import Random
 from dispatcher.core.retry import RetryPolicy, delay_ms, parse_retry_after
 from dispatcher.functions import errors, limits
-from dispatcher.functions.deciding.decisions import Around, RetryAt
+from dispatcher.functions.deciding.decisions import Context, RetryAt
 from dispatcher.functions.events import Exited, Restarted
 from dispatcher.functions.model import Call, How
 from dispatcher.functions.rules import Asked, Rules
@@ -25,7 +25,7 @@ class EndedRun:
 
     call: Call
     asked: Asked
-    around: Around
+    context: Context
     now_us: int
     random: Random
     rules: Rules

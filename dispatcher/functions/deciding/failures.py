@@ -29,7 +29,7 @@ def decide_failure(run: EndedRun, result: AttemptResult) -> Decision:
             "that process does not have the state: it is sent whole",
             has_missed=True,
         )
-    streak = run.around.streak.after(result, run.now_us)
+    streak = run.context.streak.after(result, run.now_us)
     if result.status == 500 and not run.asked.is_own_state:
         found = _of_500(run, streak)
         if found is not None:
@@ -61,7 +61,7 @@ def _outcome(run: EndedRun, result: AttemptResult) -> Outcome:
 def _of_500(run: EndedRun, streak: Streak) -> Decision | None:
     """What `streaks` says of one more HTTP 500. The endpoint fails it in any case."""
     call, now_us = run.call, run.now_us
-    others, after_ms = run.around.others, run.rules.suspect_after_ms
+    others, after_ms = run.context.others, run.rules.suspect_after_ms
     if streak.has_ended_there(now_us, others, after_ms):
         status = Status.INVALID_RESPONSE
         why = (

@@ -13,7 +13,7 @@ from dispatcher.core.outcome import AttemptResult
 from dispatcher.core.policy import NO_RETRY
 from dispatcher.core.retry import parse_retry_after
 from dispatcher.functions.deciding.deciding import decide
-from dispatcher.functions.deciding.decisions import Around, Decision
+from dispatcher.functions.deciding.decisions import Context, Decision
 from dispatcher.functions.deciding.streaks import LOST, NO_OTHERS, NO_STREAK, Others, Streak
 from dispatcher.functions.lanes.lanes import Lesson
 from dispatcher.functions.model import Call
@@ -51,7 +51,7 @@ class Judging:
     def decide(self, call: Call, asked: Asked, came: Answer | AttemptResult) -> Decision:
         """What follows from a run."""
         now_us = self._clock.wall_us()
-        around = Around(
+        context = Context(
             self._streaks.get(call.key, NO_STREAK),
             self._others.get(call.endpoint, NO_OTHERS),
             self._trees.get(call.root, 1),
@@ -60,7 +60,7 @@ class Judging:
             call,
             asked,
             came,
-            around,
+            context,
             now_us=now_us,
             random=self._random,
             rules=self._rules,
@@ -71,9 +71,9 @@ class Judging:
         else:
             self._streaks[call.key] = decision.streak
         if isinstance(came, Answer) and decision.status is not Status.INVALID_RESPONSE:
-            self._note(call.endpoint, replace(around.others, healthy_us=now_us))
+            self._note(call.endpoint, replace(context.others, healthy_us=now_us))
         elif isinstance(came, AttemptResult) and came.status == 500 and not decision.streak.is_lost:
-            self._note(call.endpoint, replace(around.others, failing_us=now_us))
+            self._note(call.endpoint, replace(context.others, failing_us=now_us))
         return decision
 
     def lesson(self, decision: Decision, came: Answer | AttemptResult) -> Lesson:

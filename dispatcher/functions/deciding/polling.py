@@ -102,7 +102,7 @@ def _due_us(run: EndedRun, poll: Poll, idle: int) -> int:
 
 def _refusal(run: EndedRun, poll: Poll) -> bytes | None:
     """Why none of its calls is made (a serialized Error), None if they are."""
-    call, tree, tree_max = run.call, run.around.tree, run.rules.tree_max
+    call, tree, tree_max = run.call, run.context.tree, run.rules.tree_max
     count = len(poll.calls)
     if not count:
         return None

@@ -18,7 +18,7 @@ from dispatcher.functions.model import Call
 from dispatcher.functions.ports import Store
 from dispatcher.functions.rules import Rules
 from dispatcher.functions.schedules.entry import Entry
-from dispatcher.functions.schedules.making import Around as Around
+from dispatcher.functions.schedules.making import Environment as Environment
 from dispatcher.functions.schedules.making import Making
 from dispatcher.functions.schedules.records import Mark, Plan
 from dispatcher.functions.schedules.surface import (
@@ -51,11 +51,11 @@ class Keeper:
         store: Store,
         machine: Machine,
         rules: Rules,
-        around: Around,
+        environment: Environment,
         supervisor: Supervisor,
     ) -> None:
-        self._making = Making(store, machine, rules, around)
-        self._now_us = around.now_us
+        self._making = Making(store, machine, rules, environment)
+        self._now_us = environment.now_us
         self._supervisor = supervisor
         self._entries: dict[tuple[str, str], Entry] = {}
         self._under_way: set[Entry] = set()

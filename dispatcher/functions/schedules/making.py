@@ -31,7 +31,7 @@ from dispatcher.functions.views.looking import STATE_OF
 
 
 @dataclass(frozen=True, slots=True)
-class Around:
+class Environment:
     """What schedules are given. `now_us` is the wall clock, `next_key` makes the key of one more
     call, `spell` its id. `state_of` says what a call does, `ended_as` how one has ended that is in
     the table no more."""
@@ -47,11 +47,13 @@ class Making:
     """Makes the calls of schedules, and knows what became of the last ones. All but `view` change
     an entry, whose lock is held."""
 
-    def __init__(self, store: Store, machine: Machine, rules: Rules, around: Around) -> None:
+    def __init__(
+        self, store: Store, machine: Machine, rules: Rules, environment: Environment
+    ) -> None:
         self._store = store
         self._machine = machine
         self._rules = rules
-        self._around = around
+        self._environment = environment
         self._made: dict[int, Entry] = {}
 
     # The facts.
@@ -66,7 +68,7 @@ class Making:
         for space, full_name in list(self._machine.facts):
             if space != PLANS:
                 continue
-            plan, mark = await self._plan(full_name), Mark(self._around.now_us())
+            plan, mark = await self._plan(full_name), Mark(self._environment.now_us())
             if (MARKS, full_name) in self._machine.facts:  # but for what a damaged log has lost
                 mark = read_mark(await self._fact(MARKS, full_name))
             application, _, name = full_name.partition("\x00")
@@ -119,7 +121,7 @@ class Making:
         Raises:
             Refused, LogBusy: not now; nothing was done.
         """
-        now_us = self._around.now_us()
+        now_us = self._environment.now_us()
         at_us = entry.due_us(now_us)
         if at_us is None:
             return False
@@ -141,7 +143,7 @@ class Making:
         Raises:
             Refused, LogBusy: not now; nothing was done.
         """
-        return await self._fire(entry, self._around.now_us(), entry.was_run)
+        return await self._fire(entry, self._environment.now_us(), entry.was_run)
 
     def _is_alive(self, key: int) -> bool:
         call = self._machine.calls.get(key)
@@ -151,7 +153,7 @@ class Making:
         self, entry: Entry, at_us: int, marked: Callable[[int, int], Mark]
     ) -> FiringView:
         plan = await self.plan(entry)
-        key, now_us = self._around.next_key(), self._around.now_us()
+        key, now_us = self._environment.next_key(), self._environment.now_us()
         call = NewCall(
             key=key,
             correlation=0,
@@ -170,7 +172,7 @@ class Making:
             del self._made[key]
             raise
         self._take(entry, mark)
-        return FiringView(at_us, self._around.spell(key), CallState.READY)
+        return FiringView(at_us, self._environment.spell(key), CallState.READY)
 
     def _take(self, entry: Entry, mark: Mark) -> None:
         """A mark is durable."""
@@ -213,12 +215,12 @@ class Making:
         key = firing.key
         call = self._machine.calls.get(key)
         if call is not None:
-            state: CallState | None = self._around.state_of(call)
+            state: CallState | None = self._environment.state_of(call)
         else:
-            state = entry.outcomes.get(key) or await self._around.ended_as(key)
+            state = entry.outcomes.get(key) or await self._environment.ended_as(key)
             if state is not None:
                 entry.outcomes[key] = state
-        return FiringView(firing.at_us, self._around.spell(key), state)
+        return FiringView(firing.at_us, self._environment.spell(key), state)
 
 
 def _firings(mark: Mark) -> list[Firing]:

@@ -8,7 +8,7 @@ held there alone (`Copied.count`); if there is no space in between, each has its
 are and all have the base they had.
 
 A large tree is copied in portions, and waits as long. Others go on, but for events that may concern
-every call (`turns.ALL`).
+every call (`ordering.ALL`).
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from dispatcher.functions.machine import CHANNEL, PROMISE, Kept, KnownFact, Mach
 from dispatcher.functions.model import Call
 from dispatcher.functions.spans import Span, length_of
 from dispatcher.functions.store.holds import SPAN_BYTES, Holds
+from dispatcher.functions.store.ordering import ALL, Ordering, Thing
 from dispatcher.functions.store.reading import Reading
-from dispatcher.functions.store.turns import ALL, Thing, Turns
 from dispatcher.functions.store.writing import AS_COPY, Writing
 from dispatcher.queue.bodies.host import Host
 from dispatcher.queue.pending.extents import Extent
@@ -53,7 +53,7 @@ class Copying:
         host: Host,
         machine: Machine,
         holds: Holds,
-        turns: Turns,
+        ordering: Ordering,
         writing: Writing,
         reading: Reading,
     ) -> None:
@@ -63,7 +63,7 @@ class Copying:
         self._extents = host.extents
         self._machine = machine
         self._holds = holds
-        self._turns = turns
+        self._ordering = ordering
         self._writing = writing
         self._reading = reading
 
@@ -240,10 +240,10 @@ class Copying:
         self, things: Sequence[Thing], copy: Callable[[_Copies], Awaitable[None]]
     ) -> None:
         """Copy while nothing happens to these things."""
-        copies = _Copies(self._writing, partial(self._turns.open, things), self._committer.wake)
-        self._turns.shut(things)
+        copies = _Copies(self._writing, partial(self._ordering.open, things), self._committer.wake)
+        self._ordering.shut(things)
         try:
-            await self._turns.quiet(things)
+            await self._ordering.quiet(things)
             await copy(copies)
         finally:
             copies.close()

@@ -36,11 +36,11 @@ from dispatcher.functions.ports import Then
 from dispatcher.functions.spans import Span
 from dispatcher.functions.store.copying import Copying
 from dispatcher.functions.store.holds import Holds, Large
+from dispatcher.functions.store.ordering import ALL, Ordering, Thing
 from dispatcher.functions.store.reading import Pick, Reading
 from dispatcher.functions.store.recent import Recent
 from dispatcher.functions.store.records import chunks_of, decoded
-from dispatcher.functions.store.turns import ALL, Thing, Turns
-from dispatcher.functions.store.writing import NORMAL, URGENT, Told, Writing
+from dispatcher.functions.store.writing import NORMAL, URGENT, Writing
 from dispatcher.queue.bodies.host import Host
 from dispatcher.queue.pending.extents import Extent
 from dispatcher.queue.records.kinds import OVERHEAD_BYTES
@@ -89,11 +89,11 @@ class Store:
         self._extents = host.extents
         self._holds = Holds(host.extents)
         self.machine = Machine(self._holds, Silent())
-        self._turns = Turns()
-        self._writing = Writing(host, self._turns, self._stored)
+        self._ordering = Ordering()
+        self._writing = Writing(host, self._ordering, self._stored)
         self._reading = Reading(host, self._holds)
         self._copying = Copying(
-            host, self.machine, self._holds, self._turns, self._writing, self._reading
+            host, self.machine, self._holds, self._ordering, self._writing, self._reading
         )
 
     # ports.Store
@@ -101,9 +101,8 @@ class Store:
     def submit(self, event: Event, then: Then | None = None, *, urgent: bool = False) -> None:
         """See `ports.Store`."""
         things = self._concerns(event)
-        told: Told = then or _nobody
-        how = URGENT if urgent else NORMAL
-        self._turns.go(things, partial(self._writing.write, event, things, told, how))
+        told, how = then or _nobody, URGENT if urgent else NORMAL
+        self._ordering.go(things, partial(self._writing.write, event, things, told, how))
 
     async def stored(self, event: Event, *, urgent: bool = False) -> None:
         """See `ports.Store`."""

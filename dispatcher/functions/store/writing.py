@@ -13,15 +13,15 @@ from typing import Final
 
 from dispatcher.errors import Refusal
 from dispatcher.functions.events import Event, Retried
+from dispatcher.functions.ports import Then
+from dispatcher.functions.store.ordering import Ordering, Thing
 from dispatcher.functions.store.records import Encoded, encoded
-from dispatcher.functions.store.turns import Thing, Turns
 from dispatcher.queue.bodies.host import Host
 from dispatcher.queue.bodies.upload import ChunkUpload
 from dispatcher.queue.ports import CHUNK_BYTES
 from dispatcher.queue.records.kinds import OVERHEAD_BYTES
 from dispatcher.queue.refusals import RECORD_TOO_LARGE
 
-Told = Callable[[Refusal | None], None]
 Apply = Callable[[int, bytes], None]
 
 
@@ -46,13 +46,13 @@ AS_COPY: Final = Manner(is_copy=True)
 class Writing:
     """Writes events. `apply` is told position and payload of each that is durable."""
 
-    def __init__(self, host: Host, turns: Turns, apply: Apply) -> None:
+    def __init__(self, host: Host, ordering: Ordering, apply: Apply) -> None:
         self._host = host
         self._committer = host.committer
-        self._turns = turns
+        self._ordering = ordering
         self._apply = apply
 
-    def write(self, event: Event, things: tuple[Thing, ...], then: Told, how: Manner) -> None:
+    def write(self, event: Event, things: tuple[Thing, ...], then: Then, how: Manner) -> None:
         """Write an event that concerns these things; it is under way until `then` is told, after it
         was applied. What concerns the same waits until a large event has ended, urgent or not."""
         form = encoded(event)
@@ -85,7 +85,7 @@ class Writing:
             return
         upload = self._host.upload(is_copy=how.is_copy, is_urgent=how.is_urgent)
         waiter.upload = upload
-        self._turns.shut(waiter.things)
+        self._ordering.shut(waiter.things)
         for piece in form.pieces():
             upload.write(piece)
         if how.is_copy or how.is_urgent:
@@ -113,13 +113,13 @@ class Writing:
         self._end(waiter, refusal)
 
     def _end(self, waiter: _Waiter, refusal: Refusal | None) -> None:
-        self._turns.ended(waiter.things)
+        self._ordering.ended(waiter.things)
         try:
             waiter.then(refusal)
         finally:
             if waiter.upload is not None:
                 waiter.upload.let_go()
-                self._turns.open(waiter.things)
+                self._ordering.open(waiter.things)
 
 
 class _Waiter:
@@ -127,7 +127,7 @@ class _Waiter:
 
     __slots__ = ("_writing", "payload", "then", "things", "upload")
 
-    def __init__(self, writing: Writing, things: tuple[Thing, ...], then: Told) -> None:
+    def __init__(self, writing: Writing, things: tuple[Thing, ...], then: Then) -> None:
         self._writing = writing
         self.things = things
         self.then = then

@@ -1,4 +1,4 @@
-"""Whose turn it is to be written: what events concern, and what has to wait for what.
+"""In which order events are written: what they concern, and what has to wait for what.
 
 An event concerns things: calls with one root, a fact, or everything (`ALL`: it may concern any call
 that waits outside). While something is shut (a large event of it is being written, or it is being
@@ -17,7 +17,7 @@ Thing = Hashable
 ALL: Final[Thing] = "all"
 
 
-class Turns:
+class Ordering:
     """Who goes, and who waits. All calls on the loop's thread."""
 
     __slots__ = ("_is_going", "_quiet", "_ready", "_shut", "_under_way", "_waiting")
