@@ -147,7 +147,7 @@ class FunctionService:
         self._last_errors = LastErrors()
         self.targets = Targets(*map(Signer, signing.keys.private), features=FEATURES)
         lanes = Lanes(config.workers, longest_pause_ms=config.rules.retry_max_delay_ms)
-        self.turns = Turns(lanes, clock)
+        self.turns = Turns(lanes, clock, lambda: self._letters.is_behind)
         partition.changing.also = self.turns.hold
         self.bridge = Bridge(self.turns, clock)
         self.timelines = Timelines(

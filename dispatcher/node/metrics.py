@@ -244,6 +244,12 @@ def metrics(
             lambda: queue.retention.dropped_total,
         ),
         Metric(
+            "dispatcher_dead_letters_too_large_total",
+            "counter",
+            "Dead letters that were not stored, as no record of the log can hold them.",
+            lambda: queue.figures.letters_too_large_total,
+        ),
+        Metric(
             "dispatcher_dead_letters_redriven_total",
             "counter",
             "Dead letters that were made messages again.",

@@ -106,6 +106,14 @@ class EventObserver:
             last_error=error,
         )
 
+    def letter_too_large(self, letter_id: bytes, destination: bytes, size_bytes: int) -> None:
+        """A dead letter is not stored."""
+        self._events.dead_letter_too_large(
+            id=letter_id.decode("ascii"),
+            destination=destination.decode("utf-8", "replace"),
+            size_bytes=size_bytes,
+        )
+
     def letters_dropped(self, count: int, why: str) -> None:
         """Dead letters are gone for good."""
         self._events.dead_letters_dropped(count=count, reason=why)

@@ -24,8 +24,8 @@ from dispatcher.errors import LogError
 from dispatcher.queue.flow.traffic import Traffic
 from dispatcher.queue.pending.guest import Guest
 from dispatcher.queue.ports import Deliverer, LogName, Observer
-from dispatcher.queue.records.ids import wire_id
-from dispatcher.queue.records.letters import PLACE_END
+from dispatcher.queue.records.ids import is_call, wire_id
+from dispatcher.queue.records.letters import PLACE_END, LetterFacts
 from dispatcher.queue.recovery.reconcile import reconcile
 from dispatcher.queue.recovery.replay import Recovery
 from dispatcher.queue.wiring import PartitionConfig as PartitionConfig
@@ -206,3 +206,12 @@ class Partition(Wiring):
         """See `Owner`."""
         self.observer.space_changed(LogName.DEAD_LETTER, full)
         self.settling.look_again()
+
+    def letter_too_large(self, letter: LetterFacts, size_bytes: int) -> None:
+        """See `Owner`."""
+        self.figures.letters_too_large_total += 1
+        if not is_call(letter.message_id):
+            self.figures.strand()
+            self.settling.look_again()
+        destination = letter.destination.partition(PLACE_END)[0]
+        self.observer.letter_too_large(letter.message_id, destination, size_bytes)

@@ -134,6 +134,10 @@ class Observer(Protocol):
     ) -> None:
         """A root call was given up; its dead letter is durable."""
 
+    def letter_too_large(self, letter_id: bytes, destination: bytes, size_bytes: int) -> None:
+        """A dead letter is not stored, as no record can hold so many bytes: its message, or call,
+        is given up again after the next start."""
+
     def letters_dropped(self, count: int, why: str) -> None:
         """Dead letters were dropped, because of their `age` or of the `bytes` of all of them."""
 

@@ -48,6 +48,7 @@ from dispatcher.queue.lanes.loading import Loading
 from dispatcher.queue.lanes.warm import WARM_BYTES, Warm
 from dispatcher.queue.pending.pending import Pending
 from dispatcher.queue.ports import LogName, Observer
+from dispatcher.queue.records.letters import LetterFacts
 from dispatcher.queue.recovery.replay import Recovery
 from dispatcher.queue.registry.pauses import Pauses
 from dispatcher.telemetry.supervisor import Supervisor
@@ -84,6 +85,9 @@ class Owner(Protocol):
 
     def dead_space_changed(self, full: bool) -> None:
         """The same of the dead-letter log."""
+
+    def letter_too_large(self, letter: LetterFacts, size_bytes: int) -> None:
+        """No record of the dead-letter log can hold this one."""
 
     def ended(self, log: LogName, error: Exception) -> None:
         """A log can't be written any more."""
@@ -168,6 +172,7 @@ class Wiring:
             clock=clock,
             reclaim=config.reclaim,
             call_buried=self.watch.call_dead_lettered,
+            too_large=owner.letter_too_large,
         )
 
         self.stalls = StallWatch(self.committer, partial(tell_pace, observer, LogName.TRANSACTION))

@@ -237,6 +237,11 @@ class Events:
     def message_body_lost(self, *, path: str, id: str, destination: str) -> None:
         """A repaired log lost a part of this body: the message is gone. Tell its sender."""
 
+    @_event("error", "dead_letter.too_large")
+    def dead_letter_too_large(self, *, id: str, destination: str, size_bytes: int) -> None:
+        """It is not stored, as no record holds it. What died stays in the transaction log, is not
+        sent any more, and dies again after a start. Please report it."""
+
     # Messages
 
     @_event("debug", "message.accepted")

@@ -145,6 +145,7 @@ class Running:
         starts: int = 1,
         most_out: int = MOST_OUT,
         fetched: Deliverer | None = None,
+        is_behind: Callable[[], bool] = lambda: False,
         **more: Anything,
     ) -> None:
         steady = SteadyClock(clock)
@@ -153,7 +154,7 @@ class Running:
         self.machine = self.store.machine
         self.keys = Keys(starts, 0)
         self.lanes = Lanes(most)
-        self.turns = Turns(self.lanes, steady)
+        self.turns = Turns(self.lanes, steady, is_behind)
         numbers = itertools.count(1)
         self.bridge = Bridge(
             self.turns, steady, make_id=lambda: f"r{next(numbers)}", most_out=most_out

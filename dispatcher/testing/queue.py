@@ -135,6 +135,7 @@ class Notes:
         self.space: list[tuple[LogName, bool]] = []
         self.dead_calls: list[tuple[bytes, str, str, int, str, str | None]] = []
         self.dropped: list[tuple[int, str]] = []
+        self.too_large: list[tuple[bytes, bytes]] = []
         self.errors: list[tuple[LogName, Exception]] = []
         self.lost_partitions: list[tuple[int, Exception]] = []
         self.deaths: list[tuple[str, BaseException]] = []
@@ -167,6 +168,10 @@ class Notes:
     ) -> None:
         """See `ports.Observer`."""
         self.dead_calls.append((call_id, endpoint, function, attempts, reason, error))
+
+    def letter_too_large(self, letter_id: bytes, destination: bytes, size_bytes: int) -> None:
+        """See `ports.Observer`."""
+        self.too_large.append((letter_id, destination))
 
     def letters_dropped(self, count: int, why: str) -> None:
         """See `ports.Observer`."""

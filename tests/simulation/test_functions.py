@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 from random import Random
 
+from dispatcher.queue.deadletters.burial import MAX_WAITING_BYTES
 from dispatcher.testing.clock import SimulatedClock
 from dispatcher.testing.disk import Fate, SimulatedDisk
 from tests.simulation.engine_log import Power, run
 from tests.simulation.functions_application import World
-from tests.simulation.functions_life import live
+from tests.simulation.functions_life import Life, live
 from tests.simulation.workload import base_seed
 
 STRIDE = int(os.environ.get("SIMULATION_STRIDE", "16"))
@@ -35,6 +37,29 @@ def test_nothing_is_lost_wherever_the_power_is_cut(tmp_path: Path) -> None:
         while random.random() < 0.4:
             cuts.append(random.randrange(1, 40))
         lived(seed + at, cuts, tmp_path)
+
+
+def test_no_run_is_made_while_dead_letters_wait_for_space(tmp_path: Path) -> None:
+    """As no message is sent then; all goes on by itself."""
+    random = Random(3)
+    world = World(random)
+
+    async def main(clock: SimulatedClock) -> None:
+        power = Power(SimulatedDisk(seed=3), random, at=None, fate=Fate.KEPT)
+        life = Life(world, power, clock, tmp_path / "signing.pem")
+        await life.start()
+        life.partition.dead_letters.most_waiting_bytes = -1
+        going = asyncio.create_task(life.go_through())
+        await asyncio.sleep(30)
+        assert world.ids
+        assert not world.runs
+        life.partition.dead_letters.most_waiting_bytes = MAX_WAITING_BYTES
+        await going
+        assert world.runs
+        await life.stop()
+        life.check()
+
+    run(main)
 
 
 def lived(seed: int, cuts: list[int | None], keys: Path) -> tuple[int, World]:

@@ -16,6 +16,7 @@ from dispatcher.queue.partition import Partition
 from dispatcher.queue.pending.extents import Extents
 from dispatcher.queue.ports import CHUNK_BYTES, LogName
 from dispatcher.queue.records.letters import DeadLetter, encode_dead
+from dispatcher.testing.deadcalls import call_id, call_letter
 from dispatcher.testing.log import Space
 from dispatcher.testing.queue import Bench, destination, failed, message, simulate
 
@@ -264,5 +265,68 @@ def test_disk_that_is_full_of_bodies_that_were_refused_is_given_back() -> None:
         assert bench.notes.space == [(LogName.TRANSACTION, True), (LogName.TRANSACTION, False)]
         await _large(bench, "next")
         assert len(bench.receipts.accepted) == 1
+
+    simulate(test)
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_letter_that_no_record_holds_is_told_and_its_message_is_kept_and_left_alone(
+    large: bool,
+) -> None:
+    """It is not sent again, no stop waits for it, and others are buried; after the next start it
+    dies again."""
+
+    async def test(bench: Bench) -> None:
+        (sent,) = await _under_way(bench, 1, large=large)
+        most = bench.dead_log._max_batch_bytes
+        bench.dead_log._max_batch_bytes = 120
+        bench.end(sent, failed(404))
+        await asyncio.sleep(1)
+        bench.dead_log._max_batch_bytes = most
+        queue = bench.queue
+        key, to = sent.wire_id, str(sent.destination).encode()
+        assert bench.notes.too_large == [(key, to)]
+        assert queue.figures.letters_too_large_total == 1
+        assert queue.figures.count_states() == {"ready": 0, "scheduled": 0, "in_flight": 1}
+        assert queue.dead_letters.waiting_bytes == 0
+
+        bench.accept(message(destination("other")))
+        await asyncio.sleep(0.1)
+        bench.end(bench.deliverer.flying[-1], failed(404))
+        await asyncio.sleep(24 * 3600)
+        assert len(queue.dead_letters) == 1
+        assert bench.deliverer.flying == []
+        assert len(bench.notes.too_large) == 1
+        assert await queue.drain(1)
+
+        await bench.crash()
+        await bench.start()
+        await asyncio.sleep(1)
+        (again,) = bench.deliverer.flying
+        assert again.wire_id == key
+        bench.end(again, failed(404))
+        await asyncio.sleep(1)
+        assert key in bench.queue.dead_letters
+        assert bench.queue.figures.count_states()["in_flight"] == 0
+
+    simulate(test)
+
+
+def test_letter_of_a_call_that_no_record_holds_is_told_and_its_call_kept() -> None:
+    """Whoever buries it is not told that it is durable."""
+
+    async def test(bench: Bench) -> None:
+        most = bench.dead_log._max_batch_bytes
+        bench.dead_log._max_batch_bytes = 120
+        told: list[str] = []
+        bench.queue.dead_letters.bury_call(call_letter(1), lambda: told.append("durable"))
+        await asyncio.sleep(1)
+        bench.dead_log._max_batch_bytes = most
+        assert told == []
+        assert bench.notes.too_large == [(call_id(1), b"http://apps.example:8000")]
+        assert bench.queue.figures.count_states()["in_flight"] == 0
+        bench.queue.dead_letters.bury_call(call_letter(1), lambda: told.append("durable"))
+        await asyncio.sleep(1)
+        assert told == ["durable"]
 
     simulate(test)

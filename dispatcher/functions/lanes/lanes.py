@@ -147,6 +147,12 @@ class Lanes:
             self.waiting -= 1
         return place
 
+    def offer_pulled(self) -> None:
+        """Tell of all lanes whose calls can be fetched again."""
+        for lane in self._lanes.values():
+            if lane.is_pulled and lane.waiting:
+                self._line_up(lane)
+
     def finish(self, place: Place, lesson: Lesson, now_us: int) -> None:
         """Its attempt has ended: learn from it."""
         assert place.at is At.RUNNING

@@ -7,6 +7,7 @@ that stands still stops the runs, and not the memory.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 from dispatcher.core.breaker import Signal
@@ -17,13 +18,21 @@ from dispatcher.functions.lanes.lanes import Lanes, Lesson
 NOTHING: Final = Lesson(Signal.NEUTRAL)
 _AT_ONCE: Final = 100
 """Runs started before the loop has its turn."""
+_AGAIN_US: Final = 1_000_000
+"""Until it is looked again whether runs may be started."""
 
 
 class Turns:
-    """Made within a running event loop. `storing` counts answers whose meaning is not durable."""
+    """Made within a running event loop. `storing` counts answers whose meaning is not durable.
+
+    `is_behind` says that so much waits in memory for a disk that no run is to be started: the
+    letters of calls that died wait there.
+    """
 
     __slots__ = (
         "_clock",
+        "_is_behind",
+        "_is_standing",
         "_is_stopped",
         "_loop",
         "_soon",
@@ -33,8 +42,12 @@ class Turns:
         "storing",
     )
 
-    def __init__(self, lanes: Lanes, clock: SteadyClock) -> None:
+    def __init__(
+        self, lanes: Lanes, clock: SteadyClock, is_behind: Callable[[], bool] = lambda: False
+    ) -> None:
         self.lanes = lanes
+        self._is_behind = is_behind
+        self._is_standing = False
         self.storing = 0
         self._clock = clock
         self._loop = asyncio.get_running_loop()
@@ -80,7 +93,7 @@ class Turns:
 
         Its message follows later. Where the place is `At.OUT` at any time, it does not.
         """
-        if self._is_stopped:
+        if self._is_stopped or self._stands():
             return None
         place = self.lanes.pull(name, self._clock.now_us())
         if place is not None:
@@ -100,6 +113,11 @@ class Turns:
 
     def _pump(self) -> None:
         self._soon = None
+        was_standing = self._is_standing
+        if self._stands():
+            return
+        if was_standing:
+            self.lanes.offer_pulled()
         for _ in range(_AT_ONCE):
             if self.storing >= self.lanes.most:
                 return  # `stored` goes on
@@ -109,6 +127,15 @@ class Turns:
                 return
             place.owner.take_turn(place)
         self._pump_soon()
+
+    def _stands(self) -> bool:
+        """Whether no run is to be started now; then it is looked again by itself."""
+        if not self._is_behind():
+            self._is_standing = False
+        elif not self._is_standing or self._timer is None:
+            self._is_standing = True
+            self._arm(self._clock.now_us() + _AGAIN_US)
+        return self._is_standing
 
     def _arm(self, at_us: int) -> None:
         if at_us == self._timer_us and self._timer is not None:

@@ -27,8 +27,8 @@ from dispatcher.queue.records.dead_calls import CallLetter
 from dispatcher.queue.records.either import AnyLetter, encode_letter, facts_of
 from dispatcher.queue.records.history import ATTEMPT_FIELDS
 from dispatcher.queue.records.kinds import OVERHEAD_BYTES
-from dispatcher.queue.records.letters import DeadLetter
-from dispatcher.queue.refusals import DISK_FULL, LOG_BUSY
+from dispatcher.queue.records.letters import DeadLetter, LetterFacts
+from dispatcher.queue.refusals import DISK_FULL, LOG_BUSY, RECORD_TOO_LARGE
 from dispatcher.telemetry.supervisor import Supervisor
 
 RESPONSE_START_BYTES = 1024
@@ -69,10 +69,15 @@ class _Large:
 
 _PASSING = (DISK_FULL, LOG_BUSY)
 
+TooLarge = Callable[[LetterFacts, int], None]
+"""Told of a letter that no record can hold, and how many bytes it has."""
+
 
 class Burying:
     """Stores dead letters. `bodies` reads large bodies back from the transaction log, `failed` is
-    told when that does not work: the process must end."""
+    told when that does not work: the process must end. A letter that is `too_large` is told and
+    not stored: what died stays where it is, in the transaction log, and dies again after the next
+    start."""
 
     def __init__(
         self,
@@ -84,8 +89,10 @@ class Burying:
         *,
         partition: int,
         failed: Callable[[Exception], None],
+        too_large: TooLarge,
         supervisor: Supervisor,
     ) -> None:
+        self._too_large = too_large
         self._supervisor = supervisor
         self._holdings = holdings
         self._committer = committer
@@ -202,6 +209,10 @@ class Burying:
             try:
                 letter = await large.fill(body)
             except Refused as error:
+                if error.refusal is RECORD_TOO_LARGE:
+                    self._large_bytes -= large.size_bytes
+                    body.let_go()
+                    raise  # told by the supervisor; it dies again after the next start
                 if error.refusal not in _PASSING:
                     return
                 again_s = AGAIN_SECONDS if error.refusal is LOG_BUSY else self._found_no_space()
@@ -255,13 +266,17 @@ class Burying:
             buried.copied.body.let_go()
 
     def refused(self, buried: _Buried, refusal: Refusal) -> None:
-        """A dead letter is not stored. Without space, or while something else is lacking, it waits;
-        otherwise the process ends, and its message, which is not settled, is given up again after
-        the next start.
+        """A dead letter is not stored. Without space, or while something else is lacking, it waits.
+        One that is too large never is. Otherwise the process ends, and its message, which is not
+        settled, is given up again after the next start.
 
         What was copied of a large body is let go of: while it waited it would keep the segment that
         it lies in, and perhaps all of the log that could be free.
         """
+        if refusal is RECORD_TOO_LARGE:
+            if buried.copied is not None:
+                buried.copied.body.let_go()
+            self._too_large(facts_of(buried.payload), len(buried.payload))
         if refusal not in _PASSING:
             return
         if buried.copied is not None and refusal is not LOG_BUSY:

@@ -16,7 +16,7 @@ from dispatcher.queue.bodies.readback import Chunks
 from dispatcher.queue.commit.committer import Committer
 from dispatcher.queue.compaction.reclaimer import Reclaimer
 from dispatcher.queue.compaction.source import RECLAIM, ReclaimPolicy
-from dispatcher.queue.deadletters.burial import MAX_WAITING_BYTES, Burial, Burying
+from dispatcher.queue.deadletters.burial import MAX_WAITING_BYTES, Burial, Burying, TooLarge
 from dispatcher.queue.deadletters.calls import BuryingCalls, Read
 from dispatcher.queue.deadletters.holdings import Holdings
 from dispatcher.queue.deadletters.letters import Letters
@@ -57,6 +57,7 @@ class DeadLetters:
         supervisor: Supervisor,
         reclaim: ReclaimPolicy = RECLAIM,
         call_buried: Callable[[CallLetter], None] = lambda letter: None,
+        too_large: TooLarge = lambda letter, size_bytes: None,
     ) -> None:
         self._log = log
         self._visited: set[int] = set()  # chunks, while the log is opened
@@ -85,6 +86,7 @@ class DeadLetters:
             self.uptime,
             partition=partition,
             failed=failed,
+            too_large=too_large,
             supervisor=supervisor,
         )
         self.calls = BuryingCalls(self.holdings, self._burying, call_buried)

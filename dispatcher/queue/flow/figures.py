@@ -20,7 +20,8 @@ _DELIVERY_US = tuple(
 class Figures:
     """Counters since the start of the process (`…_total`, `attempts` by outcome, `delivery_us` from
     acceptance to delivery), and how many messages are under way now: `in_flight` attempts, and
-    `burying` messages on their way to the dead-letter log. `fell` is set when one of them fell."""
+    `burying` messages on their way to the dead-letter log, `stranded` those that can't get there
+    (and are given up again after the next start). `fell` is set when one of them fell."""
 
     __slots__ = (
         "_pending",
@@ -32,6 +33,8 @@ class Figures:
         "delivery_us",
         "fell",
         "in_flight",
+        "letters_too_large_total",
+        "stranded",
     )
 
     def __init__(self, pending: Pending) -> None:
@@ -43,12 +46,20 @@ class Figures:
         self.delivery_us = Histogram(_DELIVERY_US)
         self.in_flight = 0
         self.burying = 0
+        self.stranded = 0
+        self.letters_too_large_total = 0
         self.fell = asyncio.Event()
+
+    def strand(self) -> None:
+        """A message that is being buried can't be."""
+        self.burying -= 1
+        self.stranded += 1
 
     def count_states(self) -> dict[str, int]:
         """Pending messages now, by the name of their state. Those on their way to the dead-letter
         log, or back from it, count as in flight."""
         scheduled = self._pending.timers.count
-        in_flight = self.in_flight + self.burying + self._pending.reviving
+        dying = self.burying + self.stranded
+        in_flight = self.in_flight + dying + self._pending.reviving
         ready = self._pending.index.count - scheduled - in_flight
         return {"ready": ready, "scheduled": scheduled, "in_flight": in_flight}
