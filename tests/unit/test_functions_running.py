@@ -462,7 +462,7 @@ def test_alarms_that_were_replaced_do_not_pile_up() -> None:
         await running.until(lambda: application.held)
         alarms = running.runner._alarms
         assert len(alarms) <= 2
-        assert len(alarms._heap) < 100
+        assert alarms.entries < 100
         await running.stop()
 
     loop.run(main)
