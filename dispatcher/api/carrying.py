@@ -12,7 +12,8 @@ from pydantic import Field
 from dispatcher.api.audit import Action, Audit
 from dispatcher.api.errors import ApiError
 from dispatcher.api.importing import Import, Imported
-from dispatcher.api.models import Filter, Nothing
+from dispatcher.api.letter_models import Filter
+from dispatcher.api.models import Nothing
 from dispatcher.api.routes import TOO_MANY_ASK, AnyRoute, Asked, Route
 from dispatcher.api.streaming import begun
 from dispatcher.api.unpacking import coding_of

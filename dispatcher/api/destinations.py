@@ -12,16 +12,11 @@ from pydantic import TypeAdapter
 from dispatcher.api.all_lanes import page_of_lanes
 from dispatcher.api.audit import Action, Audit
 from dispatcher.api.expensive import Expensive, Pieces
-from dispatcher.api.models import (
-    ByDestination,
-    DestinationState,
-    Lane,
-    Nothing,
-    Stats,
-    StatsQuery,
-)
+from dispatcher.api.message_models import DestinationState
+from dispatcher.api.models import ByDestination, Nothing
 from dispatcher.api.portions import filled
 from dispatcher.api.routes import TOO_MANY_ASK, AnyRoute, Asked, Route
+from dispatcher.api.stats_models import Lane, Stats, StatsQuery
 from dispatcher.api.streaming import send_pieces
 from dispatcher.functions.surface import Functions
 from dispatcher.queue.admin.pace import Pace

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterable, AsyncIterator
 
 from aiohttp import web
 
-from dispatcher.api.models import FullLetter
+from dispatcher.api.letter_models import FullLetter
 from dispatcher.api.portions import cut
 from dispatcher.api.streaming import send_document
 from dispatcher.queue.admin.pace import Pace

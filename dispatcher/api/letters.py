@@ -14,8 +14,7 @@ from dispatcher.api.audit import Action, Audit, ids
 from dispatcher.api.errors import ApiError
 from dispatcher.api.expensive import Expensive, Pieces
 from dispatcher.api.full_letter import send_letter
-from dispatcher.api.models import (
-    ById,
+from dispatcher.api.letter_models import (
     Filter,
     FullLetter,
     Group,
@@ -23,13 +22,13 @@ from dispatcher.api.models import (
     Letter,
     LetterQuery,
     Letters,
-    Nothing,
     Purged,
     PurgeRequest,
     Redriven,
     RedriveRequest,
     Selection,
 )
+from dispatcher.api.models import ById, Nothing
 from dispatcher.api.portions import filled
 from dispatcher.api.routes import TOO_MANY_ASK, AnyRoute, Asked, Route
 from dispatcher.api.streaming import send_pieces

@@ -7,7 +7,8 @@ from typing import assert_never
 
 from dispatcher.api.audit import Action, Audit
 from dispatcher.api.errors import ApiError
-from dispatcher.api.models import ById, Message, MessageExplanation, Nothing
+from dispatcher.api.message_models import Message, MessageExplanation
+from dispatcher.api.models import ById, Nothing
 from dispatcher.api.routes import AnyRoute, Asked, Route
 from dispatcher.queue.admin.surface import Admin, Cancelled
 

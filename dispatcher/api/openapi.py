@@ -9,7 +9,8 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from dispatcher.api.models import EVENTS, ConnectFailure, Error, Input
+from dispatcher.api.event_models import EVENTS
+from dispatcher.api.models import ConnectFailure, Error, Input
 from dispatcher.api.routes import JSON, AnyRoute
 
 _REFERENCE: Final = "#/components/schemas/{model}"

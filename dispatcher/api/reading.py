@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from dispatcher.api.errors import ApiError
-from dispatcher.api.models import MAX_IDS, Input
+from dispatcher.api.letter_models import MAX_IDS
+from dispatcher.api.models import Input
 from dispatcher.api.pieces import pieces
 from dispatcher.api.routes import JSON, AnyRoute, Asked
 from dispatcher.api.unpacking import coding_of

@@ -18,7 +18,8 @@ from typing import Final
 from aiohttp import web
 
 from dispatcher.api.errors import ApiError
-from dispatcher.api.models import Nothing, event_data
+from dispatcher.api.event_models import event_data
+from dispatcher.api.models import Nothing
 from dispatcher.api.routes import AnyRoute, Asked, Route
 from dispatcher.api.streaming import begun
 from dispatcher.api.turns import Turns

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import pytest
 
 from dispatcher.api import openapi
-from dispatcher.api.models import MAX_IDS, FullLetter, Groups, Letters
+from dispatcher.api.letter_models import MAX_IDS, FullLetter, Groups, Letters
 from dispatcher.api.portions import cut
 from dispatcher.queue.admin.surface import (
     LanePage,

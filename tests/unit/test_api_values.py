@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.api.models import LetterReason
+from dispatcher.api.letter_models import LetterReason
 from dispatcher.cli import tail
 from dispatcher.cli.errors import BadUsage
 from dispatcher.core.calls import CallReason

@@ -10,16 +10,10 @@ import pytest
 from pydantic import BaseModel
 
 import dispatcher
-from dispatcher.api import models
 from dispatcher.api.audit import Action
-from dispatcher.api.models import (
-    Attempt,
-    DestinationState,
-    Group,
-    Lane,
-    Letter,
-    MessageExplanation,
-)
+from dispatcher.api.letter_models import Attempt, Group, Letter
+from dispatcher.api.message_models import DestinationState, Message, MessageExplanation
+from dispatcher.api.stats_models import Lane
 from dispatcher.core.options import HEADERS, OPTIONS
 from dispatcher.core.outcome import Failure
 from dispatcher.core.verdict import DeadReason
@@ -128,7 +122,7 @@ def test_every_exit_code_is_documented(error: type[DispatcherError]) -> None:
 
 @pytest.mark.parametrize(
     "model",
-    [Lane, DestinationState, models.Message, MessageExplanation, Letter, Group, Attempt],
+    [Lane, DestinationState, Message, MessageExplanation, Letter, Group, Attempt],
 )
 def test_every_field_of_an_answer_is_documented(model: type[BaseModel]) -> None:
     """docs/api.md lists those that are sent, all of them and no other."""

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from dispatcher.api.models import Stats
+from dispatcher.api.stats_models import Stats
 from dispatcher.core.outcome import Failure
 from dispatcher.core.retry import RetryPolicy
 from dispatcher.errors import LogTooNew
