@@ -14,6 +14,7 @@ from typing import Final
 from dispatcher.cli import output
 from dispatcher.errors import LogCorrupt, LogError
 from dispatcher.functions.results.shown import is_of_results, show_result_record
+from dispatcher.functions.store.shown import is_of_calls, show_call_record
 from dispatcher.queue.records.shown import Shown, as_text, show_record
 from dispatcher.settings import Settings
 from dispatcher.txlog import inspect
@@ -143,6 +144,8 @@ def _is_record(line: inspect.Line) -> bool:
 def _record(line: inspect.Line) -> Shown:
     if is_of_results(line.payload):
         return show_result_record(line.payload)
+    if is_of_calls(line.payload):
+        return show_call_record(line.position, line.payload)
     return show_record(line.position, line.payload)
 
 
