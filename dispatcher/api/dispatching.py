@@ -18,6 +18,7 @@ from dispatcher.api import rpc
 from dispatcher.api.audit import Action, Audit
 from dispatcher.api.auth import application, only
 from dispatcher.api.errors import ApiError
+from dispatcher.api.json_requests import JsonRequests
 from dispatcher.api.models import Input, Nothing, Output
 from dispatcher.api.room import BodyRoom
 from dispatcher.api.routes import MAY_ACT, MAY_LOOK, AnyRoute, Asked, Route
@@ -98,6 +99,7 @@ class DispatchCalls:
     def __init__(self, functions: Functions, room: BodyRoom, audit: Audit) -> None:
         self._functions = functions
         self._room = room
+        self._json = JsonRequests()
         self._audit = audit
 
     def routes(self) -> Sequence[AnyRoute]:
@@ -143,7 +145,10 @@ class DispatchCalls:
             token = None
             if token_key is not None:
                 token = Token(token_key, await _digest(body))
-            message = await rpc.parse(body, DispatchRequest(), encoded)
+            if encoded is Encoding.JSON:
+                message = await self._json.read(body)
+            else:
+                message = rpc.parse(body, DispatchRequest())
             caller = Dispatcher(application(), is_dispatch_py=_is_dispatch_py(request))
             ids = await self._functions.dispatch(message, caller, token)
         return rpc.answer(DispatchResponse(dispatch_ids=ids), encoded)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Final, TypeVar
 
 from aiohttp import web
-from google.protobuf.json_format import MessageToJson, Parse
-from google.protobuf.json_format import ParseError as JsonError
+from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import DecodeError, Message
 
-from dispatcher.api.room import too_large
 from dispatcher.protocol.connect import (
     VERSION_HEADER,
     Code,
@@ -22,9 +19,6 @@ from dispatcher.protocol.connect import (
 from dispatcher.protocol.messages import POOL
 
 _CODINGS: Final = frozenset({"", "identity", "gzip"})
-MOST_JSON_BYTES: Final = 1024 * 1024
-"""Of JSON, which takes a hundred times as long to read as the same in protobuf."""
-_AT_ONCE_BYTES: Final = 16 * 1024
 
 _Message = TypeVar("_Message", bound=Message)
 
@@ -57,38 +51,19 @@ def encoding(request: web.Request) -> Encoding:
     return found
 
 
-async def parse(body: bytes, into: _Message, encoded: Encoding) -> _Message:
-    """Read a message.
+def parse(body: bytes, into: _Message) -> _Message:
+    """Read a message in protobuf.
 
     Raises:
         ConnectError: it is none.
-        ApiError: JSON that is too long.
     """
-    if encoded is Encoding.JSON:
-        if len(body) > MOST_JSON_BYTES:
-            raise too_large(MOST_JSON_BYTES)
-        if len(body) > _AT_ONCE_BYTES:
-            return await asyncio.to_thread(_parse_json, body, into)
-        return _parse_json(body, into)
     try:
         into.ParseFromString(body)
     except DecodeError as error:
-        raise _malformed(into, "protobuf") from error
+        raise ConnectError(
+            Code.INVALID_ARGUMENT, f"The body is no {into.DESCRIPTOR.name} in protobuf."
+        ) from error
     return into
-
-
-def _parse_json(body: bytes, into: _Message) -> _Message:
-    try:
-        return Parse(body.decode("utf-8"), into, descriptor_pool=POOL)
-    except (JsonError, ValueError, RecursionError) as error:
-        raise _malformed(into, "JSON", str(error)) from error
-
-
-def _malformed(message: Message, form: str, why: str = "") -> ConnectError:
-    reason = f": {why[:200]}" if why else ""
-    return ConnectError(
-        Code.INVALID_ARGUMENT, f"The body is no {message.DESCRIPTOR.name} in {form}{reason}."
-    )
 
 
 def answer(message: Message, encoded: Encoding) -> web.Response:
