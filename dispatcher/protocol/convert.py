@@ -41,7 +41,16 @@ def _converted(body: bytes) -> tuple[bytes, int]:
     try:
         return from_json(DispatchRequest, body).SerializeToString(), DONE
     except ConnectError as error:
+        if _is_lacking(error):
+            raise MemoryError from error
         return error.message.encode("utf-8", "replace"), REFUSED
+
+
+def _is_lacking(error: BaseException | None) -> bool:
+    """Whether it comes from a lack of memory, which protobuf's JSON takes for a mistake in it."""
+    while error is not None and not isinstance(error, MemoryError):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 if __name__ == "__main__":
