@@ -34,8 +34,10 @@ class Site:
         return self.directory / "transaction.log"
 
     def environment(self) -> dict[str, str]:
-        """The settings, on top of the environment of this script."""
+        """The settings, on top of the environment of this script. Modules are compiled once, as in
+        an installation, also where the environment would have each start do so."""
         return os.environ | {
+            "PYTHONDONTWRITEBYTECODE": "",
             "PYTHONPATH": str(_ROOT),
             "LISTEN": f"{HOST}:{self.port}",
             "API_LISTEN": f"{HOST}:{self.api_port}",
