@@ -39,7 +39,11 @@ from dispatcher.protocol.connect import (
     Encoding,
     timeout_of,
 )
-from dispatcher.protocol.messages import DispatchRequest, DispatchResponse
+from dispatcher.protocol.messages import (
+    DispatchRequest,
+    DispatchResponse,
+    RecallRequest,
+)
 
 LONGEST_WAIT_S: Final = 60.0
 FEATURES_HEADER: Final = "X-Dispatcher-Features"
@@ -50,6 +54,8 @@ _DISPATCH: Final = "/dispatch.sdk.v1.DispatchService/"
 _KEYS: Final = "/dispatch.v1.SigningKeyService/"
 _TOKEN: Final = re.compile(r"[\x21-\x7e]{1,255}")
 _ID_BYTES: Final = 64
+_NAMES_BYTES: Final = 512 * 1024
+"""Of as many names as there may be of what a call keeps."""
 _AT_ONCE_BYTES: Final = 256 * 1024
 _ADMIN: Final = frozenset({Role.ADMIN})
 _TOO_LARGE: Final = {
@@ -124,6 +130,16 @@ class DispatchCalls:
                 },
             ),
             Route(
+                "POST", f"{_DISPATCH}Recall", self._recall, "recallResults",
+                "Results that a call keeps, for a run of it: a RecallRequest, in protobuf",
+                Nothing, Nothing, Nothing, content_type=_PROTO, streams=_PROTO,
+                roles=MAY_ACT, is_rpc=True,
+                refusals={
+                    404: "The call does not keep one of them: `not_found`.",
+                    501: "Another encoding than protobuf: `unimplemented`.",
+                },
+            ),
+            Route(
                 "POST", f"{_KEYS}ListSigningKeys", self._list_keys, "listSigningKeys",
                 "The keys that runs are verified with",
                 Nothing, Nothing, SigningKeyRequest, answer=SigningKeyList, roles=MAY_LOOK,
@@ -152,6 +168,18 @@ class DispatchCalls:
             caller = Dispatcher(application(), is_dispatch_py=_is_dispatch_py(request))
             ids = await self._functions.dispatch(message, caller, token)
         return rpc.answer(DispatchResponse(dispatch_ids=ids), encoded)
+
+    async def _recall(self, asked: Asked[Nothing, Nothing, Nothing]) -> web.Response:
+        request = asked.request
+        encoded = rpc.encoding(request)
+        if encoded is not Encoding.PROTO:  # of large values, or of types that have none
+            raise ConnectError(
+                Code.UNIMPLEMENTED, f"Results have no JSON form; send Content-Type: {_PROTO}"
+            )
+        async with self._room.body(request, _NAMES_BYTES) as body:
+            message = rpc.parse(body, RecallRequest())
+        async with self._room.space(MOST_RUN_BYTES):
+            return rpc.answer(await self._functions.recall(message), encoded)
 
     async def _wait(self, asked: Asked[Nothing, Nothing, Nothing]) -> web.Response:
         request = asked.request

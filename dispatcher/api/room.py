@@ -1,4 +1,4 @@
-"""Room for bodies that are read whole, over all connections.
+"""Room for bodies that are read or made whole, over all connections.
 
 A call's body has up to 16 MB, and is in memory until its calls are stored. So there is room for a
 few large ones at once; who comes when there is none waits for a while, in turn.
@@ -52,6 +52,19 @@ class BodyRoom:
         try:
             await reading.has_more_than(most)
             yield reading.body()
+        finally:
+            self._give_back(size)
+
+    @asynccontextmanager
+    async def space(self, size: int) -> AsyncIterator[None]:
+        """Have room for an answer of so many bytes while it is made.
+
+        Raises:
+            ApiError: 503; there is none.
+        """
+        await self._take(size)
+        try:
+            yield
         finally:
             self._give_back(size)
 

@@ -16,6 +16,13 @@ RESUME_BYTES: Final = 15_000_000
 RESULT_BYTES: Final = 64
 """What a result has around its bytes when it is delivered: the child's id, the correlation."""
 
+MOST_KEPT: Final = 10_000
+"""Results that one call keeps, and"""
+MOST_KEPT_BYTES: Final = 256_000_000
+"""what they have together: they are copied forward when the log is compacted."""
+RECALLED_BYTES: Final = 4_000_000
+"""Of results that are asked for, so many are answered at once, and one in any case."""
+
 MOST_DISPATCHED: Final = 1_000
 """Calls in one Dispatch."""
 MOST_POLLED: Final = 10_000

@@ -215,7 +215,7 @@ class Call:
     `children`       keys of those whose results are outstanding, of this generation; `strays`,
                      those of older ones that still exist.
     `results`        durable and not delivered, in the order in which they became durable.
-    `kept`           delivered, and referred to by its state (see `recalling`).
+    `kept`           delivered, and referred to by its state (see `deciding.keeping`).
     `frozen`         how many of `results` the next resume delivers; NOT_FROZEN: as many as fit.
     `error`          serialized Error that is delivered as `poll_result.error`: the poll was
                      refused, or it is asked to clean up.

@@ -31,7 +31,7 @@ from dispatcher.functions.surface import (
     TreeView,
 )
 from dispatcher.functions.views.looking import STATE_OF, fits
-from dispatcher.protocol.messages import DispatchRequest
+from dispatcher.protocol.messages import DispatchRequest, RecallRequest, RecallResponse
 from dispatcher.queue.admin.surface import LaneOrder, LanePage
 
 _RESULTS: Final = 1 << 63
@@ -60,6 +60,10 @@ class Outside:
     ) -> Sequence[str]:
         """See `Functions`."""
         return await self._service.intake.dispatch(request, caller, token)
+
+    async def recall(self, request: RecallRequest) -> RecallResponse:
+        """See `Functions`."""
+        return await self._service.recalling.recall(request)
 
     async def totals(self) -> CallTotals:
         """See `Functions`."""

@@ -28,6 +28,7 @@ from dispatcher.functions.results.store import Results
 from dispatcher.functions.rules import Rules
 from dispatcher.functions.runs.asking import FEATURES, Targets
 from dispatcher.functions.runs.config import RunnerConfig
+from dispatcher.functions.runs.recalling import Recalling
 from dispatcher.functions.runs.running import Runner
 from dispatcher.functions.schedules.keeper import Environment, Keeper
 from dispatcher.functions.signing.in_force import KeysInForce
@@ -167,6 +168,7 @@ class FunctionService:
             watcher=self.timelines,
             fetched=self.bridge,
         )
+        self.recalling = Recalling(self.machine.calls, self.store, self.targets, number)
         self.intake = Intake(
             self.store,
             self.machine.facts,

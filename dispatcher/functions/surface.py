@@ -16,7 +16,7 @@ from enum import Enum
 from typing import Final, Protocol
 
 from dispatcher.functions.signing.keys import PublicKey as PublicKey
-from dispatcher.protocol.messages import DispatchRequest
+from dispatcher.protocol.messages import DispatchRequest, RecallRequest, RecallResponse
 from dispatcher.queue.admin.surface import LaneOrder, LanePage
 
 MOST_NODES: Final = 1000
@@ -287,6 +287,13 @@ class Functions(Protocol):
         Raises:
             ConnectError: a call is wrong (the message names it and its field), or the token came
                 with another body; nothing is stored.
+        """
+
+    async def recall(self, request: RecallRequest) -> RecallResponse:
+        """Results that a call keeps, for a run of it.
+
+        Raises:
+            ConnectError: the permit is not for this call, or it does not keep one of them.
         """
 
     async def totals(self) -> CallTotals:

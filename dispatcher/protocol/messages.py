@@ -50,6 +50,8 @@ if TYPE_CHECKING:
         Exit,
         Poll,
         PollResult,
+        RecallRequest,
+        RecallResponse,
         RunRequest,
         RunResponse,
     )
@@ -75,6 +77,8 @@ __all__ = [
     "Pickled",
     "Poll",
     "PollResult",
+    "RecallRequest",
+    "RecallResponse",
     "RunRequest",
     "RunResponse",
     "StringValue",
@@ -104,6 +108,8 @@ if not TYPE_CHECKING:
     Exit = _class("dispatch.sdk.v1.Exit")
     Poll = _class("dispatch.sdk.v1.Poll")
     PollResult = _class("dispatch.sdk.v1.PollResult")
+    RecallRequest = _class("dispatch.sdk.v1.RecallRequest")
+    RecallResponse = _class("dispatch.sdk.v1.RecallResponse")
     RunRequest = _class("dispatch.sdk.v1.RunRequest")
     RunResponse = _class("dispatch.sdk.v1.RunResponse")
     Pickled = _class("dispatch.sdk.python.v1.Pickled")

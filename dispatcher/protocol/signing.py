@@ -27,6 +27,8 @@ KEY_ID: Final = "default"
 ALGORITHM: Final = "ed25519"
 COMPONENTS: Final = ("@method", "@path", "@authority", "content-type", "content-digest")
 
+_PERMIT: Final = b"dispatcher permit\n"
+"""No signature of a request is over bytes that begin so."""
 _DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
 _LIST: Final = " ".join(f'"{name}"' for name in COMPONENTS)
 _BEFORE_TIME: Final = f"({_LIST});created=".encode()
@@ -69,6 +71,11 @@ class Signer:
 
     def __repr__(self) -> str:
         return "<Signer>"
+
+    def permit(self, call_id: str) -> bytes:
+        """Return what shows that somebody was given a run of this call: 64 bytes, always the same
+        with the same key."""
+        return self._key.sign(b"%b%b" % (_PERMIT, call_id.encode()))
 
     def target(
         self, host: str, path: str, *, content_type: str = "application/proto"

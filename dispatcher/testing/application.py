@@ -22,6 +22,7 @@ from dispatcher.functions.model import Call as Known
 from dispatcher.functions.rules import Rules
 from dispatcher.functions.runs.asking import Targets
 from dispatcher.functions.runs.config import RunnerConfig
+from dispatcher.functions.runs.recalling import Recalling
 from dispatcher.functions.runs.running import Runner
 from dispatcher.protocol.messages import (
     Any,
@@ -176,6 +177,7 @@ class Running:
             fetched=fetched or self.bridge,
             **more,
         )
+        self.recalling = Recalling(self.machine.calls, self.store, self.runner.targets, 1)
         self.machine.listener = self.runner
         self.runner.start()
 

@@ -31,7 +31,13 @@ from dispatcher.functions.surface import (
     TreeView,
 )
 from dispatcher.protocol.connect import Code, ConnectError
-from dispatcher.protocol.messages import CallResult, DispatchRequest, Error
+from dispatcher.protocol.messages import (
+    CallResult,
+    DispatchRequest,
+    Error,
+    RecallRequest,
+    RecallResponse,
+)
 from dispatcher.queue.admin.surface import LaneKind, LaneOrder, LanePage, LaneView
 from dispatcher.testing.schedules import MemorySchedules
 
@@ -46,7 +52,8 @@ def call_id(number: int) -> str:
 
 class MemoryFunctions:
     """Functions that are never run. What was dispatched is in `requests`, who did it in `callers`;
-    `expired` are calls whose results were dropped; `refuses` is what everything is refused with;
+    `kept` are results by the id of their call, `expired` calls whose results were dropped;
+    `refuses` is what everything is refused with;
     `promises` and `channels` by application and name, the last with the values in their order;
     `timelines` by id, where a test says more than that the call was made. Nobody waits longer than
     `patience_s` for a result. `applications` have lanes; `schedules` are beside them."""
@@ -56,6 +63,7 @@ class MemoryFunctions:
         self.callers: list[Dispatcher] = []
         self.views: dict[str, CallView] = {}
         self.results: dict[str, ResultView] = {}
+        self.kept: dict[str, CallResult] = {}
         self.expired: set[str] = set()
         self.timelines: dict[str, Sequence[Entry]] = {}
         self.promises: dict[tuple[str, str], bytes] = {}
@@ -109,6 +117,15 @@ class MemoryFunctions:
         if token is not None:
             self._tokens[name] = (token.body_sha256, ids)
         return ids
+
+    async def recall(self, request: RecallRequest) -> RecallResponse:
+        """Results that were put into `kept`, all at once; the permit is b"permit"."""
+        self._refuse()
+        if request.permit != b"permit":
+            raise ConnectError(Code.PERMISSION_DENIED, "That is no permit.")
+        if not all(name in self.kept for name in request.results):
+            raise ConnectError(Code.NOT_FOUND, "It keeps no such result.")
+        return RecallResponse(results=[self.kept[name] for name in request.results])
 
     async def totals(self) -> CallTotals:
         """How many there are, all of them in one lane."""

@@ -19,7 +19,15 @@ from dispatcher.functions.surface import CallState
 from dispatcher.protocol.messages import (
     Any as AnyMessage,
 )
-from dispatcher.protocol.messages import Call, CallResult, DispatchRequest, DispatchResponse, Error
+from dispatcher.protocol.messages import (
+    Call,
+    CallResult,
+    DispatchRequest,
+    DispatchResponse,
+    Error,
+    RecallRequest,
+    RecallResponse,
+)
 from dispatcher.testing.api import ApiBench
 from dispatcher.testing.function_service import MemoryFunctions, call_id, view
 
@@ -353,6 +361,47 @@ async def test_wait_knows_no_calls_of_others() -> None:
             ("admin-key", 200),
         ):
             assert (await served.post(WAIT, call_id(1).encode(), shows(secret)))[0] == status
+
+
+# Results by reference
+
+RECALL = "/dispatch.sdk.v1.DispatchService/Recall"
+
+
+def recalls(permit: bytes, *names: str) -> bytes:
+    """A body that asks for results."""
+    request = RecallRequest(dispatch_id=call_id(1), permit=permit, results=names)
+    return request.SerializeToString()
+
+
+async def test_results_that_a_call_keeps_are_recalled_with_its_permit() -> None:
+    """In protobuf, by any application; who only looks has no use for it."""
+    kept = CallResult(correlation_id=7, dispatch_id=call_id(2), output=AnyMessage(value=b"v"))
+    body = recalls(b"permit", call_id(2))
+    async with Served(KEYS) as served:
+        served.functions.kept[call_id(2)] = kept
+        for secret in ("shop-key", "bank-key", "admin-key"):
+            status, received, answer = await served.post(RECALL, body, shows(secret))
+            assert (status, received["Content-Type"]) == (200, "application/proto")
+            assert list(RecallResponse.FromString(answer).results) == [kept]
+        assert (await served.post(RECALL, body, shows("read-key")))[0] == 403
+        assert (await served.post(RECALL, body))[0] == 401
+
+
+async def test_recall_is_refused_as_connect_has_it() -> None:
+    """Another permit, a result that is not kept, JSON, and what is no RecallRequest."""
+    async with Served() as served:
+        for body, expected in (
+            (recalls(b"other"), (403, "permission_denied")),
+            (recalls(b"permit", call_id(9)), (404, "not_found")),
+            (b"\xff", (400, "invalid_argument")),
+            (bytes(600_000), (429, "resource_exhausted")),
+        ):
+            assert (await served.refusal(RECALL, body))[:2] == expected
+        headers = {"Content-Type": "application/json"}
+        refused = await served.refusal(RECALL, b"{}", headers)
+        assert refused[:2] == (501, "unimplemented")
+        assert "application/proto" in refused[2]
 
 
 # Signing keys

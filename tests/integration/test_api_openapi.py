@@ -43,6 +43,7 @@ ANY_BODY = {
     "POST /v1/promises/{name}",
     "POST /v1/channels/{name}",
     "POST /dispatch.sdk.v1.DispatchService/Dispatch",
+    "POST /dispatch.sdk.v1.DispatchService/Recall",
     "POST /dispatch.sdk.v1.DispatchService/Wait",
 }
 # The ids that `python -m dispatcher.testing.admin` invents, of messages, dead letters and calls.

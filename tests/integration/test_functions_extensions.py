@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from inspect import isawaitable
 from pathlib import Path
 
 import aiohttp
@@ -17,6 +18,8 @@ from dispatcher.protocol.messages import (
     DispatchRequest,
     DispatchResponse,
     Duration,
+    RecallRequest,
+    RecallResponse,
     RunRequest,
     RunResponse,
 )
@@ -24,7 +27,8 @@ from dispatcher.testing.application import exits, polls
 from dispatcher.testing.keeping import KeepingApplication
 from dispatcher.testing.process import ServerProcess
 
-Answers = Callable[[RunRequest], RunResponse | None]
+Answer = RunResponse | None
+Answers = Callable[[RunRequest], Answer | Awaitable[Answer]]
 PROTO = {"Content-Type": "application/proto"}
 KEY = {"Authorization": "Bearer secret"}
 SETTINGS = {"API_KEYS": "app:dispatch:secret", "DRAIN_TIMEOUT": "300", "CALL_RETRY_DELAY": "20"}
@@ -46,6 +50,8 @@ class Endpoint:
         body = await request.read()
         self.received += len(body)
         answer = self.answers(RunRequest.FromString(body))
+        if isawaitable(answer):
+            answer = await answer
         if answer is None:
             lacking = ConnectError(Code.FAILED_PRECONDITION, "this process has no such state")
             return web.Response(
@@ -131,7 +137,7 @@ async def test_states_grow_and_stay_where_they_are_over_a_kill(
         server.kill()
         server = await started(tmp_path)
         assert await result(server, call_id) == b"%d" % steps
-        assert endpoint.features == "append, cancel, delay, state-ref, timeout"
+        assert endpoint.features == "append, cancel, delay, keep, state-ref, timeout"
         assert wholes <= process.wholes <= wholes + 2
         assert process.hits > steps - 20
         assert not process.misses
@@ -187,3 +193,79 @@ async def test_race_ends_those_that_lost(server: ServerProcess, endpoint: Endpoi
     (call_id,) = await dispatched(server, Call(endpoint=endpoint.url, function="race"))
     assert await result(server, call_id) == b"2"
     await asyncio.wait_for(told.wait(), 10)
+
+
+class Gathering:
+    """An application whose function `f` calls `count` others, one after the other, and exits with
+    the number of bytes of all results. Its state has their ids alone; `values` are what this
+    process has of them, and what it has not it asks for. Others exit with `size` bytes."""
+
+    def __init__(self, count: int, size: int) -> None:
+        self.count = count
+        self.size = size
+        self.server: ServerProcess | None = None
+        self.values: dict[str, int] = {}
+        self.recalled = 0
+        self.largest = 0
+        self.half = asyncio.Event()
+
+    async def answer(self, request: RunRequest) -> RunResponse:
+        """Answer a run."""
+        if request.function != "f":
+            return exits(bytes(self.size))
+        poll = request.poll_result
+        names = poll.typed_coroutine_state.value.decode().split()
+        self.largest = max(self.largest, request.ByteSize())
+        missing = [name for name in names if name not in self.values]
+        while missing:
+            await self._recall(request, missing)
+            missing = [name for name in missing if name not in self.values]
+        self.values |= {one.dispatch_id: len(one.output.value) for one in poll.results}
+        names += [one.dispatch_id for one in poll.results]
+        if len(names) == self.count:
+            return exits(b"%d" % sum(self.values[name] for name in names))
+        if len(names) == self.count // 2:
+            self.half.set()
+            await asyncio.sleep(0.2)  # it is killed in the middle of a run, or just after it
+        again = polls("g", state=" ".join(names).encode())
+        again.poll.calls[0].correlation_id = len(names)
+        again.poll.keep.extend(one.dispatch_id for one in poll.results)
+        return again
+
+    async def _recall(self, request: RunRequest, missing: list[str]) -> None:
+        assert self.server is not None
+        host, port = self.server.api
+        asked = RecallRequest(
+            dispatch_id=request.dispatch_id, permit=request.poll_result.permit, results=missing
+        )
+        async with aiohttp.ClientSession(headers=KEY | PROTO) as client:
+            answer = await client.post(
+                f"http://{host}:{port}/dispatch.sdk.v1.DispatchService/Recall",
+                data=asked.SerializeToString(),
+            )
+            assert answer.status == 200, await answer.text()
+            found = RecallResponse.FromString(await answer.read()).results
+        self.values |= {one.dispatch_id: len(one.output.value) for one in found}
+        self.recalled += len(found)
+
+
+async def test_results_by_reference_are_told_to_a_process_that_lacks_them(
+    tmp_path: Path, endpoint: Endpoint
+) -> None:
+    """Server and application are killed half-way. Together the results have more than a request
+    may, and no request has more than one of them."""
+    application = Gathering(30, 700_000)
+    endpoint.answers = application.answer
+    server = application.server = await started(tmp_path)
+    try:
+        (call_id,) = await dispatched(server, Call(endpoint=endpoint.url, function="f"))
+        await asyncio.wait_for(application.half.wait(), 30)
+        assert not application.recalled
+        server.kill()
+        application.values.clear()
+        server = application.server = await started(tmp_path)
+        assert await result(server, call_id) == b"21000000"
+        assert 14 <= application.recalled <= 16
+        assert application.largest < 750_000
+    finally:
+        await asyncio.to_thread(server.kill)

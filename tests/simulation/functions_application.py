@@ -3,7 +3,9 @@ what they remember of it."""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from random import Random
 from typing import Final
@@ -19,6 +21,8 @@ from dispatcher.protocol.messages import (
     Error,
     Exit,
     Poll,
+    RecallRequest,
+    RecallResponse,
     RunRequest,
     RunResponse,
 )
@@ -50,6 +54,7 @@ def requested() -> DispatchRequest:
             Call(endpoint=ENDPOINT, function="flow", input=value("flow", LARGE)),
             Call(endpoint=ENDPOINT, function="doomed", input=value("doomed")),
             Call(endpoint=ENDPOINT, function="chain", input=value("3")),
+            Call(endpoint=ENDPOINT, function="keeper", input=value("keeper")),
         ]
     )
 
@@ -58,20 +63,25 @@ EXPECTED: Final = (
     CallResult(output=value("after the tail", LARGE)),
     CallResult(error=Error(type="ValueError", message="no")),
     CallResult(output=value("chained")),
+    CallResult(output=value("kept")),
 )
+Recall = Callable[[RecallRequest], Awaitable[RecallResponse]]
+"""Asks the server for results that a call keeps."""
 
 
 @dataclass(slots=True)
 class World:
     """`ids` are what the caller was told, `completed` whether it was told that the promise was
     kept. `bodies` are the requests by call and step, `recorded` those of which the outcome was
-    durable when the power was cut; `runs` is how many there were."""
+    durable when the power was cut; `runs` is how many there were, `recalls` how many of them asked
+    for what their state refers to."""
 
     random: Random
     ids: tuple[str, ...] = ()
     completed: bool = False
     sent: bool = False
     runs: int = 0
+    recalls: int = 0
     lives: int = 0
     has_ended: bool = False
     bodies: dict[tuple[int, int], bytes] = field(default_factory=dict)
@@ -80,10 +90,15 @@ class World:
 
 
 class Application(FakeApplication):
-    """What it answers follows from the request alone."""
+    """What it answers follows from the request alone. `recall` is there once the server is;
+    `failures` are exceptions in what it asks of that."""
+
+    recall: Recall
 
     def __init__(self, world: World, power: Power) -> None:
         super().__init__(self._run)
+        self.failures: list[BaseException] = []
+        self._recalling: set[asyncio.Task[None]] = set()
         self._world = world
         self._power = power
 
@@ -97,7 +112,31 @@ class Application(FakeApplication):
         before = world.bodies.setdefault(run, bytes(message.body))
         assert before == message.body, f"{run} is another run now: {self._name(message)}"
         world.runs += 1
-        super().deliver(message)
+        request = RunRequest.FromString(message.body)
+        if request.poll_result.permit:
+            recalling = asyncio.ensure_future(self._recalled(message, request))
+            self._recalling.add(recalling)
+            recalling.add_done_callback(self._recalling.discard)
+        else:
+            super().deliver(message)
+
+    async def _recalled(self, message: Message, request: RunRequest) -> None:
+        """Answer a run once it has what its state refers to."""
+        names = _kept(request)
+        try:
+            asked = RecallRequest(
+                dispatch_id=request.dispatch_id, permit=request.poll_result.permit, results=names
+            )
+            answer = await self.recall(asked)
+            assert [result.dispatch_id for result in answer.results] == names
+            self._world.recalls += bool(names)
+            assert all(_said(result).startswith(f"{result.correlation_id}=large of k")
+                       for result in answer.results)  # fmt: skip
+        except Exception as error:
+            if not self._power.is_cut.is_set():
+                self.failures.append(error)
+        if not self._power.is_cut.is_set():
+            super().deliver(message)
 
     def tell(self, message: Message, reply: Reply) -> None:
         """See `FakeApplication`."""
@@ -116,6 +155,8 @@ class Application(FakeApplication):
                 return _flow(request)
             case "chain":
                 return _chain(request)
+            case "keeper":
+                return _keeper(request)
             case "large":
                 return _exits(value("large of " + tag_of(request.input), LARGE))
             case "flaky":
@@ -217,6 +258,28 @@ def _chain(request: RunRequest) -> RunResponse:
     answer.poll.state_nonce = left
     answer.poll.extends = left + 1 if state else 0
     return answer
+
+
+def _keeper(request: RunRequest) -> RunResponse:
+    """Two children with large results, which the state refers to; then a sleep."""
+    if request.WhichOneof("directive") == "input":
+        calls = [_call(n, "large", value(f"k{n}", LARGE)) for n in (1, 2)]
+        return _polls(value("keeps:"), *calls, wanted=1)
+    came = [result.dispatch_id for result in request.poll_result.results]
+    if len(_kept(request)) == 2:
+        assert not came
+        return _exits(value("kept"))
+    names = _kept(request) + came
+    is_all = len(names) == 2
+    answer = _polls(value("keeps:" + ",".join(names)), wanted=1, wait_s=60 if is_all else 0)
+    answer.poll.keep.extend(names)
+    return answer
+
+
+def _kept(request: RunRequest) -> list[str]:
+    """What the state of the keeper refers to."""
+    names = tag_of(request.poll_result.typed_coroutine_state).partition(":")[2]
+    return names.split(",") if names else []
 
 
 def _piece(left: int) -> bytes:

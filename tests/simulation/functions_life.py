@@ -7,6 +7,7 @@ What it checks, and fails otherwise:
 - a call whose id was answered ends as it should, and its result can be read;
 - no run is made of a step of a call of which the outcome was durable;
 - a run that is made again is the same, byte for byte: the same results in the same order;
+- a run is told what its state refers to;
 - a root call that failed is a dead letter, once;
 - in the end nothing is held in the transaction log, and a start finds nothing in it.
 """
@@ -120,6 +121,7 @@ class Life:
             now_us=steady.wall_us,
             retention_us=RETENTION_MS * 1000,
         )
+        self.application.recall = self.outside.recall
 
     async def start(self) -> None:
         """Recover, and go on."""
@@ -139,6 +141,7 @@ class Life:
     def check(self) -> None:
         """Nothing has gone wrong that nobody foresaw."""
         assert not self.failures, self.failures
+        assert not self.application.failures, self.application.failures
         notes = self.notes
         wrong = [*notes.deaths, *notes.errors, *notes.lost, *notes.space]
         assert not wrong, wrong

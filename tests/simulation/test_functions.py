@@ -23,6 +23,7 @@ def test_calls_end_as_they_should(tmp_path: Path) -> None:
     changes, world = lived(1, [None], tmp_path)
     print(changes, world.runs)
     assert changes > 100
+    assert world.recalls >= 2
     assert world.lives == 2  # and one start that finds nothing
 
 

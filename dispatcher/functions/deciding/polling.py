@@ -11,6 +11,7 @@ from dispatcher.functions import errors, limits
 from dispatcher.functions.checking import duration_us, first_problem, timeout_ms
 from dispatcher.functions.deciding import appending
 from dispatcher.functions.deciding.ended_run import EndedRun
+from dispatcher.functions.deciding.keeping import to_keep
 from dispatcher.functions.events import NewCall, Polled
 from dispatcher.functions.model import StateArm
 from dispatcher.functions.spans import length_of
@@ -28,7 +29,8 @@ def polled(run: EndedRun, poll: Poll) -> Polled | str:
     """The event of a poll, which extends the state of its call or has a whole one.
 
     Returns:
-        A string, which says why, where the state could never be sent back: the call is over.
+        A string, which says why, where the state could never be sent back, or refers to what is not
+        there: the call is over.
         A poll whose calls cannot be made has an `error` instead of them.
     """
     call, asked = run.call, run.asked
@@ -40,6 +42,9 @@ def polled(run: EndedRun, poll: Poll) -> Polled | str:
             f"the state has {size_bytes} bytes, and {limits.MOST_PAYLOAD_BYTES} is the most that "
             "can be sent back"
         )
+    keep = to_keep(call, asked.delivered, poll.keep)
+    if isinstance(keep, str):
+        return keep
     error = _refusal(run, poll)
     state_crc = poll.state_nonce or zlib.crc32(state, call.state_crc if poll.extends else 0)
     is_idle = not poll.calls and _is_idle(run, poll, arm, state_crc)
@@ -59,6 +64,7 @@ def polled(run: EndedRun, poll: Poll) -> Polled | str:
         due_us=_due_us(run, poll, idle),
         error=error,
         idle=idle,
+        keep=keep,
     )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from hmac import compare_digest
 from typing import TYPE_CHECKING, Final
 
 from dispatcher import __version__
@@ -19,17 +20,17 @@ from dispatcher.functions.deciding.appending import one
 from dispatcher.functions.ids import call_id
 from dispatcher.functions.lanes.lanes import PULLED
 from dispatcher.functions.limits import MOST_RUN_BYTES
-from dispatcher.functions.model import NONE, Call, StateArm
+from dispatcher.functions.model import NONE, Call, Result, StateArm
 from dispatcher.functions.rules import Asked
 from dispatcher.functions.runs.message import RunMessage
 from dispatcher.functions.runs.target import Target
-from dispatcher.protocol.messages import PollResult, RunRequest
+from dispatcher.protocol.messages import CallResult, PollResult, RunRequest
 from dispatcher.protocol.signing import RUN_PATH, Signer, content_digest
 
 if TYPE_CHECKING:
     from dispatcher.protocol.messages import Timestamp
 
-FEATURES: Final = ("append", "cancel", "delay", "state-ref", "timeout")
+FEATURES: Final = ("append", "cancel", "delay", "keep", "state-ref", "timeout")
 """What this server knows beyond the protocol; sdk.proto says what each word means."""
 _MOST_TARGETS: Final = 4096
 _NOWHERE: Final = Destination("http", "bridge", 80)
@@ -77,6 +78,14 @@ class Targets:
         if known is not None and known.other is target.signed:
             self._known[endpoint] = replace(target, is_other=False)
 
+    def permit(self, call_id: str) -> bytes:
+        """What a run of this call is told it by that it may ask for what the call keeps."""
+        return self._signers[0].permit(call_id)
+
+    def permits(self, call_id: str, shown: bytes) -> bool:
+        """Whether that is the permit of this call, by any key in force."""
+        return any(compare_digest(one.permit(call_id), shown) for one in self._signers)
+
     def _make(self, endpoint: str) -> Target:
         if endpoint.startswith(PULLED):
             session = endpoint.removeprefix(PULLED).encode("ascii")
@@ -105,8 +114,9 @@ class Given:
     state_ref: int = 0
 
 
-def run_request(call: Call, given: Given, partition: int) -> RunRequest:
-    """The request of the next run of a call."""
+def run_request(call: Call, given: Given, partition: int, permit: bytes = b"") -> RunRequest:
+    """The request of the next run of a call. `permit` belongs to what it keeps, if that is
+    anything."""
     request = RunRequest(
         function=call.function,
         dispatch_id=call_id(partition, call.key),
@@ -121,6 +131,7 @@ def run_request(call: Call, given: Given, partition: int) -> RunRequest:
         request.input.SetInParent()  # an Any without anything in it is an input all the same
     else:
         _set_poll_result(request.poll_result, call, given, partition)
+        request.poll_result.permit = permit
     return request
 
 
@@ -134,13 +145,17 @@ def _set_poll_result(poll: PollResult, call: Call, given: Given, partition: int)
         poll.typed_coroutine_state.MergeFromString(one(call.arm, given.states))
         poll.typed_coroutine_state.SetInParent()
     for result, blob in zip(call.results, given.results, strict=False):
-        sent = poll.results.add()
-        sent.MergeFromString(blob)
-        sent.correlation_id = result.correlation
-        sent.dispatch_id = call_id(partition, result.child)
+        set_result(poll.results.add(), result, blob, partition)
     if given.error is not None:
         poll.error.MergeFromString(given.error)
         poll.error.SetInParent()
+
+
+def set_result(sent: CallResult, result: Result, blob: bytes, partition: int) -> None:
+    """Make a message, which is empty, the result that is delivered."""
+    sent.MergeFromString(blob)
+    sent.correlation_id = result.correlation
+    sent.dispatch_id = call_id(partition, result.child)
 
 
 def _set_time(field: Timestamp, at_us: int) -> None:

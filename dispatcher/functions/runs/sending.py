@@ -15,6 +15,7 @@ from dispatcher.core.clock import SteadyClock
 from dispatcher.core.room import Rooms
 from dispatcher.functions import errors
 from dispatcher.functions.events import Resuming
+from dispatcher.functions.ids import call_id
 from dispatcher.functions.lanes.lane import Place
 from dispatcher.functions.limits import MOST_FETCHED_MS
 from dispatcher.functions.model import Call, How, StateArm
@@ -168,7 +169,9 @@ class Sending:
                 await granted.wait()
 
     def _body(self, call: Call, given: Given) -> bytes:
-        return run_request(call, given, self._config.partition).SerializeToString()
+        number = self._config.partition
+        permit = self._targets.permit(call_id(number, call.key)) if call.kept else b""
+        return run_request(call, given, number, permit).SerializeToString()
 
     def _message(
         self, call: Call, body: bytes, asked: Asked, target: Target, now_us: int

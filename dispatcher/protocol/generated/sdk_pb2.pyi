@@ -242,6 +242,60 @@ class DispatchResponse(_message.Message):
 Global___DispatchResponse: _TypeAlias = DispatchResponse  # noqa: Y015
 
 @_typing.final
+class RecallRequest(_message.Message):
+    """[keep] Asks for results that a call keeps."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DISPATCH_ID_FIELD_NUMBER: _builtins.int
+    PERMIT_FIELD_NUMBER: _builtins.int
+    RESULTS_FIELD_NUMBER: _builtins.int
+    dispatch_id: _builtins.str
+    """RunRequest.dispatch_id."""
+    permit: _builtins.bytes
+    """PollResult.permit."""
+    @_builtins.property
+    def results(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """CallResult.dispatch_id of each."""
+
+    def __init__(
+        self,
+        *,
+        dispatch_id: _builtins.str = ...,
+        permit: _builtins.bytes = ...,
+        results: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dispatch_id", b"dispatch_id", "permit", b"permit", "results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecallRequest: _TypeAlias = RecallRequest  # noqa: Y015
+
+@_typing.final
+class RecallResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___CallResult]:
+        """As they were delivered."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___CallResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecallResponse: _TypeAlias = RecallResponse  # noqa: Y015
+
+@_typing.final
 class RunRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -366,6 +420,7 @@ class Poll(_message.Message):
     STATE_NONCE_FIELD_NUMBER: _builtins.int
     PROCESS_FIELD_NUMBER: _builtins.int
     CANCEL_FIELD_NUMBER: _builtins.int
+    KEEP_FIELD_NUMBER: _builtins.int
     coroutine_state: _builtins.bytes
     max_results: _builtins.int
     min_results: _builtins.int
@@ -397,6 +452,13 @@ class Poll(_message.Message):
         already may still deliver it.
         """
 
+    @_builtins.property
+    def keep(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """[keep] The dispatch_id of results that this run was given, and that the state refers to by it:
+        they are kept until the call ends, begins anew or becomes another, also after polls that do not
+        name them again.
+        """
+
     def __init__(
         self,
         *,
@@ -410,10 +472,11 @@ class Poll(_message.Message):
         state_nonce: _builtins.int = ...,
         process: _builtins.str = ...,
         cancel: _abc.Iterable[_builtins.int] | None = ...,
+        keep: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["coroutine_state", b"coroutine_state", "max_wait", b"max_wait", "state", b"state", "typed_coroutine_state", b"typed_coroutine_state"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "cancel", b"cancel", "coroutine_state", b"coroutine_state", "extends", b"extends", "max_results", b"max_results", "max_wait", b"max_wait", "min_results", b"min_results", "process", b"process", "state", b"state", "state_nonce", b"state_nonce", "typed_coroutine_state", b"typed_coroutine_state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "cancel", b"cancel", "coroutine_state", b"coroutine_state", "extends", b"extends", "keep", b"keep", "max_results", b"max_results", "max_wait", b"max_wait", "min_results", b"min_results", "process", b"process", "state", b"state", "state_nonce", b"state_nonce", "typed_coroutine_state", b"typed_coroutine_state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_state: _TypeAlias = _typing.Literal["coroutine_state", "typed_coroutine_state"]  # noqa: Y015
     _WhichOneofArgType_state: _TypeAlias = _typing.Literal["state", b"state"]  # noqa: Y015
@@ -432,11 +495,14 @@ class PollResult(_message.Message):
     RESULTS_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     STATE_REF_FIELD_NUMBER: _builtins.int
+    PERMIT_FIELD_NUMBER: _builtins.int
     coroutine_state: _builtins.bytes
     state_ref: _builtins.int
     """[state-ref] Not 0: the nonce of the state, which is left out. Who does not have it answers with
     the Connect error failed_precondition, and gets the whole state at once.
     """
+    permit: _builtins.bytes
+    """[keep] Not empty: the call keeps results, and this shows that it may be told them."""
     @_builtins.property
     def typed_coroutine_state(self) -> _any_pb2.Any: ...
     @_builtins.property
@@ -453,10 +519,11 @@ class PollResult(_message.Message):
         results: _abc.Iterable[Global___CallResult] | None = ...,
         error: Global___Error | None = ...,
         state_ref: _builtins.int = ...,
+        permit: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["coroutine_state", b"coroutine_state", "error", b"error", "state", b"state", "typed_coroutine_state", b"typed_coroutine_state"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["coroutine_state", b"coroutine_state", "error", b"error", "results", b"results", "state", b"state", "state_ref", b"state_ref", "typed_coroutine_state", b"typed_coroutine_state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["coroutine_state", b"coroutine_state", "error", b"error", "permit", b"permit", "results", b"results", "state", b"state", "state_ref", b"state_ref", "typed_coroutine_state", b"typed_coroutine_state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_state: _TypeAlias = _typing.Literal["coroutine_state", "typed_coroutine_state"]  # noqa: Y015
     _WhichOneofArgType_state: _TypeAlias = _typing.Literal["state", b"state"]  # noqa: Y015
