@@ -37,6 +37,7 @@ from dispatcher.api.expensive import Expensive, Pieces
 from dispatcher.api.models import Nothing
 from dispatcher.api.portions import filled
 from dispatcher.api.routes import MAY_ACT, MAY_LOOK, TOO_MANY_ASK, AnyRoute, Asked, Route
+from dispatcher.api.staying import Stays, unless_gone
 from dispatcher.api.streaming import send_pieces
 from dispatcher.functions.surface import (
     CallView,
@@ -63,9 +64,16 @@ class FunctionCalls:
     """Look at calls, wait for their results, and end them."""
 
     def __init__(
-        self, functions: Functions, expensive: Expensive, pace: Pace, audit: Audit
+        self,
+        functions: Functions,
+        expensive: Expensive,
+        pace: Pace,
+        audit: Audit,
+        *,
+        stays: Stays,
     ) -> None:
         self._functions = functions
+        self._stays = stays
         self._expensive = expensive
         self._pace = pace
         self._audit = audit
@@ -159,7 +167,12 @@ class FunctionCalls:
     async def _result(self, asked: Asked[ByCallId, ResultQuery, Nothing]) -> web.StreamResponse:
         call_id = asked.place.id
         wait_s = asked.query.wait / 1000
-        found = await self._functions.result(call_id, wait_s=wait_s, only=only())
+        finding = self._functions.result(call_id, wait_s=wait_s, only=only())
+        if wait_s:
+            staying = self._stays(asked.request, wait_s)
+            found = await unless_gone(finding, staying, NoResult.NOT_YET)
+        else:
+            found = await finding
         match found:
             case ResultView():
                 if _PROTO in asked.request.headers.get("Accept", ""):

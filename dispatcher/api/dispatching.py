@@ -22,6 +22,7 @@ from dispatcher.api.json_requests import JsonRequests
 from dispatcher.api.models import Input, Nothing, Output
 from dispatcher.api.room import BodyRoom
 from dispatcher.api.routes import MAY_ACT, MAY_LOOK, AnyRoute, Asked, Route
+from dispatcher.api.staying import Stays, unless_gone
 from dispatcher.core.keys import Role
 from dispatcher.functions.limits import MOST_RUN_BYTES
 from dispatcher.functions.surface import (
@@ -102,8 +103,9 @@ class SigningKeyMade(Output):
 class DispatchCalls:
     """What applications ask for in the Dispatch protocol."""
 
-    def __init__(self, functions: Functions, room: BodyRoom, audit: Audit) -> None:
+    def __init__(self, functions: Functions, room: BodyRoom, audit: Audit, *, stays: Stays) -> None:
         self._functions = functions
+        self._stays = stays
         self._room = room
         self._json = JsonRequests()
         self._audit = audit
@@ -187,7 +189,8 @@ class DispatchCalls:
         wait_s = LONGEST_WAIT_S if timeout_ms is None else min(timeout_ms / 1000, LONGEST_WAIT_S)
         async with self._room.body(request, _ID_BYTES) as body:
             call_id = body.decode("ascii", "replace").strip()
-        found = await self._functions.result(call_id, wait_s=wait_s, only=only())
+        finding = self._functions.result(call_id, wait_s=wait_s, only=only())
+        found = await unless_gone(finding, self._stays(request, wait_s), NoResult.NOT_YET)
         match found:
             case ResultView():
                 return web.Response(body=found.result, content_type=_PROTO)

@@ -11,7 +11,7 @@ as many waiting as there are connections, and none of them waits for longer than
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -19,6 +19,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from dispatcher.api.errors import ApiError
+from dispatcher.api.staying import Stays
 from dispatcher.api.turns import Turns
 
 CALLS_PER_SECOND: Final = 250
@@ -57,7 +58,7 @@ class Entrance:
     def __init__(
         self,
         guard: Guard,
-        stays: Callable[[web.Request, float], Awaitable[bool]],
+        stays: Stays,
         *,
         open_paths: Collection[str],
         probes: Collection[str],

@@ -216,9 +216,10 @@ class ApiServer:
         ]  # fmt: skip
 
     def _of_functions(self, functions: Functions, room: BodyRoom) -> Sequence[AnyRoute]:
+        stays = self.connections.stays
         return [
-            *DispatchCalls(functions, room, self.audit).routes(),
-            *FunctionCalls(functions, self._expensive, self.pace, self.audit).routes(),
+            *DispatchCalls(functions, room, self.audit, stays=stays).routes(),
+            *FunctionCalls(functions, self._expensive, self.pace, self.audit, stays=stays).routes(),
             *OutsideCalls(functions, room).routes(),
         ]
 

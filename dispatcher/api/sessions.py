@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from aiohttp import web
@@ -23,6 +23,7 @@ from dispatcher.api.errors import ApiError
 from dispatcher.api.models import Nothing
 from dispatcher.api.room import BodyRoom
 from dispatcher.api.routes import MAY_ACT, AnyRoute, Asked, Route
+from dispatcher.api.staying import Stays
 from dispatcher.api.streaming import begun
 from dispatcher.core.answer import Answer
 from dispatcher.delivery.serialized import OVERHEAD_BYTES, read_response
@@ -53,7 +54,7 @@ class SessionCalls:
         self,
         sessions: Sessions,
         room: BodyRoom,
-        stays: Callable[[web.Request, float], Awaitable[bool]],
+        stays: Stays,
         *,
         most: int,
     ) -> None:

@@ -8,11 +8,12 @@ import time
 from pathlib import Path
 from typing import Any as Anything
 
+import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from dispatcher.protocol.connect import ConnectError
-from dispatcher.protocol.messages import DispatchRequest, RunResponse
+from dispatcher.protocol.messages import Call, DispatchRequest, RunResponse
 from dispatcher.protocol.statuses import Status
 from dispatcher.protocol.verifying import Verifier
 from dispatcher.testing.process import ServerProcess
@@ -31,6 +32,7 @@ from tests.acceptance.functions import (
 )
 from tests.acceptance.receiver import eventually
 from tests.acceptance.running import run
+from tests.acceptance.wire import Caller
 
 SETTINGS = {
     "CALL_RETRY_DELAY": "30",
@@ -168,6 +170,40 @@ def test_result_is_to_come_there_or_unknown(client: Client, endpoint: Endpoint) 
     waited = client.ask("POST", "/dispatch.sdk.v1.DispatchService/Wait", body=unknown.encode())
     assert waited.status == 404
     assert waited.json["code"] == "not_found"
+
+
+@pytest.mark.parametrize(
+    "asks",
+    [
+        "GET /v1/calls/{id}/result?wait=60s HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "POST /dispatch.sdk.v1.DispatchService/Wait HTTP/1.1\r\nHost: localhost\r\n"
+        "Content-Length: {length}\r\n\r\n{id}",
+    ],
+    ids=["API", "Wait"],
+)
+def test_who_waits_for_a_result_and_hangs_up_waits_no_longer(
+    server: ServerProcess, client: Client, asks: str
+) -> None:
+    """However many: nothing is kept for them. Who stays gets it."""
+
+    def waiters() -> int:
+        return int(client.ask("GET", "/v1/stats").json["calls"]["waiters"])
+
+    promise = f"of {len(asks)}"
+    (id,) = client.dispatch(Call(endpoint=f"promise:{promise}", function="f"))
+    asked = asks.format(id=id, length=len(id)).encode()
+    with Caller(server.api) as stays:
+        stays.send(asked)
+        callers = [Caller(server.api) for _ in range(100)]
+        for caller in callers:
+            caller.send(asked)
+        eventually(lambda: waiters() == 101)
+        for caller in callers:
+            caller.reset()
+        eventually(lambda: waiters() == 1)
+        path = f"/v1/promises/{promise.replace(' ', '%20')}"
+        assert client.ask("POST", path, "Content-Type: application/json", body=b"1").status == 204
+        assert stays.answer().status == 200
 
 
 def test_result_expires(tmp_path: Path, endpoint: Endpoint) -> None:
