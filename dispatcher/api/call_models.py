@@ -15,15 +15,8 @@ from dispatcher.api.models import DEFAULT_PAGE, Input, Output
 from dispatcher.core import units
 from dispatcher.functions.checking import is_session
 from dispatcher.functions.limits import MOST_NAME_CHARS
-from dispatcher.functions.surface import (
-    CallFilter,
-    CallState,
-    CallView,
-    ResultView,
-    Step,
-    Timeline,
-    TreeView,
-)
+from dispatcher.functions.shown import CallFilter, CallState, CallView, Step, Timeline, TreeView
+from dispatcher.functions.surface import ResultView
 from dispatcher.protocol.messages import CallResult
 
 LONGEST_WAIT_MS: Final = 60_000

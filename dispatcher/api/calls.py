@@ -39,14 +39,8 @@ from dispatcher.api.portions import filled
 from dispatcher.api.routes import MAY_ACT, MAY_LOOK, TOO_MANY_ASK, AnyRoute, Asked, Route
 from dispatcher.api.staying import Stays, unless_gone
 from dispatcher.api.streaming import send_pieces
-from dispatcher.functions.surface import (
-    CallView,
-    Cancelled,
-    CancelMode,
-    Functions,
-    NoResult,
-    ResultView,
-)
+from dispatcher.functions.shown import CallView
+from dispatcher.functions.surface import Cancelled, CancelMode, Functions, NoResult, ResultView
 from dispatcher.queue.admin.pace import Pace
 
 _ROOT: Final = "/v1/calls"

@@ -14,7 +14,7 @@ from dispatcher.api.fields import (
 )
 from dispatcher.api.letter_models import LetterReason
 from dispatcher.api.models import Output
-from dispatcher.functions.surface import Step
+from dispatcher.functions.shown import Step
 from dispatcher.queue.admin.surface import (
     Event,
     LetterKind,

@@ -21,7 +21,7 @@ from dispatcher.functions.schedules.surface import (
     Plan,
     ScheduleView,
 )
-from dispatcher.functions.surface import CallState
+from dispatcher.functions.shown import CallState
 from dispatcher.protocol.messages import Any as AnyMessage
 
 _NAME: Final = r"^[A-Za-z0-9._-]{1,100}$"

@@ -15,7 +15,7 @@ from dispatcher.api.fields import (
 )
 from dispatcher.api.models import Input, Output, attributes
 from dispatcher.core.breaker import State as BreakerState
-from dispatcher.functions.surface import CallTotals
+from dispatcher.functions.shown import CallTotals
 from dispatcher.queue.admin.surface import (
     MOST_LANES,
     LaneKind,

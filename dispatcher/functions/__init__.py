@@ -20,5 +20,6 @@ The life of a call, in the order of the folders and files:
     ending, results         it has ended: its result, its dead letter
     views                   what people see of it meanwhile
     schedules               calls that begin at their times
-    service, outside        how it is put together, and what the API asks (`surface`)
+    surface, shown          what the API asks, and is shown
+    service, outside        how it is put together, and what the API gets
 """

@@ -14,21 +14,23 @@ from dispatcher.functions.machine import PROMISE
 from dispatcher.functions.model import Call, How, Phase
 from dispatcher.functions.results.reading import Standing
 from dispatcher.functions.service import FunctionService
-from dispatcher.functions.signing.keys import PublicKey
-from dispatcher.functions.spans import Span
-from dispatcher.functions.surface import (
+from dispatcher.functions.shown import (
     CallFilter,
     CallPage,
     CallTotals,
     CallView,
+    Timeline,
+    TreeView,
+)
+from dispatcher.functions.signing.keys import PublicKey
+from dispatcher.functions.spans import Span
+from dispatcher.functions.surface import (
     Cancelled,
     CancelMode,
     Dispatcher,
     NoResult,
     ResultView,
-    Timeline,
     Token,
-    TreeView,
 )
 from dispatcher.functions.views.looking import STATE_OF, fits
 from dispatcher.protocol.messages import DispatchRequest, RecallRequest, RecallResponse

@@ -31,10 +31,10 @@ from dispatcher.functions.runs.config import RunnerConfig
 from dispatcher.functions.runs.recalling import Recalling
 from dispatcher.functions.runs.running import Runner
 from dispatcher.functions.schedules.keeper import Environment, Keeper
+from dispatcher.functions.shown import CallState
 from dispatcher.functions.signing.in_force import KeysInForce
 from dispatcher.functions.signing.keys import SigningKeys
 from dispatcher.functions.store.store import Store
-from dispatcher.functions.surface import CallState
 from dispatcher.functions.views.figures import Figures
 from dispatcher.functions.views.history import History
 from dispatcher.functions.views.last_errors import LastErrors

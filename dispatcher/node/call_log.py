@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 from dispatcher.core.instants import rfc3339
 from dispatcher.functions.model import Call
-from dispatcher.functions.surface import Entry, Step
+from dispatcher.functions.shown import Entry, Step
 from dispatcher.protocol.statuses import Status
 from dispatcher.telemetry.events import Events
 
@@ -15,7 +15,7 @@ _OK: Final = Status.OK.name.lower()
 
 
 class CallLog:
-    """Writes events for the function service (`functions.telling.Log`)."""
+    """Writes events for the function service (`functions.views.telling.Log`)."""
 
     __slots__ = ("_events", "is_debug")
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from dispatcher.errors import Refusal, Refused
 from dispatcher.functions.intake import check
 from dispatcher.functions.schedules.surface import Plan
-from dispatcher.functions.surface import (
+from dispatcher.functions.shown import (
     MOST_NODES,
     CallFilter,
     CallLane,
@@ -18,17 +18,19 @@ from dispatcher.functions.surface import (
     CallState,
     CallTotals,
     CallView,
+    Entry,
+    Step,
+    Timeline,
+    TreeView,
+)
+from dispatcher.functions.surface import (
     Cancelled,
     CancelMode,
     Dispatcher,
-    Entry,
     NoResult,
     PublicKey,
     ResultView,
-    Step,
-    Timeline,
     Token,
-    TreeView,
 )
 from dispatcher.protocol.connect import Code, ConnectError
 from dispatcher.protocol.messages import (

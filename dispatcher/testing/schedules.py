@@ -14,7 +14,7 @@ from dispatcher.functions.schedules.surface import (
     Plan,
     ScheduleView,
 )
-from dispatcher.functions.surface import CallState
+from dispatcher.functions.shown import CallState
 
 NOW_US = 1_767_225_600_000_000
 """2026-01-01T00:00:00Z: now, always."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 from dispatcher.api.call_values import any_of
-from dispatcher.functions.surface import CallState, Entry, Step
+from dispatcher.functions.shown import CallState, Entry, Step
 from dispatcher.protocol.messages import CallResult, Error
 from dispatcher.queue.admin.surface import LetterDetail, MessageState
 from dispatcher.testing.admin import letter, message, message_id

@@ -8,7 +8,8 @@ import pytest
 from playwright.async_api import Page, expect
 
 from dispatcher.api.call_values import any_of
-from dispatcher.functions.surface import CallState, CancelMode
+from dispatcher.functions.shown import CallState
+from dispatcher.functions.surface import CancelMode
 from dispatcher.protocol.messages import CallResult
 from dispatcher.testing.admin import dead_call
 from dispatcher.testing.api import ApiBench

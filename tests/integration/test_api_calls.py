@@ -11,7 +11,8 @@ import aiohttp
 import pytest
 
 from dispatcher.core.keys import Key, Keyring, Role
-from dispatcher.functions.surface import CallState, CancelMode
+from dispatcher.functions.shown import CallState
+from dispatcher.functions.surface import CancelMode
 from dispatcher.protocol.messages import Any as AnyMessage
 from dispatcher.protocol.messages import (
     BytesValue,

@@ -15,7 +15,7 @@ from dispatcher.api.entrance import Lines
 from dispatcher.api.turns import Turns
 from dispatcher.core.keys import Key, Keyring, Role
 from dispatcher.errors import Refusal
-from dispatcher.functions.surface import CallState
+from dispatcher.functions.shown import CallState
 from dispatcher.protocol.messages import (
     Any as AnyMessage,
 )

@@ -12,7 +12,8 @@ import pytest
 
 from dispatcher.api.call_values import any_of
 from dispatcher.cli.calls import HAS_ENDED, State
-from dispatcher.functions.surface import CallState, CancelMode, Entry, Step
+from dispatcher.functions.shown import CallState, Entry, Step
+from dispatcher.functions.surface import CancelMode
 from dispatcher.protocol.messages import CallResult, Error
 from dispatcher.testing.admin import MemoryAdmin
 from dispatcher.testing.function_service import NOW_US, MemoryFunctions, call_id, view

@@ -11,7 +11,7 @@ import pytest
 
 from dispatcher.api.call_values import any_of
 from dispatcher.functions.schedules.surface import CatchUp, FiringView, Overlap, Plan
-from dispatcher.functions.surface import CallState
+from dispatcher.functions.shown import CallState
 from dispatcher.testing.admin import MemoryAdmin
 from dispatcher.testing.function_service import MemoryFunctions, call_id
 from dispatcher.testing.schedules import NOW_US

@@ -27,9 +27,10 @@ from dispatcher.functions.outside import Outside
 from dispatcher.functions.results.retention import ResultPolicy
 from dispatcher.functions.rules import Rules
 from dispatcher.functions.service import Events, FunctionConfig, FunctionService
+from dispatcher.functions.shown import Entry
 from dispatcher.functions.signing.file import SigningKeyFile
 from dispatcher.functions.signing.in_force import KeysInForce
-from dispatcher.functions.surface import Dispatcher, Entry, NoResult, ResultView, Token
+from dispatcher.functions.surface import Dispatcher, NoResult, ResultView, Token
 from dispatcher.protocol.messages import CallResult
 from dispatcher.queue.compaction.source import ReclaimPolicy
 from dispatcher.queue.partition import Partition, PartitionConfig

@@ -5,7 +5,7 @@ from __future__ import annotations
 from prometheus_client.parser import text_string_to_metric_families
 
 from dispatcher.core.histogram import Histogram
-from dispatcher.functions.surface import CallState, Entry, Step
+from dispatcher.functions.shown import CallState, Entry, Step
 from dispatcher.functions.views.figures import MOST_FUNCTIONS, OTHER, Figures
 from dispatcher.telemetry.metrics import Distributions, render
 

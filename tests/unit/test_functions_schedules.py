@@ -32,8 +32,8 @@ from dispatcher.functions.schedules.surface import (
     ScheduleInvalid,
     check,
 )
+from dispatcher.functions.shown import CallState
 from dispatcher.functions.store.store import Silent
-from dispatcher.functions.surface import CallState
 from dispatcher.telemetry.supervisor import Supervisor
 from dispatcher.testing.callstore import CallBench
 from dispatcher.testing.clock import SimulatedClock

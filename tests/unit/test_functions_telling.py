@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from dispatcher.functions.model import NONE, Call
-from dispatcher.functions.surface import Entry, Step
+from dispatcher.functions.shown import Entry, Step
 from dispatcher.functions.views.figures import Figures
 from dispatcher.functions.views.telling import Telling
 

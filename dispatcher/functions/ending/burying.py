@@ -17,8 +17,8 @@ from dispatcher.errors import LogBusy, LogError
 from dispatcher.functions.errors import type_of
 from dispatcher.functions.model import Call, How
 from dispatcher.functions.ports import Store
+from dispatcher.functions.shown import Entry
 from dispatcher.functions.spans import Span, length_of
-from dispatcher.functions.surface import Entry
 from dispatcher.protocol.messages import CallResult
 from dispatcher.protocol.statuses import Status
 from dispatcher.queue.deadletters.store import DeadLetters
@@ -40,7 +40,7 @@ Runs = Callable[[int], Sequence[Entry]]
 
 
 class Burying:
-    """Makes the letters (`results.moving.Bury`)."""
+    """Makes the letters (`moving.Bury`)."""
 
     def __init__(
         self,

@@ -9,7 +9,7 @@ from typing import Final
 
 from dispatcher.functions.schedules.cron import Cron
 from dispatcher.functions.schedules.records import CatchUp, Firing, Mark, Plan
-from dispatcher.functions.surface import CallState
+from dispatcher.functions.shown import CallState
 
 MOST_LATE: Final = 100
 """Firings that wait, or are made up for: of more, these are the last ones."""

@@ -26,7 +26,7 @@ from dispatcher.functions.schedules.records import (
     read_plan,
 )
 from dispatcher.functions.schedules.surface import FiringView, ScheduleView
-from dispatcher.functions.surface import CallState
+from dispatcher.functions.shown import CallState
 from dispatcher.functions.views.looking import STATE_OF
 
 

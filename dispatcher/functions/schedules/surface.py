@@ -18,7 +18,7 @@ from dispatcher.functions.schedules.cron import Cron
 from dispatcher.functions.schedules.records import CatchUp as CatchUp
 from dispatcher.functions.schedules.records import Overlap as Overlap
 from dispatcher.functions.schedules.records import Plan as Plan
-from dispatcher.functions.surface import CallState
+from dispatcher.functions.shown import CallState
 from dispatcher.protocol.messages import Call
 
 MOST_SCHEDULES: Final = 1000

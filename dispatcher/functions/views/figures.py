@@ -10,7 +10,7 @@ from collections import Counter
 from typing import Final
 
 from dispatcher.core.histogram import Histogram
-from dispatcher.functions.surface import CallState, Entry, Step
+from dispatcher.functions.shown import CallState, Entry, Step
 from dispatcher.protocol.statuses import Status
 
 MOST_FUNCTIONS: Final = 100

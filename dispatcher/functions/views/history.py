@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from dispatcher.functions.surface import MOST_ENTRIES, CallView, Entry, Step, Timeline
+from dispatcher.functions.shown import MOST_ENTRIES, CallView, Entry, Step, Timeline
 
 MOST_KEPT: Final = 20_000
 """Entries of all calls together."""

@@ -11,7 +11,7 @@ from dispatcher.functions.ids import number_of
 from dispatcher.functions.machine import Machine
 from dispatcher.functions.model import NONE, Call, How, Phase
 from dispatcher.functions.results.records import StoredResult
-from dispatcher.functions.surface import (
+from dispatcher.functions.shown import (
     MOST_NODES,
     CallFilter,
     CallPage,

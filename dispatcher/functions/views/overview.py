@@ -14,7 +14,7 @@ from dispatcher.functions.lanes.lanes import Lanes
 from dispatcher.functions.machine import Machine
 from dispatcher.functions.model import Phase
 from dispatcher.functions.results.store import Results
-from dispatcher.functions.surface import MOST_CALL_LANES, CallLane, CallState, CallTotals
+from dispatcher.functions.shown import MOST_CALL_LANES, CallLane, CallState, CallTotals
 from dispatcher.functions.views.figures import Figures
 from dispatcher.queue.admin.pace import Pace
 from dispatcher.queue.admin.selecting import Rank, select

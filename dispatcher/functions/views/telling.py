@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from dispatcher.functions.model import NONE, Call
-from dispatcher.functions.surface import Entry, Step
+from dispatcher.functions.shown import Entry, Step
 from dispatcher.functions.views.figures import Figures
 from dispatcher.protocol.statuses import Status
 from dispatcher.queue.admin.watching import Watch

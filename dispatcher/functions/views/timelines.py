@@ -8,7 +8,7 @@ from typing import Final
 from dispatcher.functions.deciding.decisions import Decision, RetryAt
 from dispatcher.functions.events import Restarted, TailCalled
 from dispatcher.functions.model import Call, Phase
-from dispatcher.functions.surface import Entry, Step
+from dispatcher.functions.shown import Entry, Step
 from dispatcher.functions.views.history import History
 from dispatcher.functions.views.last_errors import LastErrors
 from dispatcher.functions.views.looking import state_of_ended
