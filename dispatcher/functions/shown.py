@@ -10,6 +10,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from dispatcher.protocol.statuses import Status
+
+_OK: Final = Status.OK.name.lower()
+
 MOST_NODES: Final = 1000
 """Calls of a tree that are shown, at most."""
 
@@ -147,6 +151,12 @@ class Entry:
     error: str | None = None
     next_at_us: int | None = None
     count: int | None = None
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it is a run with another status than OK."""
+        return self.step is Step.RUN and self.status != _OK
+
     http_status: int | None = None
 
 

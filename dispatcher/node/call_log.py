@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Protocol
 
 from dispatcher.core.instants import rfc3339
 from dispatcher.functions.model import Call
 from dispatcher.functions.shown import Entry, Step
-from dispatcher.protocol.statuses import Status
 from dispatcher.telemetry.events import Events
-
-_OK: Final = Status.OK.name.lower()
 
 
 class CallLog:
@@ -56,7 +53,7 @@ class CallLog:
 
     def _ran(self, call_id: str, call: Call, entry: Entry) -> None:
         attempt, duration_ms = entry.attempt or 1, entry.duration_ms or 0
-        if entry.status == _OK:
+        if not entry.has_failed:
             self._events.call_ran(
                 id=call_id,
                 endpoint=call.endpoint,

@@ -11,12 +11,10 @@ from typing import Final
 
 from dispatcher.core.histogram import Histogram
 from dispatcher.functions.shown import CallState, Entry, Step
-from dispatcher.protocol.statuses import Status
 
 MOST_FUNCTIONS: Final = 100
 OTHER: Final = "other"
 """What functions are called that have no numbers of their own."""
-_OK: Final = Status.OK.name.lower()
 _MS: Final = (5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000, 300_000)
 
 
@@ -51,16 +49,16 @@ class Figures:
             case Step.CREATED:
                 self.created += 1
             case Step.RUN:
-                self._run(function, entry.status or "", entry.duration_ms or 0)
+                self._run(function, entry)
             case Step.ENDED:
                 self.ended[CallState(entry.status)] += 1
 
-    def _run(self, function: str, status: str, duration_ms: int) -> None:
-        self.runs[status] += 1
+    def _run(self, function: str, entry: Entry) -> None:
+        self.runs[entry.status or ""] += 1
         found = self.functions.get(function) or self._of(function)
         found.runs += 1
-        found.failures += status != _OK
-        found.duration_ms.observe(duration_ms)
+        found.failures += entry.has_failed
+        found.duration_ms.observe(entry.duration_ms or 0)
 
     def _of(self, function: str) -> FunctionFigures:
         if len(self.functions) >= MOST_FUNCTIONS:

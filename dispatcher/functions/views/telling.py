@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Protocol
 
 from dispatcher.functions.model import NONE, Call
 from dispatcher.functions.shown import Entry, Step
 from dispatcher.functions.views.figures import Figures
-from dispatcher.protocol.statuses import Status
 from dispatcher.queue.admin.watching import Watch
-
-_OK: Final = Status.OK.name.lower()
 
 
 class Log(Protocol):
@@ -65,9 +62,4 @@ class Telling:
 
 def is_notable(entry: Entry) -> bool:
     """Whether somebody may want to know although the call goes on: a run failed."""
-    match entry.step:
-        case Step.RUN:
-            return entry.status != _OK
-        case Step.RESTARTED:
-            return True
-    return False
+    return entry.has_failed or entry.step is Step.RESTARTED
