@@ -13,6 +13,8 @@ from dispatcher.functions.ending.burying import Burying
 from dispatcher.functions.ending.moving import Moving
 from dispatcher.functions.events import Exited
 from dispatcher.functions.model import Call, How, Phase
+from dispatcher.functions.ports import Store
+from dispatcher.functions.spans import Span, span
 from dispatcher.functions.store.store import Silent
 from dispatcher.queue.deadletters.store import DeadLetters
 from dispatcher.queue.records.dead_calls import CallLetter, encode_call
@@ -73,15 +75,75 @@ def test_no_run_is_fetched_while_letters_wait_for_space() -> None:
 
 
 class Letters:
-    """Dead letters, as far as calls are buried in them."""
+    """Dead letters, as far as calls are buried in them. `then`, once set, is called a turn of the
+    loop after the next one was buried."""
 
     def __init__(self) -> None:
         self.is_behind = True
         self.buried: list[CallLetter] = []
+        self.then: Callable[[], None] | None = None
 
     def bury_call(self, letter: CallLetter, then: Callable[[], None], read: object) -> None:
         self.buried.append(letter)
         asyncio.get_running_loop().call_soon(then)
+        if self.then is not None:
+            asyncio.get_running_loop().call_soon(self.then)
+            self.then = None
+
+
+class Spans:
+    """A store whose bytes are there at once."""
+
+    async def read(self, pick: Callable[[], list[Span]]) -> list[bytes]:
+        return [errors.failed("ValueError", "no") for _ in pick()]
+
+
+def test_call_that_dies_when_all_others_were_just_buried_is_buried() -> None:
+    """Whoever buries them ends at that moment."""
+
+    async def main(clock: SimulatedClock) -> None:
+        letters = Letters()
+        letters.is_behind = False
+        supervisor = Supervisor(lambda name, error: None)
+        burying = Burying(
+            cast(Store, Spans()),
+            cast(DeadLetters, letters),
+            supervisor,
+            SteadyClock(clock),
+            spell=lambda key: call_id(key).decode(),
+            runs=lambda key: [],
+        )
+        told: list[str] = []
+        letters.then = lambda: burying.bury(dead(2), lambda: told.append("second"))
+        burying.bury(dead(1), lambda: told.append("first"))
+        await asyncio.sleep(1)
+        assert told == ["first", "second"]
+        await supervisor.stop()
+
+    loop.run(main)
+
+
+def dead(key: int) -> Call:
+    """A call that has failed."""
+    call = Call(
+        key,
+        parent=0,
+        root=key,
+        correlation=0,
+        parent_generation=0,
+        endpoint="http://app",
+        function="f",
+        version="",
+        application="app",
+        created_us=1,
+        expires_us=2,
+        not_before_us=0,
+        depth=0,
+        timeout_ms=0,
+        input=span(1, 0, 1),
+    )
+    call.how, call.result = How.FAILED, span(1, 1, 1)
+    return call
 
 
 def test_calls_that_died_wait_in_the_table_while_letters_wait_for_space() -> None:

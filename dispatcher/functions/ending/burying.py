@@ -75,7 +75,11 @@ class Burying:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._task = None
-        if not task.cancelled() and task.exception() is not None:  # the supervisor has told it
+        if task.cancelled():
+            return
+        if task.exception() is None:
+            self._go_on()  # one may have come when it had found nothing more to do
+        else:  # the supervisor has told it
             asyncio.get_running_loop().call_later(_AGAIN_SECONDS, self._go_on)
 
     async def _bury_all(self) -> None:
