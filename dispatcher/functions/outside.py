@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Final
 
 from dispatcher.functions import errors
 from dispatcher.functions.events import CancelAsked, Completed, Ended, Sent
-from dispatcher.functions.ids import parse_id
 from dispatcher.functions.limits import CLEANUP_US
 from dispatcher.functions.machine import PROMISE
-from dispatcher.functions.model import Call, How, Phase
-from dispatcher.functions.results.reading import Standing
+from dispatcher.functions.model import How, Phase
 from dispatcher.functions.service import FunctionService
 from dispatcher.functions.shown import (
     CallFilter,
@@ -23,7 +20,6 @@ from dispatcher.functions.shown import (
     TreeView,
 )
 from dispatcher.functions.signing.keys import PublicKey
-from dispatcher.functions.spans import Span
 from dispatcher.functions.surface import (
     Cancelled,
     CancelMode,
@@ -32,13 +28,8 @@ from dispatcher.functions.surface import (
     ResultView,
     Token,
 )
-from dispatcher.functions.views.looking import STATE_OF, fits
 from dispatcher.protocol.messages import DispatchRequest, RecallRequest, RecallResponse
 from dispatcher.queue.admin.surface import LaneOrder, LanePage
-
-_RESULTS: Final = 1 << 63
-"""The cursor of the first page of results: numbers of calls are above it, places of results
-below."""
 
 
 class Outside:
@@ -75,112 +66,37 @@ class Outside:
         """See `Functions`."""
         return await self._service.overview.lanes(order, after=after, limit=limit)
 
-    def _find(self, call_id: str, only: str | None) -> Call | None:
-        key = parse_id(call_id)
-        call = None if key is None else self._service.machine.calls.get(key)
-        return call if call is not None and only in (None, call.application) else None
-
     async def call(self, call_id: str, *, only: str | None) -> CallView | None:
         """See `Functions`."""
-        call = self._find(call_id, only)
-        if call is not None:
-            return self._service.looking.view(call)
-        view = self._service.history.find(call_id)
-        if view is None:
-            key = parse_id(call_id)
-            stored = None if key is None else await self._service.results.read(key)
-            if stored is not None:
-                view = self._service.looking.view_of_result(stored)
-        return view if view is not None and only in (None, view.application) else None
+        return await self._service.finding.call(call_id, only=only)
 
     async def calls(
         self, which: CallFilter, *, limit: int, cursor: int | None, only: str | None
     ) -> CallPage:
         """See `Functions`."""
-        if cursor is None or cursor > _RESULTS:
-            page = await self._service.looking.page(which, limit=limit, cursor=cursor, only=only)
-            if which.state is not None and not which.state.has_ended:
-                return page
-            if page.next_cursor is not None or len(page.items) == limit:
-                return CallPage(page.items, page.next_cursor or _RESULTS)
-            items, before = list(page.items), None
-        else:
-            items, before = [], None if cursor == _RESULTS else cursor
-        while len(items) < limit:
-            found = await self._service.results.page(before, limit)
-            for place, result in found:
-                before = place
-                if result.key in self._service.machine.calls:
-                    continue  # it is on its way out of the table
-                view = self._service.looking.view_of_result(result)
-                if fits(view, which, only):
-                    items.append(view)
-                    if len(items) == limit:
-                        break
-            if not found:
-                return CallPage(items, None)
-        return CallPage(items, before)
+        return await self._service.finding.calls(which, limit=limit, cursor=cursor, only=only)
 
     def tree_size(self, call: CallView) -> int:
         """See `Functions`."""
-        root = parse_id(call.root_id)
-        made = 1 if root is None else self._service.machine.trees.get(root, 1)
-        return made + self._service.history.count_ended_under(call.root_id)
+        return self._service.finding.tree_size(call)
 
     async def tree(self, call_id: str, *, only: str | None) -> TreeView | None:
         """See `Functions`."""
-        call = self._find(call_id, only)
-        if call is not None:
-            return await self._service.looking.tree(call)
-        view = await self.call(call_id, only=only)
-        return None if view is None else await self._service.looking.tree(view)
+        return await self._service.finding.tree(call_id, only=only)
 
     async def timeline(self, call_id: str, *, only: str | None) -> Timeline | None:
         """See `Functions`."""
-        key = parse_id(call_id)
-        if key is None or await self.call(call_id, only=only) is None:
-            return None
-        return self._service.history.timeline(key)
+        return await self._service.finding.timeline(call_id, only=only)
 
     async def result(
         self, call_id: str, *, wait_s: float, only: str | None
     ) -> ResultView | NoResult:
         """See `Functions`."""
-        key = parse_id(call_id)
-        if key is None:
-            return NoResult.UNKNOWN
-        end = asyncio.get_running_loop().time() + wait_s
-        while True:
-            found = await self._result(key, only)
-            left_s = end - asyncio.get_running_loop().time()
-            if found is not NoResult.NOT_YET or left_s <= 0:
-                return found
-            if not await self._service.waiting.wait(key, left_s):
-                return await self._result(key, only)
-
-    async def _result(self, key: int, only: str | None) -> ResultView | NoResult:
-        call = self._service.machine.calls.get(key)
-        spell = self._service.spell
-        if call is not None:
-            if only not in (None, call.application):
-                return NoResult.UNKNOWN
-            if call.phase is not Phase.ENDED or call.how is None:
-                return NoResult.NOT_YET
-            how = call.how
-            found = await self._service.store.read(lambda: _result_span(call))
-            if found is not None:
-                return ResultView(spell(key), STATE_OF[how], found[0], self._now_us())
-        stored = await self._service.results.read(key)
-        if stored is None:
-            is_past = self._service.results.find(key) is Standing.EXPIRED
-            return NoResult.EXPIRED if is_past else NoResult.UNKNOWN
-        if only not in (None, stored.application):
-            return NoResult.UNKNOWN
-        return ResultView(spell(key), STATE_OF[stored.how], stored.result, stored.ended_us)
+        return await self._service.finding.result(call_id, wait_s=wait_s, only=only)
 
     async def cancel(self, call_id: str, mode: CancelMode, *, only: str | None) -> Cancelled:
         """See `Functions`."""
-        call = self._find(call_id, only)
+        call = self._service.finding.existing(call_id, only)
         if call is None:
             is_known = await self.call(call_id, only=only) is not None
             return Cancelled.ENDED if is_known else Cancelled.UNKNOWN
@@ -237,8 +153,3 @@ class Outside:
     async def create_signing_key(self) -> PublicKey:
         """See `Functions`."""
         return await self._service.signing.rotate()
-
-
-def _result_span(call: Call) -> list[Span] | None:
-    """Where the result of a call that has ended is; None once it has moved."""
-    return None if call.result is None else [call.result]

@@ -9,23 +9,21 @@ machine: a root call has ended ─▶ moving ─▶ results' log, dead letters �
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 from dispatcher.core.clock import Random, SteadyClock
 from dispatcher.functions.bridge.bridge import Bridge
+from dispatcher.functions.config import Events, FunctionConfig
 from dispatcher.functions.ending.burying import Burying
 from dispatcher.functions.ending.moving import DEAD, Moving
 from dispatcher.functions.ending.waiting import Waiting
 from dispatcher.functions.ids import Keys, call_id, parse_id
-from dispatcher.functions.intake import Intake, IntakeConfig
+from dispatcher.functions.intake import Intake
 from dispatcher.functions.lanes.lanes import Lanes
 from dispatcher.functions.lanes.turns import Turns
 from dispatcher.functions.model import NONE, Call, Phase
-from dispatcher.functions.results.retention import ResultPolicy
 from dispatcher.functions.results.store import Results
-from dispatcher.functions.rules import Rules
 from dispatcher.functions.runs.asking import FEATURES, Targets
 from dispatcher.functions.runs.config import RunnerConfig
 from dispatcher.functions.runs.recalling import Recalling
@@ -36,11 +34,12 @@ from dispatcher.functions.signing.in_force import KeysInForce
 from dispatcher.functions.signing.keys import SigningKeys
 from dispatcher.functions.store.store import Store
 from dispatcher.functions.views.figures import Figures
+from dispatcher.functions.views.finding import Finding
 from dispatcher.functions.views.history import History
 from dispatcher.functions.views.last_errors import LastErrors
 from dispatcher.functions.views.looking import STATE_OF, Looking
 from dispatcher.functions.views.overview import Overview
-from dispatcher.functions.views.telling import Log, Telling
+from dispatcher.functions.views.telling import Telling
 from dispatcher.functions.views.timelines import Timelines
 from dispatcher.protocol.signing import Signer
 from dispatcher.queue.commit.stalls import tell_pace
@@ -51,33 +50,6 @@ from dispatcher.telemetry.supervisor import Supervisor
 from dispatcher.txlog import TransactionLog
 
 _TIDY_SECONDS: Final = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class FunctionConfig:
-    """`workers` runs are in flight at once; `timeout_ms` is that of one. `results` says how long
-    those are kept."""
-
-    rules: Rules
-    intake: IntakeConfig
-    results: ResultPolicy
-    workers: int = 200
-    timeout_ms: int = 60_000
-
-
-@dataclass(frozen=True, slots=True)
-class Events:
-    """What the service tells: `warned` of what an operator should look at, `happened` as
-    `telling.Log`, `lost` and `result_lost` of calls by their ids, of which a repaired log has lost
-    something; `failed` when a log of it can't be used any more and the process must end,
-    `results_space_changed` as the logs do."""
-
-    warned: Callable[[str, str], None]
-    log: Log
-    lost: Callable[[str], None]
-    result_lost: Callable[[str], None]
-    failed: Callable[[Exception], None]
-    results_space_changed: Callable[[bool], None]
 
 
 class FunctionService:
@@ -182,6 +154,16 @@ class FunctionService:
             self.runner,
             self.history,
             last_errors=self._last_errors,
+            spell=self.spell,
+            now_us=clock.wall_us,
+        )
+        self.finding = Finding(
+            self.machine,
+            self.store,
+            self.results,
+            looking=self.looking,
+            history=self.history,
+            waiting=self.waiting,
             spell=self.spell,
             now_us=clock.wall_us,
         )

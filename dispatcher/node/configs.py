@@ -7,10 +7,10 @@ from dispatcher.core.keys import Keyring
 from dispatcher.core.retry import RetryPolicy
 from dispatcher.delivery.config import DeliveryConfig
 from dispatcher.delivery.slots import LOOKUPS
+from dispatcher.functions.config import FunctionConfig
 from dispatcher.functions.intake import IntakeConfig
 from dispatcher.functions.results.retention import ResultPolicy
 from dispatcher.functions.rules import Rules
-from dispatcher.functions.service import FunctionConfig
 from dispatcher.ingress.config import IngressConfig
 from dispatcher.node.descriptors import Share
 from dispatcher.queue.deadletters.retention import RetentionPolicy

@@ -28,9 +28,9 @@ from dispatcher.core.clock import SystemClock
 from dispatcher.core.keys import Keyring
 from dispatcher.delivery.pool import Pool
 from dispatcher.errors import ConfigError, PortTaken
+from dispatcher.functions.config import Events as FunctionEvents
 from dispatcher.functions.ending.reviving import Reviving
 from dispatcher.functions.outside import Outside
-from dispatcher.functions.service import Events as FunctionEvents
 from dispatcher.functions.service import FunctionService
 from dispatcher.functions.signing.file import SigningKeyFile
 from dispatcher.functions.signing.in_force import KeysInForce, UnkeptKey

@@ -21,12 +21,13 @@ from pathlib import Path
 from typing import Final
 
 from dispatcher.core.clock import SteadyClock
+from dispatcher.functions.config import Events, FunctionConfig
 from dispatcher.functions.intake import IntakeConfig
 from dispatcher.functions.model import Call
 from dispatcher.functions.outside import Outside
 from dispatcher.functions.results.retention import ResultPolicy
 from dispatcher.functions.rules import Rules
-from dispatcher.functions.service import Events, FunctionConfig, FunctionService
+from dispatcher.functions.service import FunctionService
 from dispatcher.functions.shown import Entry
 from dispatcher.functions.signing.file import SigningKeyFile
 from dispatcher.functions.signing.in_force import KeysInForce

@@ -4,6 +4,7 @@ timelines  what happens to a call, as entries
 history    keeps the entries in memory, within bounds
 telling    passes them to figures, the log and `/v1/events`
 figures    counts them
-looking    calls, pages of them, trees
+looking    calls that exist, pages of them, trees
+finding    calls wherever they are, and their results
 overview   all calls together: states, totals, lanes
 """
