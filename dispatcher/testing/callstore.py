@@ -6,10 +6,11 @@ from typing import Any
 
 from dispatcher.functions.events import Created, Exited, NewCall, Polled
 from dispatcher.functions.ids import Keys
-from dispatcher.functions.model import FIELDS, Call, How, StateArm
+from dispatcher.functions.model import Call, How, StateArm
 from dispatcher.functions.spans import Span
 from dispatcher.functions.store.store import Store
 from dispatcher.queue.partition import Partition
+from dispatcher.testing.call_fields import FIELDS
 from dispatcher.testing.clock import SimulatedClock
 from dispatcher.testing.queue import Bench
 

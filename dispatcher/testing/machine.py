@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 
 from dispatcher.functions.events import Blob, Copied, Created, Event, Fact, NewCall, Noted, Polled
 from dispatcher.functions.machine import Kept, Machine, Owner
-from dispatcher.functions.model import FIELDS, Call, Phase
+from dispatcher.functions.model import Call, Phase
 from dispatcher.functions.spans import Span, position_of, span
+from dispatcher.testing.call_fields import FIELDS
 
 T = TypeVar("T", NewCall, Fact)
 
@@ -126,8 +127,7 @@ class Bench:
         while events:
             self.log.append(self.placed(events.pop(0)))
             _apply(self.machine, self.tally, self.log, len(self.log))
-            events += self.machine.matches
-            self.machine.matches.clear()
+            events += self.machine.take_matches()
         self.tally.check(self.machine)
 
     def call(self, key: int) -> Call:

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from dispatcher.errors import LogTooNew
 from dispatcher.functions import events
 from dispatcher.functions.events import Copied, Event, Fact, NewCall
-from dispatcher.functions.model import FIELDS, Call, How, Phase, Poll, Result, StateArm
+from dispatcher.functions.model import Call, How, Phase, Poll, Result, StateArm
 from dispatcher.functions.spans import Span, length_of, offset_of, span
 from dispatcher.functions.store.records import chunks_of, decoded, encoded
 from dispatcher.queue.records.kinds import RecordError
+from dispatcher.testing.call_fields import FIELDS
 
 U64 = st.integers(0, 2**64 - 1)
 U128 = st.integers(1, 2**96 - 1)

@@ -433,7 +433,7 @@ def test_size_of_a_tree_is_known_until_its_last_call_is_gone(bench: Bench) -> No
     exits(bench, CHILD)
     exits(bench, OTHER)
     assert not bench.machine.trees
-    assert not bench.machine._below
+    assert not bench.machine._table._below
 
 
 def test_large_fan_out_wakes_with_its_last_result(bench: Bench) -> None:

@@ -156,10 +156,8 @@ class Store:
 
     def _give(self) -> None:
         """Store who gets what is kept."""
-        if self.machine.matches:
-            matches, self.machine.matches = self.machine.matches, []
-            for given in matches:
-                self.submit(given, urgent=True)
+        for given in self.machine.take_matches():
+            self.submit(given, urgent=True)
 
     def _apply(self, position: int, payload: bytes) -> None:
         event = decoded(position, payload)

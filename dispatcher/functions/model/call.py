@@ -2,191 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import IntEnum
-from typing import Any, Final, TypeVar, cast
+from typing import Final
 
+from dispatcher.functions.model.keys import NO_KEYS, Keys
+from dispatcher.functions.model.rare import USUAL, Rare
+from dispatcher.functions.model.shared import shared
+from dispatcher.functions.model.values import How, Phase, Poll, Result, StateArm
 from dispatcher.functions.spans import Span
-
-T = TypeVar("T")
-
-NONE: Final = 0
-"""No call has this key."""
-NOT_FROZEN: Final = -1
-
-
-class Phase(IntEnum):
-    """What a call waits for; all of it follows from its events.
-
-    DUE        for a run: the first one (not before `not_before_us`), or a resume.
-    SUSPENDED  for results or for time (`poll`).
-    OUTSIDE    to be completed from outside: a promise or a channel. It is never run.
-    ENDED      a root call whose result is being moved to the results' log.
-    """
-
-    DUE = 0
-    SUSPENDED = 1
-    OUTSIDE = 2
-    ENDED = 3
-
-
-class StateArm(IntEnum):
-    """Which field of Poll a state came in, and goes back in."""
-
-    NONE = 0
-    LEGACY = 1
-    TYPED = 6
-
-
-class How(IntEnum):
-    """How a call ended; the number is stored.
-
-    OK, FAILED  by its own exit (FAILED: a status that is not OK and not retried), or by a server's
-                verdict on it.
-    EXPIRED, CANCELLED  by the server; its result is an error of that type.
-    """
-
-    OK = 1
-    FAILED = 2
-    EXPIRED = 3
-    CANCELLED = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Poll:
-    """What a suspended call waits for: `min_results` of what is outstanding, of which `max_results`
-    are delivered at most, or `due_us` (0: no timer). Instants are microseconds since the epoch."""
-
-    min_results: int
-    max_results: int
-    due_us: int
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """A result that is durable, and not delivered yet, or kept: a serialized CallResult (output or
-    error; `correlation` and the child's id are put in when it is sent)."""
-
-    correlation: int
-    child: int
-    where: Span
-    is_error: bool
-
-
-Keys = tuple[int, ...] | set[int]
-"""A set of keys; few of them are a tuple, which takes a fifth of the memory."""
-
-NO_KEYS: Final[tuple[int, ...]] = ()
-
-
-class Rare:
-    """What few calls have something in; fields as in `Call`."""
-
-    __slots__ = (
-        "attempts",
-        "began_step",
-        "cancelling",
-        "due_us",
-        "error",
-        "frozen",
-        "generation",
-        "how",
-        "idle",
-        "is_error",
-        "kept",
-        "not_before_us",
-        "parent_generation",
-        "reached",
-        "restarts",
-        "result",
-        "results",
-        "strays",
-    )
-
-    def __init__(self) -> None:
-        self.parent_generation: int = 0
-        self.not_before_us: int = 0
-        self.generation: int = 0
-        self.began_step: int = 0
-        self.reached: int = 0
-        self.restarts: int = 0
-        self.strays: Keys = NO_KEYS
-        self.results: tuple[Result, ...] = ()
-        self.kept: tuple[Result, ...] = ()
-        self.frozen: int = NOT_FROZEN
-        self.error: Span | None = None
-        self.idle: int = 0
-        self.cancelling: bool = False
-        self.how: How | None = None
-        self.result: Span | None = None
-        self.is_error: bool = False
-        self.attempts: int = 0
-        self.due_us: int = 0
-
-    def copy(self) -> Rare:
-        """The same, to be changed."""
-        new = Rare()
-        new.parent_generation = self.parent_generation
-        new.not_before_us = self.not_before_us
-        new.generation = self.generation
-        new.began_step = self.began_step
-        new.reached = self.reached
-        new.restarts = self.restarts
-        new.strays = self.strays
-        new.results = self.results
-        new.kept = self.kept
-        new.frozen = self.frozen
-        new.error = self.error
-        new.idle = self.idle
-        new.cancelling = self.cancelling
-        new.how = self.how
-        new.result = self.result
-        new.is_error = self.is_error
-        new.attempts = self.attempts
-        new.due_us = self.due_us
-        return new
-
-    def is_usual(self) -> bool:
-        """Whether there is nothing in it."""
-        return self._values() == USUAL._values()
-
-    def _values(self) -> tuple[object, ...]:
-        return (
-            self.parent_generation,
-            self.not_before_us,
-            self.generation,
-            self.began_step,
-            self.reached,
-            self.restarts,
-            self.strays,
-            self.results,
-            self.kept,
-            self.frozen,
-            self.error,
-            self.idle,
-            self.cancelling,
-            self.how,
-            self.result,
-            self.is_error,
-            self.attempts,
-            self.due_us,
-        )
-
-
-USUAL: Final = Rare()
-"""What most calls have: nobody changes it."""
-
-
-_SHARED: Final[dict[Any, Any]] = {}
-_MOST_SHARED: Final = 10_000
-
-
-def _shared(value: T) -> T:
-    """The same value, as one object for all who ask."""
-    if len(_SHARED) >= _MOST_SHARED:
-        _SHARED.clear()
-    return cast("T", _SHARED.setdefault(value, value))
-
 
 _US: Final = (1 << 60) - 1
 _CRC: Final = (1 << 32) - 1
@@ -198,39 +20,25 @@ class Call:
     `key`            names it for ever: `incarnation << 64 | number`, see `ids`.
     `parent`, `root` keys; `parent` is NONE for a root call, whose `root` is its own key.
     `correlation`    the parent's number for it, 64 bits without a sign.
-    `parent_generation`  of the parent when it made the call: results of an older one are dropped.
     `endpoint`, `function`, `version`  interned text.
     `application`    name of the API key that its root was dispatched with.
-    `created_us`, `expires_us`, `not_before_us`  microseconds since the epoch, by the wall clock.
+    `created_us`, `expires_us`  microseconds since the epoch, by the wall clock.
     `depth`          0 for a root call.
     `timeout_ms`     of one run; 0: the setting.
     `input`          what it is (re)started from: of the last tail call, where there was one.
     `step`           counts directives: an answer counts only for the step it was asked at.
-    `generation`     counts restarts and tail calls.
-    `began_step`     the step at which this generation began; `reached`, how many steps the one that
-                     got furthest had made; `restarts`, how many restarts in a row got no further.
     `arm`, `states`  the last whole state and what was appended to it; () before the first poll.
     `state_crc`      CRC-32 of the last state, 0 without one.
     `poll`           while SUSPENDED, and while DUE to be resumed; None before the first poll.
-    `children`       keys of those whose results are outstanding, of this generation; `strays`,
-                     those of older ones that still exist.
-    `results`        durable and not delivered, in the order in which they became durable.
-    `kept`           delivered, and referred to by its state (see `deciding.keeping`).
-    `frozen`         how many of `results` the next resume delivers; NOT_FROZEN: as many as fit.
-    `error`          serialized Error that is delivered as `poll_result.error`: the poll was
-                     refused, or it is asked to clean up.
-    `idle`           empty resumes in a row (see `deciding`).
-    `cancelling`     it was asked to clean up; `result` is what its parent gets then.
-    `how`, `result`, `is_error`  once it has ENDED.
-    `attempts`       runs of this step that failed so far, `due_us` when the next may start.
+    `children`       keys of those whose results are outstanding, of this generation.
     `base`           the log has to be kept from this position on, so that a crash leaves this call
                      as it is: 0 before `store` knows.
     `poll_due_us`    that of `poll`, 0 without one.
     `alarm_us`       when whoever runs it looks at it again by itself, 0: never. Not stored.
 
-    In memory: what few calls have is in a `Rare`, what many share is shared, and the numbers that
-    all have are one. So a call that waits takes less than half of what it would with an attribute
-    each. Names are properties of it all the same.
+    In memory: what few calls have is in a `Rare`, which says what it means; what many share is
+    shared, and the numbers that all have are one. So a call that waits takes less than half of what
+    it would with an attribute each. Names are properties of it all the same.
     """
 
     __slots__ = (
@@ -277,7 +85,7 @@ class Call:
         self.key = key
         self.parent = parent
         self.root = root
-        self._what = _shared((endpoint, function, version, application, timeout_ms))
+        self._what = shared((endpoint, function, version, application, timeout_ms))
         self.depth = depth
         self.input = input
         self.step = 0
@@ -562,7 +370,7 @@ class Call:
 
     def become(self, endpoint: str, function: str, version: str) -> None:
         """Be a call of another function."""
-        self._what = _shared((endpoint, function, version, self.application, self.timeout_ms))
+        self._what = shared((endpoint, function, version, self.application, self.timeout_ms))
 
     @property
     def states(self) -> tuple[Span, ...]:
@@ -575,7 +383,7 @@ class Call:
 
     def wait_for(self, min_results: int, max_results: int, due_us: int) -> None:
         """Set `poll`."""
-        self._limits = _shared((min_results, max_results))
+        self._limits = shared((min_results, max_results))
         self.poll_due_us = due_us
 
     @property
@@ -612,67 +420,3 @@ class Call:
         found += [one for one in (self.error, self.result) if one is not None]
         found += [result.where for result in self.kept]
         return tuple(found)
-
-
-_FEW: Final = 8
-
-
-def with_keys(keys: Keys, more: tuple[int, ...]) -> Keys:
-    """Add keys that are not there yet. May change `keys`."""
-    if isinstance(keys, set):
-        keys.update(more)
-        return keys
-    return keys + more if len(keys) + len(more) <= _FEW else {*keys, *more}
-
-
-def without_key(keys: Keys, key: int) -> Keys:
-    """Take a key out, if it is there. May change `keys`."""
-    if isinstance(keys, set):
-        keys.discard(key)
-        return keys
-    return tuple(one for one in keys if one != key)
-
-
-FIELDS: Final = (
-    "alarm_us",
-    "application",
-    "arm",
-    "attempts",
-    "base",
-    "began_step",
-    "cancelling",
-    "children",
-    "correlation",
-    "created_us",
-    "depth",
-    "due_us",
-    "endpoint",
-    "error",
-    "expires_us",
-    "frozen",
-    "function",
-    "generation",
-    "how",
-    "idle",
-    "input",
-    "is_error",
-    "kept",
-    "key",
-    "not_before_us",
-    "parent",
-    "parent_generation",
-    "phase",
-    "poll",
-    "reached",
-    "restarts",
-    "result",
-    "results",
-    "root",
-    "state_crc",
-    "states",
-    "step",
-    "strays",
-    "timeout_ms",
-    "version",
-)
-"""Names of all that a call is."""

@@ -1,0 +1,48 @@
+"""Names of all that a call is, for tests that compare calls."""
+
+from __future__ import annotations
+
+from typing import Final
+
+FIELDS: Final = (
+    "alarm_us",
+    "application",
+    "arm",
+    "attempts",
+    "base",
+    "began_step",
+    "cancelling",
+    "children",
+    "correlation",
+    "created_us",
+    "depth",
+    "due_us",
+    "endpoint",
+    "error",
+    "expires_us",
+    "frozen",
+    "function",
+    "generation",
+    "how",
+    "idle",
+    "input",
+    "is_error",
+    "kept",
+    "key",
+    "not_before_us",
+    "parent",
+    "parent_generation",
+    "phase",
+    "poll",
+    "reached",
+    "restarts",
+    "result",
+    "results",
+    "root",
+    "state_crc",
+    "states",
+    "step",
+    "strays",
+    "timeout_ms",
+    "version",
+)
