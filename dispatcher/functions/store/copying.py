@@ -18,7 +18,6 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import Final
 
-from dispatcher.errors import Refusal, Refused
 from dispatcher.functions.events import Blob, Completed, Copied, Event, Fact, Noted, Sent, Stored
 from dispatcher.functions.ids import number_of
 from dispatcher.functions.machine import CHANNEL, PROMISE, Kept, KnownFact, Machine
@@ -26,8 +25,9 @@ from dispatcher.functions.model import Call
 from dispatcher.functions.spans import Span, length_of
 from dispatcher.functions.store.holds import SPAN_BYTES, Holds
 from dispatcher.functions.store.ordering import ALL, Ordering, Thing
+from dispatcher.functions.store.pending_copies import PendingCopies
 from dispatcher.functions.store.reading import Reading
-from dispatcher.functions.store.writing import AS_COPY, Writing
+from dispatcher.functions.store.writing import Writing
 from dispatcher.queue.bodies.host import Host
 from dispatcher.queue.pending.extents import Extent
 
@@ -133,7 +133,9 @@ class Copying:
     async def _copy_trees(self, roots: list[int], trees: dict[int, list[Call]]) -> None:
         await self._alone([*roots, ALL], partial(self._copy_all, roots, trees))
 
-    async def _copy_all(self, roots: list[int], trees: dict[int, list[Call]], to: _Copies) -> None:
+    async def _copy_all(
+        self, roots: list[int], trees: dict[int, list[Call]], to: PendingCopies
+    ) -> None:
         single: list[Call] = []
         for root in roots:
             self._machine.forget_copies(root)
@@ -153,13 +155,13 @@ class Copying:
         living = {call.key: call for call in calls if by_key.get(call.key) is call}
         return sorted(living.values(), key=lambda call: number_of(call.key))
 
-    async def _copy_tree(self, root: int, calls: list[Call], to: _Copies) -> None:
+    async def _copy_tree(self, root: int, calls: list[Call], to: PendingCopies) -> None:
         await self._copy_portions(calls[:-1], to, count=0)
         first = self._machine.first_copy(root)
         await self._copy_portions(calls[-1:], to, count=len(calls), first=first)
 
     async def _copy_portions(
-        self, calls: list[Call], to: _Copies, *, count: int, first: int = 0
+        self, calls: list[Call], to: PendingCopies, *, count: int, first: int = 0
     ) -> None:
         portion: list[Call] = []
         size = 0
@@ -173,7 +175,9 @@ class Copying:
         if portion:
             await self._copy_portion(portion, to, count, first)
 
-    async def _copy_portion(self, calls: list[Call], to: _Copies, count: int, first: int) -> None:
+    async def _copy_portion(
+        self, calls: list[Call], to: PendingCopies, count: int, first: int
+    ) -> None:
         if cost_bytes(calls[0]) > WHOLE_BYTES:  # alone in its portion
             (call,) = calls
             blobs: list[Blob] = await self._spread(call, to)
@@ -193,7 +197,7 @@ class Copying:
             self.copied_total += 1
         await to.all_stored()
 
-    async def _spread(self, call: Call, to: _Copies) -> list[Blob]:
+    async def _spread(self, call: Call, to: PendingCopies) -> list[Blob]:
         """Write the bytes of a call that has too many for one record; returns their new spans."""
         places: list[Blob] = []
         some: list[Span] = []
@@ -214,7 +218,7 @@ class Copying:
 
     # What is not of calls.
 
-    async def _copy_facts(self, facts: list[KnownFact], to: _Copies) -> None:
+    async def _copy_facts(self, facts: list[KnownFact], to: PendingCopies) -> None:
         known = self._machine.facts
         facts = [fact for fact in facts if known.get((fact.space, fact.name)) is fact]
         for fact in facts:
@@ -222,7 +226,7 @@ class Copying:
             to.write(Noted((Fact(fact.space, fact.name, value, fact.expires_us),)))
         await to.all_stored()
 
-    async def _copy_kept(self, kept: list[Kept], to: _Copies) -> None:
+    async def _copy_kept(self, kept: list[Kept], to: PendingCopies) -> None:
         for one in kept:
             if not self._is_kept(one):
                 continue
@@ -237,66 +241,18 @@ class Copying:
         return any(one is kept for one in self._machine.channels.get(name, ()))
 
     async def _alone(
-        self, things: Sequence[Thing], copy: Callable[[_Copies], Awaitable[None]]
+        self, things: Sequence[Thing], copy: Callable[[PendingCopies], Awaitable[None]]
     ) -> None:
         """Copy while nothing happens to these things."""
-        copies = _Copies(self._writing, partial(self._ordering.open, things), self._committer.wake)
+        copies = PendingCopies(
+            self._writing, partial(self._ordering.open, things), self._committer.wake
+        )
         self._ordering.shut(things)
         try:
             await self._ordering.quiet(things)
             await copy(copies)
         finally:
             copies.close()
-
-
-class _Copies:
-    """Copies on their way. `open` is called when it is closed and none is under way any more, also
-    when who copied was ended meanwhile."""
-
-    def __init__(
-        self, writing: Writing, open_: Callable[[], None], wake: Callable[[], None]
-    ) -> None:
-        self._writing = writing
-        self._open = open_
-        self._wake = wake
-        self._under_way = 0
-        self._is_closed = False
-        self._refusal: Refusal | None = None
-        self._done: asyncio.Future[None] | None = None
-
-    def write(self, event: Event) -> None:
-        """Write a copy."""
-        self._under_way += 1
-        self._writing.write(event, (), self._told, AS_COPY)
-
-    def _told(self, refusal: Refusal | None) -> None:
-        self._under_way -= 1
-        self._refusal = self._refusal or refusal
-        if self._under_way:
-            return
-        if self._done is not None and not self._done.done():
-            self._done.set_result(None)
-        if self._is_closed:
-            self._open()
-
-    async def all_stored(self) -> None:
-        """Return when all are durable and were applied.
-
-        Raises:
-            Refused: one of them is not.
-        """
-        if self._under_way:
-            self._wake()
-            self._done = asyncio.get_running_loop().create_future()
-            await self._done
-        if self._refusal is not None:
-            raise Refused(self._refusal)
-
-    def close(self) -> None:
-        """Nothing more is copied."""
-        self._is_closed = True
-        if not self._under_way:
-            self._open()
 
 
 def cost_bytes(call: Call) -> int:
