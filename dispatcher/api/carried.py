@@ -1,4 +1,5 @@
-"""A message as a line of NDJSON, as an import reads it; `written` writes it.
+"""A message as a line of NDJSON, as an import reads it; `written` writes it. A line may be a dead
+call instead: `carried_calls`.
 
 What an import needs is `destination`, `method`, `target`, `headers`, `body` and `timeout_ms`; of a
 dead letter also why it died. The rest is for who reads the file. The header block is that of the
@@ -13,29 +14,29 @@ import base64
 import json
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal, NamedTuple
+from typing import Annotated, Final, Literal, NamedTuple
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import Discriminator, Field, Tag, TypeAdapter, ValidationError
 
+from dispatcher.api.carried_calls import CarriedCallLine, incoming_call
 from dispatcher.api.errors import ApiError
 from dispatcher.api.fields import DestinationIn, InstantIn
+from dispatcher.api.lines import MAX_RUNS, BadLine, NotBeforeEpoch
 from dispatcher.api.models import Input
 from dispatcher.core.message import Message
 from dispatcher.core.options import ORIGIN, TIMEOUT
 from dispatcher.core.outcome import Failure
 from dispatcher.core.verdict import DeadReason
-from dispatcher.errors import DispatcherError
 from dispatcher.ingress.config import IngressConfig
 from dispatcher.ingress.forward import forward
 from dispatcher.ingress.head import Kinds, read_head
 from dispatcher.ingress.refusals import RequestError
 from dispatcher.queue.admin.pace import REST_SECONDS
-from dispatcher.queue.admin.surface import AttemptView, Death
+from dispatcher.queue.admin.surface import AttemptView, Carrier, Death, IncomingCall
 from dispatcher.queue.ports import CHUNK_BYTES
 
 MAX_HEAD_BYTES: Final = 64 * 1024
-MAX_ATTEMPTS: Final = 1001
-"""One, and as many as `RETRYLIMIT` may be. A letter with more would fit into no batch of a log."""
+MAX_ATTEMPTS: Final = MAX_RUNS
 _MAX_REST_BYTES: Final = 1024 * 1024
 """What a line may have besides its body; one that is exported has half of it at most."""
 _MAX_HEADERS: Final = MAX_HEAD_BYTES // len("a:\r\n")
@@ -51,16 +52,10 @@ HeaderLine = Annotated[tuple[Text, ...], Field(min_length=1, max_length=2)]
 """Name and value, or a line as it is, where something else than one blank follows the colon."""
 
 
-def _not_before_epoch(instant_us: int) -> int:
-    if instant_us < 0:
-        raise ValueError("it is before 1970")
-    return instant_us
-
-
 class CarriedAttempt(Input):
     """One attempt of a dead letter."""
 
-    started_at: Annotated[InstantIn, AfterValidator(_not_before_epoch)]
+    started_at: NotBeforeEpoch
     duration_ms: int = Field(ge=0, le=0xFFFFFFFF)
     status: int | None = Field(None, ge=100, le=999)
     error: Failure | None = None
@@ -87,16 +82,17 @@ class CarriedLine(Input):
     dead_at: InstantIn | None = None
     incomplete: bool = False
 
-    @model_validator(mode="before")
-    @classmethod
-    def _refuse_calls(cls, value: Any) -> Any:
-        if isinstance(value, Mapping) and value.get("kind") == "call":
-            raise ValueError("it is a function call, which can't be imported; dispatch it again")
-        return value
+
+def _kind(value: object) -> str:
+    return "call" if isinstance(value, Mapping) and value.get("kind") == "call" else "message"
 
 
-class BadLine(DispatcherError):
-    """A line cannot be imported; the text says why."""
+_LINES: Final[TypeAdapter[CarriedLine | CarriedCallLine]] = TypeAdapter(
+    Annotated[
+        Annotated[CarriedLine, Tag("message")] | Annotated[CarriedCallLine, Tag("call")],
+        Discriminator(_kind),
+    ]
+)
 
 
 def most_line_bytes(max_body: int) -> int:
@@ -116,20 +112,49 @@ class Incoming(NamedTuple):
         """Whether its body is stored in records of its own."""
         return len(self.body) > 1
 
+    @property
+    def is_dead(self) -> bool:
+        """Whether it goes into the dead-letter log."""
+        return self.death is not None
 
-async def read_line(line: bytes | bytearray, max_body: int) -> Incoming:
+    async def store(self, carrier: Carrier) -> None:
+        """Store it; see `Carrier.take`."""
+        await carrier.take(self.message, self.body, self.death)
+
+
+class IncomingLetter(NamedTuple):
+    """A dead call of a line; its input is in pieces as of `Incoming`."""
+
+    call: IncomingCall
+    body: list[bytes]
+
+    @property
+    def is_large(self) -> bool:
+        """As of `Incoming`, like the next two."""
+        return len(self.body) > 1
+
+    @property
+    def is_dead(self) -> bool:
+        return True
+
+    async def store(self, carrier: Carrier) -> None:
+        await carrier.take_call(self.call, self.body)
+
+
+async def read_line(line: bytes | bytearray, max_body: int) -> Incoming | IncomingLetter:
     """Read a line. The body is taken apart a piece at a time, with a rest after each: in one call a
     large one would hold up every message for a tenth of a second.
 
     Raises:
-        BadLine: it is not as `CarriedLine` says, or not a request that could be accepted.
+        BadLine: it is not as `CarriedLine` or `CarriedCallLine` says, or not what could be
+            accepted.
     """
     rest, encoded = _without_body(line)
     try:
-        given = CarriedLine.model_validate_json(rest)
+        given = _LINES.validate_json(rest)
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, problem["loc"]))
+        where = ".".join(map(str, problem["loc"][1:]))  # behind the tag
         raise BadLine(f"{where}: {problem['msg']}" if where else problem["msg"]) from error
     except ApiError as error:
         raise BadLine(error.message) from error
@@ -140,6 +165,8 @@ async def read_line(line: bytes | bytearray, max_body: int) -> Incoming:
     if given.body or len(_body_fields(rest)) > 1:
         raise BadLine("body: it is there twice, or its name is spelled with escapes")
     body = await _read_body(encoded)
+    if isinstance(given, CarriedCallLine):
+        return IncomingLetter(incoming_call(given, b"".join(body)), body)
     message = _message(given, sum(map(len, body)), max_body)
     return Incoming(message, body, _death(given) if given.state == "dead" else None)
 

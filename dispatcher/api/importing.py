@@ -14,8 +14,9 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
-from dispatcher.api.carried import BadLine, Incoming, most_line_bytes, read_line
+from dispatcher.api.carried import Incoming, IncomingLetter, most_line_bytes, read_line
 from dispatcher.api.errors import ApiError
+from dispatcher.api.lines import BadLine
 from dispatcher.api.models import Output
 from dispatcher.api.pieces import Content, pieces
 from dispatcher.errors import Refused
@@ -61,7 +62,7 @@ class Import:
         self._max_body = max_body
         self._failed = failed
         self._has_failed = False
-        self._together: list[tuple[int, Incoming]] = []
+        self._together: list[tuple[int, Incoming | IncomingLetter]] = []
         self._size_bytes = 0
         self._imported = 0
         self._refused: list[RefusedLine] = []
@@ -112,7 +113,7 @@ class Import:
         # A large body does not wait in memory for the next line.
         return not incoming.is_large or await self._store()
 
-    def _fits(self, incoming: Incoming) -> bool:
+    def _fits(self, incoming: Incoming | IncomingLetter) -> bool:
         """Whether a line is stored together with those before it."""
         if not self._together:
             return True
@@ -120,7 +121,7 @@ class Import:
         return (
             len(self._together) < _TOGETHER
             and self._size_bytes < _TOGETHER_BYTES
-            and (first.death is None) is (incoming.death is None)
+            and first.is_dead is incoming.is_dead
             and not first.is_large
             and not incoming.is_large
         )
@@ -129,7 +130,7 @@ class Import:
         """Store what was read so far; False when one of them could not be."""
         together, self._together, self._size_bytes = self._together, [], 0
         results = await asyncio.gather(
-            *(self._carrier.take(one.message, one.body, one.death) for _, one in together),
+            *(one.store(self._carrier) for _, one in together),
             return_exceptions=True,
         )
         for (number, _), result in zip(together, results, strict=True):

@@ -23,8 +23,8 @@ INCOMPLETE: Final = b', "incomplete": true}\n'
 
 
 async def write_line(carried: AnyCarried) -> AsyncIterator[bytes]:
-    """The line of a message, in pieces. A message that cannot be read, or ends while its body is
-    read, has a line that no import takes; so has a call."""
+    """The line of a message or a dead call, in pieces. One that cannot be read, or ends while its
+    body is read, has a line that no import takes."""
     if isinstance(carried, Unreadable):
         yield json.dumps(_named(carried)).encode("ascii")[:-1] + INCOMPLETE
         return

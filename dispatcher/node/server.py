@@ -183,7 +183,11 @@ class Server:
             ),
         )
         self._queue.redriver.calls.reviver = Reviving(
-            functions.machine, functions.store, functions.results, self._queue.clock.wall_us
+            functions.machine,
+            functions.store,
+            functions.results,
+            now_us=self._queue.clock.wall_us,
+            new_id=lambda: functions.spell(functions.next_key()),
         )
         return functions
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from dispatcher.core.message import Message
 from dispatcher.errors import Refusal, Refused
-from dispatcher.queue.admin.surface import Carried, Death, InMemory, LetterFilter
+from dispatcher.queue.admin.surface import Carried, Death, IncomingCall, InMemory, LetterFilter
 
 
 class MemoryCarrier:
@@ -14,6 +14,7 @@ class MemoryCarrier:
 
     def __init__(self) -> None:
         self.carried: list[Carried] = []
+        self.calls: list[tuple[IncomingCall, bytes]] = []
         self.refusal: Refusal | None = None
 
     async def waiting(self, destination: str | None) -> AsyncIterator[Carried]:
@@ -41,3 +42,9 @@ class MemoryCarrier:
             raise Refused(self.refusal)
         message.wire_id = b"%028x" % len(self.carried)
         self.carried.append(Carried(message, InMemory(b"".join(body)), death))
+
+    async def take_call(self, call: IncomingCall, body: Sequence[bytes]) -> None:
+        """Keep one, with its input."""
+        if self.refusal is not None:
+            raise Refused(self.refusal)
+        self.calls.append((call, b"".join(body)))

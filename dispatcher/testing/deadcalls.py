@@ -54,6 +54,12 @@ class MemoryCalls:
         self.refusal: Refusal | None = None
         self.error: Exception | None = None
         self.takes_s = 0.0
+        self.made = 0
+
+    def new_id(self) -> bytes:
+        """See `Reviver`."""
+        self.made += 1
+        return call_id(self.made, incarnation=99)
 
     async def revive(self, letter: CallLetter) -> None:
         """See `Reviver`."""

@@ -11,7 +11,8 @@ from typing import Any
 
 from dispatcher.testing.destination import answer
 from dispatcher.testing.process import ServerProcess
-from tests.acceptance.receiver import Receiver
+from tests.acceptance.functions import Client, Endpoint, an_any, exits, fails
+from tests.acceptance.receiver import Receiver, eventually
 from tests.acceptance.running import ROOT, accept, dead, lines_of, quick, run
 
 _GOLDEN = ROOT / "tests/golden/first_dispatcher"
@@ -89,6 +90,48 @@ def test_dead_letters_stay_dead_with_their_history(tmp_path: Path, receiver: Rec
         bodies = {bytes(one.body) for one in receiver.received(before + 2)[before:]}
         assert bodies == {b"small", _LARGE}
         assert receiver.requests[-1].headers["x-dispatcher-attempt"] == "1"
+
+
+def test_dead_calls_are_carried_and_run_again_from_their_input(
+    tmp_path: Path, endpoint: Endpoint
+) -> None:
+    """What is reported is on disk: kill -9 loses none. They are dead letters under new ids, with
+    all that was known, until somebody redrives them."""
+    large = bytes(range(256)) * 2048
+    endpoint.answer = lambda run: fails(7, "KeyError")
+    with ServerProcess(tmp_path, **quick()) as first:
+        client = Client(first)
+        inputs = [an_any(b"in"), an_any(large)]
+        ids = client.dispatch(*[endpoint.call("f", input=one) for one in inputs])
+        for id in ids:
+            eventually(lambda id=id: client.ask("GET", f"/v1/dead-letters/{id}").status == 200)  # type: ignore[misc]  # bound at once
+        lines = exported(first, tmp_path, "--state", "dead", "--kind", "call")
+        assert sorted(line["id"] for line in lines) == sorted(ids)
+    with (tmp_path / "out.ndjson").open("a") as file:
+        file.write('{"kind": "call", "destination": "ftp://a", "function": "f"}\n')
+    with second(tmp_path) as other:
+        said = commanded(other, tmp_path, "import", "out.ndjson", code=1)
+        assert "2 messages imported" in said
+        assert "Line 3 is not imported: destination must begin with http://" in said
+        other.kill()
+    endpoint.answer = lambda run: exits(b"at last")
+    with second(tmp_path) as other:
+        found = exported(other, tmp_path, "--state", "dead")
+        times = {"id", "accepted_at", "dead_at"}
+        for old, new in zip(lines, found, strict=True):
+            assert {name: old[name] for name in old.keys() - times} == {
+                name: new[name] for name in new.keys() - times
+            }
+            assert old["error"] == "error:KeyError"
+            assert len(new["history"]) == 1
+        assert not {line["id"] for line in found} & set(ids)
+        commanded(other, tmp_path, "dead", "redrive", "--all", "--yes")
+        for line in found:
+            assert Client(other).output(line["id"]) == b"at last"
+    again = {run.request.dispatch_id: run.request.input for run in endpoint.runs[2:]}
+    assert sorted(one.SerializeToString() for one in again.values()) == sorted(
+        one.SerializeToString() for one in inputs
+    )
 
 
 def test_what_is_reported_is_on_disk(tmp_path: Path, receiver: Receiver) -> None:

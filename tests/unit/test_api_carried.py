@@ -9,11 +9,18 @@ from typing import Any
 
 import pytest
 
-from dispatcher.api.carried import MAX_ATTEMPTS, BadLine, Incoming, read_line
+from dispatcher.api.carried import MAX_ATTEMPTS, Incoming, IncomingLetter, read_line
+from dispatcher.api.lines import BadLine
 from dispatcher.api.written import write_line
+from dispatcher.core.calls import CallReason
 from dispatcher.core.message import Message
-from dispatcher.queue.admin.surface import Carried, InMemory
+from dispatcher.protocol.messages import Any as Any_
+from dispatcher.queue.admin.surface import Carried, CarriedCall, InMemory
+from dispatcher.queue.admin.views import letter_detail
 from dispatcher.queue.ports import CHUNK_BYTES
+from dispatcher.queue.records.dead_calls import CallLetter
+from dispatcher.queue.records.history import Attempt, encode_history
+from dispatcher.testing.deadcalls import call_letter
 from dispatcher.testing.loop import others, run
 from dispatcher.testing.queue import destination
 
@@ -24,6 +31,19 @@ MAX_BODY = 4 * 1024 * 1024
 
 def read(line: bytes | dict[str, Any]) -> Incoming:
     """What a line says."""
+    found = _read(line)
+    assert isinstance(found, Incoming)
+    return found
+
+
+def read_call(line: bytes | dict[str, Any]) -> IncomingLetter:
+    """What a line of a call says."""
+    found = _read(line)
+    assert isinstance(found, IncomingLetter)
+    return found
+
+
+def _read(line: bytes | dict[str, Any]) -> Incoming | IncomingLetter:
     data = line if isinstance(line, bytes) else json.dumps(line).encode()
     return run(lambda _: read_line(bytearray(data), MAX_BODY))
 
@@ -42,11 +62,71 @@ def test_more_attempts_than_a_message_has_are_refused() -> None:
     assert "history" in refused({**LINE, "state": "dead", "history": [*history, ATTEMPT]})
 
 
-def test_dead_call_is_refused_with_what_to_do() -> None:
-    """The others of an import go on; a line may say that it is a message."""
+INPUT = base64.b64encode(Any_(type_url="t", value=b"in").SerializeToString()).decode()
+CALL = {"kind": "call", "destination": "http://a/base", "function": "f", "body": INPUT}
+
+
+def test_kind_says_what_a_line_is() -> None:
+    """A message, unless it says that it is a call; no other."""
     assert read({**LINE, "kind": "message"}).message.target == "/x"
-    line = {"kind": "call", "state": "dead", "destination": "http://a", "function": "f"}
-    assert "function call, which can't be imported; dispatch it again" in refused(line)
+    assert read_call(CALL).call.function == "f"
+    assert "kind" in refused({**LINE, "kind": "letter"})
+
+
+def test_dead_call_that_was_exported_is_read_with_all_that_is_known_of_it() -> None:
+    """Its endpoint as it was spelled, and what every run came to."""
+    history = encode_history(
+        [
+            Attempt(1_704_067_200_000_001, 12, 503, None, 6),
+            Attempt(1_704_067_200_000_002, 13, None, None, 0),
+            Attempt(1_704_067_200_000_003, 14, None, None, 1),
+        ]
+    )
+    data = Any_(type_url="t", value=bytes(CHUNK_BYTES)).SerializeToString()
+    for changed in (
+        {"status": 15, "endpoint": "http://A.example:80/base"},
+        {"status": 0, "error_type": "Key Error", "endpoint": "bridge://s"},
+        {"status": 0, "reason": CallReason.EXPIRED, "endpoint": "promise:order-7"},
+    ):
+        letter = call_letter(1, attempts=9, history=history, body=data, **changed)
+
+        async def carry(_: object, letter: CallLetter = letter) -> Incoming | IncomingLetter:
+            detail = letter_detail(letter, InMemory(letter.body))
+            line = b"".join([piece async for piece in write_line(CarriedCall(detail))])
+            return await read_line(line, MAX_BODY)
+
+        read_back = run(carry)
+        assert isinstance(read_back, IncomingLetter)
+        call, detail = read_back.call, letter_detail(letter, InMemory(b""))
+        assert b"".join(read_back.body) == data
+        assert max(map(len, read_back.body)) <= CHUNK_BYTES
+        assert (call.endpoint, call.function, call.call) == (
+            letter.endpoint, letter.function, detail.call,
+        )  # fmt: skip
+        assert (call.reason, call.status, call.detail) == (
+            letter.reason, letter.status, letter.detail,
+        )  # fmt: skip
+        assert (call.attempts, call.history) == (9, detail.history)
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"destination": "arn:aws:lambda:x"}, "destination is a Lambda function"),
+        ({"destination": "ftp://a"}, "destination must begin with http://"),
+        ({"function": "no name"}, "function must be a letter or _"),
+        ({"body": base64.b64encode(b"\xff\xff").decode()}, "body: it is no serialized"),
+        ({"state": "waiting"}, "state"),
+        ({"error": "no such thing"}, "error"),
+        ({"history": [{**ATTEMPT, "error": "error:KeyError"}]}, "no status of a run"),
+        ({"correlation": -1}, "correlation"),
+        ({"headers": []}, "headers"),
+        ({"incomplete": True}, "it is not whole"),
+    ],
+)
+def test_call_that_nobody_could_dispatch_is_refused(changed: dict[str, Any], why: str) -> None:
+    """With the field, and what is wrong with it."""
+    assert why in refused({**CALL, **changed})
 
 
 def test_line_with_an_attempt_before_1970_is_refused() -> None:
@@ -116,7 +196,9 @@ def test_header_lines_are_carried_byte_for_byte() -> None:
 
     async def carry(_: object) -> bytes:
         pieces = [piece async for piece in write_line(Carried(sent, InMemory(b""), None))]
-        return (await read_line(b"".join(pieces), MAX_BODY)).message.head
+        found = await read_line(b"".join(pieces), MAX_BODY)
+        assert isinstance(found, Incoming)
+        return found.message.head
 
     assert run(carry) == head
 

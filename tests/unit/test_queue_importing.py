@@ -6,11 +6,21 @@ import asyncio
 
 import pytest
 
+from dispatcher.core.calls import CallReason
 from dispatcher.core.verdict import DeadReason
 from dispatcher.errors import Refused
-from dispatcher.queue.admin.surface import AttemptView, Death, LetterFilter
+from dispatcher.queue.admin.surface import (
+    AttemptView,
+    CallDetail,
+    Death,
+    IncomingCall,
+    LetterFilter,
+)
 from dispatcher.queue.ports import CHUNK_BYTES
+from dispatcher.queue.records.ids import is_call
+from dispatcher.queue.refusals import LETTERS_FULL
 from dispatcher.testing.admin import whole
+from dispatcher.testing.deadcalls import MemoryCalls
 from dispatcher.testing.log import Space
 from dispatcher.testing.queue import Bench, message, simulate
 
@@ -157,3 +167,70 @@ def test_letter_with_as_much_as_a_line_may_hold_fits_a_batch() -> None:
         assert len(bench.queue.dead_letters) == 1
 
     simulate(test)
+
+
+@pytest.mark.parametrize("body", [[], [b"in"], LARGE])
+def test_dead_call_that_is_imported_is_there_after_a_crash_and_can_be_redriven(
+    body: list[bytes],
+) -> None:
+    """Under a new id, with its history; each time it is imported it is another one."""
+
+    async def test(bench: Bench) -> None:
+        service = bench.queue.redriver.calls.reviver = MemoryCalls()
+        call = incoming()
+        await bench.queue.carrying.take_call(call, body)
+        await bench.queue.carrying.take_call(call, body)
+        await bench.crash()
+        await bench.start()
+        bench.queue.redriver.calls.reviver = service
+        admin = bench.queue.admin
+        letters = (await admin.letters(LetterFilter(), cursor=0, limit=10)).items
+        assert len({letter.id for letter in letters}) == 2
+        assert all(is_call(letter.id.encode()) for letter in letters)
+        detail = await admin.letter(letters[0].id)
+        assert detail is not None
+        assert await whole(detail.body) == b"".join(body)
+        assert detail.call == call.call
+        assert detail.detail == call.detail
+        assert detail.history == call.history
+        assert [letter.last_error for letter in letters] == ["error:ValueError"] * 2
+        assert (await admin.redrive([letters[0].id])).count == 1
+        (revived,) = service.there.values()
+        assert (revived.function, revived.body) == ("charge", b"".join(body))
+        assert revived.expiration_us == 86_400_000_000
+        assert not bench.notes.deaths
+
+    simulate(test)
+
+
+def test_dead_call_that_finds_no_space_is_refused() -> None:
+    """It is not reported, and not there."""
+
+    async def test(bench: Bench) -> None:
+        bench.queue.redriver.calls.reviver = MemoryCalls()
+        bench.dead_log.capacity_bytes = 0
+        with pytest.raises(Refused) as refused:
+            await bench.queue.carrying.take_call(incoming(), [b"in"])
+        assert refused.value.refusal is LETTERS_FULL
+        assert len(bench.queue.dead_letters) == 0
+
+    simulate(test)
+
+
+def incoming() -> IncomingCall:
+    """A dead call that another server exported."""
+    runs = [
+        AttemptView(2, 1_704_067_200_000_000, 5, 503, "temporary_error", None),
+        AttemptView(3, 1_704_067_200_000_001, 5, None, "unspecified", None),
+        AttemptView(4, 1_704_067_200_000_002, 5, None, None, None),
+    ]
+    return IncomingCall(
+        "http://apps.example:8000",
+        "charge",
+        CallDetail("shop", "v1", 7, 86_400_000, 1500, "ValueError"),
+        reason=CallReason.FAILED,
+        status=0,
+        detail="no such card",
+        attempts=4,
+        history=runs,
+    )

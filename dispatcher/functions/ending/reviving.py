@@ -21,12 +21,23 @@ class Reviving:
     """Implements `queue.deadletters.reviving.Reviver`."""
 
     def __init__(
-        self, machine: Machine, store: Store, results: Results, now_us: Callable[[], int]
+        self,
+        machine: Machine,
+        store: Store,
+        results: Results,
+        *,
+        now_us: Callable[[], int],
+        new_id: Callable[[], str],
     ) -> None:
         self._machine = machine
         self._store = store
         self._results = results
         self._now_us = now_us
+        self._new_id = new_id
+
+    def new_id(self) -> bytes:
+        """See `Reviver`."""
+        return self._new_id().encode("ascii")
 
     async def revive(self, letter: CallLetter) -> None:
         """See `Reviver`. Its result, an error, is forgotten: it is to come."""

@@ -25,6 +25,7 @@ from dispatcher.queue.admin.surface import (
     Carried,
     CarriedCall,
     Death,
+    IncomingCall,
     InMemory,
     LetterFilter,
     LetterGone,
@@ -198,6 +199,10 @@ class Carrying:
     async def take(self, message: Message, body: Sequence[bytes], death: Death | None) -> None:
         """See `Carrier.take`."""
         await self._importing.take(message, body, death)
+
+    async def take_call(self, call: IncomingCall, body: Sequence[bytes]) -> None:
+        """See `Carrier.take_call`."""
+        await self._importing.take_call(call, body)
 
 
 @dataclass(slots=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Protocol, TypeAlias
 
+from dispatcher.core.calls import CallReason
 from dispatcher.core.lifecycle import MessageState as MessageState
 from dispatcher.core.message import Message
 from dispatcher.queue.deadletters.selection import LetterFilter as LetterFilter
@@ -264,6 +265,22 @@ class CarriedCall:
 
 
 @dataclass(frozen=True, slots=True)
+class IncomingCall:
+    """A dead call that is imported: what was called, and why it had been given up. `status` is the
+    protocol's number, as of `CallLetter`. Each run of `history` has as `error` the word for its
+    status, or the slug of a failure; None: it went well."""
+
+    endpoint: str
+    function: str
+    call: CallDetail
+    reason: CallReason
+    status: int
+    detail: str
+    attempts: int
+    history: Sequence[AttemptView]
+
+
+@dataclass(frozen=True, slots=True)
 class Unreadable:
     """A message whose record cannot be read: the disk gives back something else than was
     written."""
@@ -428,6 +445,14 @@ class Carrier(Protocol):
             message: with head, destination, timeout and the size of its body.
             body: pieces of at most `ports.CHUNK_BYTES`; all but the last one are full.
             death: why it had been given up.
+
+        Raises:
+            Refused: it is not stored.
+        """
+
+    async def take_call(self, call: IncomingCall, body: Sequence[bytes]) -> None:
+        """Store a dead call that was exported as a dead letter, under a new id. Returns when it is
+        durable. `body` is its input, as of `take`.
 
         Raises:
             Refused: it is not stored.

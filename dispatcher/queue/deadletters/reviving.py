@@ -21,6 +21,9 @@ Ended = Callable[[Refusal | None], None]
 class Reviver(Protocol):
     """Who makes dead calls exist again: the function service."""
 
+    def new_id(self) -> bytes:
+        """An id that no call ever had."""
+
     async def revive(self, letter: CallLetter) -> None:
         """Make a call exist under the id of its letter, to be run from its input, all of which is
         in `letter.body`; returns when that is durable. Where it exists already, it is left as it

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 
 from dispatcher.errors import LogTooNew
 from dispatcher.queue.bodies.readback import Chunks
@@ -224,6 +225,10 @@ class DeadLetters:
     async def take(self, burial: Burial, body: Sequence[bytes]) -> None:
         """Store a letter that comes from elsewhere, see `Taking.take`."""
         await self._taking.take(self._burying.letter(burial), body)
+
+    async def take_call(self, letter: CallLetter, body: Sequence[bytes]) -> None:
+        """Store the letter of a call that comes from elsewhere, see `Taking.take`."""
+        await self._taking.take(replace(letter, uptime_s=self.uptime.at_death_s), body)
 
     async def read(self, ids: Sequence[bytes]) -> list[AnyLetter]:
         """See `Reading.letters`."""

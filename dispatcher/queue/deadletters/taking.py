@@ -12,8 +12,8 @@ from dispatcher.errors import Refusal, Refused
 from dispatcher.queue.commit.committer import Committer
 from dispatcher.queue.deadletters.holdings import Holdings
 from dispatcher.queue.deadletters.writing import Body, Writing
+from dispatcher.queue.records.either import AnyLetter, encode_letter, facts_of
 from dispatcher.queue.records.kinds import OVERHEAD_BYTES
-from dispatcher.queue.records.letters import DeadLetter, encode_dead, letter_facts
 from dispatcher.queue.refusals import LOG_FAILED
 
 
@@ -25,9 +25,9 @@ class Taking:
         self._committer = committer
         self._writing = writing
 
-    async def take(self, letter: DeadLetter, body: Sequence[bytes]) -> None:
+    async def take(self, letter: AnyLetter, body: Sequence[bytes]) -> None:
         """Store a letter; returns when it is durable. `body` is a large body in its pieces, empty
-        where the message holds it.
+        where the letter holds it.
 
         Raises:
             Refused: it is not stored.
@@ -36,7 +36,7 @@ class Taking:
         try:
             if body:
                 letter = letter.with_chunks(await self._stored(pieces, body))
-            taken = _Taken(self._holdings, encode_dead(letter), pieces)
+            taken = _Taken(self._holdings, encode_letter(letter), pieces)
         except BaseException:
             pieces.let_go()
             raise
@@ -56,8 +56,8 @@ class Taking:
 
 
 class _Taken:
-    """A DEAD record on its way. Its body is held until the letter holds it, also where who waits
-    has gone."""
+    """A DEAD or DEAD_CALL record on its way. Its body is held until the letter holds it, also where
+    who waits has gone."""
 
     def __init__(self, holdings: Holdings, payload: bytes, body: Body) -> None:
         self.payload = payload
@@ -70,7 +70,7 @@ class _Taken:
         size = len(self.payload) + OVERHEAD_BYTES
         try:
             self._holdings.extents.note(position, size)
-            self._holdings.enter(letter_facts(self.payload), position, size)
+            self._holdings.enter(facts_of(self.payload), position, size)
         finally:  # whatever happened, it is on the disk
             self._body.let_go()
             if not self.done.done():
