@@ -33,6 +33,7 @@ from dispatcher.functions.surface import (
     ResultView,
     Token,
 )
+from dispatcher.functions.tracing import trace_lines
 from dispatcher.protocol.connect import (
     TIMEOUT_HEADER,
     Code,
@@ -167,7 +168,9 @@ class DispatchCalls:
                 message = await self._json.read(body)
             else:
                 message = rpc.parse(body, DispatchRequest())
-            caller = Dispatcher(application(), is_dispatch_py=_is_dispatch_py(request))
+            caller = Dispatcher(
+                application(), is_dispatch_py=_is_dispatch_py(request), trace=_trace(request)
+            )
             ids = await self._functions.dispatch(message, caller, token)
         return rpc.answer(DispatchResponse(dispatch_ids=ids), encoded)
 
@@ -221,6 +224,11 @@ async def _digest(body: bytes) -> bytes:
     if len(body) > _AT_ONCE_BYTES:
         return (await asyncio.to_thread(hashlib.sha256, body)).digest()
     return hashlib.sha256(body).digest()
+
+
+def _trace(request: web.Request) -> str:
+    headers = request.headers
+    return trace_lines(headers.getall("traceparent", ()), headers.getall("tracestate", ()))
 
 
 def _token(request: web.Request) -> str | None:

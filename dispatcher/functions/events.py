@@ -53,11 +53,12 @@ class Fact:
 @dataclass(slots=True)
 class Created:
     """Root calls, dispatched together, of the application with this name; and `facts` that are
-    stored with them."""
+    stored with them. `trace` is theirs, and that of all that they call."""
 
     application: str
     calls: tuple[NewCall, ...]
     facts: tuple[Fact, ...] = ()
+    trace: str = ""
 
 
 @dataclass(slots=True)

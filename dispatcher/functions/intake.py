@@ -151,7 +151,7 @@ class Intake:
         if token is not None:
             value = _packed(token.body_sha256, [call.key for call in calls])
             facts = (Fact(TOKENS, name, value, now_us + self._config.retention_ms * 1000),)
-        await self._store.stored(Created(caller.application, calls, facts))
+        await self._store.stored(Created(caller.application, calls, facts, caller.trace))
         return [self._spell(call.key) for call in calls]
 
     def _new_call(self, call: Call, caller: Dispatcher, now_us: int) -> NewCall:

@@ -79,10 +79,12 @@ class Token:
 @dataclass(frozen=True, slots=True)
 class Dispatcher:
     """Who dispatches: the name of its API key, "" where the API is open. `is_dispatch_py` says that
-    its first run must not come before it has read the answer."""
+    its first run must not come before it has read the answer. `trace` is what its request belongs
+    to (`tracing.trace_lines`)."""
 
     application: str
     is_dispatch_py: bool = False
+    trace: str = ""
 
 
 class Functions(Protocol):

@@ -15,7 +15,7 @@ from dispatcher.testing.clock import SimulatedClock
 from dispatcher.testing.queue import Bench
 
 BEGAN_US = 1_704_067_200_000_000
-_PLACES = frozenset({"input", "states", "results", "error", "result", "base", "alarm_us"})
+_PLACES = frozenset({"input", "states", "results", "error", "result", "base", "alarm_us", "kept"})
 """Fields that compaction, or nobody but this process, changes."""
 
 
@@ -84,6 +84,8 @@ async def _call(store: Store, call: Call) -> dict[str, Any]:
     found["bytes"] = await store.read(lambda: call.spans)
     found["results"] = [(one.correlation, one.child, one.is_error) for one in call.results]
     found["states"] = len(call.states)
+    if call.trace:
+        found["trace"] = call.trace
     if call.kept:
         found["kept"] = [(one.correlation, one.child, one.is_error) for one in call.kept]
     return found

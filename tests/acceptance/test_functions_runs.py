@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import gzip
 import socket
+import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -40,6 +42,41 @@ SETTINGS = {
     "CALL_TIMEOUT": "1500",
     "DRAIN_TIMEOUT": "3000",
 }
+
+
+def test_trace_of_a_dispatch_reaches_all_that_it_calls_also_after_a_crash(tmp_path: Path) -> None:
+    """As the caller sent it; whoever sent none has none."""
+    parent = f"00-{7:032x}-{8:016x}-01"
+    settings = {"CALL_RETRY_DELAY": "30", "CALL_START_DELAY": "0"}
+    waits = threading.Event()
+
+    def answer(run: Run) -> Reply:
+        function = run.request.function
+        if not is_first(run):
+            return exits()
+        if function == "top":
+            return polls(endpoint.call("middle"))
+        if function == "middle":
+            return polls(endpoint.call("leaf")) if waits.is_set() else Http(503)
+        return exits()
+
+    with Endpoint(answer) as endpoint:
+        with ServerProcess(tmp_path, **settings) as server:
+            client = Client(server)
+            headers = (f"traceparent: {parent}", "tracestate: a=1")
+            (number,) = client.dispatch(endpoint.call("top"), headers=headers)
+            eventually(lambda: endpoint.of("middle"))
+            server.kill()
+        waits.set()
+        with ServerProcess(tmp_path, **settings) as server:
+            client = Client(server)
+            assert client.result(number) is not None
+            client.dispatch(endpoint.call("other"))
+            eventually(lambda: endpoint.of("other"))
+    for run in endpoint.runs:
+        expected = (None, None) if run.request.function == "other" else (parent, "a=1")
+        assert (run.headers.get("traceparent"), run.headers.get("tracestate")) == expected
+    assert {run.request.function for run in endpoint.runs} == {"top", "middle", "leaf", "other"}
 
 
 def once(

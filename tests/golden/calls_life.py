@@ -38,6 +38,7 @@ from tests.golden.queue_life import log_of
 
 HERE = Path(__file__).parent
 LATE_US = BEGAN_US + 10**15
+TRACE = f"traceparent: 00-{1:032x}-{2:016x}-01\r\n"
 LARGE = bytes(range(256)) * 1100
 """More than a chunk holds."""
 
@@ -118,6 +119,11 @@ async def live(clock: SimulatedClock) -> CallBench:
     await stored(polled(calls[roots[6]], LARGE))
     await stored(Gone(roots[7]))
     await _keep(bench, roots[10])
+    traced = keys.next()
+    await stored(Created("app", (new(traced, b"traced"),), trace=TRACE))
+    await stored(polled(calls[traced], b"s", new(keys.next())))
+    await asyncio.sleep(1)
+    await stored(created(new(keys.next(), LARGE)))
     await bench.queue.space.copy(list(bench.queue.pending.extents)[:-1])
     fifth = calls[roots[9]]
     await stored(polled(fifth, b"s", *(new(keys.next()) for _ in range(3)), min_results=3))

@@ -34,7 +34,7 @@ class Going:
         self._ending = ending
         self._outside = outside
 
-    def make(self, new: NewCall, parent: Call | None, application: str) -> None:
+    def make(self, new: NewCall, parent: Call | None, application: str, trace: str) -> None:
         """A call begins to exist."""
         assert not isinstance(new.input, bytes)
         call = Call(
@@ -53,6 +53,7 @@ class Going:
             depth=0 if parent is None else parent.depth + 1,
             timeout_ms=new.timeout_ms,
             input=new.input,
+            trace=trace,
         )
         self._table.add(call, parent)
         if call.endpoint.startswith(OUTSIDE):
@@ -89,7 +90,7 @@ class Going:
         calls = () if call.cancelling and call.error is not None else event.calls
         call.children = with_keys(call.children, tuple([new.key for new in calls]))
         for new in calls:
-            self.make(new, call, call.application)
+            self.make(new, call, call.application, call.trace)
         if call.phase is Phase.SUSPENDED and not table.wake(call, call.results):
             call.settle()
             table.listener.waits(call)

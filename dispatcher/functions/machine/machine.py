@@ -133,7 +133,7 @@ class Machine:
     def _created(self, event: Created) -> None:
         for new in event.calls:
             if new.key not in self.calls:
-                self._going.make(new, None, event.application)
+                self._going.make(new, None, event.application, event.trace)
         self._facts.note(event.facts)
 
     def take_matches(self) -> list[Given]:

@@ -25,6 +25,7 @@ class Call:
     `created_us`, `expires_us`  microseconds since the epoch, by the wall clock.
     `depth`          0 for a root call.
     `timeout_ms`     of one run; 0: the setting.
+    `trace`          header lines of the trace that its root was dispatched in (see `tracing`).
     `input`          what it is (re)started from: of the last tail call, where there was one.
     `step`           counts directives: an answer counts only for the step it was asked at.
     `arm`, `states`  the last whole state and what was appended to it; () before the first poll.
@@ -77,6 +78,7 @@ class Call:
         depth: int,
         timeout_ms: int,
         input: Span,
+        trace: str = "",
     ) -> None:
         assert 0 <= created_us <= _US
         assert 0 <= expires_us <= _US
@@ -85,7 +87,7 @@ class Call:
         self.key = key
         self.parent = parent
         self.root = root
-        self._what = shared((endpoint, function, version, application, timeout_ms))
+        self._what = shared((endpoint, function, version, application, timeout_ms, trace))
         self.depth = depth
         self.input = input
         self.step = 0
@@ -118,6 +120,7 @@ class Call:
             depth=self.depth,
             timeout_ms=self.timeout_ms,
             input=self.input,
+            trace=self.trace,
         )
         new._packed, new._rare = self._packed, self._rare.copy()
         new.step, new.arm, new.phase, new.base = self.step, self.arm, self.phase, self.base
@@ -368,9 +371,17 @@ class Call:
     def timeout_ms(self) -> int:
         return self._what[4]
 
+    @property
+    def trace(self) -> str:
+        return self._what[5]
+
+    @trace.setter
+    def trace(self, value: str) -> None:
+        self._what = shared((*self._what[:5], value))
+
     def become(self, endpoint: str, function: str, version: str) -> None:
         """Be a call of another function."""
-        self._what = shared((endpoint, function, version, self.application, self.timeout_ms))
+        self._what = shared((endpoint, function, version, *self._what[3:]))
 
     @property
     def states(self) -> tuple[Span, ...]:

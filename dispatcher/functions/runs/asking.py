@@ -181,6 +181,7 @@ def run_message(
     )
     if target.signed is not None:
         head += target.signed.sign(content_digest(body), now_us // 1_000_000).head
+    head += call.trace.encode("ascii")
     message = RunMessage(
         target.destination, head, body, timeout_ms=timeout_ms, accepted_at=call.created_us
     )

@@ -33,8 +33,8 @@ from dispatcher.functions.events import (
     TailCalled,
 )
 from dispatcher.functions.store.layouts.answers import ANSWERS, KEEPING_ANSWERS
-from dispatcher.functions.store.layouts.copies import COPIES, KEEPING_COPIES
-from dispatcher.functions.store.layouts.lives import LIVES
+from dispatcher.functions.store.layouts.copies import COPIES, KEEPING_COPIES, TRACED_COPIES
+from dispatcher.functions.store.layouts.lives import LIVES, TRACED_LIVES
 from dispatcher.functions.store.layouts.outside import OUTSIDE
 from dispatcher.functions.store.layouts.parts import Layout
 from dispatcher.functions.store.packing import Reader, Writer
@@ -63,12 +63,15 @@ _CODES: Final[Mapping[type[Event], int]] = {
 """What is written. Codes are stored: none is ever used again."""
 _KEEPING_CODES: Final[Mapping[type[Event], int]] = {Polled: 19, Copied: 20}
 """What is written where the call keeps results."""
+_TRACED_CODES: Final[Mapping[type[Event], int]] = {Created: 21, Copied: 22}
+"""What is written where calls have a trace."""
 
 _LAYOUTS: Final[Mapping[int, Layout]] = {
     codes[kind]: layout
     for codes, layouts in (
         (_CODES, {**ANSWERS, **LIVES, **OUTSIDE, **COPIES}),
         (_KEEPING_CODES, {**KEEPING_ANSWERS, **KEEPING_COPIES}),
+        (_TRACED_CODES, {**TRACED_LIVES, **TRACED_COPIES}),
     )
     for kind, layout in layouts.items()
 }
@@ -76,11 +79,22 @@ _LAYOUTS: Final[Mapping[int, Layout]] = {
 
 def encode(event: Event) -> tuple[int, bytes, list[bytes]]:
     """Code, header and blobs of an event."""
-    codes = _KEEPING_CODES if _keeps(event) else _CODES
-    code = codes[type(event)]
+    code = _codes(event)[type(event)]
     writer = Writer()
     _LAYOUTS[code].write(writer, event)
     return code, bytes(writer.header), writer.blobs
+
+
+def _codes(event: Event) -> Mapping[type[Event], int]:
+    if _has_trace(event):
+        return _TRACED_CODES
+    return _KEEPING_CODES if _keeps(event) else _CODES
+
+
+def _has_trace(event: Event) -> bool:
+    if isinstance(event, Created):
+        return bool(event.trace)
+    return isinstance(event, Copied) and bool(event.call.trace)
 
 
 def _keeps(event: Event) -> bool:

@@ -32,6 +32,11 @@ def _write_keeping(writer: Writer, event: Copied) -> None:
     _write_results(writer, event.call, event.call.kept, blobs)
 
 
+def _write_traced(writer: Writer, event: Copied) -> None:
+    _write_keeping(writer, event)
+    writer.text(event.call.trace)
+
+
 def _write_call(writer: Writer, event: Copied) -> Iterator[Blob]:
     """Append all but the results that it keeps; the bytes of these are left."""
     call = event.call
@@ -179,6 +184,12 @@ def _read_keeping(reader: Reader) -> Copied:
     return event
 
 
+def _read_traced(reader: Reader) -> Copied:
+    event = _read_keeping(reader)
+    event.call.trace = reader.text()
+    return event
+
+
 def _other(key: int, distance: int, exists: int) -> int:
     return key + distance if exists else 0
 
@@ -211,3 +222,7 @@ KEEPING_COPIES: Final[Mapping[type[Event], Layout]] = {
     Copied: Layout(_write_keeping, _read_keeping),
 }
 """With the results that the call keeps."""
+TRACED_COPIES: Final[Mapping[type[Event], Layout]] = {
+    Copied: Layout(_write_traced, _read_traced),
+}
+"""With its trace, and the results that it keeps, if any."""

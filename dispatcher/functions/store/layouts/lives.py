@@ -29,6 +29,17 @@ def _read_created(reader: Reader) -> Created:
     return Created(reader.text(), read_calls(reader), read_facts(reader))
 
 
+def _write_traced(writer: Writer, event: Created) -> None:
+    _write_created(writer, event)
+    writer.text(event.trace)
+
+
+def _read_traced(reader: Reader) -> Created:
+    event = _read_created(reader)
+    event.trace = reader.text()
+    return event
+
+
 def _write_ended(writer: Writer, event: Ended) -> None:
     writer.number(event.key)
     writer.number(event.how)
@@ -105,3 +116,7 @@ LIVES: Final[Mapping[type[Event], Layout]] = {
     Forgotten: Layout(_write_forgotten, _read_forgotten),
     Gone: Layout(_write_gone, _read_gone),
 }
+TRACED_LIVES: Final[Mapping[type[Event], Layout]] = {
+    Created: Layout(_write_traced, _read_traced),
+}
+"""With the trace of the calls."""
