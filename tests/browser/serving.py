@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 from dispatcher.api.call_values import any_of
+from dispatcher.functions.schedules.surface import Plan
 from dispatcher.functions.shown import CallState, Entry, Step
 from dispatcher.protocol.messages import CallResult, Error
 from dispatcher.queue.admin.surface import LetterDetail, MessageState
@@ -46,6 +47,8 @@ async def functions() -> MemoryFunctions:
     """A tree of three calls that wait, one that succeeded, and one that failed, with HTML in
     everything that a stranger may choose."""
     found = MemoryFunctions()
+    plan = Plan("30 2 * * *", "Europe/Berlin", "http://127.0.0.1:8000", "clean_up")
+    await found.schedules.put("", "nightly", plan)
     found.put(
         replace(
             view(1, state=CallState.SUSPENDED, function="order", application="shop"),

@@ -52,6 +52,19 @@ async def test_calls_are_narrowed_by_the_form_and_its_address(
     await expect(rows).to_have_count(1)
 
 
+async def test_endpoints_stay_on_one_line_where_there_is_room(
+    page: Page, api: ApiBench, functions: MemoryFunctions
+) -> None:
+    """An address with a port, beside the longest function."""
+    await page.set_viewport_size({"width": 1300, "height": 900})
+    await visit(page, api)
+    row = page.locator(f"#calls-result tr[data-id='{ORDER}']")
+    await expect(row).to_be_visible()
+    for address in await page.locator("#calls-result td.broad bdi").all():
+        lines = await address.evaluate("one => one.getClientRects().length")
+        assert lines == 1, await address.inner_text()
+
+
 async def test_calls_are_paged(page: Page, api: ApiBench, functions: MemoryFunctions) -> None:
     """Fifty on a page."""
     for number in range(100, 160):

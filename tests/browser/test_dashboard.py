@@ -44,6 +44,7 @@ SECTIONS = {
     "events": "Listening",
     "calls": "order",
     f"calls/{ORDER}": "waits for 1 call",
+    "schedules": "clean_up",
     f"calls/{STRANGE}": "Error",
 }
 READY, SCHEDULED, DELIVERED = message_id(1), message_id(2), message_id(4)
@@ -177,12 +178,26 @@ async def test_lane_is_held_and_resumed_with_its_button(page: Page, api: ApiBenc
     await row.get_by_role("button", name="Hold https://a.example").click()
     await expect(row).to_contain_text("held")
     assert api.admin.held == {"https://a.example"}
-    await expect(page.get_by_text("is held. Its messages wait.")).to_be_visible()
+    await expect(page.get_by_text("is held. Its messages and calls wait.")).to_be_visible()
     resume = row.get_by_role("button", name="Resume https://a.example")
     await expect(resume).to_be_focused()
     await resume.click()
     await expect(row).to_contain_text("sending")
     assert api.admin.held == set()
+
+
+async def test_lane_of_calls_stands_beside_that_of_messages(page: Page, api: ApiBench) -> None:
+    """Each has a row of its own, also of one destination."""
+    assert api.functions is not None
+    api.functions.applications = ["https://a.example", "bridge://laptop/shop"]
+    await visit(page, api, "lanes")
+    rows = page.get_by_role("row").filter(has_text="https://a.example")
+    await expect(rows).to_have_count(2)
+    await expect(rows.filter(has_text="calls")).to_have_count(1)
+    await expect(rows.filter(has_text="messages")).to_have_count(1)
+    session = page.get_by_role("row").filter(has_text="bridge://laptop/shop")
+    await expect(session).to_be_visible()
+    await expect(session.get_by_role("button")).to_have_count(0)
 
 
 async def test_lane_whose_breaker_is_open_is_not_said_to_be_sending(
@@ -202,7 +217,7 @@ async def test_lanes_are_filtered_and_sorted_and_bounded(page: Page, api: ApiBen
         api.admin.put(message(500 + number, to=f"lane-{number:03}"))
     await visit(page, api, "lanes")
     await expect(page.locator("#lane-note")).to_have_text(
-        "121 lanes; the first 100 are shown. Filter to see others."
+        "122 lanes; the first 100 are shown. Filter to see others."
     )
     rows = page.locator("#lane-table tbody tr")
     await expect(rows).to_have_count(100)

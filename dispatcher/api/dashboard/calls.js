@@ -117,7 +117,7 @@ function listParts({ items, next }, query) {
     { title: "Id", isHeader: true, isWide: true, isTight: true },
     { title: "State" },
     { title: "Function", isWide: true },
-    { title: "Endpoint", isWide: true },
+    { title: "Endpoint", isWide: true, isBroad: true },
     { title: "Created (UTC)", isTight: true },
     { title: "Failed runs" },
   ]);

@@ -36,7 +36,8 @@ export function swap(container, nodes) {
 
 /** A table that stays one for screen readers when a narrow screen shows its rows as cards.
  *
- * `columns` are `{title, label, isNumber, isHeader, isWide, isTight, isActions}`; a `title` may be a node, and then
+ * `columns` are `{title, label, isNumber, isHeader, isWide, isBroad,
+ * isTight, isActions}`; a `title` may be a node, and then
  * `label` says on narrow screens what the cell is. */
 export function table(caption, columns) {
   const heads = columns.map((column) =>
@@ -88,6 +89,7 @@ function kindOf(column) {
   return [
     column.isNumber && "number",
     column.isWide && "wide",
+    column.isBroad && "broad",
     column.isTight && "tight",
     column.isActions && "actions",
   ]

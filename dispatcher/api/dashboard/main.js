@@ -9,6 +9,7 @@ import { lanes } from "./lanes.js";
 import { clearNotice } from "./notice.js";
 import { overview } from "./overview.js";
 import { Poll } from "./poll.js";
+import { schedules } from "./schedules.js";
 import { search } from "./search.js";
 
 const poll = new Poll();
@@ -16,6 +17,7 @@ const sections = {
   overview: overview(poll),
   lanes: lanes(poll),
   calls: calls(poll),
+  schedules: schedules(poll),
   messages: search(),
   "dead-letters": deadLetters(poll),
   events: events(),
