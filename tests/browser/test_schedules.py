@@ -8,7 +8,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from dispatcher.functions.schedules.surface import FiringView, Plan
-from dispatcher.functions.surface import CallState
+from dispatcher.functions.shown import CallState
 from dispatcher.testing.api import ApiBench
 from dispatcher.testing.function_service import NOW_US, MemoryFunctions, call_id
 
