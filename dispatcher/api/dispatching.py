@@ -20,6 +20,7 @@ from dispatcher.api.auth import application, only
 from dispatcher.api.errors import ApiError
 from dispatcher.api.json_requests import JsonRequests
 from dispatcher.api.models import Input, Nothing, Output
+from dispatcher.api.patience import in_time
 from dispatcher.api.room import BodyRoom
 from dispatcher.api.routes import MAY_ACT, MAY_LOOK, AnyRoute, Asked, Route
 from dispatcher.api.staying import Stays, unless_gone
@@ -189,7 +190,9 @@ class DispatchCalls:
     async def _wait(self, asked: Asked[Nothing, Nothing, Nothing]) -> web.Response:
         request = asked.request
         timeout_ms = timeout_of(request.headers.get(TIMEOUT_HEADER))
-        wait_s = LONGEST_WAIT_S if timeout_ms is None else min(timeout_ms / 1000, LONGEST_WAIT_S)
+        wait_s = LONGEST_WAIT_S
+        if timeout_ms is not None:
+            wait_s = min(in_time(timeout_ms / 1000), LONGEST_WAIT_S)
         async with self._room.body(request, _ID_BYTES) as body:
             call_id = body.decode("ascii", "replace").strip()
         finding = self._functions.result(call_id, wait_s=wait_s, only=only())

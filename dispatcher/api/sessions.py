@@ -21,6 +21,7 @@ from dispatcher.api.auth import application
 from dispatcher.api.call_models import BySession
 from dispatcher.api.errors import ApiError
 from dispatcher.api.models import Nothing
+from dispatcher.api.patience import in_time
 from dispatcher.api.room import BodyRoom
 from dispatcher.api.routes import MAY_ACT, AnyRoute, Asked, Route
 from dispatcher.api.staying import Stays
@@ -38,8 +39,6 @@ LONGEST_WAIT_S: Final = 60.0
 
 _PATH: Final = "/sessions/{session}"
 _SECONDS: Final = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?")
-_MARGIN: Final = 0.1
-_LONGEST_MARGIN_S: Final = 2.0
 _AT_ONCE_BYTES: Final = 256 * 1024
 _UNKNOWN: Final = {
     404: "Nobody waits for an answer to this request: `request_unknown`.",
@@ -180,8 +179,7 @@ def _wait_s(request: web.Request) -> float:
         timeout_s = float(said)
     else:
         raise ApiError(400, "parameter_invalid", f"{TIMEOUT_HEADER}: seconds are expected.")
-    timeout_s = min(timeout_s, LONGEST_WAIT_S)
-    return timeout_s - min(timeout_s * _MARGIN, _LONGEST_MARGIN_S)
+    return in_time(min(timeout_s, LONGEST_WAIT_S))
 
 
 def _request_id(request: web.Request) -> str:

@@ -103,14 +103,15 @@ class Outside:
         if call.phase is Phase.ENDED:
             return Cancelled.ENDED
         store, now_us = self._service.store, self._now_us()
-        result = errors.cancelled(call.function)
+        what = call.function or call.endpoint
+        result = errors.cancelled(what)
         if mode is CancelMode.KILL:
             event = Ended(call.key, How.CANCELLED, result, now_us, with_children=True)
             await store.stored(event, urgent=True)
         else:
             asked = CancelAsked(
                 call.key,
-                errors.cancelled_error(call.function),
+                errors.cancelled_error(what),
                 result,
                 now_us + CLEANUP_US,
                 tuple(self._service.runner.running),

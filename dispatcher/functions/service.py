@@ -283,5 +283,6 @@ class FunctionService:
         if call.parent != NONE:
             self.timelines.has_ended(call)
             self.history.ended(self.looking.last_view(call))
+            self.waiting.wake(call.key)
         self._last_errors.forget(call)
         self.runner.is_gone(call)

@@ -75,6 +75,7 @@ class MemoryFunctions:
         self.refuses: Refusal | None = None
         self.fails: Exception | None = None
         self.patience_s = 60.0
+        self.waits_s: list[float] = []
         self.applications = ["http://app.example"]
         self.schedules = MemorySchedules()
         self._tokens: dict[tuple[str, str], tuple[bytes, Sequence[str]]] = {}
@@ -222,6 +223,7 @@ class MemoryFunctions:
         self, call_id: str, *, wait_s: float, only: str | None
     ) -> ResultView | NoResult:
         """The result of a call, which may come while it is waited for."""
+        self.waits_s.append(wait_s)
         if await self.call(call_id, only=only) is None:
             return NoResult.UNKNOWN
         if call_id in self.expired:

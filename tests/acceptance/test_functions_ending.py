@@ -206,6 +206,27 @@ def test_who_waits_for_a_result_and_hangs_up_waits_no_longer(
         assert stays.answer().status == 200
 
 
+def test_result_of_a_child_goes_to_its_caller(client: Client, endpoint: Endpoint) -> None:
+    """Who waits for it hears at once that it has ended: 410, and never that there was none."""
+
+    def answer(run: Run) -> Reply:
+        if run.request.function == "child":
+            return Later(0.7, exits())
+        return polls(Call(function="child")) if is_first(run) else exits()
+
+    endpoint.answer = answer
+    (id,) = client.dispatch(endpoint.call("parent"))
+    eventually(lambda: len(endpoint.of("child")) == 1)
+    child = endpoint.of("child")[0].request.dispatch_id
+    assert client.ask("GET", f"/v1/calls/{child}/result").status == 202
+    began = time.monotonic()
+    for path in ("result?wait=20s", "result"):
+        gone = client.ask("GET", f"/v1/calls/{child}/{path}")
+        assert (gone.status, gone.json["error"]) == (410, "result_expired")
+    assert time.monotonic() - began < 10
+    client.result(id)
+
+
 def test_result_expires(tmp_path: Path, endpoint: Endpoint) -> None:
     """410 from then on: it is known that there was one."""
     with ServerProcess(tmp_path, **SETTINGS, RESULT_RETENTION="1500") as server:

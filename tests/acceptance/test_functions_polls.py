@@ -478,6 +478,19 @@ def test_promise_is_kept_early_late_and_once(client: Client, endpoint: Endpoint)
     assert (results[3].error.type, results[3].error.message) == ("Refused", "sorry")
 
 
+def test_promise_that_ends_otherwise_is_named(client: Client, endpoint: Endpoint) -> None:
+    """It has no function: its endpoint says which one expired, or was cancelled."""
+    never = Call(endpoint="promise:never")
+    never.expiration.nanos = 300_000_000
+    id = parent(client, endpoint, polls(never), exits())
+    client.result(id)
+    (result,) = endpoint.of("parent")[1].request.poll_result.results
+    assert result.error.message.startswith("promise:never did not end")
+    (id,) = client.dispatch(Call(endpoint="promise:unwanted"))
+    assert client.ask("DELETE", f"/v1/calls/{id}").status == 202
+    assert client.error(id).message == "promise:unwanted was cancelled."
+
+
 def test_channel_gives_its_values_in_order(client: Client, endpoint: Endpoint) -> None:
     """One to each that waits, kept while nobody does."""
 

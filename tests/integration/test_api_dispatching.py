@@ -349,6 +349,17 @@ async def test_wait_says_not_yet_when_the_callers_time_is_over() -> None:
         assert (await served.refusal(WAIT, b"x" * 100))[:2] == (429, "resource_exhausted")
 
 
+async def test_wait_answers_before_the_callers_time_is_over() -> None:
+    """dispatch-py says 5 s, and reads nothing that comes later."""
+    async with Served() as served:
+        served.functions.put(view(1))
+        await served.functions.end(call_id(1), CallResult(), CallState.SUCCEEDED)
+        for timeout_ms, at_most_s in (("5000", 4.5), ("600000", 60.0)):
+            headers = {**PROTO, "Connect-Timeout-Ms": timeout_ms}
+            assert (await served.post(WAIT, call_id(1).encode(), headers))[0] == 200
+            assert at_most_s - 1 < served.functions.waits_s.pop() <= at_most_s
+
+
 async def test_wait_knows_no_calls_of_others() -> None:
     """An application's key sees its own; an operator's all."""
     async with Served(KEYS) as served:

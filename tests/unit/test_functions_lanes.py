@@ -201,6 +201,38 @@ def test_throttled_function_is_limited_alone() -> None:
     assert Counter(place.function.name for place in table.start())["slow"] <= 51
 
 
+def test_answer_that_does_not_say_how_many_changes_no_limit() -> None:
+    """INCOMPATIBLE_STATE, say: neither the application's limit nor its function's grows."""
+    table = Table(most=100)
+    for number in range(1000):
+        table.add(number)
+
+    def round_of(lesson: Lesson) -> int:
+        started = table.start()
+        table.end(started, lesson)
+        return len(started)
+
+    silent = Lesson(Signal.HEALTHY, is_silent=True)
+    assert [round_of(silent) for _ in range(4)] == [2, 2, 2, 2]
+    for _ in range(4):
+        round_of(HEALTHY)
+    many = round_of(Lesson(Signal.HEALTHY, throttles=True))
+    fewer = [round_of(silent) for _ in range(4)]
+    assert max(fewer) == min(fewer) < many
+
+
+def test_answers_that_do_not_say_how_many_close_the_breaker() -> None:
+    """The application is there again."""
+    table = Table()
+    for _ in range(FAILURES_TO_OPEN + 3):
+        table.add(1)
+        table.end(table.start(), Lesson(Signal.FAILURE))
+    table.now_us = table.lanes.wake_us()
+    (probe,) = table.start()
+    table.end([probe], Lesson(Signal.HEALTHY, is_silent=True))
+    assert table.start()
+
+
 def test_throttled_function_rests_alone() -> None:
     """Its Retry-After is its own."""
     table = Table()

@@ -86,7 +86,8 @@ class Judging:
         if is_asked and came.retry_after is not None:
             rest_ms = parse_retry_after(came.retry_after, self._clock.wall_us()) or 0
         rest_ms = min(rest_ms, self._rules.retry_max_delay_ms)
-        return Lesson(decision.lane, throttles, rest_ms * 1000)
+        is_silent = isinstance(came, Answer) and decision.function is Concurrency.NONE
+        return Lesson(decision.lane, throttles, rest_ms * 1000, is_silent)
 
     def may_have_run(self, call: Call) -> None:
         """It was due when the process before this one ended: an answer may have been lost."""

@@ -42,12 +42,14 @@ class Lesson:
 
     `signal` is about the application. `throttles`: the answer asks for fewer attempts of this
     function. `rest_us`: nothing is to be sent for so long, to this function with `throttles`, else
-    to the application; 0: nothing was said.
+    to the application; 0: nothing was said. `is_silent`: the application is well, but how many
+    attempts it can take is not said.
     """
 
     signal: Signal
     throttles: bool = False
     rest_us: int = 0
+    is_silent: bool = False
 
 
 class Lanes:
@@ -164,7 +166,7 @@ class Lanes:
             _throttle(function, place, now_us)
             if lesson.rest_us:
                 self._rest(lane, function, now_us + lesson.rest_us)
-        elif lesson.signal is Signal.HEALTHY and function.limit is not None:
+        elif _allows_more(lesson) and function.limit is not None:
             _grow(function)
         if not lane.is_pulled:
             self.in_flight -= 1
@@ -182,7 +184,7 @@ class Lanes:
 
     def _learn(self, lane: Lane, place: Place, lesson: Lesson, now_us: int) -> None:
         signal = lesson.signal
-        if signal is Signal.HEALTHY:
+        if _allows_more(lesson):
             lane.limit.success()
         elif signal is Signal.OVERLOAD:
             lane.limit.overload(place.started_us, now_us)
@@ -274,6 +276,10 @@ class Lanes:
                 return
             del self._idle[lane]
             del self._lanes[lane.name]
+
+
+def _allows_more(lesson: Lesson) -> bool:
+    return lesson.signal is Signal.HEALTHY and not lesson.is_silent
 
 
 def _throttle(function: Function, place: Place, now_us: int) -> None:

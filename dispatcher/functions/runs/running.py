@@ -238,7 +238,8 @@ class Runner:
         """The alarm of a call went off."""
         now_us = self._clock.wall_us()
         if call.expires_us <= now_us:
-            self.end(call, How.EXPIRED, errors.expired(call.function, call.expires_us))
+            what = call.function or call.endpoint  # promises have a name, and no function
+            self.end(call, How.EXPIRED, errors.expired(what, call.expires_us))
             return
         if call.phase is Phase.SUSPENDED and 0 < call.poll_due_us <= now_us:
             self.machine.time_has_come(call)

@@ -159,11 +159,18 @@ class Finding:
                 return ResultView(self._spell(key), STATE_OF[how], found[0], self._now_us())
         stored = await self._results.read(key)
         if stored is None:
-            is_past = self._results.find(key) is Standing.EXPIRED
-            return NoResult.EXPIRED if is_past else NoResult.UNKNOWN
+            return self._no_result(key, only)
         if only not in (None, stored.application):
             return NoResult.UNKNOWN
         return ResultView(self._spell(key), STATE_OF[stored.how], stored.result, stored.ended_us)
+
+    def _no_result(self, key: int, only: str | None) -> NoResult:
+        """Of a call that has ended, if there was one. A child's result went to its caller."""
+        child = self._history.find(self._spell(key))
+        if child is not None:
+            return NoResult.EXPIRED if only in (None, child.application) else NoResult.UNKNOWN
+        is_past = self._results.find(key) is Standing.EXPIRED
+        return NoResult.EXPIRED if is_past else NoResult.UNKNOWN
 
 
 def _result_span(call: Call) -> list[Span] | None:
