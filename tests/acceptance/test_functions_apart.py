@@ -1,0 +1,63 @@
+"""Messages and calls share a process, and nothing that one could take from the other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dispatcher.testing.process import ServerProcess
+from tests.acceptance.functions import Client, Endpoint, Later, Reply, Run, exits, is_first, polls
+from tests.acceptance.receiver import Gate, Receivers, eventually
+from tests.acceptance.running import accept
+
+SETTINGS = {"WORKER": "1", "WORKER_SLOW": "1", "CALL_WORKER": "1", "DRAIN_TIMEOUT": "100"}
+HANGS_S = 60.0
+
+
+def test_calls_run_while_all_workers_of_messages_hang(tmp_path: Path, receivers: Receivers) -> None:
+    """Each step of a tree, however many messages wait behind those that hang."""
+    gates = [Gate(), Gate()]
+
+    def answer(run: Run) -> Reply:
+        if run.request.function == "top" and is_first(run):
+            return polls(endpoint.call("child"), endpoint.call("child"))
+        return exits()
+
+    with (
+        ServerProcess(tmp_path, DEFAULT_TIMEOUT="60000", **SETTINGS) as server,
+        receivers.open(default=gates[0]) as one,
+        receivers.open(default=gates[1]) as other,
+        Endpoint(answer) as endpoint,
+    ):
+        for _ in range(20):
+            accept(server, one)
+            accept(server, other)
+        eventually(lambda: sum(gate.held for gate in gates))
+        client = Client(server)
+        (number,) = client.dispatch(endpoint.call("top"))
+        client.output(number)
+        assert len(endpoint.of("child")) == 2
+        stats = client.ask("GET", "/v1/stats").json
+        assert stats["delivered_total"] == 0
+        assert stats["in_flight"] >= 1
+        assert stats["ready"] + stats["in_flight"] == 40
+
+
+def test_messages_are_delivered_while_all_workers_of_calls_hang(
+    tmp_path: Path, receivers: Receivers
+) -> None:
+    """To the application itself too: the lanes are others."""
+    with (
+        ServerProcess(tmp_path, CALL_TIMEOUT="60000", **SETTINGS) as server,
+        receivers.open() as receiver,
+        Endpoint(lambda run: Later(HANGS_S, exits())) as endpoint,
+    ):
+        client = Client(server)
+        client.dispatch(*(endpoint.call("hangs") for _ in range(20)))
+        eventually(lambda: endpoint.runs)
+        for _ in range(20):
+            accept(server, receiver)
+        receiver.received(20)
+        eventually(lambda: client.ask("GET", "/v1/stats").json["delivered_total"] == 20)
+        (lane,) = client.ask("GET", "/v1/stats?lanes_kind=call").json["lanes"]
+        assert (lane["in_flight"], lane["ready"]) == (1, 19)
+        assert len(endpoint.runs) == 1
