@@ -22,6 +22,11 @@ def call_id(partition: int, key: int) -> str:
     return wire_id(partition, key >> 64, key & _NUMBER).decode("ascii")
 
 
+def id_beside(other: str, key: int) -> str:
+    """The id of a call of the same partition as another one."""
+    return call_id(int(other[:4], 16), key)
+
+
 def parse_id(text: str) -> int | None:
     """The key in an id on the wire, or None: no call has such an id."""
     if not _ID.fullmatch(text):

@@ -173,7 +173,7 @@ class Server:
                 warned=lambda function, what: self._events.call_warned(
                     function=function, what=what
                 ),
-                log=CallLog(self._events),
+                log=CallLog(self._events, None if self._tracing is None else self._tracing.calls),
                 lost=partial(told_lost, self._events.call_lost, settings.transaction_log),
                 result_lost=partial(told_lost, self._events.call_result_lost, path),
                 failed=lambda error: self._observer.log_failed(LogName.RESULTS, error),

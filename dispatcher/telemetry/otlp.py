@@ -23,6 +23,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from dispatcher import __version__
 from dispatcher.core.clock import Clock
 from dispatcher.errors import ConfigError
+from dispatcher.telemetry.call_spans import CallSpans
 from dispatcher.telemetry.tracing import MessageIds, Spans
 
 Warn = Callable[[str, str], None]
@@ -41,6 +42,7 @@ class Otlp:
 
     def __init__(self, provider: TracerProvider, spans: Spans, warn: Warn) -> None:
         self.spans = spans
+        self.calls = CallSpans(spans)
         self._provider = provider
         self._warn = warn
         self._is_closed = False

@@ -17,7 +17,7 @@ to the provider's processor.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
@@ -28,6 +28,7 @@ from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.trace import (
     Link,
     NonRecordingSpan,
+    Span,
     SpanContext,
     SpanKind,
     Status,
@@ -47,7 +48,7 @@ Attributes = dict[str, str | int]
 
 _ACCEPT: Final = "accept"
 _ATTEMPT: Final = "attempt"
-_SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
+SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
 _TRACEPARENT: Final = re.compile(rb"\r\ntraceparent:([^\r]*)", re.IGNORECASE)
 _TRACESTATE: Final = re.compile(rb"\r\ntracestate:([^\r]*)", re.IGNORECASE)
 _PROPAGATOR: Final = TraceContextTextMapPropagator()
@@ -93,8 +94,8 @@ def place(message: Message) -> Place:
     span_id = int.from_bytes(digest[16:]) or 1  # 0 is no id
     caller = caller_of(message.head)
     if caller is None:
-        return Place(None, SpanContext(int.from_bytes(digest[:16]) or 1, span_id, False, _SAMPLED))
-    return Place(caller, SpanContext(caller.trace_id, span_id, False, _SAMPLED, caller.trace_state))
+        return Place(None, SpanContext(int.from_bytes(digest[:16]) or 1, span_id, False, SAMPLED))
+    return Place(caller, SpanContext(caller.trace_id, span_id, False, SAMPLED, caller.trace_state))
 
 
 def caller_of(head: bytes) -> SpanContext | None:
@@ -128,7 +129,7 @@ class Spans:
         queue_now_us: Callable[[], int],
     ) -> None:
         self._tracer = provider.get_tracer("dispatcher", __version__)
-        self._sampler = provider.sampler
+        self.sampler = provider.sampler
         self._ids = ids
         self._clock = clock
         self._queue_now_us = queue_now_us
@@ -138,16 +139,34 @@ class Spans:
         where = place(message)
         if where.caller is not None and not where.caller.trace_flags.sampled:
             return
-        self._ids.trace_id, self._ids.span_id = where.accept.trace_id, where.accept.span_id
         end_us = self._clock.now_us()
-        span = self._tracer.start_span(
+        span = self.start(
             _ACCEPT,
-            _inside(where.caller),
+            inside(where.caller),
             SpanKind.PRODUCER,
             _of_message(message),
-            start_time=min(message.accepted_at, end_us) * 1000,
+            start_us=min(message.accepted_at, end_us),
+            own=where.accept,
         )
         span.end(end_us * 1000)
+
+    def start(
+        self,
+        name: str,
+        context: Context,
+        kind: SpanKind,
+        attributes: Attributes,
+        links: Sequence[Link] = (),
+        *,
+        start_us: int,
+        own: SpanContext | None = None,
+    ) -> Span:
+        """Begin a span; with the ids of `own`, where that is given."""
+        if own is not None:
+            self._ids.trace_id, self._ids.span_id = own.trace_id, own.span_id
+        return self._tracer.start_span(
+            name, context, kind, attributes, links, start_time=start_us * 1000
+        )
 
     def delivered(self, message: Message, status: int) -> None:
         """An attempt ended with success."""
@@ -173,13 +192,13 @@ class Spans:
             return
         end_us = self._clock.now_us()
         start_us = end_us - max(0, self._queue_now_us() - message.started_at)
-        span = self._tracer.start_span(
+        span = self.start(
             _ATTEMPT,
-            _inside(where.caller or where.accept),
+            inside(where.caller or where.accept),
             SpanKind.CLIENT,
             _of_attempt(message) | ended,
             [Link(where.accept)],
-            start_us * 1000,
+            start_us=start_us,
         )
         if status is not None:
             span.set_status(status)
@@ -193,7 +212,7 @@ class Spans:
         """
         if where.caller is not None:
             return where.caller.trace_flags.sampled
-        answer = self._sampler.should_sample(
+        answer = self.sampler.should_sample(
             Context(), where.accept.trace_id, _ACCEPT, SpanKind.PRODUCER, _of_message(message), ()
         )
         return answer.decision is Decision.RECORD_AND_SAMPLE
@@ -237,7 +256,7 @@ def _error_type(result: AttemptResult) -> str:
     return str(result.status) if result.failure is None else result.failure.value
 
 
-def _inside(parent: SpanContext | None) -> Context:
+def inside(parent: SpanContext | None) -> Context:
     """A context with this parent, or an empty one: never that of whoever calls us."""
     if parent is None:
         return Context()

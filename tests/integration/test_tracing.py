@@ -16,6 +16,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from dispatcher.testing.destination import Wait, answer
 from dispatcher.testing.process import ServerProcess
+from tests.acceptance.functions import Client, Endpoint, Http, Reply, exits
 from tests.acceptance.receiver import Receiver, Receivers, eventually
 from tests.acceptance.running import ROOT, run
 from tests.acceptance.wire import ask, post, request
@@ -203,6 +204,32 @@ def test_collector_gets_the_spans_of_a_message_that_was_retried(
     assert second.status.code == 0
     assert collector.services == {"dispatcher"}
     assert set(collector.posts) == {("/v1/traces", "application/x-protobuf", "mine")}
+
+
+def test_collector_gets_the_spans_of_a_call_whose_run_was_repeated(
+    tmp_path: Path, collector: Collector
+) -> None:
+    """In the trace of its Dispatch, linked to the moment at which it was made."""
+    replies: Iterator[Reply] = iter([Http(503), exits(b"secret")])
+    with (
+        Endpoint(lambda run: next(replies)) as endpoint,
+        ServerProcess(tmp_path, **collector.environment, CALL_RETRY_DELAY="1") as server,
+    ):
+        client = Client(server)
+        (number,) = client.dispatch(endpoint.call("work"), headers=(TRACEPARENT,))
+        client.output(number)
+        assert server.stop() == 0
+    (accept,) = collector.named("accept")
+    first, second = sorted(collector.named("run", 2), key=lambda span: span.start_time_unix_nano)
+    for span in (accept, first, second):
+        assert span.trace_id.hex() == TRACE
+        assert span.parent_span_id.hex() == PARENT
+        assert attributes(span)["dispatcher.call.id"] == number
+        assert b"secret" not in span.SerializeToString()
+    for span in (first, second):
+        assert [link.span_id for link in span.links] == [accept.span_id]
+    assert (attributes(first)["http.response.status_code"], first.status.code != 0) == (503, True)
+    assert (attributes(second)["dispatcher.status"], second.status.code) == ("ok", 0)
 
 
 def test_attempt_is_linked_to_accept_when_the_server_was_killed_between_them(
