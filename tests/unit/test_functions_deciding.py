@@ -163,6 +163,18 @@ def test_tail_call_is_looked_at_before_the_status(status: Status) -> None:
     )
 
 
+@pytest.mark.parametrize("status", Status)
+def test_tail_call_has_failed_by_its_status_but_for_reset(status: Status) -> None:
+    """dispatch-py's `Reset` is TEMPORARY_ERROR: a function that goes on so is no failure, and must
+    not be slowed down."""
+    response = calls.ended_with(status)
+    response.exit.tail_call.function = "g"
+    decision = run(answered(response))
+    shown = Status.OK if status is Status.TEMPORARY_ERROR else status
+    assert (decision.status, decision.function) == (shown, shown.concurrency)
+    assert (decision.why is None) is (shown is Status.OK)
+
+
 def test_tail_call_may_name_an_endpoint_and_a_version() -> None:
     """Else it is the call's own endpoint."""
     response = calls.ended_with(Status.OK)

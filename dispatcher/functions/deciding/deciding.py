@@ -1,6 +1,6 @@
 """What the end of one run means: a pure function of the call, what it was asked, and the answer.
 
-    tail_call, whatever the status          TailCalled
+    tail_call, whatever the status          TailCalled; TEMPORARY_ERROR is as good as OK then
     OK, poll                                Polled (`polling`); RetryAt where it extends a state
                                             that the call does not have
     OK, exit                                Exited

@@ -44,6 +44,8 @@ def decide_answer(run: EndedRun, answer: Answer) -> Decision:
         )
     status = status_of_wire(response.status)
     outcome = _outcome(run, response, status, answer.retry_after)
+    if isinstance(outcome, TailCalled) and status is Status.TEMPORARY_ERROR:
+        status = Status.OK  # so dispatch-py says `Reset`: nothing has failed
     detail = "" if status is Status.OK else said(response, status)
     if status is Status.OK and isinstance(outcome, RetryAt):
         detail = "its poll extends a state that the call does not have"
