@@ -379,6 +379,28 @@ def test_tail_call_takes_the_place_of_its_call(
     assert len(endpoint.of("parent")) == 2
 
 
+def test_version_comes_with_each_run(client: Client, endpoint: Endpoint) -> None:
+    """As the call was dispatched; a child, and what takes the place of a call, have their own."""
+
+    def answer(run: Run) -> Reply:
+        if run.request.function != "parent":
+            return exits()
+        if is_first(run):
+            return polls(Call(function="child", version="of the child"))
+        return RunResponse(
+            status=Status.OK.value, exit=Exit(tail_call=Call(function="tail", version="3"))
+        )
+
+    endpoint.answer = answer
+    ids = client.dispatch(endpoint.call("parent", version="2"), endpoint.call("child"))
+    for id in ids:
+        client.result(id)
+    assert [run.request.version for run in endpoint.of("parent")] == ["2", "2"]
+    assert [run.request.version for run in endpoint.of("tail")] == ["3"]
+    assert {run.request.version for run in endpoint.of("child")} == {"", "of the child"}
+    assert client.ask("GET", f"/v1/calls/{ids[0]}").json["version"] == "3"
+
+
 def test_call_expires(client: Client, endpoint: Endpoint) -> None:
     """A suspended one, its children with it; a child by itself, which its parent hears of."""
     suspended, waiting = endpoint.call("parent"), endpoint.call("other")

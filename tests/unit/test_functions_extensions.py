@@ -98,7 +98,8 @@ def test_application_that_uses_no_extension_gets_and_sends_whole_states() -> Non
         assert not any(event.is_appended for event in running.store.submitted
                        if isinstance(event, Polled))  # fmt: skip
         head = application.messages[0].head
-        assert b"X-Dispatcher-Features: append, cancel, delay, keep, state-ref, timeout\r\n" in head
+        words = b"append, cancel, delay, keep, state-ref, timeout, version"
+        assert b"X-Dispatcher-Features: %b\r\n" % words in head
         await running.stop()
 
     run(main)

@@ -30,7 +30,7 @@ from dispatcher.protocol.signing import RUN_PATH, Signer, content_digest
 if TYPE_CHECKING:
     from dispatcher.protocol.messages import Timestamp
 
-FEATURES: Final = ("append", "cancel", "delay", "keep", "state-ref", "timeout")
+FEATURES: Final = ("append", "cancel", "delay", "keep", "state-ref", "timeout", "version")
 """What this server knows beyond the protocol; sdk.proto says what each word means."""
 _MOST_TARGETS: Final = 4096
 _NOWHERE: Final = Destination("http", "bridge", 80)
@@ -121,6 +121,7 @@ def run_request(call: Call, given: Given, partition: int, permit: bytes = b"") -
         function=call.function,
         dispatch_id=call_id(partition, call.key),
         root_dispatch_id=call_id(partition, call.root),
+        version=call.version,
     )
     if call.parent != NONE:
         request.parent_dispatch_id = call_id(partition, call.parent)

@@ -307,12 +307,15 @@ class RunRequest(_message.Message):
     ROOT_DISPATCH_ID_FIELD_NUMBER: _builtins.int
     CREATION_TIME_FIELD_NUMBER: _builtins.int
     EXPIRATION_TIME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
     function: _builtins.str
     dispatch_id: _builtins.str
     parent_dispatch_id: _builtins.str
     """Empty for a root call."""
     root_dispatch_id: _builtins.str
     """Its own id for a root call."""
+    version: _builtins.str
+    """[version] Call.version as it was dispatched, of the last tail call where there was one."""
     @_builtins.property
     def input(self) -> _any_pb2.Any: ...
     @_builtins.property
@@ -332,10 +335,11 @@ class RunRequest(_message.Message):
         root_dispatch_id: _builtins.str = ...,
         creation_time: _timestamp_pb2.Timestamp | None = ...,
         expiration_time: _timestamp_pb2.Timestamp | None = ...,
+        version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["creation_time", b"creation_time", "directive", b"directive", "expiration_time", b"expiration_time", "input", b"input", "poll_result", b"poll_result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["creation_time", b"creation_time", "directive", b"directive", "dispatch_id", b"dispatch_id", "expiration_time", b"expiration_time", "function", b"function", "input", b"input", "parent_dispatch_id", b"parent_dispatch_id", "poll_result", b"poll_result", "root_dispatch_id", b"root_dispatch_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["creation_time", b"creation_time", "directive", b"directive", "dispatch_id", b"dispatch_id", "expiration_time", b"expiration_time", "function", b"function", "input", b"input", "parent_dispatch_id", b"parent_dispatch_id", "poll_result", b"poll_result", "root_dispatch_id", b"root_dispatch_id", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_directive: _TypeAlias = _typing.Literal["input", "poll_result"]  # noqa: Y015
     _WhichOneofArgType_directive: _TypeAlias = _typing.Literal["directive", b"directive"]  # noqa: Y015
