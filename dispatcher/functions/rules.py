@@ -28,11 +28,13 @@ class Rules:
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What a run was given: at which `step` of its call, how many of its results (`delivered`),
-    whether its `Call.error` (`was_told`), whether the state was one of our SDK's, and whether a
-    reference stood in its place (`is_referred`)."""
+    whether its `Call.error` (`was_told`), whether the state was one of our SDK's, whether a
+    reference stood in its place (`is_referred`), and whether its call had been asked to end by then
+    (`was_cancelling`)."""
 
     step: int
     delivered: int = 0
     was_told: bool = False
     is_own_state: bool = False
     is_referred: bool = False
+    was_cancelling: bool = False

@@ -57,6 +57,14 @@ def kinds(events: list[Event]) -> list[str]:
     return [type(event).__name__ for event in events]
 
 
+async def ask_to_end(running: Running, call: Call) -> None:
+    """Cancel a call, which has 30 seconds from now on."""
+    until_us = running.clock.wall_us() + 30_000_000
+    error, result = errors.cancelled_error("f"), errors.cancelled("f")
+    under_way = tuple(running.runner.running)
+    await running.store.stored(CancelAsked(call.key, error, result, until_us, under_way))
+
+
 def test_call_is_run_and_its_result_is_stored() -> None:
     """What is sent names the call; what comes back is its result."""
 
@@ -325,19 +333,31 @@ def test_cancelled_call_gets_one_last_resume_with_an_error() -> None:
         (call,) = await running.dispatch("f")
         await running.until(lambda: application.held)
         assert running.runner.running == {call.key}
-        asked = CancelAsked(
-            call.key,
-            errors.cancelled_error("f"),
-            errors.cancelled("f"),
-            running.clock.wall_us() + 30_000_000,
-            tuple(running.runner.running),
-        )
-        await running.store.stored(asked)
+        await ask_to_end(running, call)
         application.tell(application.held[0], polls(wait_s=1000))
         await running.until(lambda: call.phase is Phase.ENDED)
         assert application.requests[1].poll_result.error.type == errors.CANCELLED
         assert call.how is How.CANCELLED
         assert running.result_of(call).error.type == errors.CANCELLED
+        await running.stop()
+
+    loop.run(main)
+
+
+def test_call_that_is_cancelled_while_it_is_told_another_error_is_told_that_too() -> None:
+    """That its poll was refused, here."""
+
+    async def main(clock: SimulatedClock) -> None:
+        refused = polls("")
+        application = FakeApplication(script(refused, None, exits(b"cleaned up")))
+        running = Running(application, clock)
+        (call,) = await running.dispatch("f")
+        await running.until(lambda: application.held)
+        assert application.requests[1].poll_result.error.type != errors.CANCELLED
+        await ask_to_end(running, call)
+        application.tell(application.held[0], polls(wait_s=1000))
+        await running.until(lambda: call.phase is Phase.ENDED)
+        assert application.requests[2].poll_result.error.type == errors.CANCELLED
         await running.stop()
 
     loop.run(main)

@@ -53,7 +53,8 @@ def polled(run: EndedRun, poll: Poll) -> Polled | str:
         call.key,
         asked.step,
         asked.delivered,
-        asked.was_told,
+        # Asked to end meanwhile, it has another error than the one that it was told.
+        asked.was_told and asked.was_cancelling == call.cancelling,
         arm,
         state,
         state_crc,

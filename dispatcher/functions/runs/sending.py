@@ -218,7 +218,8 @@ class Sending:
 def _asked(run: Run, call: Call, plan: Plan, given: Given) -> Asked:
     run.is_referred = given.state_ref != 0
     is_own = run.is_referred or _is_own(call, given)
-    return Asked(run.step, plan.count, given.error is not None, is_own, run.is_referred)
+    was_told = given.error is not None
+    return Asked(run.step, plan.count, was_told, is_own, run.is_referred, call.cancelling)
 
 
 def _is_own(call: Call, given: Given) -> bool:
