@@ -133,9 +133,9 @@ async def test_life_of_a_call_is_told_everywhere(tmp_path: Path) -> None:
             assert (lane["endpoint"], lane["waiting"], lane["in_flight"]) == (endpoint, 0, 0)
             assert (lane["breaker"], lane["paused_until"]) == ("closed", None)
             async with asyncio.timeout(20):
-                while not (seen := await scrape(http, server))["log_bytes,results"]:  # noqa: ASYNC110
+                while not (seen := await scrape(http, server))["log_bytes,results"]:  # noqa: ASYNC110  # a page is asked for its figures
                     await asyncio.sleep(0.02)  # the result is being moved to its log
-                while (seen := await scrape(http, server))["results"] < 1:  # noqa: ASYNC110
+                while (seen := await scrape(http, server))["results"] < 1:  # noqa: ASYNC110  # a page is asked for its figures
                     await asyncio.sleep(0.02)
             assert seen["calls_created_total"] == 2
             assert seen["calls_ended_total,succeeded"] == 2

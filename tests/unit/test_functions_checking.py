@@ -76,7 +76,9 @@ def test_lambda_function_is_not_implemented() -> None:
     problem = validate_call(call, "calls[0]")
     assert problem is not None
     assert problem.is_unimplemented
-    assert not validate_call(Call(), "x").is_unimplemented  # type: ignore[union-attr]
+    missing = validate_call(Call(), "x")
+    assert missing is not None
+    assert not missing.is_unimplemented
 
 
 @pytest.mark.parametrize("function", ["f", "_f", "a.b.<locals>.c", "F9"])
@@ -157,7 +159,7 @@ def test_long_name_is_shown_in_part() -> None:
 )
 def test_timeout_and_delay_have_bounds(fields: dict[str, Duration], is_good: bool) -> None:
     """And the error names the field."""
-    call = Call(function="f", endpoint="http://a.example", **fields)  # type: ignore[arg-type]
+    call = Call(function="f", endpoint="http://a.example", **fields)  # type: ignore[arg-type]  # fields of several types
     problem = validate_call(call, "calls[2]")
     assert (problem is None) is is_good
     if problem is not None:

@@ -137,7 +137,7 @@ def test_temporary_status_is_retried_whatever_comes_with_it(
 
 def test_poll_with_a_temporary_status_is_retried() -> None:
     """A poll counts with the status OK only."""
-    response = RunResponse(status=6, poll={"min_results": 1})  # type: ignore[arg-type]
+    response = RunResponse(status=6, poll={"min_results": 1})  # type: ignore[arg-type]  # the stubs want an enum and a message
     assert isinstance(run(answered(response)).outcome, RetryAt)
 
 
@@ -395,5 +395,5 @@ def test_result_that_is_too_large_ends_the_call() -> None:
 
 def test_poll_is_an_event_of_its_own() -> None:
     """Table tests of polls are in test_functions_polling."""
-    response = RunResponse(status=1, poll={"min_results": 1})  # type: ignore[arg-type]
+    response = RunResponse(status=1, poll={"min_results": 1})  # type: ignore[arg-type]  # the stubs want an enum and a message
     assert isinstance(run(answered(response)).outcome, Polled)

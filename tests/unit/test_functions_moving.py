@@ -206,15 +206,15 @@ def test_result_is_read_again_when_something_is_lacking() -> None:
         store = bench.calls.store
         read, tries = store.read, 0
 
-        async def lacking(pick):  # type: ignore[no-untyped-def]
+        async def lacking(pick):  # type: ignore[no-untyped-def]  # as `Store.read`
             nonlocal tries
             tries += 1
             if tries < 3:
                 raise LogBusy("no descriptors")
             return await read(pick)
 
-        store.read = lacking  # type: ignore[method-assign]
-        store.at_hand = lambda spans: None  # type: ignore[method-assign]
+        store.read = lacking  # type: ignore[method-assign]  # a disk that lacks something
+        store.at_hand = lambda spans: None  # type: ignore[method-assign]  # a disk that lacks something
         bench.end(key)
         await asyncio.sleep(5)
         assert bench.left == set()

@@ -206,7 +206,7 @@ def test_tree_that_grows_too_large_refuses_the_poll() -> None:
 def test_state_that_cannot_be_sent_back_ends_the_call() -> None:
     """One byte less goes."""
     state = bytes(limits.MOST_PAYLOAD_BYTES)
-    assert len(polled(a_poll(state=state)).state) == limits.MOST_PAYLOAD_BYTES  # type: ignore[arg-type]
+    assert len(polled(a_poll(state=state)).state) == limits.MOST_PAYLOAD_BYTES  # type: ignore[arg-type]  # it has bytes, as it is not stored yet
     outcome = outcome_of(a_poll(state=state + b"x"))
     assert isinstance(outcome, Exited)
     assert isinstance(outcome.result, bytes)

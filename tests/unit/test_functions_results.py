@@ -81,7 +81,7 @@ def test_results_wait_while_their_log_cannot_be_made(error: Exception, deaths: i
     class Reluctant(FaultyLog):
         tries = 0
 
-        async def open(self, *args, **options):  # type: ignore[no-untyped-def]
+        async def open(self, *args, **options):  # type: ignore[no-untyped-def]  # as what it stands for
             Reluctant.tries += 1
             if Reluctant.tries <= 3:
                 raise error
@@ -425,17 +425,17 @@ def test_result_is_tried_again_when_something_is_lacking_for_a_while() -> None:
         assert log is not None
         append = log.append
 
-        def lacking(batch, *, urgent=False):  # type: ignore[no-untyped-def]
+        def lacking(batch, *, urgent=False):  # type: ignore[no-untyped-def]  # as what it stands for
             done = asyncio.get_running_loop().create_future()
             done.set_exception(LogBusy("no descriptors"))
             return done
 
-        log.append = lacking  # type: ignore[method-assign]
+        log.append = lacking  # type: ignore[method-assign]  # a fault is put in its place
         bench.store(1)
         bench.store(2, b"x" * 600_000)
         await asyncio.sleep(3)
         assert bench.stored == [0]
-        log.append = append  # type: ignore[method-assign]
+        log.append = append  # type: ignore[method-assign]  # a fault is put in its place
         await asyncio.sleep(3)
         assert sorted(bench.stored) == [0, 1, 2]
 
@@ -470,10 +470,10 @@ def test_damaged_record_ends_the_process_when_it_is_read() -> None:
         await asyncio.sleep(0.1)
         assert bench.log is not None
 
-        async def damaged(positions):  # type: ignore[no-untyped-def]
+        async def damaged(positions):  # type: ignore[no-untyped-def]  # as what it stands for
             raise LogCorrupt("there", 5, "the checksum does not fit")
 
-        bench.log.read = damaged  # type: ignore[method-assign]
+        bench.log.read = damaged  # type: ignore[method-assign]  # a fault is put in its place
         for _ in range(2):
             with pytest.raises(LogCorrupt):
                 await bench.results.read(bench.key(0))
@@ -589,7 +589,7 @@ def test_ranges_of_what_was_known_are_bounded() -> None:
     async def main(clock: SimulatedClock) -> None:
         log = FaultyLog()
         await log.open("x", 0)
-        await log.append([encode_known([(number, 1, 2)]) for number in range(300)])  # type: ignore[list-item]
+        await log.append([encode_known([(number, 1, 2)]) for number in range(300)])  # type: ignore[list-item]  # a plain tuple will do
         await log.append([encode_forgotten([7])])
         bench = await ResultsBench(clock, log=log).start()
         assert len(bench.results.holdings.known) == 256

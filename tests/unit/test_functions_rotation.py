@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from dispatcher.core.outcome import AttemptResult
-from dispatcher.functions.model import How, Phase
+from dispatcher.functions.model import Call, How, Phase
 from dispatcher.functions.runs.message import RunMessage
 from dispatcher.protocol.connect import ConnectError
 from dispatcher.protocol.messages import RunRequest
@@ -17,6 +19,11 @@ from dispatcher.testing.clock import SimulatedClock
 
 SECOND = Ed25519PrivateKey.from_private_bytes(bytes(range(32, 64)))
 SIGNERS = (Signer(SIGNING_KEY), Signer(SECOND))
+
+
+def has_ended(call: Call) -> Callable[[], bool]:
+    """What says whether a call has ended."""
+    return lambda: call.phase is Phase.ENDED
 
 
 class Verifying(FakeApplication):
@@ -56,11 +63,11 @@ def test_application_with_the_second_key_gets_its_runs_signed_with_that() -> Non
             running = Running(application, clock)
             running.runner.targets.sign_with(*SIGNERS)
             (call,) = await running.dispatch("f")
-            await running.until(lambda call=call: call.phase is Phase.ENDED)  # type: ignore[misc]
+            await running.until(has_ended(call))
             assert call.how is How.OK
             assert [message.attempt for message in application.messages] == [1, 1]
             (second,) = await running.dispatch("f")
-            await running.until(lambda call=second: call.phase is Phase.ENDED)  # type: ignore[misc]
+            await running.until(has_ended(second))
             assert second.how is How.OK
             assert len(application.messages) == 3
             await running.stop()
@@ -78,7 +85,7 @@ def test_application_that_goes_back_to_the_first_key_is_served() -> None:
         for key in (SECOND, SIGNING_KEY, SECOND, SECOND, SIGNING_KEY):
             application._verifier = Verifier([key.public_key()])
             (call,) = await running.dispatch("f")
-            await running.until(lambda call=call: call.phase is Phase.ENDED)  # type: ignore[misc]
+            await running.until(has_ended(call))
             assert call.how is How.OK
         assert len(application.messages) == 9
         await running.stop()

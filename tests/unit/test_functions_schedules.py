@@ -503,9 +503,9 @@ def test_firing_that_cannot_be_stored_comes_when_it_can() -> None:
         async def refused(*_: object, **__: object) -> None:
             raise Refused(DISK_FULL)
 
-        store.stored = refused  # type: ignore[method-assign]
+        store.stored = refused  # type: ignore[method-assign]  # a disk that is full
         await asyncio.sleep(HOUR_S + 600)
-        store.stored = stored  # type: ignore[method-assign]
+        store.stored = stored  # type: ignore[method-assign]  # a disk that is full
         assert not server.calls
         await asyncio.sleep(10)
         assert server.times() == ["01 01:10"]

@@ -120,7 +120,7 @@ def test_crash_between_chunks_leaves_dead_bytes_and_nothing_else() -> None:
         return there
 
     found = [
-        run(lambda clock, s=step * 0.005, k=keep: life(clock, s, k))  # type: ignore[misc]
+        run(lambda clock, s=step * 0.005, k=keep: life(clock, s, k))  # type: ignore[misc]  # a default binds the loop's variable
         for step in range(12)
         for keep in (False, True)
     ]

@@ -167,7 +167,7 @@ def test_state_that_is_suspect_begins_anew() -> None:
 )
 def test_state_is_not_suspect_otherwise(answers: list[Run], settings: dict[str, object]) -> None:
     """A deploy answers 502 and 503; our own SDK says so itself; 0 is never."""
-    decision = runs(a_resumed_call(), *answers, **settings)  # type: ignore[arg-type]
+    decision = runs(a_resumed_call(), *answers, **settings)  # type: ignore[arg-type]  # settings of several types
     assert isinstance(decision.outcome, RetryAt)
     assert decision.warning is None
 
