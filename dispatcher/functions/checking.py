@@ -10,14 +10,12 @@ from typing import Final
 
 from dispatcher.core.destination import Origin
 from dispatcher.functions import limits
-from dispatcher.functions.machine import CHANNEL, OUTSIDE, PROMISE
+from dispatcher.functions.endpoints import BRIDGE, CHANNEL, OUTSIDE, PROMISE, WEB
 from dispatcher.protocol.messages import Call, Duration
 
 _FUNCTION: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_<>.]*")
 _SESSION: Final = re.compile(r"[A-Za-z0-9._~-]+")
-_BRIDGE: Final = "bridge://"
 _LAMBDA: Final = "arn:aws:lambda"
-_WEB: Final = ("http://", "https://")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +108,10 @@ def _of_endpoint(endpoint: str) -> str | None:
         return "is missing: the URL that the application listens at."
     if len(endpoint) > limits.MOST_ENDPOINT_CHARS:
         return _too_long(limits.MOST_ENDPOINT_CHARS)
-    if endpoint.startswith(_WEB):
+    if endpoint.startswith(WEB):
         return _of_web(endpoint)
-    if endpoint.startswith(_BRIDGE):
-        return _of_session(endpoint.removeprefix(_BRIDGE))
+    if endpoint.startswith(BRIDGE):
+        return _of_session(endpoint.removeprefix(BRIDGE))
     if endpoint.startswith(OUTSIDE):
         prefix = PROMISE if endpoint.startswith(PROMISE) else CHANNEL
         return _of_name(endpoint.removeprefix(prefix))

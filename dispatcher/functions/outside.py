@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from dispatcher.functions import errors
+from dispatcher.functions.endpoints import PROMISE
 from dispatcher.functions.events import CancelAsked, Completed, Ended, Sent
 from dispatcher.functions.limits import CLEANUP_US
-from dispatcher.functions.machine import PROMISE
 from dispatcher.functions.model import How, Phase
 from dispatcher.functions.service import FunctionService
 from dispatcher.functions.shown import (

@@ -15,8 +15,8 @@ from dispatcher.functions.deciding.answers import read_answer, said
 from dispatcher.functions.deciding.decisions import Decision, Outcome, RetryAt
 from dispatcher.functions.deciding.ended_run import EndedRun
 from dispatcher.functions.deciding.polling import arm_of, polled
+from dispatcher.functions.endpoints import OUTSIDE
 from dispatcher.functions.events import Exited, Polled, TailCalled
-from dispatcher.functions.machine import OUTSIDE
 from dispatcher.functions.model import How
 from dispatcher.protocol.messages import CallResult, Exit, RunResponse
 from dispatcher.protocol.statuses import Concurrency, Status, Then, status_of_wire

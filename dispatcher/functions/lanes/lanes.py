@@ -21,9 +21,9 @@ from typing import Final
 
 from dispatcher.core.breaker import LONGEST_PAUSE_MS, Breaker, Signal, State
 from dispatcher.core.limit import Limit
+from dispatcher.functions.endpoints import BRIDGE
 from dispatcher.functions.lanes.lane import At, Function, Lane, Owner, Place
 
-PULLED: Final = "bridge://"
 IDLE_US: Final = 60_000_000
 _MOST_IDLE: Final = 10_000
 _MOST_FUNCTIONS: Final = 1_000
@@ -33,7 +33,7 @@ _UNLIMITED: Final = 1 << 30
 def pulled_lane(session: str, application: str) -> str:
     """The name of the lane with the calls of a session. No session has a slash in its name, so no
     two have the same."""
-    return f"{PULLED}{session}/{application}" if application else PULLED + session
+    return f"{BRIDGE}{session}/{application}" if application else BRIDGE + session
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +232,7 @@ class Lanes:
     def _lane(self, name: str) -> Lane:
         lane = self._lanes.get(name)
         if lane is None:
-            is_pulled = name.startswith(PULLED)
+            is_pulled = name.startswith(BRIDGE)
             limit = Limit(_UNLIMITED if is_pulled else self.most)
             lane = Lane(name, limit, Breaker(self._longest_pause_ms), is_pulled=is_pulled)
             lane.is_held = name in self._held

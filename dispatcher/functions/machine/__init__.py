@@ -11,21 +11,9 @@ machine    all of it, behind one `apply`
 """
 
 from dispatcher.functions.machine.machine import Machine
-from dispatcher.functions.machine.ports import (
-    CHANNEL,
-    OUTSIDE,
-    PROMISE,
-    Holder,
-    Kept,
-    KnownFact,
-    Listener,
-    Owner,
-)
+from dispatcher.functions.machine.ports import Holder, Kept, KnownFact, Listener, Owner
 
 __all__ = [
-    "CHANNEL",
-    "OUTSIDE",
-    "PROMISE",
     "Holder",
     "Kept",
     "KnownFact",

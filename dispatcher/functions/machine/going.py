@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dispatcher.functions.endpoints import OUTSIDE
 from dispatcher.functions.events import (
     NewCall,
     Polled,
@@ -12,7 +13,6 @@ from dispatcher.functions.events import (
 )
 from dispatcher.functions.machine.ending import Ending
 from dispatcher.functions.machine.outside import Outside
-from dispatcher.functions.machine.ports import OUTSIDE
 from dispatcher.functions.machine.table import Table
 from dispatcher.functions.model import (
     NO_KEYS,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 
+from dispatcher.functions.endpoints import CHANNEL, PROMISE
 from dispatcher.functions.events import Completed, Given, Sent
 from dispatcher.functions.ids import number_of
 from dispatcher.functions.machine.ending import Ending
-from dispatcher.functions.machine.ports import CHANNEL, PROMISE, Kept
+from dispatcher.functions.machine.ports import Kept
 from dispatcher.functions.machine.table import Table
 from dispatcher.functions.model import Call, How, Phase
 

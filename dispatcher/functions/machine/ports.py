@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Protocol
 
 from dispatcher.functions.model import Call
 from dispatcher.functions.spans import Span
-
-PROMISE: Final = "promise:"
-CHANNEL: Final = "channel:"
-OUTSIDE: Final = (PROMISE, CHANNEL)
-"""Beginnings of endpoints that are no applications: such calls are completed from outside."""
 
 Owner = object
 """Whose spans are held: a Call, a KnownFact, a Kept."""

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Final
 from dispatcher import __version__
 from dispatcher.core.destination import Destination, Origin
 from dispatcher.functions.deciding.appending import one
+from dispatcher.functions.endpoints import BRIDGE
 from dispatcher.functions.ids import call_id
-from dispatcher.functions.lanes.lanes import PULLED
 from dispatcher.functions.limits import MOST_RUN_BYTES
 from dispatcher.functions.model import NONE, Call, Result, StateArm
 from dispatcher.functions.rules import Asked
@@ -87,8 +87,8 @@ class Targets:
         return any(compare_digest(one.permit(call_id), shown) for one in self._signers)
 
     def _make(self, endpoint: str) -> Target:
-        if endpoint.startswith(PULLED):
-            session = endpoint.removeprefix(PULLED).encode("ascii")
+        if endpoint.startswith(BRIDGE):
+            session = endpoint.removeprefix(BRIDGE).encode("ascii")
             head = b"POST %b HTTP/1.1\r\nHost: %b\r\n" % (RUN_PATH.encode(), session)
             return Target(endpoint, _NOWHERE, head + self._tail, None)
         origin = Origin.parse(endpoint.encode())

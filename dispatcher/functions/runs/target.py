@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from dispatcher.core.destination import Destination
-from dispatcher.functions.lanes.lanes import PULLED, pulled_lane
+from dispatcher.functions.endpoints import BRIDGE
+from dispatcher.functions.lanes.lanes import pulled_lane
 from dispatcher.functions.model import Call
 from dispatcher.protocol.signing import SignedTarget
 
@@ -33,4 +34,4 @@ class Target:
         """The lane that a call waits in."""
         if self.signed is not None:
             return self.lane
-        return pulled_lane(self.lane.removeprefix(PULLED), call.application)
+        return pulled_lane(self.lane.removeprefix(BRIDGE), call.application)

@@ -18,9 +18,10 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import Final
 
+from dispatcher.functions.endpoints import CHANNEL, PROMISE
 from dispatcher.functions.events import Blob, Completed, Copied, Event, Fact, Noted, Sent, Stored
 from dispatcher.functions.ids import number_of
-from dispatcher.functions.machine import CHANNEL, PROMISE, Kept, KnownFact, Machine
+from dispatcher.functions.machine import Kept, KnownFact, Machine
 from dispatcher.functions.model import Call
 from dispatcher.functions.spans import Span, length_of
 from dispatcher.functions.store.holds import SPAN_BYTES, Holds

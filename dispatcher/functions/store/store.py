@@ -13,6 +13,7 @@ from functools import partial
 from typing import Final
 
 from dispatcher.errors import Refusal, Refused
+from dispatcher.functions.endpoints import OUTSIDE
 from dispatcher.functions.events import (
     CancelAsked,
     Completed,
@@ -30,7 +31,7 @@ from dispatcher.functions.events import (
     Stored,
     TailCalled,
 )
-from dispatcher.functions.machine import OUTSIDE, Machine
+from dispatcher.functions.machine import Machine
 from dispatcher.functions.model import Call
 from dispatcher.functions.ports import Then
 from dispatcher.functions.spans import Span
