@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Final, TypeVar
 
 from aiohttp import web
-from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import DecodeError, Message
 
 from dispatcher.protocol.connect import (
@@ -16,7 +15,7 @@ from dispatcher.protocol.connect import (
     check_version,
     encoding_of,
 )
-from dispatcher.protocol.messages import POOL
+from dispatcher.protocol.jsonform import to_json
 
 _CODINGS: Final = frozenset({"", "identity", "gzip"})
 
@@ -69,6 +68,5 @@ def parse(body: bytes, into: _Message) -> _Message:
 def answer(message: Message, encoded: Encoding) -> web.Response:
     """An answer with a message, in the form of the question."""
     if encoded is Encoding.JSON:
-        text = MessageToJson(message, descriptor_pool=POOL, indent=None)
-        return web.Response(body=text.encode("utf-8"), content_type=encoded.value)
+        return web.Response(body=to_json(message), content_type=encoded.value)
     return web.Response(body=message.SerializeToString(), content_type=encoded.value)

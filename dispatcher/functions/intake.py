@@ -51,11 +51,11 @@ class Intake:
         store: where the event goes.
         facts: the machine's.
         next_key: makes the key of one more call.
-        spell: the id of a key.
+        id_of: the id of a key.
         now_us: the wall clock, in microseconds since the epoch.
     """
 
-    __slots__ = ("_config", "_facts", "_next_key", "_now_us", "_spell", "_store", "_under_way")
+    __slots__ = ("_config", "_facts", "_id_of", "_next_key", "_now_us", "_store", "_under_way")
 
     def __init__(
         self,
@@ -64,14 +64,14 @@ class Intake:
         config: IntakeConfig,
         *,
         next_key: Callable[[], int],
-        spell: Callable[[int], str],
+        id_of: Callable[[int], str],
         now_us: Callable[[], int],
     ) -> None:
         self._store = store
         self._facts = facts
         self._config = config
         self._next_key = next_key
-        self._spell = spell
+        self._id_of = id_of
         self._now_us = now_us
         self._under_way: dict[str, asyncio.Task[Sequence[str]]] = {}
 
@@ -125,7 +125,7 @@ class Intake:
                 f"Idempotency-Key {token.key!r} came with another body before: use another key "
                 "for other calls.",
             )
-        return [self._spell(key) for key in keys]
+        return [self._id_of(key) for key in keys]
 
     async def _recall(self, name: str) -> bytes | None:
         """What is known of an idempotency key; None: nothing, or not any more."""
@@ -152,7 +152,7 @@ class Intake:
             value = _packed(token.body_sha256, [call.key for call in calls])
             facts = (Fact(TOKENS, name, value, now_us + self._config.retention_ms * 1000),)
         await self._store.stored(Created(caller.application, calls, facts, caller.trace))
-        return [self._spell(call.key) for call in calls]
+        return [self._id_of(call.key) for call in calls]
 
     def _new_call(self, call: Call, caller: Dispatcher, now_us: int) -> NewCall:
         asked_us = duration_us(call.delay)

@@ -81,7 +81,7 @@ class FunctionService:
         signing.changed = self._sign_with
         self._keys: Keys | None = None
         self.supervisor = Supervisor(died)
-        self.spell = partial(call_id, number)
+        self.id_of = partial(call_id, number)
         self.store = Store(partition.room)
         self.machine = self.store.machine
         partition.host(self.store)
@@ -104,7 +104,7 @@ class FunctionService:
             self._letters,
             self.supervisor,
             clock,
-            spell=self.spell,
+            id_of=self.id_of,
             runs=self.history.runs,
         )
         self.moving = Moving(
@@ -116,7 +116,7 @@ class FunctionService:
             bury=burying.bury,
         )
         self.figures = Figures()
-        telling = Telling(self.figures, partition.watch, events.log, self.spell)
+        telling = Telling(self.figures, partition.watch, events.log, self.id_of)
         self._last_errors = LastErrors()
         self.targets = Targets(*map(Signer, signing.keys.private), features=FEATURES)
         lanes = Lanes(config.workers, longest_pause_ms=config.rules.retry_max_delay_ms)
@@ -146,7 +146,7 @@ class FunctionService:
             self.machine.facts,
             config.intake,
             next_key=self.next_key,
-            spell=self.spell,
+            id_of=self.id_of,
             now_us=clock.wall_us,
         )
         self.looking = Looking(
@@ -154,7 +154,7 @@ class FunctionService:
             self.runner,
             self.history,
             last_errors=self._last_errors,
-            spell=self.spell,
+            id_of=self.id_of,
             now_us=clock.wall_us,
         )
         self.finding = Finding(
@@ -164,7 +164,7 @@ class FunctionService:
             looking=self.looking,
             history=self.history,
             waiting=self.waiting,
-            spell=self.spell,
+            id_of=self.id_of,
             now_us=clock.wall_us,
         )
         self.overview = Overview(
@@ -179,7 +179,7 @@ class FunctionService:
         environment = Environment(
             now_us=clock.wall_us,
             next_key=self.next_key,
-            spell=self.spell,
+            id_of=self.id_of,
             ended_as=self._ended_as,
             state_of=lambda call: self.looking.view(call).state,
         )
@@ -206,9 +206,9 @@ class FunctionService:
         """
         self._keys = Keys(self._incarnation, self.store.log_end)
         for key in self.store.lost:
-            self._events.lost(self.spell(key))
+            self._events.lost(self.id_of(key))
         for key in await self.results.open(owner, epoch):
-            self._events.result_lost(self.spell(key))
+            self._events.result_lost(self.id_of(key))
         await reconcile_calls(self._letters, self._goes_on)
         await self.schedules.open()
         self.machine.listener = self

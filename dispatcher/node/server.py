@@ -187,7 +187,7 @@ class Server:
             functions.store,
             functions.results,
             now_us=self._queue.clock.wall_us,
-            new_id=lambda: functions.spell(functions.next_key()),
+            new_id=lambda: functions.id_of(functions.next_key()),
         )
         return functions
 

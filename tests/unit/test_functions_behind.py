@@ -110,7 +110,7 @@ def test_call_that_dies_when_all_others_were_just_buried_is_buried() -> None:
             cast(DeadLetters, letters),
             supervisor,
             SteadyClock(clock),
-            spell=lambda key: call_id(key).decode(),
+            id_of=lambda key: call_id(key).decode(),
             runs=lambda key: [],
         )
         told: list[str] = []
@@ -164,7 +164,7 @@ def test_calls_that_died_wait_in_the_table_while_letters_wait_for_space() -> Non
             cast(DeadLetters, letters),
             supervisor,
             SteadyClock(clock),
-            spell=lambda key: call_id(key & 0xFFFF).decode(),
+            id_of=lambda key: call_id(key & 0xFFFF).decode(),
             runs=lambda key: [],
         )
         machine = calls.store.machine

@@ -98,7 +98,7 @@ class Bench:
             self.store.facts,
             config,
             next_key=self._next_key,
-            spell=lambda key: f"{key:024x}",
+            id_of=lambda key: f"{key:024x}",
             now_us=lambda: self.now_us,
         )
 

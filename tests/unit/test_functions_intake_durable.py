@@ -25,7 +25,7 @@ def intake(bench: CallBench, clock: SimulatedClock) -> Intake:
         bench.store.machine.facts,
         IntakeConfig(Rules(), start_delay_ms=20, retention_ms=60_000),
         next_key=bench.keys.next,
-        spell=partial(call_id, 0),
+        id_of=partial(call_id, 0),
         now_us=clock.now_us,
     )
 

@@ -72,7 +72,7 @@ class Server:
         environment = Environment(
             now_us=self.clock.now_us,
             next_key=self.bench.keys.next,
-            spell=partial(call_id, 0),
+            id_of=partial(call_id, 0),
             ended_as=self._ended_as,
             state_of=lambda call: CallState.SUSPENDED,
         )

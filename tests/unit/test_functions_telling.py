@@ -35,7 +35,7 @@ class Ears:
         """See `Watch`."""
         self.told.append((what, call_id, endpoint, fields))
 
-    def spell(self, key: int) -> str:
+    def id_of(self, key: int) -> str:
         """An id."""
         self.spelled += 1
         return f"{key:028x}"
@@ -43,7 +43,7 @@ class Ears:
     def hear(self, parent: int = NONE) -> None:
         """Let things happen to a call."""
         call = SimpleNamespace(key=7, parent=parent, root=3, endpoint="http://a", function="f")
-        telling = Telling(self.figures, cast(Any, self), self, self.spell)
+        telling = Telling(self.figures, cast(Any, self), self, self.id_of)
         for entry in ENTRIES:
             telling.happened(cast(Any, call), entry)
 

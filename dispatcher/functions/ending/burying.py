@@ -49,15 +49,15 @@ class Burying:
         supervisor: Supervisor,
         clock: SteadyClock,
         *,
-        spell: Callable[[int], str],
+        id_of: Callable[[int], str],
         runs: Runs,
     ) -> None:
-        """`spell` gives the id of a key."""
+        """`id_of` gives the id of a key."""
         self._store = store
         self._letters = letters
         self._supervisor = supervisor
         self._clock = clock
-        self._spell = spell
+        self._id_of = id_of
         self._runs = runs
         self._waiting: deque[tuple[Call, Callable[[], None]]] = deque()
         self._task: asyncio.Task[None] | None = None
@@ -127,7 +127,7 @@ class Burying:
         error = CallResult.FromString(result).error
         runs = self._runs(call.key)
         return CallLetter(
-            id=self._spell(call.key).encode("ascii"),
+            id=self._id_of(call.key).encode("ascii"),
             endpoint=call.endpoint,
             function=call.function,
             version=call.version,

@@ -33,12 +33,12 @@ from dispatcher.functions.views.looking import STATE_OF
 @dataclass(frozen=True, slots=True)
 class Environment:
     """What schedules are given. `now_us` is the wall clock, `next_key` makes the key of one more
-    call, `spell` its id. `state_of` says what a call does, `ended_as` how one has ended that is in
+    call, `id_of` its id. `state_of` says what a call does, `ended_as` how one has ended that is in
     the table no more."""
 
     now_us: Callable[[], int]
     next_key: Callable[[], int]
-    spell: Callable[[int], str]
+    id_of: Callable[[int], str]
     ended_as: Callable[[int], Awaitable[CallState | None]]
     state_of: Callable[[Call], CallState]
 
@@ -172,7 +172,7 @@ class Making:
             del self._made[key]
             raise
         self._take(entry, mark)
-        return FiringView(at_us, self._environment.spell(key), CallState.READY)
+        return FiringView(at_us, self._environment.id_of(key), CallState.READY)
 
     def _take(self, entry: Entry, mark: Mark) -> None:
         """A mark is durable."""
@@ -220,7 +220,7 @@ class Making:
             state = entry.outcomes.get(key) or await self._environment.ended_as(key)
             if state is not None:
                 entry.outcomes[key] = state
-        return FiringView(firing.at_us, self._environment.spell(key), state)
+        return FiringView(firing.at_us, self._environment.id_of(key), state)
 
 
 def _firings(mark: Mark) -> list[Firing]:

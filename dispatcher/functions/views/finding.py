@@ -38,17 +38,17 @@ class Finding:
         looking: Looking,
         history: History,
         waiting: Waiting,
-        spell: Callable[[int], str],
+        id_of: Callable[[int], str],
         now_us: Callable[[], int],
     ) -> None:
-        """`spell` gives the id of a key; `now_us` is the wall clock."""
+        """`id_of` gives the id of a key; `now_us` is the wall clock."""
         self._machine = machine
         self._store = store
         self._results = results
         self._looking = looking
         self._history = history
         self._waiting = waiting
-        self._spell = spell
+        self._id_of = id_of
         self._now_us = now_us
 
     def existing(self, call_id: str, only: str | None) -> Call | None:
@@ -156,17 +156,17 @@ class Finding:
             how = call.how
             found = await self._store.read(lambda: _result_span(call))
             if found is not None:
-                return ResultView(self._spell(key), STATE_OF[how], found[0], self._now_us())
+                return ResultView(self._id_of(key), STATE_OF[how], found[0], self._now_us())
         stored = await self._results.read(key)
         if stored is None:
             return self._no_result(key, only)
         if only not in (None, stored.application):
             return NoResult.UNKNOWN
-        return ResultView(self._spell(key), STATE_OF[stored.how], stored.result, stored.ended_us)
+        return ResultView(self._id_of(key), STATE_OF[stored.how], stored.result, stored.ended_us)
 
     def _no_result(self, key: int, only: str | None) -> NoResult:
         """Of a call that has ended, if there was one. A child's result went to its caller."""
-        child = self._history.find(self._spell(key))
+        child = self._history.find(self._id_of(key))
         if child is not None:
             return NoResult.EXPIRED if only in (None, child.application) else NoResult.UNKNOWN
         is_past = self._results.find(key) is Standing.EXPIRED

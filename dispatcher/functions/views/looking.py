@@ -57,14 +57,14 @@ class Looking:
         history: History,
         *,
         last_errors: LastErrors,
-        spell: Callable[[int], str],
+        id_of: Callable[[int], str],
         now_us: Callable[[], int],
     ) -> None:
         self._last_errors = last_errors
         self._machine = machine
         self._runs = runs
         self._history = history
-        self._spell = spell
+        self._id_of = id_of
         self._now_us = now_us
         self.pace = Pace()
 
@@ -78,14 +78,14 @@ class Looking:
 
     def _view(self, call: Call, state: CallState) -> CallView:
         return CallView(
-            id=self._spell(call.key),
+            id=self._id_of(call.key),
             state=state,
             function=call.function,
             endpoint=call.endpoint,
             version=call.version,
             application=call.application,
-            parent_id=None if call.parent == NONE else self._spell(call.parent),
-            root_id=self._spell(call.root),
+            parent_id=None if call.parent == NONE else self._id_of(call.parent),
+            root_id=self._id_of(call.root),
             depth=call.depth,
             created_at_us=call.created_us,
             expires_at_us=call.expires_us,
@@ -101,7 +101,7 @@ class Looking:
 
     def view_of_result(self, result: StoredResult) -> CallView:
         """A root call of which only its result is kept."""
-        number = self._spell(result.key)
+        number = self._id_of(result.key)
         return CallView(
             id=number,
             state=STATE_OF[result.how],
@@ -188,7 +188,7 @@ class Looking:
     def _below(self, top: Call | CallView) -> Iterator[CallView]:
         """Parents before their children."""
         ended: dict[str, list[CallView]] = {}
-        root_id = self._spell(top.root) if isinstance(top, Call) else top.root_id
+        root_id = self._id_of(top.root) if isinstance(top, Call) else top.root_id
         for view in self._history.ended_under(root_id):
             ended.setdefault(view.parent_id or "", []).append(view)
         waiting: list[Call | CallView] = [top]

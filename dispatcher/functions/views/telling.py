@@ -25,31 +25,31 @@ class Log(Protocol):
 class Telling:
     """Tells it. Costs little while nobody listens and the log is not at `debug`."""
 
-    __slots__ = ("_figures", "_log", "_spell", "_watch")
+    __slots__ = ("_figures", "_id_of", "_log", "_watch")
 
     def __init__(
-        self, figures: Figures, watch: Watch, log: Log, spell: Callable[[int], str]
+        self, figures: Figures, watch: Watch, log: Log, id_of: Callable[[int], str]
     ) -> None:
-        """`spell` gives the id of a key."""
+        """`id_of` gives the id of a key."""
         self._figures = figures
         self._watch = watch
         self._log = log
-        self._spell = spell
+        self._id_of = id_of
 
     def happened(self, call: Call, entry: Entry) -> None:
         """Something happened to a call, which is as it was before, or is after it."""
         self._figures.count(call.function, entry)
         if self._log.is_debug or is_notable(entry):
-            self._log.happened(self._spell(call.key), call, entry)
+            self._log.happened(self._id_of(call.key), call, entry)
         if self._watch.has_listeners:
             self._watch.call_happened(
                 entry.step.value,
-                self._spell(call.key),
+                self._id_of(call.key),
                 call.endpoint,
                 {
                     "function": call.function,
-                    "parent_id": None if call.parent == NONE else self._spell(call.parent),
-                    "root_id": self._spell(call.root),
+                    "parent_id": None if call.parent == NONE else self._id_of(call.parent),
+                    "root_id": self._id_of(call.root),
                     "attempt": entry.attempt,
                     "duration_ms": entry.duration_ms,
                     "status": entry.status,
