@@ -202,6 +202,35 @@ def test_what_ends_a_call(client: Client, endpoint: Endpoint) -> None:
         assert client.state(id) == "failed"
 
 
+def test_wrong_verification_key_ends_each_call_at_once_and_all_are_redriven(
+    client: Client, endpoint: Endpoint
+) -> None:
+    """401 and 403 are final, as the protocol says, and an application that answers them is not left
+    alone. The letters say what to look at, and that it was HTTP; with the right key they end."""
+    statuses = (401, 403) * 6
+    endpoint.answer = lambda run: Http(statuses[len(endpoint.runs) - 1])
+    ids = []
+    for _ in statuses:
+        ids += client.dispatch(endpoint.call("f", input=an_any(b"in")))
+        assert client.error(ids[-1]).type in ("Unauthenticated", "PermissionDenied")
+    assert len(endpoint.runs) == len(statuses)
+    for id, status in zip(ids, statuses, strict=True):
+        path = f"/v1/dead-letters/{id}"
+        eventually(lambda path=path: client.ask("GET", path).status == 200)  # type: ignore[misc]  # bound at once
+        letter = client.ask("GET", path).json
+        assert letter["last_error"] in ("unauthenticated", "permission_denied")
+        assert f"HTTP {status}" in letter["detail"]
+        assert "dispatcher keys show" in letter["detail"]
+        assert [one["status"] for one in letter["history"]] == [status]
+    lanes = client.ask("GET", "/v1/stats").json["calls"]["lanes"]
+    (lane,) = (lane for lane in lanes if lane["endpoint"] == endpoint.url)
+    assert (lane["breaker"], lane["paused_until"]) == ("closed", None)
+    endpoint.answer = lambda run: exits(run.request.input.value)
+    for id in ids:
+        assert client.ask("POST", f"/v1/dead-letters/{id}/redrive").status == 202
+        assert client.output(id) == b"in"
+
+
 RETRIED: dict[str, Reply] = {
     "http 408": Http(408),
     "http 429": Http(429),

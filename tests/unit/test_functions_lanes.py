@@ -124,6 +124,50 @@ def test_lanes_take_turns_within_what_there_is_for_all() -> None:
     }
 
 
+def test_application_that_answers_does_not_wait_for_a_turn_of_all_that_fail() -> None:
+    """Ten thousand are gone, each with a call that is due, others are new: four attempts of five
+    are for the one that answers, as long as it has calls. They all have their turns."""
+    table = Table(most=100)
+    gone = [f"http://gone{number}" for number in range(1000)]
+    for name in gone:
+        table.add(1, name=name)
+    while started := table.start():
+        table.end(started, Lesson(Signal.FAILURE))
+    table.warm()
+    for name in gone:
+        table.add(1, name=name)
+        table.add(1, name=f"{name}.new")
+    for root in range(200):
+        table.add(root)
+    served = Counter(_kind(place.lane.name) for place in table.one_by_one(250))
+    assert served["app"] == 200
+    assert served["gone"] == served["new"] == 25
+    assert len(table.one_by_one(10_000)) == 2000 - 50
+
+
+def _kind(name: str) -> str:
+    return "app" if name == APP else "new" if name.endswith(".new") else "gone"
+
+
+def test_application_that_answers_has_room_while_all_others_hang() -> None:
+    """An eighth of CALL_WORKER; an accident or two do not make it one of the others."""
+    table = Table(most=80)
+    table.warm()
+    for number in range(200):
+        table.add(1, name=f"http://hangs{number}")
+    hanging = table.start()
+    assert len(hanging) == 70
+    for root in range(30):
+        table.add(root)
+    started = table.start()
+    assert [place.lane.name for place in started] == [APP] * 10
+    table.end(started[:2], Lesson(Signal.FAILURE))
+    assert len(table.start()) == 2
+    table.end(hanging[:1])  # one of them was only slow
+    assert len(table.start()) == 1
+    assert table.lanes.in_flight == 80
+
+
 def test_limit_grows_with_success_and_halves_with_overload() -> None:
     """From 2 to CALL_WORKER, and never below 2."""
     table = Table(most=50)

@@ -20,6 +20,7 @@ from typing import Protocol
 
 from dispatcher.core.breaker import Breaker
 from dispatcher.core.limit import START, Limit
+from dispatcher.functions.lanes.line import FAILURES, Standing
 
 
 class Owner(Protocol):
@@ -40,11 +41,12 @@ class At(Enum):
 class Place:
     """A call that waits in a lane, or whose attempt is under way. `key` is its owner's; `since` its
     number in the order of coming; `started_us` when its attempt started, by the clock of the
-    lanes."""
+    lanes, and `had_answered` whether its application was one that answers then."""
 
     __slots__ = (
         "at",
         "function",
+        "had_answered",
         "is_resume",
         "key",
         "lane",
@@ -65,6 +67,7 @@ class Place:
         self.since = since
         self.is_resume = False
         self.started_us = 0
+        self.had_answered = False
         self.at = At.WAITING
 
     def __repr__(self) -> str:
@@ -145,7 +148,8 @@ class Lane:
     `waiting` and `in_flight` count calls. `is_pulled`: its calls are fetched (`Lanes.pull`) and not
     sent. `is_held`: nothing is sent until an operator says so. `is_lined_up`: it stands in the line
     of lanes. `opens_us` is the alarm that is set for it,
-    0: none; `idle_since_us` when it became idle.
+    0: none; `idle_since_us` when it became idle. `failures` its application had in a row, which
+    make its `standing`.
     """
 
     __slots__ = (
@@ -155,6 +159,7 @@ class Lane:
         "_roots",
         "_round",
         "breaker",
+        "failures",
         "functions",
         "idle_since_us",
         "in_flight",
@@ -165,6 +170,7 @@ class Lane:
         "name",
         "opens_us",
         "paused_until_us",
+        "standing",
         "waiting",
     )
 
@@ -175,6 +181,8 @@ class Lane:
         self.is_pulled = is_pulled
         self.is_held = False
         self.is_lined_up = False
+        self.standing = Standing.NEW
+        self.failures = 0
         self.functions: dict[str, Function] = {}
         self.waiting = 0
         self.in_flight = 0
@@ -195,6 +203,17 @@ class Lane:
         """How many attempts may be under way: two at least, so that one call that hangs is not the
         end of all others."""
         return max(self.limit.value, min(START, self.limit.ceiling))
+
+    def answered(self) -> None:
+        """Its application did."""
+        self.failures = 0
+        self.standing = Standing.ANSWERS
+
+    def failed(self) -> None:
+        """Its application did not answer, or asked for less. Once is an accident."""
+        self.failures += 1
+        if self.standing is Standing.NEW or self.failures >= FAILURES:
+            self.standing = Standing.FAILS
 
     def put(self, place: Place, *, is_resume: bool) -> None:
         """A call waits."""

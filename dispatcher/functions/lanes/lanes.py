@@ -1,9 +1,9 @@
 """Whose turn it is: which call is run next, of all that are due.
 
 Pure: instants come in as microseconds of one clock that never goes back. There is one lane for each
-application (`lane`), and lanes take turns. A lane gets as many attempts at once as its application
-bears (`core.limit`), none while it fails (`core.breaker`) or has asked for a rest. What an answer
-says about a single function counts for that function only.
+application (`lane`), and lanes take turns (`line`). A lane gets as many attempts at once as its
+application bears (`core.limit`), none while it fails (`core.breaker`) or has asked for a rest. What
+an answer says about a single function counts for that function only.
 
 An idle lane is kept for a minute, with what was learned, and no more than `_MOST_IDLE` of them are.
 Calls for sessions (`bridge://`) have lanes too, but are fetched: such a lane has no limit and no
@@ -13,7 +13,6 @@ each has its own lane of that name (`pulled_lane`).
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from heapq import heappop, heappush
@@ -23,11 +22,14 @@ from dispatcher.core.breaker import LONGEST_PAUSE_MS, Breaker, Signal, State
 from dispatcher.core.limit import Limit
 from dispatcher.functions.endpoints import BRIDGE
 from dispatcher.functions.lanes.lane import At, Function, Lane, Owner, Place
+from dispatcher.functions.lanes.line import Line, Standing
 
 IDLE_US: Final = 60_000_000
 _MOST_IDLE: Final = 10_000
 _MOST_FUNCTIONS: Final = 1_000
 _UNLIMITED: Final = 1 << 30
+_KEPT: Final = 8
+"""One attempt in so many is kept for applications that answer: the others may all hang."""
 
 
 def pulled_lane(session: str, application: str) -> str:
@@ -74,7 +76,9 @@ class Lanes:
         self.can_be_pulled = can_be_pulled
         self._longest_pause_ms = longest_pause_ms
         self._lanes: dict[str, Lane] = {}
-        self._line: deque[Lane] = deque()
+        self._line: Line[Lane] = Line()
+        self._most_unproven = most - most // _KEPT
+        self._unproven = 0  # attempts at others than those that answer
         self._alarms: list[tuple[int, int, Lane, Function | None]] = []
         self._idle: dict[Lane, None] = {}  # the longest idle first
         self._held: set[str] = set()
@@ -126,13 +130,17 @@ class Lanes:
     def next_turn(self, now_us: int) -> Place | None:
         """Take the call that is next; None: none may be run now. `finish` has to follow."""
         self._wake(now_us)
-        while self._line and self.in_flight < self.most:
-            lane = self._line.popleft()
+        while self.in_flight < self.most:
+            lane = self._line.take(that_answer=self._unproven >= self._most_unproven)
+            if lane is None:
+                return None
             lane.is_lined_up = False
             place = lane.take(now_us) if self._is_open(lane, now_us) else None
             if place is None:
                 continue
             lane.breaker.start(now_us)
+            place.had_answered = lane.standing is Standing.ANSWERS
+            self._unproven += not place.had_answered
             self.in_flight += 1
             self.waiting -= 1
             self._line_up(lane)
@@ -170,6 +178,7 @@ class Lanes:
             _grow(function)
         if not lane.is_pulled:
             self.in_flight -= 1
+            self._unproven -= not place.had_answered
             self._learn(lane, place, lesson, now_us)
         lane.offer(function)
         self._line_up(lane)
@@ -184,10 +193,14 @@ class Lanes:
 
     def _learn(self, lane: Lane, place: Place, lesson: Lesson, now_us: int) -> None:
         signal = lesson.signal
+        if signal is Signal.HEALTHY:
+            lane.answered()
         if _allows_more(lesson):
             lane.limit.success()
         elif signal is Signal.OVERLOAD:
             lane.limit.overload(place.started_us, now_us)
+        if signal in (Signal.FAILURE, Signal.OVERLOAD):
+            lane.failed()
         lane.breaker.finish(signal, place.started_us, now_us)
         if lesson.rest_us and not lesson.throttles:
             lane.paused_until_us = max(lane.paused_until_us, now_us + lesson.rest_us)
