@@ -3,7 +3,8 @@
 The endpoint (`benchmarks.endpoint`) answers at once and shares the processors; runs are signed, and
 every event is synced. Measured: `noop` calls dispatched one by one by 64 callers, and in batches of
 100 by 4; a chain of awaits; gathers of 100 and of 1 000; the time from Dispatch to the result; then
-the memory of calls that sleep, and the start with all of them.
+the memory of calls that sleep, and the start with all of them, beside one with none. `--rounds 0`
+does the last two only.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import arguments, procfs, report
@@ -21,6 +23,8 @@ from benchmarks.process import HOST, free_port, running, wait_for_port, workspac
 from benchmarks.server import Dispatcher, Site, dispatcher
 from dispatcher.protocol.messages import Any, DispatchRequest, DispatchResponse, Int64Value
 
+_SETTLE_S = 5
+"""After a start calls are looked at, a portion at a time: they get their alarms."""
 _DISPATCH = "/dispatch.sdk.v1.DispatchService/Dispatch"
 
 
@@ -31,15 +35,10 @@ def main() -> None:
         directory = stack.enter_context(workspace(options.directory))
         report.heading(directory, detail=f"{options.rounds} rounds of {options.calls} calls")
         endpoint = stack.enter_context(_endpoint(directory))
-        rows: dict[str, list[float]] = {}
-        with dispatcher(Site(directory / "dispatcher")) as server:
-            for number in range(options.rounds):
-                for name, value in asyncio.run(_round(server, endpoint, options)).items():
-                    rows.setdefault(name, []).append(value)
-                report.progress(f"round {number + 1} of {options.rounds}")
-        report.table([(name, f"{report.Series.of(found):.1f}") for name, found in rows.items()])
+        if options.rounds:
+            _run(directory, endpoint, options)
         if options.sleeping:
-            _sleep(directory, endpoint, options)
+            _sleep(directory, endpoint, options.sleeping)
 
 
 def _options() -> Namespace:
@@ -58,6 +57,16 @@ def _endpoint(directory: Path) -> Iterator[str]:
     with running(command, output=directory / "endpoint.log") as process:
         wait_for_port(port, process)
         yield f"http://{HOST}:{port}"
+
+
+def _run(directory: Path, endpoint: str, options: Namespace) -> None:
+    rows: dict[str, list[float]] = {}
+    with dispatcher(Site(directory / "dispatcher")) as server:
+        for number in range(options.rounds):
+            for name, value in asyncio.run(_round(server, endpoint, options)).items():
+                rows.setdefault(name, []).append(value)
+            report.progress(f"round {number + 1} of {options.rounds}")
+    report.table([(name, f"{report.Series.of(found):.1f}") for name, found in rows.items()])
 
 
 async def _round(server: Dispatcher, endpoint: str, options: Namespace) -> dict[str, float]:
@@ -95,24 +104,44 @@ async def _round(server: Dispatcher, endpoint: str, options: Namespace) -> dict[
     return found
 
 
-def _sleep(directory: Path, endpoint: str, options: Namespace) -> None:
+def _sleep(directory: Path, endpoint: str, count: int) -> None:
     site = Site(directory / "sleeping")
-    with dispatcher(site) as server:
-        before = procfs.memory(server.pid).resident
-        asyncio.run(_fall_asleep(server, endpoint, options.sleeping))
-        grown = procfs.memory(server.pid).resident - before
     began = time.perf_counter()
     with dispatcher(site) as server:
-        ready_s = time.perf_counter() - began
+        empty = _Start.of(server, began)
+        asyncio.run(_fall_asleep(server, endpoint, count))
+        grown = procfs.memory(server.pid).resident - empty.resident
+    began = time.perf_counter()
+    with dispatcher(site) as server:
+        full = _Start.of(server, began)
+        time.sleep(_SETTLE_S)
         after = procfs.memory(server.pid).resident
+    used_us = (full.cpu_s - empty.cpu_s) * 1e6
     report.table(
         [
-            ("calls that sleep", str(options.sleeping)),
-            ("bytes of memory for each", f"{grown / options.sleeping:.0f}"),
-            ("the same after a start", f"{(after - before) / options.sleeping:.0f}"),
-            ("seconds from start to ready", f"{ready_s:.2f}"),
+            ("calls that sleep", str(count)),
+            ("bytes of memory for each", f"{grown / count:.0f}"),
+            ("the same after a start", f"{(after - empty.resident) / count:.0f}"),
+            ("seconds from start to ready", f"{full.ready_s:.2f}"),
+            ("the same without a call", f"{empty.ready_s:.2f}"),
+            ("processor time of the start, each: us", f"{used_us / count:.1f}"),
         ]
     )
+
+
+@dataclass(frozen=True)
+class _Start:
+    """A process that has just become ready: after how long, processor time, bytes of memory."""
+
+    ready_s: float
+    cpu_s: float
+    resident: int
+
+    @classmethod
+    def of(cls, server: Dispatcher, began: float) -> _Start:
+        ready_s = time.perf_counter() - began
+        memory = procfs.memory(server.pid)
+        return cls(ready_s, procfs.cpu_seconds(server.pid), memory.resident)
 
 
 async def _fall_asleep(server: Dispatcher, endpoint: str, count: int) -> None:

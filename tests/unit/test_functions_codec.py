@@ -134,7 +134,7 @@ def copies(draw: st.DrawFn) -> Copied:
         created_us=draw(US),
         expires_us=draw(US),
         not_before_us=draw(US),
-        depth=draw(SMALL),
+        depth=draw(st.integers(0, 2**16 - 1)),
         timeout_ms=draw(SMALL),
         input=span(1, 1, 1),
     )

@@ -6,12 +6,15 @@ from typing import Final
 
 from dispatcher.functions.model.keys import NO_KEYS, Keys
 from dispatcher.functions.model.rare import USUAL, Rare
-from dispatcher.functions.model.shared import shared
+from dispatcher.functions.model.shared import Callee, Limits, callee, limits
 from dispatcher.functions.model.values import How, Phase, Poll, Result, StateArm
 from dispatcher.functions.spans import Span
 
 _US: Final = (1 << 60) - 1
 _CRC: Final = (1 << 32) - 1
+_ARM: Final = 7
+_ARMS: Final = {int(arm): arm for arm in StateArm}
+_DEPTH: Final = (1 << 16) - 1
 
 
 class Call:
@@ -43,15 +46,13 @@ class Call:
     """
 
     __slots__ = (
+        "_callee",
         "_limits",
         "_packed",
         "_rare",
         "_states",
-        "_what",
-        "arm",
         "base",
         "children",
-        "depth",
         "input",
         "key",
         "parent",
@@ -83,17 +84,16 @@ class Call:
         assert 0 <= created_us <= _US
         assert 0 <= expires_us <= _US
         self._rare = USUAL
-        self._packed = correlation << 272 | expires_us << 60 | created_us
+        assert 0 <= depth <= _DEPTH
+        self._packed = (correlation << 19 | depth << 3) << 272 | expires_us << 60 | created_us
         self.key = key
         self.parent = parent
         self.root = root
-        self._what = shared((endpoint, function, version, application, timeout_ms, trace))
-        self.depth = depth
+        self._callee: Callee = callee(endpoint, function, version, application, timeout_ms, trace)
         self.input = input
         self.step = 0
-        self.arm = StateArm.NONE
         self._states: Span | tuple[Span, ...] = ()
-        self._limits: tuple[int, int] | None = None
+        self._limits: Limits | None = None
         self.children: Keys = NO_KEYS
         self.phase = Phase.DUE
         self.base = 0
@@ -123,7 +123,7 @@ class Call:
             trace=self.trace,
         )
         new._packed, new._rare = self._packed, self._rare.copy()
-        new.step, new.arm, new.phase, new.base = self.step, self.arm, self.phase, self.base
+        new.step, new.phase, new.base = self.step, self.phase, self.base
         new._states, new._limits = self._states, self._limits
         new.children = set(self.children) if isinstance(self.children, set) else self.children
         strays = self._rare.strays
@@ -187,7 +187,19 @@ class Call:
 
     @property
     def correlation(self) -> int:
-        return self._packed >> 272
+        return self._packed >> 291
+
+    @property
+    def depth(self) -> int:
+        return self._packed >> 275 & _DEPTH
+
+    @property
+    def arm(self) -> StateArm:
+        return _ARMS[self._packed >> 272 & _ARM]
+
+    @arm.setter
+    def arm(self, value: StateArm) -> None:
+        self._pack(272, _ARM, value)
 
     @property
     def parent_generation(self) -> int:
@@ -353,35 +365,41 @@ class Call:
 
     @property
     def endpoint(self) -> str:
-        return self._what[0]
+        return self._callee.endpoint
 
     @property
     def function(self) -> str:
-        return self._what[1]
+        return self._callee.function
 
     @property
     def version(self) -> str:
-        return self._what[2]
+        return self._callee.version
 
     @property
     def application(self) -> str:
-        return self._what[3]
+        return self._callee.application
 
     @property
     def timeout_ms(self) -> int:
-        return self._what[4]
+        return self._callee.timeout_ms
 
     @property
     def trace(self) -> str:
-        return self._what[5]
+        return self._callee.trace
 
     @trace.setter
     def trace(self, value: str) -> None:
-        self._what = shared((*self._what[:5], value))
+        now = self._callee
+        self._callee = callee(
+            now.endpoint, now.function, now.version, now.application, now.timeout_ms, value
+        )
 
     def become(self, endpoint: str, function: str, version: str) -> None:
         """Be a call of another function."""
-        self._what = shared((endpoint, function, version, *self._what[3:]))
+        now = self._callee
+        self._callee = callee(
+            endpoint, function, version, now.application, now.timeout_ms, now.trace
+        )
 
     @property
     def states(self) -> tuple[Span, ...]:
@@ -394,19 +412,21 @@ class Call:
 
     def wait_for(self, min_results: int, max_results: int, due_us: int) -> None:
         """Set `poll`."""
-        self._limits = shared((min_results, max_results))
+        self._limits = limits(min_results, max_results)
         self.poll_due_us = due_us
 
     @property
     def min_results(self) -> int:
         """That of its poll, which it has."""
         assert self._limits is not None
-        return self._limits[0]
+        return self._limits.min_results
 
     @property
     def poll(self) -> Poll | None:
-        limits = self._limits
-        return None if limits is None else Poll(*limits, self.poll_due_us)
+        found = self._limits
+        if found is None:
+            return None
+        return Poll(found.min_results, found.max_results, self.poll_due_us)
 
     @poll.setter
     def poll(self, poll: Poll | None) -> None:
