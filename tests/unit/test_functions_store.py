@@ -12,8 +12,9 @@ import pytest
 from dispatcher.errors import LogTooNew, Refusal, Refused
 from dispatcher.functions.events import Created, Fact, Forgotten, Noted, Retried
 from dispatcher.functions.ids import Keys, call_id, number_of, parse_id
-from dispatcher.functions.model import Phase
+from dispatcher.functions.model import Call, Phase
 from dispatcher.functions.spans import position_of
+from dispatcher.functions.store.store import Silent
 from dispatcher.queue.records.kinds import OVERHEAD_BYTES
 from dispatcher.queue.refusals import DISK_FULL, RECORD_TOO_LARGE
 from dispatcher.testing.callstore import CallBench, created, exited, new, polled
@@ -253,10 +254,11 @@ def test_exception_in_applying_is_not_lost() -> None:
         bench = CallBench(clock)
         await bench.start()
 
-        def fails(event: object) -> None:
-            raise ValueError("no")
+        class Failing(Silent):
+            def is_due(self, call: Call) -> None:
+                raise ValueError("no")
 
-        bench.store.machine.apply = fails  # type: ignore[method-assign]  # a mistake in it
+        bench.store.machine.listener = Failing()  # a mistake in what is told
         await bench.store.stored(created(new(bench.keys.next())))
         assert [name for name, _ in bench.notes.deaths] == ["stored"]
 
