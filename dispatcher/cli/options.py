@@ -73,7 +73,7 @@ ErrorFilter = Annotated[
     str | None,
     typer.Option(
         metavar="SLUG",
-        help="Only this last error, such as timeout, http_404 or permanent_error.",
+        help="Only this last error, such as timeout, http_404 or error:ValueError.",
         show_default=False,
     ),
 ]

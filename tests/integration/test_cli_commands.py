@@ -243,6 +243,8 @@ def test_dead_calls_are_told_apart(api: Served, run: Run) -> None:
         assert part in said.out
     assert "Headers" not in said.out
     assert "Attempts" not in said.out
+    _, _, runs = said.out.partition("\nRuns\n")
+    assert "permanent_error" in runs
     assert "--kind" in one_line(run("dead", "list", "--kind", "letter"), 2)
     assert run("dead", "redrive", "--kind", "call", "--function", "refund").code == 0
     assert f"{1 << 63 | 21:028x}" not in api.admin.dead
