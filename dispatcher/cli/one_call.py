@@ -108,8 +108,9 @@ def in_order(nodes: Sequence[Json]) -> Iterator[tuple[int, Json]]:
 
 
 def _tree_row(depth: int, node: Json) -> tuple[object, ...]:
+    name = node["function"] or node["endpoint"]  # a promise may have no function
     return (
-        "  " * min(depth, _MOST_INDENTED) + node["function"],
+        "  " * min(depth, _MOST_INDENTED) + name,
         node["id"],
         node["state"],
         Moment(node["created_at"]),

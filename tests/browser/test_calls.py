@@ -118,6 +118,19 @@ async def test_call_is_shown_with_its_tree_and_timeline(
     await expect(page.get_by_role("heading", name="Call suspended")).to_be_visible()
 
 
+async def test_promise_in_a_tree_is_named_by_its_endpoint(
+    page: Page, api: ApiBench, functions: MemoryFunctions
+) -> None:
+    """It has no function."""
+    promise = view(9, state=CallState.OUTSIDE, function="", endpoint="promise:paid", parent=1)
+    functions.put(promise)
+    await visit(page, api, f"/{ORDER}")
+    tree = page.get_by_role("table", name="4 calls")
+    await expect(tree).to_contain_text("level 1: promise:paid")
+    await tree.get_by_role("link", name=promise.id).click()
+    await expect(page.get_by_text("All calls / promise:paid")).to_be_visible()
+
+
 async def test_call_is_followed_until_it_has_ended(
     page: Page, api: ApiBench, functions: MemoryFunctions
 ) -> None:

@@ -103,6 +103,14 @@ def test_states_are_those_of_the_api() -> None:
     }
 
 
+def test_promise_in_a_tree_is_named_by_its_endpoint(functions: MemoryFunctions, run: Run) -> None:
+    """It has no function."""
+    promise = view(9, state=CallState.OUTSIDE, function="", endpoint="promise:paid", parent=1)
+    functions.put(promise)
+    lines = run("calls", "show", ROOT).out.splitlines()
+    assert any(line.split()[:3] == ["promise:paid", promise.id, "outside"] for line in lines), lines
+
+
 def test_call_is_shown_with_its_tree_and_timeline(functions: MemoryFunctions, run: Run) -> None:
     """Children are indented under the call that called them; a timeline is in words."""
     said = run("calls", "show", ROOT)

@@ -55,7 +55,7 @@ async function unless(path, signal) {
 /** The parts of the page about a call; `refresh` reads it again. */
 export function callParts({ call: one, result, isDead, tree, timeline }, refresh) {
   return [
-    h("p", { class: "lead" }, h("a", { href: "#/calls" }, "All calls"), ` / ${visible(one.function)}`),
+    h("p", { class: "lead" }, h("a", { href: "#/calls" }, "All calls"), ` / ${visible(nameOf(one))}`),
     summary(one, isDead, refresh),
     one.ended_at !== null && one.parent_id === null ? resultCard(result) : "",
     treeCard(tree),
@@ -247,8 +247,13 @@ function age(node) {
   return `${node.created_at} ${node.id}`;
 }
 
+/** A promise may have no function. */
+function nameOf(one) {
+  return one.function || one.endpoint;
+}
+
 function nodeCells(depth, node) {
-  const name = h("bdi", { class: "code" }, visible(node.function));
+  const name = h("bdi", { class: "code" }, visible(nameOf(node)));
   const place = h("span", { class: "depth" }, depth ? unseen(`level ${depth}: `) : null, name);
   place.style.setProperty("--depth", Math.min(depth, MOST_DEPTH));
   return [
