@@ -21,7 +21,8 @@ IN_A_THREAD_BYTES: Final = 64 * 1024
 lock for milliseconds at a time."""
 CPU_SECONDS: Final = 30
 """16 MB of ordinary objects take some 15."""
-MEMORY_BYTES: Final = 1024 * 1024 * 1024
+MEMORY_BYTES: Final = 512 * 1024 * 1024
+"""Of addresses; 16 MB of ordinary objects take some 290 MiB of memory."""
 _PATIENCE_SECONDS: Final = 60.0
 _TURN_SECONDS: Final = 30.0
 

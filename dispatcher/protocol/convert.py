@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import resource
 import sys
+from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 from dispatcher.protocol.connect import ConnectError
@@ -29,6 +31,8 @@ def main(arguments: list[str]) -> int:
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     resource.setrlimit(resource.RLIMIT_AS, (size, size))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with suppress(OSError):  # where memory is short, this is what the system is to end, not others
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     try:
         said, code = _converted(sys.stdin.buffer.read())
     except MemoryError:
