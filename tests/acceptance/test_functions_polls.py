@@ -498,6 +498,8 @@ def test_promise_is_kept_early_late_and_once(client: Client, endpoint: Endpoint)
     assert results[1].output.type_url.endswith("google.protobuf.StringValue")
     assert results[2].output.type_url.endswith(("google.protobuf.Value", "google.protobuf.Struct"))
     assert (results[3].error.type, results[3].error.message) == ("Refused", "sorry")
+    assert client.state(results[2].dispatch_id) == "succeeded"
+    assert client.state(results[3].dispatch_id) == "failed"
 
 
 def test_promise_that_ends_otherwise_is_named(client: Client, endpoint: Endpoint) -> None:

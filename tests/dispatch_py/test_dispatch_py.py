@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from dispatcher.testing.process import ServerProcess
+from tests.acceptance.receiver import eventually
 from tests.dispatch_py.conftest import SETTINGS, verification_key
 from tests.dispatch_py.sdk import Application
 
@@ -90,6 +91,7 @@ def test_error_of_a_root_call_is_its_result_and_a_dead_letter(both: Both) -> Non
     number = application.dispatch("broken", "root")
     assert result(server, number)["error"]["type"] == "PermanentError"
     assert application.steps.count("broken root") == 1
+    eventually(lambda: number in json.dumps(ask(server, "/v1/dead-letters")[1]))
 
 
 def test_batch_is_dispatched_whole(both: Both) -> None:

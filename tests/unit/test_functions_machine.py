@@ -352,6 +352,13 @@ def test_promise_is_completed_late_or_early(bench: Bench) -> None:
     assert results(bench, ROOT) == [b"done"]
 
 
+def test_call_fails_where_what_came_from_outside_is_an_error(bench: Bench) -> None:
+    """As one that an application has ended with an error."""
+    bench.apply(Created("app", (a_new(OTHER, endpoint="promise:p"),)))
+    bench.apply(Completed("app", "p", b"refused", True, 1000, 9000))
+    assert (bench.call(OTHER).how, bench.call(OTHER).is_error) == (How.FAILED, True)
+
+
 def test_root_call_that_waits_outside_may_end_before(bench: Bench) -> None:
     """And what completes it then completes nothing."""
     bench.apply(

@@ -118,7 +118,8 @@ class Outside:
         for key in event.keys:
             call = self._table.calls.get(key)
             if call is not None and call.phase is Phase.OUTSIDE:
-                self._ending.end(call, How.OK, where, is_error=event.is_error)
+                how = How.FAILED if event.is_error else How.OK
+                self._ending.end(call, how, where, is_error=event.is_error)
         if kept is not None:
             self._table.holder.release(kept, kept.where)
 
