@@ -390,6 +390,26 @@ def test_next_process_goes_on_where_this_one_ended() -> None:
     loop.run(main)
 
 
+def test_call_whose_time_had_not_come_is_not_taken_for_ended_after_a_start() -> None:
+    """It never ran: five HTTP 500 mean that its application is broken, and it is asked again."""
+
+    async def main(clock: SimulatedClock) -> None:
+        broken = AttemptResult(500, None, "http_500", 1, was_sent=True)
+        running = Running(FakeApplication(script()), clock)
+        now_us = running.clock.wall_us()
+        await running.dispatch("later", not_before_us=now_us + 5_000_000)
+        await running.stop()
+        application = FakeApplication(lambda request: broken)
+        again = Running(application, clock, store=running.store.again(), starts=2)
+        (call,) = again.machine.calls.values()
+        await asyncio.sleep(120)
+        assert call.phase is Phase.DUE
+        assert call.attempts > 5
+        await again.stop()
+
+    loop.run(main)
+
+
 def test_drain_waits_for_what_is_under_way_and_starts_nothing() -> None:
     """Within its time."""
 

@@ -47,7 +47,7 @@ def runs(
                 streak,
                 Others(
                     healthy_us=now_us if others == "succeed" else 0,
-                    failing_us=now_us if others == "fail" else 0,
+                    failing=((0, now_us),) if others == "fail" else (),
                 ),
             ),
             now_us=now_us,

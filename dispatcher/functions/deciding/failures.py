@@ -62,7 +62,7 @@ def _of_500(run: EndedRun, streak: Streak) -> Decision | None:
     """What `streaks` says of one more HTTP 500. The endpoint fails it in any case."""
     call, now_us = run.call, run.now_us
     others, after_ms = run.context.others, run.rules.suspect_after_ms
-    if streak.has_ended_there(now_us, others, after_ms):
+    if streak.has_ended_there(call.key, now_us, others, after_ms):
         status = Status.INVALID_RESPONSE
         why = (
             f"a response was lost, and {streak.count} runs since then were answered with HTTP "

@@ -72,8 +72,8 @@ class Judging:
             self._streaks[call.key] = decision.streak
         if isinstance(came, Answer) and decision.status is not Status.INVALID_RESPONSE:
             self._note(call.endpoint, replace(context.others, healthy_us=now_us))
-        elif isinstance(came, AttemptResult) and came.status == 500 and not decision.streak.is_lost:
-            self._note(call.endpoint, replace(context.others, failing_us=now_us))
+        elif isinstance(came, AttemptResult) and came.status == 500:
+            self._note(call.endpoint, context.others.failed(call.key, now_us))
         return decision
 
     def lesson(self, decision: Decision, came: Answer | AttemptResult) -> Lesson:

@@ -14,8 +14,9 @@ suspected: it says so itself.
 
 In both cases an application may just be broken for a while, and then all of its runs are. So a
 state is suspected only where other runs of the endpoint have succeeded since the first of the 500s.
-Of a call, that it has ended there is believed unless others, of which no response was lost, are
-answered 500 too and none has succeeded; then it is after CALL_STATE_SUSPECT_AFTER.
+Of a call, that it has ended there is believed unless another one is answered 500 too and none has
+succeeded; then it is after CALL_STATE_SUSPECT_AFTER. At a start of the server every call that was
+due may have lost a response, and the application may be starting as well.
 """
 
 from __future__ import annotations
@@ -31,12 +32,20 @@ ENOUGH: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Others:
-    """Of other runs of the endpoint: `healthy_us`, when one last came to a RunResponse, and
-    `failing_us`, when a call of which no response was lost last got HTTP 500. Microseconds since
-    the epoch, 0: never."""
+    """Of the runs of an endpoint: `healthy_us`, when one last came to a RunResponse, and `failing`,
+    the last two calls that got HTTP 500: key, and when. Microseconds since the epoch, 0: never."""
 
     healthy_us: int = 0
-    failing_us: int = 0
+    failing: tuple[tuple[int, int], ...] = ()
+
+    def failed(self, key: int, now_us: int) -> Others:
+        """The same after a run of a call was answered with HTTP 500."""
+        before = [one for one in self.failing if one[0] != key]
+        return replace(self, failing=((key, now_us), *before[:1]))
+
+    def failing_us(self, key: int) -> int:
+        """When another call than this one last got HTTP 500."""
+        return max((at_us for other, at_us in self.failing if other != key), default=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +73,11 @@ class Streak:
         is_lost = answer.was_sent and answer.failure is not None and answer.status in (None, 200)
         return LOST if is_lost else NO_STREAK
 
-    def has_ended_there(self, now_us: int, others: Others, suspect_after_ms: int) -> bool:
-        """Whether the call has ended in the process that answers 500."""
+    def has_ended_there(self, key: int, now_us: int, others: Others, suspect_after_ms: int) -> bool:
+        """Whether the call, of this key, has ended in the process that answers 500."""
         if not self.is_lost or self.count < ENOUGH:
             return False
-        is_broken = others.failing_us >= self.since_us > others.healthy_us
+        is_broken = others.failing_us(key) >= self.since_us > others.healthy_us
         return not is_broken or self._is_old(now_us, suspect_after_ms)
 
     def is_state_suspect(self, now_us: int, healthy_us: int, suspect_after_ms: int) -> bool:

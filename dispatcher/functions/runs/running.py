@@ -140,12 +140,16 @@ class Runner:
         for key in reversed(keys[-_AT_ONCE:]):
             call = self.machine.calls.get(key)
             if call is not None:
-                if call.phase is Phase.DUE:
+                if call.phase is Phase.DUE and self._may_have_run(call):
                     self._judging.may_have_run(call)
                 self.note(call)
         del keys[-_AT_ONCE:]
         if keys:
             asyncio.get_running_loop().call_soon(self._start_some, keys)
+
+    def _may_have_run(self, call: Call) -> bool:
+        """Whether it may have been run at its step: the first time may still be to come."""
+        return call.attempts > 0 or self._due_us(call) <= self._clock.wall_us()
 
     def close(self) -> None:
         """Start no more runs; those under way go on. Idempotent."""
