@@ -188,6 +188,7 @@ class Server:
             functions.results,
             now_us=self._queue.clock.wall_us,
             new_id=lambda: functions.id_of(functions.next_key()),
+            is_run_again=functions.runner.is_run_again,
         )
         return functions
 

@@ -197,3 +197,18 @@ def test_states_that_never_fit_end_in_a_dead_letter(
         application.start()
         assert ask(server, f"/v1/dead-letters/{number}/redrive", "POST")[0] == 202
         assert output(server, number) == "never 1, never 2, never 3"
+
+
+def test_call_that_is_redriven_to_the_process_it_ended_in_is_dead_again(
+    server: ServerProcess, application: Application
+) -> None:
+    """The SDK answers 500 to a call that its process has ended, however often it is asked: after
+    five of them it says what to do, and is not run until it expires."""
+    number = application.dispatch("broken", "twice")
+    until(lambda: ask(server, "/v1/stats")[1]["dead"] == 1)
+    assert ask(server, f"/v1/dead-letters/{number}/redrive", "POST")[0] == 202
+    until(lambda: ask(server, "/v1/stats")[1]["dead"] == 1)
+    error = result(server, number)["error"]
+    assert error["type"] == "InvalidResponse"
+    assert "Restart the application" in error["message"]
+    assert application.steps.count("broken twice") == 6

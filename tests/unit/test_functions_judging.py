@@ -61,7 +61,7 @@ def test_calls_that_were_due_at_a_start_outlive_an_application_that_is_broken() 
     judge = judging(clock)
     several = [a_call(key) for key in (5, 6, 7)]
     for call in several:
-        judge.may_have_run(call)
+        judge.may_have_run(call.key)
     assert all(isinstance(one.outcome, RetryAt) for one in judged(judge, clock, *several))
     well = answered(calls.ended_with(Status.OK))
     judge.decide(a_call(), Asked(0), well)
@@ -72,5 +72,5 @@ def test_call_that_was_due_at_a_start_is_over_after_five_where_it_is_alone() -> 
     """Its process answers so for ever."""
     clock = SimulatedClock(NOW_US)
     judge = judging(clock)
-    judge.may_have_run(a_call())
+    judge.may_have_run(a_call().key)
     assert judged(judge, clock, a_call())[-1].status is Status.INVALID_RESPONSE

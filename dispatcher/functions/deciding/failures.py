@@ -65,8 +65,9 @@ def _of_500(run: EndedRun, streak: Streak) -> Decision | None:
     if streak.has_ended_there(call.key, now_us, others, after_ms):
         status = Status.INVALID_RESPONSE
         why = (
-            f"a response was lost, and {streak.count} runs since then were answered with HTTP "
-            "500: it seems to have ended in its process already"
+            f"a response was lost, or it was redriven, and {streak.count} runs since then were "
+            "answered with HTTP 500: it seems to have ended in its process already. Restart the "
+            "application before it is run again"
         )
         outcome: Outcome = run.fail(status, why)
     elif call.is_resume and streak.is_state_suspect(now_us, others.healthy_us, after_ms):

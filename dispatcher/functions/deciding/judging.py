@@ -89,9 +89,10 @@ class Judging:
         is_silent = isinstance(came, Answer) and decision.function is Concurrency.NONE
         return Lesson(decision.lane, throttles, rest_ms * 1000, is_silent)
 
-    def may_have_run(self, call: Call) -> None:
-        """It was due when the process before this one ended: an answer may have been lost."""
-        self._streaks[call.key] = LOST
+    def may_have_run(self, key: int) -> None:
+        """An answer may have been lost, as the call was due when the process before this one ended;
+        or the call has ended, and is run again."""
+        self._streaks[key] = LOST
 
     def forget(self, call: Call) -> None:
         """It is not run any more."""

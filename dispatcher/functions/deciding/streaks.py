@@ -3,10 +3,11 @@
 dispatch-py catches what a function raises. An HTTP 500 of it means that it did not get so far, and
 there are two cases in which asking again never helps:
 
-*The call has ended there.* A run whose response was lost is sent again, and the process that it had
-ended in answers 500 for ever. That is so when a response was lost (the request was sent, and
-nothing came), and only 500s have come since then, five or more. Anything else in between, a refused
-connection, a 502 or 503, an answer, shows another process, or a call that goes on.
+*The call has ended there.* The process in which a call has ended answers 500 for ever, when a run
+whose response was lost is sent again, and when the call died and is redriven. That is so when a
+response was lost (the request was sent, and nothing came) or the call was redriven, and only 500s
+have come since then, five or more. Anything else in between, a refused connection, a 502 or 503, an
+answer, shows another process, or a call that goes on.
 
 *The state cannot be read any more.* Its code was changed. That is so when a resume gets five or
 more for longer than CALL_STATE_SUSPECT_AFTER, and nothing else. The state of our own SDK is never
@@ -54,7 +55,7 @@ class Streak:
 
     `count` 500s in a row came, the first at `since_us` (microseconds since the epoch). `is_lost`:
     before them a response of this step was lost, or may have been: a call that was due when the
-    server ended begins with `Streak(is_lost=True)`.
+    server ended, or is redriven, begins with `Streak(is_lost=True)`.
     """
 
     count: int = 0

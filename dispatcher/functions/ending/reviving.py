@@ -28,12 +28,16 @@ class Reviving:
         *,
         now_us: Callable[[], int],
         new_id: Callable[[], str],
+        is_run_again: Callable[[int], None],
     ) -> None:
+        """`is_run_again` is told the key of a call before it is made: the process of the
+        application that it ended in may still be there."""
         self._machine = machine
         self._store = store
         self._results = results
         self._now_us = now_us
         self._new_id = new_id
+        self._is_run_again = is_run_again
 
     def new_id(self) -> bytes:
         """See `Reviver`."""
@@ -59,5 +63,6 @@ class Reviving:
             input=letter.body,
             timeout_ms=letter.timeout_ms,
         )
+        self._is_run_again(key)
         await self._store.stored(Created(letter.application, (call,)))
         self._results.forget(key)

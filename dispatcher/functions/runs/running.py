@@ -141,11 +141,15 @@ class Runner:
             call = self.machine.calls.get(key)
             if call is not None:
                 if call.phase is Phase.DUE and self._may_have_run(call):
-                    self._judging.may_have_run(call)
+                    self._judging.may_have_run(key)
                 self.note(call)
         del keys[-_AT_ONCE:]
         if keys:
             asyncio.get_running_loop().call_soon(self._start_some, keys)
+
+    def is_run_again(self, key: int) -> None:
+        """A call has ended, and is about to be made again under its key."""
+        self._judging.may_have_run(key)
 
     def _may_have_run(self, call: Call) -> bool:
         """Whether it may have been run at its step: the first time may still be to come."""
