@@ -65,6 +65,29 @@ async def test_endpoints_stay_on_one_line_where_there_is_room(
         assert lines == 1, await address.inner_text()
 
 
+async def test_wide_cells_share_a_line_of_a_card_where_there_is_room(
+    page: Page, api: ApiBench, functions: MemoryFunctions
+) -> None:
+    """Between a table and a telephone: function and endpoint."""
+    await page.set_viewport_size({"width": 800, "height": 900})
+    await visit(page, api)
+    cells = page.locator(f"#calls-result tr[data-id='{ORDER}'] td.wide")
+    await expect(cells).to_have_count(2)
+    tops = [await cell.evaluate("one => one.offsetTop") for cell in await cells.all()]
+    assert tops[0] == tops[1]
+
+
+async def test_list_says_why_a_call_failed_at_once(
+    page: Page, api: ApiBench, functions: MemoryFunctions
+) -> None:
+    """Also where no run of it was tried again."""
+    failed = replace(view(6), state=CallState.FAILED, attempts=0, last_error="ValueError")
+    functions.put(failed)
+    await visit(page, api)
+    row = page.locator(f"#calls-result tr[data-id='{call_id(6)}']")
+    await expect(row.get_by_role("cell", name="ValueError")).to_be_visible()
+
+
 async def test_calls_are_paged(page: Page, api: ApiBench, functions: MemoryFunctions) -> None:
     """Fifty on a page."""
     for number in range(100, 160):

@@ -119,7 +119,7 @@ function listParts({ items, next }, query) {
     { title: "Function", isWide: true },
     { title: "Endpoint", isWide: true, isBroad: true },
     { title: "Created (UTC)", isTight: true },
-    { title: "Failed runs" },
+    { title: "Failures" },
   ]);
   drawn.body.append(...items.map((one) => callRow(drawn, one)));
   const none = isFiltered ? "There are no such calls." : "There are no function calls.";
@@ -136,16 +136,17 @@ function callRow(drawn, one) {
     h("bdi", { class: "code" }, visible(one.function)),
     h("bdi", { class: "code" }, visible(one.endpoint)),
     instant(one.created_at),
-    failedRuns(one),
+    failures(one),
   ]);
   row.dataset.id = one.id;
   return row;
 }
 
-/** How many in a row, and the last one's failure; nothing where there are none. */
-function failedRuns({ attempts, last_error: error }) {
-  if (attempts === 0) return "";
-  return error === null ? count(attempts) : `${count(attempts)}, ${lastError(error)}`;
+/** How many runs failed in a row, and the last one's failure, or why the call did not end well. */
+function failures({ attempts, last_error: error }) {
+  const told = attempts === 0 ? [] : [count(attempts)];
+  if (error !== null) told.push(lastError(error));
+  return told.join(", ");
 }
 
 /** What calls that are shown do now; which are shown stays as it is. */
