@@ -209,8 +209,8 @@ def metrics(
         Metric(
             "dispatcher_log_live_bytes",
             "gauge",
-            "Bytes of the transaction log that pending messages need.",
-            lambda: queue.pending.index.live_bytes,
+            "Bytes of the transaction log that pending messages and calls need.",
+            lambda: queue.pending.live_bytes,
         ),
         Metric(
             "dispatcher_log_batches_total",

@@ -279,3 +279,12 @@ def test_result_is_shown_as_json_and_as_it_is(client: Client, endpoint: Endpoint
     waited = client.ask("POST", "/dispatch.sdk.v1.DispatchService/Wait", body=id.encode())
     assert waited.status == 200
     assert waited.headers["content-type"] == PROTO
+
+
+def test_stats_count_what_calls_need_of_the_log(server: ServerProcess, client: Client) -> None:
+    """As what messages need."""
+    looks = Client(server, "sr")
+    before = looks.ask("GET", "/v1/stats").json["log_live_bytes"]
+    waits = Call(endpoint="promise:needed", function="f", input=an_any(b"x" * 10_000))
+    client.dispatch(waits)
+    assert looks.ask("GET", "/v1/stats").json["log_live_bytes"] >= before + 10_000

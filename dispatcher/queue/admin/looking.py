@@ -57,7 +57,7 @@ class Looking:
             dead_total=figures.dead_total,
             dead=len(queue.dead_letters),
             log_bytes=queue.log.size_bytes,
-            log_live_bytes=queue.pending.index.live_bytes,
+            log_live_bytes=queue.pending.live_bytes,
             **states,
         )
 

@@ -40,8 +40,7 @@ class Transactions:
 
     @property
     def live_bytes(self) -> int:
-        pending = self._pending
-        return pending.index.live_bytes + pending.uploading_bytes + pending.guest.live_bytes
+        return self._pending.live_bytes
 
     @property
     def ending_bytes(self) -> int:

@@ -105,14 +105,7 @@ class Intake:
         if committer.waiting_bytes > MAX_UNSTORED_BYTES:
             return OVERLOADED
         most = self._max_backlog_bytes
-        pending = self._pending
-        if most and (
-            pending.index.live_bytes
-            + pending.uploading_bytes
-            + pending.guest.live_bytes
-            + committer.waiting_bytes
-            >= most
-        ):
+        if most and self._pending.live_bytes + committer.waiting_bytes >= most:
             return BACKLOG_FULL
         return None
 

@@ -72,6 +72,11 @@ class Pending:
         self.uploading_bytes = 0
         self.uploads: set[Movable] = set()
 
+    @property
+    def live_bytes(self) -> int:
+        """What all of that needs of the log: messages, uploads and what the guest keeps."""
+        return self.index.live_bytes + self.uploading_bytes + self.guest.live_bytes
+
     def add(self, position: int, incarnation: int, lane: int, size: int) -> int:
         """Enter a message of the lane with this number, whose record was just stored at `position`;
         returns its slot, READY, in no chain."""
