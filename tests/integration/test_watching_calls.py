@@ -179,19 +179,24 @@ async def test_held_destination_is_sent_no_runs_either(tmp_path: Path) -> None:
             async with http.post(api(server, path)) as answered:
                 assert (await answered.json())["destination"] == endpoint
 
-        async def lanes(server: ServerProcess) -> list[Any]:
-            path = "/v1/stats?lanes_kind=call"
-            async with http.get(api(server, path)) as answered:
-                return list((await answered.json())["lanes"])
+        async def the_lane(server: ServerProcess) -> Any:
+            """Once there is a call in it: it comes a moment after the answer to Dispatch."""
+            for _ in range(200):
+                async with http.get(api(server, "/v1/stats?lanes_kind=call")) as answered:
+                    lanes = (await answered.json())["lanes"]
+                if lanes and lanes[0]["ready"]:
+                    return lanes[0]
+                await asyncio.sleep(0.05)
+            raise TimeoutError
 
         with ServerProcess(tmp_path) as server:
             await act(server, "hold")
             number = await dispatch(http, server, endpoint)
-            (lane,) = await lanes(server)
+            lane = await the_lane(server)
             assert (lane["destination"], lane["ready"], lane["held"]) == (endpoint, 1, True)
             server.stop()
         with ServerProcess(tmp_path) as server:
-            (lane,) = await lanes(server)
+            lane = await the_lane(server)
             assert (lane["ready"], lane["held"]) == (1, True)
             assert not application.requests
             await act(server, "resume")
