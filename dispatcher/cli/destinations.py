@@ -13,7 +13,8 @@ from dispatcher.cli.options import AsJson, KeyFile, Url
 from dispatcher.cli.stats import lane_state
 from dispatcher.core.destination import Destination as Parsed
 
-_PAGES: Final = {"lanes_kind": "message", "lanes_limit": 1000}
+_CALLS: Final = "call:"
+"""What the cursor of a page of calls begins with."""
 
 Destination = Annotated[
     str, typer.Argument(metavar="DESTINATION", help="host[:port] or scheme://host[:port].")
@@ -43,17 +44,21 @@ def resume(
     if as_json:
         output.print_json(api.post(f"{_path_of(destination)}/resume"))
         return
-    before = _lane(api, destination)
+    before = _lane(api, destination, "message")
     name = output.clean(api.post(f"{_path_of(destination)}/resume").get("destination"))
     was_held = before is not None and before.get("held")
     print(f"{name} is no longer held." if was_held else f"{name} was not held.")
-    print(_what_now(_lane(api, destination)))
+    messages, calls = (_lane(api, destination, kind) for kind in ("message", "call"))
+    if messages is not None or calls is None:
+        print(_what_now(messages))
+    if calls is not None:
+        print(_where_calls_are(calls))
 
 
 def _what_now(lane: Json | None) -> str:
     """Say what happens there now, which another reason than a hold may decide."""
     if lane is None:
-        return "No message waits for it."
+        return "Nothing waits for it."
     match lane_state(lane):
         case "held":
             return "It was held again just now, by somebody else."
@@ -67,21 +72,28 @@ def _what_now(lane: Json | None) -> str:
             return "Messages are sent there."
 
 
-def _lane(api: Api, destination: str) -> Json | None:
-    """Return how a destination stands; None where nothing is known of it."""
+def _where_calls_are(lane: Json) -> str:
+    if lane_state(lane) == "backs off":
+        return f"Function calls wait until {output.instant(lane.get('paused_until'))}."
+    return "Function calls are run there."
+
+
+def _lane(api: Api, destination: str, kind: str) -> Json | None:
+    """Return how a destination stands for messages or calls; None where nothing is known of it."""
     try:
         name = str(Parsed.parse(destination))
     except ValueError:
         return None  # the API says what is wrong with it
     cursor: str | None = None
     while True:
-        page = api.get("/v1/stats", {**_PAGES, "lanes_cursor": cursor})
+        asked = {"lanes_kind": kind, "lanes_limit": 1000, "lanes_cursor": cursor}
+        page = api.get("/v1/stats", asked)
         for lane in page.get("lanes") or []:
             if lane.get("destination") == name:
                 found: Json = lane
                 return found
         cursor = page.get("lanes_next")
-        if cursor is None or cursor > name:  # they are sorted by name
+        if cursor is None or cursor.removeprefix(_CALLS) > name:  # they are sorted by name
             return None
 
 

@@ -72,6 +72,13 @@ def functions(monkeypatch: pytest.MonkeyPatch) -> Iterator[MemoryFunctions]:
         yield found
 
 
+def test_resume_says_what_becomes_of_calls(functions: MemoryFunctions, run: Run) -> None:
+    """Although no message waits there."""
+    said = run("resume", "app.example").out
+    assert said.startswith("http://app.example was not held.\nFunction calls wait until ")
+    assert run("resume", "other.example").out.endswith("Nothing waits for it.\n")
+
+
 def test_calls_are_listed_and_narrowed(functions: MemoryFunctions, run: Run) -> None:
     """The newest first, as a table and as lines of JSON; filters are the API's."""
     said = run("calls", "list")

@@ -129,7 +129,7 @@ def test_pause_is_the_older_name_of_hold(api: Served, run: Run) -> None:
 def test_resume_says_what_is_true(api: Served, run: Run) -> None:
     """Whether it was held, and what happens now: the breaker may have a say of its own."""
     name = "https://b.example"
-    assert run("resume", "nobody").out == "http://nobody was not held.\nNo message waits for it.\n"
+    assert run("resume", "nobody").out == "http://nobody was not held.\nNothing waits for it.\n"
     assert run("resume", name).out == f"{name} was not held.\nMessages are sent there.\n"
     run("hold", name)
     assert run("resume", name).out == f"{name} is no longer held.\nMessages are sent there.\n"
