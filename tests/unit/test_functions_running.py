@@ -363,6 +363,25 @@ def test_call_that_is_cancelled_while_it_is_told_another_error_is_told_that_too(
     loop.run(main)
 
 
+def test_poll_that_is_refused_again_and_again_is_answered_less_and_less_often() -> None:
+    """At once the first time; with another state it has got further."""
+
+    async def main(clock: SimulatedClock) -> None:
+        again = [polls("") for _ in range(1000)]
+        application = FakeApplication(script(*again[:3], polls("", state=b"other"), *again))
+        running = Running(application, clock, rules=RULES)
+        await running.dispatch("f")
+        await running.until(lambda: len(application.requests) >= 2)
+        assert application.requests[1].poll_result.error.type
+        await running.until(lambda: len(application.requests) >= 5, 20)
+        await asyncio.sleep(60)
+        assert 10 <= len(application.requests) <= 25
+        assert all(one.poll_result.error.type for one in application.requests[1:])
+        await running.stop()
+
+    loop.run(main)
+
+
 def test_next_process_goes_on_where_this_one_ended() -> None:
     """Due calls are run, sleeping ones woken, and ids are new."""
 

@@ -47,7 +47,8 @@ def polled(run: EndedRun, poll: Poll) -> Polled | str:
         return keep
     error = _refusal(run, poll)
     state_crc = poll.state_nonce or zlib.crc32(state, call.state_crc if poll.extends else 0)
-    is_idle = not poll.calls and _is_idle(run, poll, arm, state_crc)
+    is_refused = error is not None
+    is_idle = (is_refused or not poll.calls) and _is_idle(run, poll, arm, state_crc, is_refused)
     idle = call.idle + 1 if is_idle else 0
     return Polled(
         call.key,
@@ -85,14 +86,16 @@ def _within(results: int) -> int:
     return max(1, min(results, limits.MOST_POLLED))
 
 
-def _is_idle(run: EndedRun, poll: Poll, arm: StateArm, state_crc: int) -> bool:
+def _is_idle(run: EndedRun, poll: Poll, arm: StateArm, state_crc: int, is_refused: bool) -> bool:
     """Whether it asks to be resumed at once, right after a resume that brought it nothing, where it
     was already: it would go round for ever. dispatch-go does so after a lost response, when it
-    keeps its state in memory."""
+    keeps its state in memory; an application that repeats a poll that was refused does too."""
     call, asked = run.call, run.asked
-    was_empty = call.is_resume and not asked.delivered and not asked.was_told
+    was_empty = call.is_resume and not asked.delivered and (is_refused or not asked.was_told)
     if not was_empty or arm is not call.arm or state_crc != call.state_crc:
         return False
+    if is_refused:
+        return True
     return duration_us(poll.max_wait) <= 0 if poll.HasField("max_wait") else not call.children
 
 

@@ -71,7 +71,8 @@ class Table:
 
     def wake(self, call: Call, new: tuple[Result, ...]) -> bool:
         """Resume a suspended call if it has what it waits for, now that it has these results too;
-        whether it has. One that failed wakes it early."""
+        whether it has. One that failed wakes it early; an error that it was told before, and got
+        again, does not."""
         results = call.results
         outstanding = len(call.children)
         if results:
@@ -79,7 +80,7 @@ class Table:
             is_ready = enough or any(result.is_error for result in new)
         else:
             is_ready = not outstanding and not call.poll_due_us  # there is nothing to wait for
-        if is_ready or call.error is not None:
+        if is_ready or (call.error is not None and not call.idle):
             self.resume(call)
             return True
         return False
