@@ -28,7 +28,7 @@ from dispatcher.api.backups import BackupCalls, Backups
 from dispatcher.api.beginning import beginning_middleware
 from dispatcher.api.calls import FunctionCalls
 from dispatcher.api.carrying import CarryCalls
-from dispatcher.api.connect import one_slash
+from dispatcher.api.connect import is_rpc, one_slash
 from dispatcher.api.connections import Connection, Connections
 from dispatcher.api.destinations import DestinationCalls
 from dispatcher.api.dispatching import DispatchCalls
@@ -233,7 +233,10 @@ class ApiServer:
 
     def _roles(self, request: web.Request) -> frozenset[Role] | None:
         route = self._route_of(request)
-        return None if route is None else route.roles
+        if route is not None:
+            return route.roles
+        # An application is told that there is no such procedure, not that its key is too weak.
+        return frozenset(Role) if is_rpc(request.path) else None
 
     def _is_an_applications(self, request: web.Request) -> bool:
         route = self._route_of(request)

@@ -283,6 +283,9 @@ async def test_unknown_procedure_is_unimplemented_and_so_is_another_method() -> 
         assert (await served.refusal(path, b""))[:2] == (404, "unimplemented")
         status, _, text = await served.api.ask(DISPATCH)
         assert (status, json.loads(text)["code"]) == (405, "unimplemented")
+    async with Served(KEYS) as served:
+        assert (await served.refusal(path, b"", shows("shop-key")))[:2] == (404, "unimplemented")
+        assert (await served.refusal(path, b"", shows("wrong")))[:2] == (401, "unauthenticated")
     async with ApiBench() as without:
         status, _, text = await without.ask(DISPATCH, "POST", PROTO, body=b"")
         assert (status, json.loads(text)["code"]) == (404, "unimplemented")
