@@ -137,7 +137,7 @@ async def test_states_grow_and_stay_where_they_are_over_a_kill(
         server.kill()
         server = await started(tmp_path)
         assert await result(server, call_id) == b"%d" % steps
-        assert endpoint.features == "append, cancel, delay, keep, state-ref, timeout"
+        assert endpoint.features == "append, cancel, delay, keep, state-ref, timeout, version"
         assert wholes <= process.wholes <= wholes + 2
         assert process.hits > steps - 20
         assert not process.misses
