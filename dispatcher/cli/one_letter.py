@@ -55,9 +55,9 @@ def _call_fields(letter: Json) -> Json:
         return {}
     return {
         "error": letter["last_error"],
-        "error type": call["error_type"],
-        "application": call["application"],
-        "version": call["version"],
+        "error type": call["error_type"] or None,
+        "application": call["application"] or None,
+        "version": call["version"] or None,
     }
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -248,6 +249,17 @@ def test_dead_calls_are_told_apart(api: Served, run: Run) -> None:
     assert "--kind" in one_line(run("dead", "list", "--kind", "letter"), 2)
     assert run("dead", "redrive", "--kind", "call", "--function", "refund").code == 0
     assert f"{1 << 63 | 21:028x}" not in api.admin.dead
+
+
+def test_dead_show_marks_what_a_call_does_not_have(api: Served, run: Run) -> None:
+    """As elsewhere: nothing stands for it but a dash."""
+    detail = dead_call(20)
+    assert detail.call is not None
+    api.admin.bury(replace(detail, call=replace(detail.call, application="", version="")))
+    lines = run("dead", "show", f"{1 << 63 | 20:028x}").out.splitlines()
+    shown = [line.split() for line in lines]
+    assert ["application:", "-"] in shown
+    assert ["version:", "-"] in shown
 
 
 def test_dead_redrive_says_that_nobody_serves_calls(api: Served, run: Run) -> None:
