@@ -107,7 +107,8 @@ def test_deploy_of_twenty_seconds_restarts_nothing(
             assert caller.output(well) == b"done"
             time.sleep(0.1)
         states = {ask(server, f"/v1/calls/{number}")[1]["state"] for number in numbers}
-        assert states <= {"suspended", "ready", "scheduled", "running"}, states
+        # On a busy machine one may have ended before.
+        assert states <= {"suspended", "ready", "scheduled", "running", "succeeded"}, states
     assert {502, 503} == set(answered)
     assert len(application.steps) == before
     application.start()
