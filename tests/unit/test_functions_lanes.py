@@ -211,6 +211,25 @@ def test_breaker_leaves_an_application_alone_and_tries_one_call() -> None:
     assert len(table.start()) == 2
 
 
+def test_first_runs_try_an_application_too_whose_resumes_all_fail() -> None:
+    """Its code was changed, say: nothing else would ever show that it is well."""
+    table = Table()
+    failing = Lesson(Signal.FAILURE)
+    for _ in range(50):
+        table.add(1, is_resume=True)
+    while started := table.start():
+        table.end(started, failing)
+    first = table.add(2, function="well")
+    tried: list[Place] = []
+    while first not in tried and len(tried) < 5:
+        table.now_us = table.lanes.wake_us()
+        (probe,) = table.start()
+        tried.append(probe)
+        table.end([probe], HEALTHY if probe is first else failing)
+    assert tried.index(first) < 2
+    assert table.start()
+
+
 def test_rest_that_an_application_asked_for_is_kept() -> None:
     """Nothing is sent to it before; attempts that end meanwhile change nothing."""
     table = Table()

@@ -1,6 +1,7 @@
 """One lane: the calls that wait for an attempt at one application, and in which order they go.
 
-Resumes go before first runs, in the order in which they became due. First runs take turns between
+Resumes go before first runs, in the order in which they became due; while an application is left
+alone, every other one that tries it is a first run. First runs take turns between
 the root calls that they belong to: each root has a tag, the round in which it is served next, and
 the lowest tag is next (start-time fair queueing), so a root with ten thousand calls and one with a
 single call are served alike. A function that its application throttles is passed over, with all its
@@ -18,7 +19,7 @@ from enum import Enum, auto
 from heapq import heappop, heappush, heapreplace
 from typing import Protocol
 
-from dispatcher.core.breaker import Breaker
+from dispatcher.core.breaker import Breaker, State
 from dispatcher.core.limit import START, Limit
 from dispatcher.functions.lanes.line import FAILURES, Standing
 
@@ -155,6 +156,7 @@ class Lane:
     __slots__ = (
         "_firsts",
         "_number",
+        "_probed_first",
         "_resumes",
         "_roots",
         "_round",
@@ -190,6 +192,7 @@ class Lane:
         self.opens_us = 0
         self.idle_since_us = 0
         self._roots: dict[int, Root] = {}
+        self._probed_first = False
         self._round = 0  # tag of what was served last
         self._number = 0  # keeps entries of the heaps in order
         self._resumes: list[tuple[int, int, Function]] = []
@@ -243,7 +246,13 @@ class Lane:
 
     def take(self, now_us: int) -> Place | None:
         """Take the call that is next; None: none may be run now."""
-        place = self._take_resume(now_us) or self._take_first(now_us)
+        if self.breaker.state is not State.CLOSED and not self._probed_first:
+            # Resumes may all fail, of code that was changed: others are to show that it is well.
+            place = self._take_first(now_us) or self._take_resume(now_us)
+            self._probed_first = place is not None
+        else:
+            place = self._take_resume(now_us) or self._take_first(now_us)
+            self._probed_first = False
         if place is not None:
             self._leave(place)
             place.at = At.RUNNING
