@@ -27,7 +27,7 @@ RUN python -m venv /tools \
         --require-hashes --requirement config/packaging/requirements.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY dispatcher ./dispatcher
-RUN /tools/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /dist . \
+RUN DISPATCHER_COMPILED=1 /tools/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /dist . \
     && /tools/bin/pip --python /opt/dispatcher/bin/python install --no-cache-dir --no-deps /dist/*.whl
 
 FROM ${BASE}

@@ -10,11 +10,15 @@ from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 
+import pytest
+
 import dispatcher
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-PATTERNS = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["hooks"]["custom"]["modules"]
+HOOK = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["hooks"]["custom"]
+OF_MESSAGES: list[str] = HOOK["modules"]
+EVERYTHING: list[str] = [*OF_MESSAGES, *HOOK["modules-of-calls"]]
 
 
 def compiled(pattern: str, name: str) -> bool:
@@ -26,9 +30,9 @@ def compiled(pattern: str, name: str) -> bool:
     return any(fnmatch(path, before + one + after) for one in names)
 
 
-def is_compiled(name: str) -> bool:
+def is_compiled(name: str, patterns: list[str]) -> bool:
     """Whether a module, or the one that a class is of, is compiled in a wheel."""
-    return any(compiled(pattern, name) for pattern in PATTERNS)
+    return any(compiled(pattern, name) for pattern in patterns)
 
 
 def classes() -> Iterator[type]:
@@ -41,17 +45,20 @@ def classes() -> Iterator[type]:
                 yield value
 
 
-def test_no_class_derives_from_a_compiled_one_without_being_compiled_itself() -> None:
+@pytest.mark.parametrize("patterns", [OF_MESSAGES, EVERYTHING], ids=["messages", "everything"])
+def test_no_class_derives_from_a_compiled_one_without_being_compiled_itself(
+    patterns: list[str],
+) -> None:
     """Such a class can't have objects in a wheel: `interpreted classes cannot inherit from
     compiled`."""
-    assert is_compiled("dispatcher.core.message")
-    assert not is_compiled("dispatcher.errors")
+    assert is_compiled("dispatcher.core.message", patterns)
+    assert not is_compiled("dispatcher.errors", patterns)
     wrong = [
         f"{one.__module__}.{one.__qualname__} derives from {base.__module__}.{base.__qualname__}"
         for one in classes()
         for base in one.__bases__
-        if is_compiled(base.__module__)
-        and not is_compiled(one.__module__)
+        if is_compiled(base.__module__, patterns)
+        and not is_compiled(one.__module__, patterns)
         and not getattr(base, "_is_protocol", False)
     ]
     assert not wrong
