@@ -84,6 +84,11 @@ class FaultyLog:
         """See the seam."""
         return self._room_bytes(urgent=True)
 
+    @property
+    def oldest_ends_at(self) -> int | None:
+        """See the seam."""
+        return None
+
     def _room_bytes(self, *, urgent: bool) -> int:
         if self.space is Space.NOTHING or (self.space is Space.RESERVE and not urgent):
             return 0

@@ -51,6 +51,11 @@ class TransactionLog(Protocol):
         log has now."""
 
     @property
+    def oldest_ends_at(self) -> int | None:
+        """What `trim` has to be told, at least, so that it gives something back; None where that
+        cannot be said."""
+
+    @property
     def opening(self) -> tuple[int, int]:
         """How far `open` has come: bytes that were read, of how many; (0, 0) before it knows. May
         be asked for at any time, from any thread, and costs nothing."""

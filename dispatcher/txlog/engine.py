@@ -210,6 +210,11 @@ class Engine:
         batch = self.sizes.batch
         return sum(max(0, size - batch) for size in left[:-1]) + left[-1]
 
+    @property
+    def oldest_ends_at(self) -> int | None:
+        """Where the oldest segment ends; None while it is the active one."""
+        return next(iter(tuple(self._supply.ends.values())), None)
+
     # Appending
 
     def prepare(self, batch: Sequence[bytes], *, urgent: bool, type_: int = DATA) -> Prepared:
@@ -367,7 +372,7 @@ class Engine:
         # writer may be storing another one, and that must not be taken for dead.
         tail = self._tail
         self._dead_upto = tail if upto > self._last else upto
-        oldest = next(iter(tuple(self._supply.ends.values())), None)
+        oldest = self.oldest_ends_at
         if oldest is None or oldest > self._dead_upto:
             return None
         return self._tend()
@@ -375,7 +380,7 @@ class Engine:
     def _tend_if_due(self) -> None:
         """Have the housekeeper look after the segments, when there is something to do."""
         supply = self._supply
-        oldest = next(iter(tuple(supply.ends.values())), None)
+        oldest = self.oldest_ends_at
         dead = oldest is not None and oldest <= self._dead_upto
         due = self._wants_spare(offset_of(self._tail), self._active.size_bytes)
         left_over = (supply.leaving and supply.has_leftovers) or (due and supply.is_short)

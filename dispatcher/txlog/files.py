@@ -99,6 +99,10 @@ class FileLog:
         return self._engine.urgent_bytes
 
     @property
+    def oldest_ends_at(self) -> int | None:
+        return self._engine.oldest_ends_at
+
+    @property
     def torn(self) -> Torn | None:
         """The torn tail that `open` cut off and kept aside, if there was one."""
         return self._engine.torn

@@ -74,6 +74,10 @@ class MemoryLog:
     def urgent_bytes(self) -> int:
         return _URGENT_BYTES
 
+    @property
+    def oldest_ends_at(self) -> int | None:
+        return None
+
     async def open(self, owner: str, epoch: int, visit: Visit | None = None) -> Bounds:
         store = self.store
         if epoch < store.epoch:

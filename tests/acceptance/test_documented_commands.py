@@ -207,7 +207,7 @@ def beside(
     names = {
         r"https?://([a-z-]+\.)*example(\.com)?\b": f"http://{receiver.authority}",
         r"\b(localhost|127\.0\.0\.1):8081\b": api,
-        r"\blocalhost:8080\b|(?<=http://)localhost(?=/)": listen,
+        r"\b(?:localhost|127\.0\.0\.1):8080\b|(?<=http://)localhost(?=/)": listen,
         r"\blocalhost:9000\b": receiver.authority,
     }
     environment = {

@@ -154,4 +154,5 @@ def test_calls_end_when_a_full_disk_has_space_again(
             calls = client.ask("GET", "/v1/stats").json["calls"]
             print(len(caller.ids), caller.refused, json.dumps(calls)[:300])
             assert server.stop() == 0
-            assert not [line for line in server.lines if line["level"] == "error"]
+            errors = {line["event"] for line in server.lines if line["level"] == "error"}
+            assert errors <= {"log.disk_full"}  # it may have seen the other one's file

@@ -90,6 +90,11 @@ class EngineLog:
         """See the seam."""
         return self._engine.urgent_bytes
 
+    @property
+    def oldest_ends_at(self) -> int | None:
+        """See the seam."""
+        return self._engine.oldest_ends_at
+
     async def open(self, owner: str, epoch: int, visit: Visit | None = None) -> Bounds:
         """See the seam."""
         bounds = self._engine.open(owner, epoch, visit)

@@ -216,6 +216,48 @@ def test_attempts_that_fail_leave_alone_what_is_kept_back_when_no_caller_comes()
     simulate(test, log=FaultyLog(max_batch_bytes=5_000), policy=policy, workers=300)
 
 
+class _Told(FaultyLog):
+    """A log that says where its oldest part ends."""
+
+    ends_at: int | None = None
+
+    @property
+    def oldest_ends_at(self) -> int | None:
+        return self.ends_at
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+def test_full_disk_is_copied_as_far_as_gives_something_back(is_told: bool) -> None:
+    """All that is needed finds no space for its copies, but that of the oldest part does: this part
+    pays for the next. Where a log does not say how far that is, nothing is copied in vain."""
+
+    async def test(bench: Bench) -> None:
+        queue, log = bench.queue, bench.log
+        assert isinstance(log, _Told)
+        for n in range(400):
+            bench.accept(message(destination(f"h{n}"), bytes(1000), name=f"m{n}"))
+        await _until(lambda: len(bench.deliverer.flying) == 400)
+        for n, sent in enumerate(list(bench.deliverer.flying)):
+            if n % 4:
+                bench.end(sent)
+        await _until(lambda: queue.pending.index.count == 100)
+        _, second, *_ = queue.pending.extents
+        before = log.size_bytes
+        log.ends_at = second.start if is_told else None
+        log.capacity_bytes = before + 30_000  # 100 000 are needed
+        refused = bench.accept(message())
+        await _until(lambda: refused.answer is not None)
+        await asyncio.sleep(30)
+        assert (log.size_bytes < before / 2) is is_told
+        assert is_told or log.size_bytes >= before
+
+    def small_extents(queue: Partition) -> None:
+        queue.pending.extents.extent_bytes = 20_000
+
+    reclaim = ReclaimPolicy(slack_bytes=1 << 40, spare_bytes=1000)
+    simulate(test, log=_Told(), prepare=small_extents, reclaim=reclaim, workers=500)
+
+
 def _stored_bytes(log: FaultyLog) -> int:
     """What was ever stored, also what was trimmed since."""
     return sum(len(payload) + OVERHEAD_BYTES for batch in log.appended for payload in batch)

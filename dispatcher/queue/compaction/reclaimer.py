@@ -207,23 +207,31 @@ class Reclaimer:
 
     async def _affordable(self) -> list[Extent]:
         """What can be copied on a full disk: a stretch of the log of which so little is needed that
-        there is space for its copies, and for ending everything afterwards."""
+        there is space for its copies, and for ending everything afterwards; and that gives
+        something back when it is free."""
         if not self._is_held():
             return []
         extents = self._source.extents
+        ends_at = self._log.oldest_ends_at
         group: list[Extent] = []
+        enough: list[Extent] = []
         counted: set[Owner] = set()
         cost = span = 0
         for extent in list(extents):
             if extent is extents.current:
-                break
+                return group if cost <= span // 2 else enough
             cost += self._source.cost_bytes(extent, counted)
             if cost <= self._room_bytes():  # else a look at all that is in it is not needed
                 cost += await self._source.growth_bytes(extent)
             if cost > self._room_bytes():
-                return []
+                break
             group.append(extent)
             span += extent.filled
+            gives_back = span >= self._policy.stretch_bytes or (
+                ends_at is not None and extents.before(extent) >= ends_at
+            )
+            if gives_back and cost <= span // 2:
+                enough = list(group)
             if span >= self._policy.stretch_bytes:
                 break
-        return group if cost <= span // 2 else []
+        return enough

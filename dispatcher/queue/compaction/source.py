@@ -62,8 +62,8 @@ class ReclaimPolicy:
     `rest_s`          how long nothing is copied after a round that freed nothing, or for which
                       space, descriptors or memory were lacking: every batch would look through the
                       same part of the log again.
-    `stretch_bytes`   on a full disk: so much of the log's beginning has to become free, that the
-                      engine can give something back.
+    `stretch_bytes`   on a full disk: so much of the log's beginning is to become free at once; that
+                      much, if the log does not say where its oldest part ends.
     `spare_bytes`     on a full disk: so much is left, besides what ends everything.
     """
 
