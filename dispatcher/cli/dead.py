@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import sys
-from datetime import UTC, datetime
 from typing import Annotated, Final
 from urllib.parse import quote
 
@@ -32,7 +31,7 @@ from dispatcher.cli.options import (
     Url,
     Yes,
 )
-from dispatcher.cli.selection import STDIN, Filters, read_ids, select
+from dispatcher.cli.selection import STDIN, filters_of, read_ids, select
 from dispatcher.cli.tables import Column, Moment
 
 _LIST_COLUMNS: Final = (
@@ -86,7 +85,7 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """List dead letters, the oldest first."""
-    filters = _filters(kind, destination, function, status, error, before, after, older_than)
+    filters = filters_of(kind, destination, function, status, error, before, after, older_than)
     letters = Listed(where.api(url, key_file), "/v1/dead-letters", filters.given(), limit)
     if as_json:
         for letter in letters:
@@ -128,7 +127,7 @@ def groups(
     as_json: AsJson = False,
 ) -> None:
     """Count dead letters by destination and cause."""
-    filters = _filters(kind, destination, function, status, error, before, after, older_than)
+    filters = filters_of(kind, destination, function, status, error, before, after, older_than)
     found = where.api(url, key_file).get("/v1/dead-letters/groups", filters.given())["items"]
     if as_json:
         for group in found:
@@ -159,7 +158,7 @@ def redrive(
 
     They are ready under the same ids, with attempts from 1.
     """
-    filters = _filters(kind, destination, function, status, error, before, after, older_than)
+    filters = filters_of(kind, destination, function, status, error, before, after, older_than)
     selection = select(_ids(ids), filters, everything=everything)
     applying.apply(
         where.api(url, key_file),
@@ -190,7 +189,7 @@ def purge(
     as_json: AsJson = False,
 ) -> None:
     """Throw dead letters away, for good."""
-    filters = _filters(kind, destination, function, status, error, before, after, older_than)
+    filters = filters_of(kind, destination, function, status, error, before, after, older_than)
     selection = select(_ids(ids), filters, everything=everything)
     applying.apply(
         where.api(url, key_file),
@@ -200,29 +199,6 @@ def purge(
         dry_run=dry_run,
         must_ask=not yes,
         as_json=as_json,
-    )
-
-
-def _filters(
-    kind: str | None,
-    destination: str | None,
-    function: str | None,
-    status: int | None,
-    error: str | None,
-    before: str | None,
-    after: str | None,
-    older_than: str | None,
-) -> Filters:
-    return Filters.read(
-        destination,
-        status,
-        error,
-        before=before,
-        after=after,
-        older_than=older_than,
-        now=datetime.now(UTC),
-        kind=kind,
-        function=function,
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from dispatcher.cli import times
 from dispatcher.cli.client import Json
@@ -65,6 +65,34 @@ class Filters:
         """Return those that are not None, under the API's names."""
         names = ("kind", "destination", "function", "status", "error", "before", "after")
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+
+def filters_of(
+    kind: str | None,
+    destination: str | None,
+    function: str | None,
+    status: int | None,
+    error: str | None,
+    before: str | None,
+    after: str | None,
+    older_than: str | None,
+) -> Filters:
+    """The filters of the options that commands about dead letters share; spans end now.
+
+    Raises:
+        BadUsage: see `Filters.read`.
+    """
+    return Filters.read(
+        destination,
+        status,
+        error,
+        before=before,
+        after=after,
+        older_than=older_than,
+        now=datetime.now(UTC),
+        kind=kind,
+        function=function,
+    )
 
 
 @dataclass(frozen=True, slots=True)

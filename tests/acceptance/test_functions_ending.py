@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any as Anything
 
@@ -354,15 +355,13 @@ def test_applications_change_their_key_one_after_the_other(
         assert len(other.runs) == 3  # the first was refused once
 
 
-class verifying:  # noqa: N801 - it is used as a function
+def verifying(key: Ed25519PrivateKey) -> Callable[[Run], Reply]:
     """Answers what is signed with this key."""
+    verifier = Verifier([key.public_key()])
 
-    def __init__(self, key: Ed25519PrivateKey) -> None:
-        self._verifier = Verifier([key.public_key()])
-
-    def __call__(self, run: Run) -> Reply:
+    def answer(run: Run) -> Reply:
         try:
-            self._verifier.verify(
+            verifier.verify(
                 method="POST",
                 target="/dispatch.sdk.v1.FunctionService/Run",
                 host=run.headers["host"],
@@ -373,3 +372,5 @@ class verifying:  # noqa: N801 - it is used as a function
         except ConnectError:
             return Http(403)
         return exits()
+
+    return answer

@@ -6,7 +6,6 @@ import contextlib
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import IO, Annotated, Any, Final
@@ -31,7 +30,7 @@ from dispatcher.cli.options import (
     StatusFilter,
     Url,
 )
-from dispatcher.cli.selection import STDIN, Filters
+from dispatcher.cli.selection import STDIN, filters_of
 
 _TOGETHER: Final = 1000
 _TOGETHER_BYTES: Final = 4 * 1024 * 1024
@@ -84,17 +83,7 @@ def export(
 
     They stay where they are. What waits may be delivered meanwhile.
     """
-    filters = Filters.read(
-        destination,
-        status,
-        error,
-        before=before,
-        after=after,
-        older_than=older_than,
-        now=datetime.now(UTC),
-        kind=kind,
-        function=function,
-    )
+    filters = filters_of(kind, destination, function, status, error, before, after, older_than)
     if state is not State.DEAD and filters.given().keys() - {"destination"}:
         raise BadUsage(
             "--kind, --function, --status, --error, --before, --after and --older-than are about "
