@@ -21,6 +21,8 @@ The packages, from the top down; each imports only what stands below it:
     txlog      the transaction log: bytes in order, durable
     settings, telemetry  what the operator sets, what the operator sees
     core       pure: messages, outcomes, retry, limits, breaker
+    sdk        the library that applications write durable functions with
+    protocol   the messages of function calls: shared by server and SDK
     errors     the exceptions and refusals of all of them
     build      whether this copy is compiled
     testing    simulated clock, disk and destinations; never imported by the server
