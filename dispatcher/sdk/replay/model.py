@@ -210,6 +210,14 @@ class Faulted:
 Outcome: TypeAlias = Suspended | Returned | Raised | Became | Contradicted | Faulted
 
 
+class TailCall(BaseException):
+    """Leaves a body for good: the call of `operation` takes its place. `functions.Reset` is one."""
+
+    def __init__(self, operation: Operation) -> None:
+        super().__init__(operation.function)
+        self.operation = operation
+
+
 @dataclass(slots=True)
 class Told:
     """What a Run request tells about the call, for `dispatch.current()`; instants in microseconds
