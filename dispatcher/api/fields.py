@@ -76,7 +76,12 @@ def _lane_spelling(place: str) -> str:
     return place
 
 
-def _checked_id(value: str, of: str = "a message") -> str:
+def checked_id(value: str, of: str = "a message") -> str:
+    """An id as it came.
+
+    Raises:
+        ApiError: 400, it is none.
+    """
     if not _ID.fullmatch(value):
         raise ApiError(
             400,
@@ -87,7 +92,7 @@ def _checked_id(value: str, of: str = "a message") -> str:
 
 
 def _checked_call_id(value: str) -> str:
-    return _checked_id(value, "a call")
+    return checked_id(value, "a call")
 
 
 def _decoded_cursor(value: object) -> int:
@@ -138,17 +143,19 @@ def _only_true(value: object) -> object:
     return value
 
 
-MessageId = Annotated[
-    str,
-    AfterValidator(_checked_id),
-    WithJsonSchema({"type": "string", "pattern": "^[0-9a-f]{28}$"}),
-]
+_ID_SCHEMA = WithJsonSchema({"type": "string", "pattern": "^[0-9a-f]{28}$"})
+
+MessageId = Annotated[str, AfterValidator(checked_id), _ID_SCHEMA]
 """The id of a message, else `id_invalid`."""
+
+ManyIds = list[Annotated[str, _ID_SCHEMA]]
+"""Ids of messages, thousands maybe: those that came are checked in portions (`checked_id`), and
+those that the queue says need no check."""
 
 CallId = Annotated[
     str,
     AfterValidator(_checked_call_id),
-    WithJsonSchema({"type": "string", "pattern": "^[0-9a-f]{28}$"}),
+    _ID_SCHEMA,
 ]
 """The id of a call, else `id_invalid`."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from enum import Enum
 from typing import Any, Final, Literal, Self
 
@@ -17,6 +16,7 @@ from dispatcher.api.fields import (
     InstantIn,
     InstantOut,
     LastError,
+    ManyIds,
     MessageId,
     PageSize,
     PlaceIn,
@@ -102,7 +102,7 @@ class Selection(Filter):
 
     model_config = ConfigDict(json_schema_extra=_say_one_selector)
 
-    ids: list[MessageId] | None = Field(None, max_length=MAX_IDS)
+    ids: ManyIds | None = Field(None, max_length=MAX_IDS)
     all: Everything | None = None
     dry_run: bool = Field(False, description="Count, and change nothing.")
 
@@ -117,10 +117,6 @@ class Selection(Filter):
         if self.ids is not None and narrowing:
             raise ValueError(f"`ids` can't be narrowed with `{narrowing[0]}`")
         return self
-
-    def which(self) -> LetterFilter | Sequence[str]:
-        """As the queue understands it; each id once, in the order of the caller."""
-        return self.filter() if self.ids is None else list(dict.fromkeys(self.ids))
 
 
 class RedriveRequest(Selection):
@@ -247,14 +243,14 @@ class Redriven(Output):
     """How many dead letters are ready again, and which ids were none."""
 
     redriven: int
-    not_found: list[MessageId]
-    failed: list[MessageId] = Field(
+    not_found: ManyIds
+    failed: ManyIds = Field(
         default_factory=list,
         exclude_if=lambda failed: not failed,
         description="Dead letters that cannot be read from the disk, and stay: 10 000 at most. "
         "Left out where there are none.",
     )
-    unserved: list[MessageId] = Field(
+    unserved: ManyIds = Field(
         default_factory=list,
         exclude_if=lambda unserved: not unserved,
         description="Dead calls that stay, as this server has no function service: 10 000 at most. "
@@ -276,7 +272,7 @@ class Purged(Output):
     """How many dead letters are gone, and which ids were none."""
 
     purged: int
-    not_found: list[MessageId]
+    not_found: ManyIds
 
     @classmethod
     def of(cls, moved: Moved) -> Self:

@@ -1,4 +1,8 @@
-"""What an operator asks for never holds up the event loop, which is the one of the hot path."""
+"""What an operator asks for never holds up the event loop, which is the one of the hot path.
+
+No limit here is one of time, which differs from machine to machine: how long the loop is held is
+compared with what the same work takes in one go, in the same process at the same moment.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +10,20 @@ import asyncio
 import base64
 import gc
 import json
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import pytest
+from pydantic import TypeAdapter
 
-from dispatcher.api import openapi
-from dispatcher.api.letter_models import MAX_IDS, FullLetter, Groups, Letters
+from dispatcher.api import fields, openapi, reading
+from dispatcher.api.letter_models import MAX_IDS, FullLetter, Group, Groups, Letters
 from dispatcher.api.portions import cut
+from dispatcher.api.stats_models import Lane
 from dispatcher.queue.admin.surface import (
     LanePage,
     LaneView,
@@ -30,8 +38,10 @@ from dispatcher.testing.api import ApiBench
 
 T = TypeVar("T")
 
-LIMIT_S = 0.02
-"""Some times what a portion takes, and a fraction of what all of it takes at once."""
+PART = 1 / 8
+"""Of what all of it takes in one go: several times what a portion takes."""
+TRIES = 20
+"""What the work does by itself it does every time, what a busy machine adds it does not."""
 MANY = 20_000
 AT_US = 1_767_225_600_000_000
 ROOT = "/v1/dead-letters"
@@ -44,19 +54,31 @@ async def api() -> AsyncIterator[ApiBench]:
         yield bench
 
 
-async def held_by(work: Callable[[], Coroutine[Any, Any, T]]) -> tuple[T, float]:
-    """What comes of the work, and the most seconds between two turns of the loop meanwhile.
+async def part_held(
+    work: Callable[[], Coroutine[Any, Any, T]], in_one_go: Callable[[], object]
+) -> tuple[T, float]:
+    """What comes of the work, and the longest time between two turns of the loop meanwhile, as a
+    part of what `in_one_go` takes, which does the same.
 
     Of processor time: what other processes take does not count, a thread that keeps the
-    interpreter's lock does. Once more where it was much: what the work does by itself it does every
-    time, what a cold cache or a busy neighbour adds it does not.
+    interpreter's lock does. The least of several tries of both, until it is little.
     """
+    whole_s = min(_taken_by(in_one_go) for _ in range(2))
     found, longest_s = await _held_by(work())
-    for _ in range(2):
-        if longest_s >= LIMIT_S:
-            found, again_s = await _held_by(work())
-            longest_s = min(longest_s, again_s)
-    return found, longest_s
+    for _ in range(TRIES):
+        if longest_s < PART * whole_s:
+            break
+        whole_s = min(whole_s, _taken_by(in_one_go))
+        found, again_s = await _held_by(work())
+        longest_s = min(longest_s, again_s)
+    return found, longest_s / whole_s
+
+
+def _taken_by(work: Callable[[], object]) -> float:
+    gc.collect()
+    began_s = time.process_time()
+    work()
+    return time.process_time() - began_s
 
 
 async def _held_by(work: Coroutine[Any, Any, T]) -> tuple[T, float]:
@@ -76,7 +98,8 @@ async def _held_by(work: Coroutine[Any, Any, T]) -> tuple[T, float]:
 
 
 async def asked(api: ApiBench, path: str, sent: bytes = b"") -> list[bytes]:
-    """The body of an answer in small pieces: this is the loop that is watched."""
+    """The body of an answer made anew, in small pieces: this is the loop that is watched."""
+    api.server._expensive.forget()
     reader, writer = await asyncio.open_connection(*api.address)
     head = f"Content-Type: application/json\r\nContent-Length: {len(sent)}\r\n\r\n"
     writer.write(f"{'POST' if sent else 'GET'} {path} HTTP/1.0\r\n{head}".encode() + sent)
@@ -92,9 +115,12 @@ async def test_letter_with_a_large_body_holds_up_nothing(api: ApiBench) -> None:
     """Neither Base64 nor JSON of all of it is made at once."""
     body = bytes(range(256)) * (32 * 4096)
     api.admin.bury(letter(1, body=body))
-    pieces, longest_s = await held_by(lambda: asked(api, f"{ROOT}/{message_id(1)}"))
+    pieces, part = await part_held(
+        lambda: asked(api, f"{ROOT}/{message_id(1)}"),
+        lambda: json.dumps(base64.b64encode(body).decode()),
+    )
     assert base64.b64decode(json.loads(b"".join(pieces))["body"]) == body
-    assert longest_s < LIMIT_S
+    assert part < PART
 
 
 async def test_stats_with_many_lanes_hold_up_nothing(
@@ -110,10 +136,13 @@ async def test_stats_with_many_lanes_hold_up_nothing(
         return LanePage(lanes, MANY, None)
 
     monkeypatch.setattr(api.admin, "lanes", told)
-    pieces, longest_s = await held_by(lambda: asked(api, "/v1/stats"))
+    rows = TypeAdapter(list[Lane])
+    pieces, part = await part_held(
+        lambda: asked(api, "/v1/stats"), lambda: rows.dump_json(rows.validate_python(lanes))
+    )
     shown = json.loads(b"".join(pieces))["lanes"]
     assert [one["destination"] for one in shown] == [one.destination for one in lanes]
-    assert longest_s < LIMIT_S
+    assert part < PART
 
 
 async def test_many_groups_hold_up_nothing(api: ApiBench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,30 +156,50 @@ async def test_many_groups_hold_up_nothing(api: ApiBench, monkeypatch: pytest.Mo
         return LetterGroups(groups, MANY)
 
     monkeypatch.setattr(api.admin, "letter_groups", told)
-    pieces, longest_s = await held_by(lambda: asked(api, f"{ROOT}/groups"))
+    rows = TypeAdapter(list[Group])
+    pieces, part = await part_held(
+        lambda: asked(api, f"{ROOT}/groups"), lambda: rows.dump_json(rows.validate_python(groups))
+    )
     shown = json.loads(b"".join(pieces))["items"]
     assert [one["count"] for one in shown] == list(range(MANY, 0, -1))
-    assert longest_s < LIMIT_S
+    assert part < PART
 
 
 @pytest.mark.parametrize("element", [b"[]", b"0", b'{"a":0}', b'"a,b,c"'])
-async def test_body_of_many_elements_holds_up_nothing(api: ApiBench, element: bytes) -> None:
+async def test_body_of_many_elements_holds_up_nothing(
+    api: ApiBench, monkeypatch: pytest.MonkeyPatch, element: bytes
+) -> None:
     """It is refused before it is read: no call takes so many."""
+    monkeypatch.setattr(reading, "json", None)
     sent = b'{"ids":[' + b",".join([element] * (1_000_000 // (len(element) + 1))) + b"]}"
-    pieces, longest_s = await held_by(lambda: asked(api, f"{ROOT}/redrive", sent))
-    answered = json.loads(b"".join(pieces))
+    answered = json.loads(b"".join(await asked(api, f"{ROOT}/redrive", sent)))
     assert answered["error"] == "body_invalid"
     assert "20000" in answered["message"]
-    assert longest_s < LIMIT_S
 
 
-async def test_as_many_ids_as_may_be_are_taken_quickly(api: ApiBench) -> None:
-    """Reading and checking them, and saying that none of them is known."""
+@pytest.mark.parametrize(("call", "word"), [("redrive", "redriven"), ("purge", "purged")])
+async def test_as_many_ids_as_may_be_are_checked_in_portions(
+    api: ApiBench, monkeypatch: pytest.MonkeyPatch, call: str, word: str
+) -> None:
+    """The loop has turns between them; that none of them is known is said without another check."""
+    checked: list[str] = []
+    at_once: list[int] = []
+
+    def counted(spelling: str) -> re.Match[str] | None:
+        checked.append(spelling)
+        return re.fullmatch("[0-9a-f]{28}", spelling)
+
+    monkeypatch.setattr(fields, "_ID", SimpleNamespace(fullmatch=counted))
     ids = [message_id(number) for number in range(MAX_IDS)]
     sent = json.dumps({"ids": ids}, indent=0).encode()
-    pieces, longest_s = await held_by(lambda: asked(api, f"{ROOT}/redrive", sent))
-    assert json.loads(b"".join(pieces)) == {"redriven": 0, "not_found": ids}
-    assert longest_s < LIMIT_S
+    asking = asyncio.ensure_future(asked(api, f"{ROOT}/{call}", sent))
+    while not asking.done():
+        before = len(checked)
+        await asyncio.sleep(0)
+        at_once.append(len(checked) - before)
+    assert json.loads(b"".join(await asking)) == {word: 0, "not_found": ids}
+    assert checked == ids
+    assert max(at_once) <= MAX_IDS // 10
 
 
 @pytest.mark.parametrize(
