@@ -9,7 +9,7 @@ engine gives each the id under which its result comes back, which is the correla
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TypeAlias
@@ -80,13 +80,49 @@ class Operation:
     carrier: object = None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class StepRun:
+    """How a step is carried out once: the `carrier` of its operation. To try it again is another
+    operation, with a sleep before it; so how often it was tried is on record.
+
+    `call` makes the call: on the application's loop where `is_async`, and there it returns an
+    awaitable; else in a thread. `encode` makes what came of it the value that is recorded.
+    `timeout_us` is microseconds, None: as long as the run of the call may take.
+
+    A step that is to run once at most is two operations: one with the carrier `INTENT`, whose
+    result says which process is about to run it, and is stored before the second; and the step with
+    that result as `intent`. Where another process finds it, or the same one again, it ends with a
+    Failure of type `Interrupted` in place of running.
+    """
+
+    call: Callable[[], object]
+    encode: Callable[[object], Value]
+    is_async: bool
+    timeout_us: int | None = None
+    intent: Value | None = None
+
+
+class Intent(Enum):
+    """The carrier of an operation of kind STEP that announces another."""
+
+    INTENT = "intent"
+
+
+INTENT = Intent.INTENT
+INTERRUPTED = "Interrupted"
+"""The type of the Failure of a step that may have begun before, and is to run once at most."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A call or a step has ended. `dispatch_id` is the call's, empty for a step."""
+    """A call or a step has ended. `dispatch_id` is the call's, empty for a step. Where it
+    `is_kept`, the server keeps the result: the state is to hold `dispatch_id` and not the result,
+    and who replays it is given both."""
 
     id: int
     result: Result
     dispatch_id: str = ""
+    is_kept: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +208,14 @@ class Faulted:
 
 
 Outcome: TypeAlias = Suspended | Returned | Raised | Became | Contradicted | Faulted
+
+
+class TailCall(BaseException):
+    """Leaves a body for good: the call of `operation` takes its place. `functions.Reset` is one."""
+
+    def __init__(self, operation: Operation) -> None:
+        super().__init__(operation.function)
+        self.operation = operation
 
 
 @dataclass(slots=True)
