@@ -18,7 +18,11 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from grpc_tools import protoc
 
 PACKAGE = Path(__file__).parents[2] / "dispatcher" / "protocol"
-OWN = ("dispatch/sdk/v1/sdk.proto", "dispatch/sdk/python/v1/pickled.proto")
+OWN = (
+    "dispatch/sdk/v1/sdk.proto",
+    "dispatch/sdk/python/v1/pickled.proto",
+    "dispatcher/sdk/v1/value.proto",
+)
 # What values and Connect's JSON need besides what the messages import.
 WELL_KNOWN = tuple(f"google/protobuf/{name}.proto" for name in ("empty", "struct", "wrappers"))
 

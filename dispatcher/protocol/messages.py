@@ -55,6 +55,12 @@ if TYPE_CHECKING:
         RunRequest,
         RunResponse,
     )
+    from dispatcher.protocol.generated.value_pb2 import (
+        MarkedList,
+        MarkedString,
+        MarkedStruct,
+        MarkedValue,
+    )
 
 __all__ = [
     "POOL",
@@ -74,6 +80,10 @@ __all__ = [
     "Int32Value",
     "Int64Value",
     "ListValue",
+    "MarkedList",
+    "MarkedString",
+    "MarkedStruct",
+    "MarkedValue",
     "Pickled",
     "Poll",
     "PollResult",
@@ -113,6 +123,11 @@ if not TYPE_CHECKING:
     RunRequest = _class("dispatch.sdk.v1.RunRequest")
     RunResponse = _class("dispatch.sdk.v1.RunResponse")
     Pickled = _class("dispatch.sdk.python.v1.Pickled")
+
+    MarkedList = _class("dispatcher.sdk.v1.MarkedList")
+    MarkedString = _class("dispatcher.sdk.v1.MarkedString")
+    MarkedStruct = _class("dispatcher.sdk.v1.MarkedStruct")
+    MarkedValue = _class("dispatcher.sdk.v1.MarkedValue")
 
     Any = _class("google.protobuf.Any")
     BoolValue = _class("google.protobuf.BoolValue")
