@@ -231,3 +231,8 @@ class Told:
     expires_us: int = 0
     version: str = ""
     features: frozenset[str] = field(default_factory=frozenset)
+
+
+class Evicted(BaseException):
+    """Thrown into a suspended body that is forgotten in this process: it goes on elsewhere, from
+    its record. Code that cleans up may run, and can't make calls any more."""

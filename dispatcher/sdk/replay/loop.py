@@ -1,0 +1,386 @@
+"""The event loop of a durable body: it runs what is ready, and never waits.
+
+There is one for each body. It is the running loop of its thread while the body runs, so that
+everything of asyncio that only waits and wakes works as it is; what would reach outside is refused.
+Who runs it enters it (`entered`), wakes something, and has it run until nothing is ready (`run`).
+
+While it is not entered nothing may be made ready: the body would be woken by something that is not
+on record, and a replay would not be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from contextvars import Context
+from random import Random
+from threading import get_ident
+from typing import Any, Final, TypeVarTuple
+from weakref import ref
+
+from dispatcher.sdk.replay import faults, where
+from dispatcher.sdk.replay.denied import DenyingLoop
+from dispatcher.sdk.replay.evicting import evict_generator
+from dispatcher.sdk.replay.faults import Stopped
+from dispatcher.sdk.replay.issuing import Issuing
+from dispatcher.sdk.replay.model import (
+    Contradicted,
+    Evicted,
+    Faulted,
+    Kind,
+    Operation,
+    Result,
+    Told,
+)
+from dispatcher.sdk.replay.tasks import Future, Place, Task
+from dispatcher.sdk.replay.timers import Timer, Timers, deadline_ms
+
+TURNS: Final = 100_000
+"""How often something may run, without a new operation, task or timer, before that is taken for a
+loop without end: about a second."""
+RAISES: Final = 50
+"""How often a body that can't go on is told so. Then it is left waiting: `while True` around a
+`try` that swallows everything would never come back."""
+
+_Ts = TypeVarTuple("_Ts")
+_log = logging.getLogger("dispatcher.sdk")
+
+
+class Loop(DenyingLoop):
+    """See the module. `told` is what the Run request said of the call; `is_replaying` is True until
+    everything on record has been replayed."""
+
+    def __init__(self, told: Told, issuing: Issuing) -> None:
+        self.told = told
+        self.is_replaying = False
+        self.is_closing = False
+        self.fault: Contradicted | Faulted | None = None
+        self.cancels = 0
+        """How often a task was cancelled: what it waited for may be an operation."""
+        self.timers = Timers()
+        self.issuing = issuing
+        self._ready: deque[asyncio.Handle] = deque()
+        self._tasks: list[Task] = []
+        self._most_tasks = 64
+        self._generators: list[ref[Any]] = []
+        self._kept: list[Any] = []
+        self._callbacks = Place("c", None, issuing.known("c"))
+        self._lost = Place("g", None, [])
+        self._thread: int | None = None
+        self._progress = 0
+        self._raised = 0
+        self._random: Random | None = None
+
+    def __repr__(self) -> str:
+        return f"<durable loop of {self.told.function}, call {self.told.id}>"
+
+    # For code that runs in the body.
+
+    def perform(self, operation: Operation, *, group: object = None) -> asyncio.Future[Result]:
+        """Issue an operation, or find it on record; the future has its result, once it is there.
+
+        Cancelling the future gives the operation up: use `cancel`. `group` is the same for
+        operations of which none wakes anybody before all have ended.
+
+        Raises:
+            BaseException: the body can't go on, because of this operation or since before.
+        """
+        self._check_inside()
+        if self.is_closing or self.fault is not None:
+            return self._turned_away()
+        self._progress += 1
+        future: asyncio.Future[Result] = asyncio.Future(loop=self)
+        place = self._place()
+        if operation.kind is Kind.PATCH:
+            answer = self.issuing.patch(operation, place, is_replaying=self.is_replaying)
+            future.set_result(answer)
+            return future
+        issued = self.issuing.issue(operation, place, future, group)
+        if isinstance(issued, Contradicted):
+            self.fault = issued
+            return self._turned_away()
+        if operation.kind is Kind.SLEEP:
+            self._begin_sleep(issued, operation, future)
+        return future
+
+    def cancel(self, future: asyncio.Future[Result]) -> bool:
+        """Give up the operation that `future` is of."""
+        self.cancels += 1
+        return future.cancel()
+
+    def time_us(self) -> int:
+        """The time on record: when the last event was, in microseconds since the epoch."""
+        return self.issuing.writer.started_us + self.issuing.clock_ms * 1000
+
+    @property
+    def random(self) -> Random:
+        """A generator that is the same in every replay of this call."""
+        if self._random is None:
+            self._random = Random(self.told.id)
+        return self._random
+
+    # For who runs the body.
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Have it be the running loop of this thread. The one that runs there is put aside, with
+        its hooks for asynchronous generators: theirs would be finalized in tasks of the other loop.
+        The other's current task stays what it is: asyncio keeps one for each loop."""
+        outer = asyncio._get_running_loop()
+        hooks = sys.get_asyncgen_hooks()
+        self._thread = get_ident()
+        asyncio._set_running_loop(self)
+        sys.set_asyncgen_hooks(self._generator_begins, self._generator_lost)
+        try:
+            yield
+        finally:
+            sys.set_asyncgen_hooks(*hooks)
+            asyncio._set_running_loop(outer)
+            self._thread = None
+
+    def begin(self, body: Coroutine[Any, Any, object]) -> Task:
+        """Return the task of the body. Its context is empty: that of the request that happens to
+        run it would be another one in a replay."""
+        return self._add(body, Place("", None, self.issuing.known("")), context=Context())
+
+    def run(self) -> None:
+        """Run what is ready, and what that makes ready, until nothing is or there is a fault."""
+        ready = self._ready
+        turns, progress = 0, self._progress
+        while ready and self.fault is None:
+            handle = ready.popleft()
+            if handle.cancelled():
+                continue
+            handle._run()
+            turns += 1
+            if turns == TURNS:
+                if progress == self._progress:
+                    self.fault = Faulted(faults.never_waits(self.told, turns, self.standing()))
+                turns, progress = 0, self._progress
+
+    def ring(self, timer: Timer) -> None:
+        """End a timer."""
+        self.timers.drop(timer)
+        self._ready.append(timer)
+
+    def tasks(self) -> list[Task]:
+        """The tasks that have not ended, in the order in which they were made."""
+        self._tasks = [task for task in self._tasks if not task.done()]
+        return self._tasks
+
+    def generators(self) -> list[Any]:
+        """The asynchronous generators that may not have ended."""
+        return [found for each in self._generators if (found := each()) is not None]
+
+    def standing(self, most: int = 5) -> list[str]:
+        """Where each task stands, a line each: "the body waits at app.py:44 in pipeline"."""
+        tasks = self.tasks()
+        lines = [_standing(task) for task in tasks[:most]]
+        return lines + ([f"and {len(tasks) - most} tasks more"] if len(tasks) > most else [])
+
+    def begin_closing(self) -> None:
+        """Have everything be refused from now on, silently."""
+        self.is_closing = True
+        self._raised = 0
+
+    def forget(self) -> None:
+        """Drop everything: nothing of it will run any more."""
+        self._ready.clear()
+        self.timers.clear()
+        self._tasks.clear()
+        self._generators.clear()
+        self._kept.clear()
+
+    # What asyncio asks of a loop.
+
+    def call_soon(
+        self, callback: Callable[[*_Ts], object], *args: *_Ts, context: Context | None = None
+    ) -> asyncio.Handle:
+        handle = asyncio.Handle(callback, args, self, context)
+        if self._thread != get_ident():
+            self._refuse_outside()
+        elif not self.is_closing:
+            self._ready.append(handle)
+        return handle
+
+    def call_soon_threadsafe(
+        self, callback: Callable[[*_Ts], object], *args: *_Ts, context: Context | None = None
+    ) -> asyncio.Handle:
+        if self._thread == get_ident():
+            return self.call_soon(callback, *args, context=context)
+        self._refuse_outside()
+        return asyncio.Handle(callback, args, self, context)
+
+    def call_later(
+        self,
+        delay: float,
+        callback: Callable[[*_Ts], object],
+        *args: *_Ts,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        return self.call_at(self.time() + delay, callback, *args, context=context)
+
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[[*_Ts], object],
+        *args: *_Ts,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        timer = Timer(when, callback, args, self, context)
+        if self._thread != get_ident():
+            self._refuse_outside()
+        elif self.is_closing:
+            pass
+        elif deadline_ms(when) <= self.issuing.clock_ms:
+            self._ready.append(timer)  # else the next poll would ask to be resumed at once
+        else:
+            self._progress += 1
+            place = self._place()
+            self.timers.add(timer, place.path, place.timers)
+            place.timers += 1
+        return timer
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        pass  # `Timer.cancel` has said so already
+
+    def time(self) -> float:
+        return self.issuing.clock_ms / 1000
+
+    def create_future(self) -> asyncio.Future[Any]:
+        return Future(self._place().next_hash(), loop=self)
+
+    def create_task(  # type: ignore[override]  # `eager_start` is of 3.14
+        self,
+        coro: Coroutine[Any, Any, Any],
+        *,
+        name: object = None,
+        context: Context | None = None,
+    ) -> Task:
+        if self._thread != get_ident() or self.is_closing:
+            coro.close()
+            self._check_inside()
+            raise Evicted
+        return self._add(coro, self._below(self._place()), name, context)
+
+    def is_running(self) -> bool:
+        return self._thread is not None
+
+    def is_closed(self) -> bool:
+        return self.is_closing
+
+    def get_exception_handler(self) -> None:
+        return None
+
+    def set_exception_handler(self, handler: object) -> None:
+        pass
+
+    def default_exception_handler(self, context: dict[str, Any]) -> None:
+        self.call_exception_handler(context)
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """Log it, once: what is replayed was logged by the run that it is on record of."""
+        error = context.get("exception")
+        if self.is_replaying or self.is_closing or isinstance(error, (Stopped, Evicted)):
+            return
+        _log.error("%s: %s", self.told.function, context.get("message"), exc_info=error)
+
+    def deny(self, what: str) -> Any:
+        self._check_inside()
+        if not self.is_closing and self.fault is None:
+            self.fault = Faulted(faults.does_io(self.told, what, self._spot()))
+        return self._turned_away()
+
+    # Inside.
+
+    def _below(self, above: Place) -> Place:
+        path, number = above.next_task()
+        return Place(path, above, self.issuing.known(path), number)
+
+    def _add(
+        self,
+        coroutine: Coroutine[Any, Any, Any],
+        place: Place,
+        name: object = None,
+        context: Context | None = None,
+    ) -> Task:
+        self._progress += 1
+        task = Task(coroutine, place, loop=self, counter=self, name=name, context=context)
+        # asyncio has weak references only: a task that nobody else holds would vanish.
+        self._tasks.append(task)
+        if len(self._tasks) > self._most_tasks:
+            self._most_tasks = 2 * len(self.tasks()) + 64
+        return task
+
+    def _begin_sleep(self, id: int, operation: Operation, future: asyncio.Future[Result]) -> None:
+        until_ms = self.issuing.clock_ms + -(-operation.duration_us // 1000)
+        if until_ms <= self.issuing.clock_ms:
+            self.issuing.end(id)
+        else:
+            self.timers.sleep(id, until_ms)
+
+    def _place(self) -> Place:
+        """Of the task that runs here; callbacks have one together."""
+        task = asyncio.current_task(self)
+        return task.place if isinstance(task, Task) else self._callbacks
+
+    def _turned_away(self) -> asyncio.Future[Any]:
+        self._raised += 1
+        if self._raised > RAISES:
+            return asyncio.Future(loop=self)
+        if self.is_closing:
+            raise Evicted
+        assert self.fault is not None
+        raise Stopped(self.fault.message)
+
+    def _check_inside(self) -> None:
+        if self._thread != get_ident():
+            self._refuse_outside()
+
+    def _refuse_outside(self) -> None:
+        """Raise to who uses it from outside, and remember it: the body is in disorder now."""
+        if self.is_closing:
+            return
+        at = where.spot(sys._getframe(2), Loop.run.__code__)
+        self.fault = self.fault or Faulted(faults.used_from_outside(self.told, at))
+        raise RuntimeError(self.fault.message)
+
+    def _spot(self) -> where.Spot | None:
+        """The user's line that runs here. Where a library runs a task of its own, the line where
+        the task that made it waits."""
+        found = where.spot(sys._getframe(2), Loop.run.__code__)
+        place: Place | None = self._place()
+        while found is None and place is not None and place.above is not None:
+            place = place.above
+            above = next((task for task in self._tasks if task.place is place), None)
+            found = where.standing(above.get_coro()) if above is not None else None
+        return found
+
+    def _generator_begins(self, generator: Any) -> None:
+        self._generators.append(ref(generator))
+
+    def _generator_lost(self, generator: Any) -> None:
+        """Finalize a generator that was broken off, in a task whose path shifts nobody else's.
+        While the body is suspended, only the garbage collector loses one: it is kept till the end,
+        for the collector runs at another time in a replay."""
+        if self.is_closing:
+            evict_generator(generator)
+        elif self._thread == get_ident():
+            self._add(generator.aclose(), self._below(self._lost))
+        else:
+            self._kept.append(generator)
+
+
+def running() -> Loop | None:
+    """Return the durable loop that runs here; None outside of durable bodies."""
+    loop = asyncio._get_running_loop()
+    return loop if isinstance(loop, Loop) else None
+
+
+def _standing(task: Task) -> str:
+    at = where.standing(task.get_coro())
+    return f"{task.place.shown} waits" + (f" at {at.site} in {at.function}" if at else "")

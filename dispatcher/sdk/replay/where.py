@@ -1,0 +1,102 @@
+"""Where in the user's code something happened: every message names a file and a line of it.
+
+The user's code is what is neither the standard library, nor an installed package, nor this SDK.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from types import CodeType, FrameType
+
+_LIBRARY = os.path.dirname(os.__file__) + os.sep
+_SDK = str(Path(__file__).parents[1]) + os.sep
+_INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """A line of the user's code. `library` is the package that it called there, empty where it
+    called none."""
+
+    site: str
+    function: str
+    library: str = ""
+
+
+def spot(frame: FrameType | None, end: CodeType) -> Spot | None:
+    """Return the innermost line of the user's code, from `frame` outwards, before the frame that
+    runs `end`. None where there is none."""
+    inner: FrameType | None = None
+    for outer in _outwards(frame, end):
+        if is_of_user(outer.f_code.co_filename):
+            return _spot(outer, inner)
+        if not outer.f_code.co_filename.startswith(_SDK):
+            inner = outer
+    return None
+
+
+def standing(awaitable: object) -> Spot | None:
+    """Return the line of the user's code where a suspended coroutine waits, the innermost."""
+    found: FrameType | None = None
+    for frame in _inwards(awaitable):
+        if is_of_user(frame.f_code.co_filename):
+            found = frame
+    return _spot(found, None) if found is not None else None
+
+
+def site(filename: str, line: int) -> str:
+    """Return "app.py:41": the file as seen from the working directory, or its name alone."""
+    return f"{_shown(filename)}:{line}"
+
+
+def lines(sites: list[str]) -> str:
+    """Return the lines between these sites, "app.py:38-44", where all are in the last one's file;
+    others are left out."""
+    file = sites[-1].rpartition(":")[0]
+    numbers = [int(each.rpartition(":")[2]) for each in sites if each.rpartition(":")[0] == file]
+    first, last = min(numbers), max(numbers)
+    return f"{file}:{first}" if first == last else f"{file}:{first}-{last}"
+
+
+@lru_cache(maxsize=4096)
+def is_of_user(filename: str) -> bool:
+    """Whether code of this file is the user's."""
+    if filename.startswith((_LIBRARY, _SDK, "<frozen ")):
+        return False
+    return not any(part in filename for part in _INSTALLED)
+
+
+@lru_cache(maxsize=4096)
+def _shown(filename: str) -> str:
+    try:
+        return str(Path(filename).relative_to(Path.cwd()))
+    except (ValueError, OSError):
+        return os.path.basename(filename)
+
+
+def _spot(frame: FrameType, inner: FrameType | None) -> Spot:
+    code = frame.f_code
+    called = inner.f_globals.get("__name__", "") if inner is not None else ""
+    return Spot(site(code.co_filename, frame.f_lineno), code.co_name, str(called).partition(".")[0])
+
+
+def _outwards(frame: FrameType | None, end: CodeType) -> Iterator[FrameType]:
+    while frame is not None and frame.f_code is not end:
+        yield frame
+        frame = frame.f_back
+
+
+def _inwards(awaitable: object) -> Iterator[FrameType]:
+    while awaitable is not None:
+        for kind in ("cr", "gi", "ag"):
+            frame = getattr(awaitable, f"{kind}_frame", None)
+            if isinstance(frame, FrameType):
+                yield frame
+                break
+        else:
+            return
+        awaitable = getattr(awaitable, "gi_yieldfrom" if kind == "gi" else f"{kind}_await", None)
