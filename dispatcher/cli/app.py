@@ -30,6 +30,7 @@ from dispatcher.cli import (
 )
 from dispatcher.cli.carrying import commands as carrying
 from dispatcher.cli.errors import INTERRUPTED
+from dispatcher.cli.local import run as local_run
 from dispatcher.cli.options import AsJson
 
 _EXIT_CODES = """\b
@@ -117,6 +118,20 @@ def serve(
     raise typer.Exit(run_server(make_key=make_key))
 
 
+def _examples(*lines: str) -> str:
+    return "\n".join(("\b", "Examples:", *(f"  {line}" for line in lines)))
+
+
+app.command(
+    epilog=_examples(
+        "dispatcher run -- python app.py",
+        "dispatcher run --session shop --reload -- python app.py",
+        "dispatcher run --endpoint 127.0.0.1:8000 -- uvicorn app:web --port 8000",
+    ),
+    context_settings={"allow_interspersed_args": False},
+)(local_run.run)
+
+
 @app.command()
 def version(as_json: AsJson = False) -> None:
     """Print the version."""
@@ -124,10 +139,6 @@ def version(as_json: AsJson = False) -> None:
         output.print_json({"version": __version__})
     else:
         print(__version__)
-
-
-def _examples(*lines: str) -> str:
-    return "\n".join(("\b", "Examples:", *(f"  {line}" for line in lines)))
 
 
 app.command(

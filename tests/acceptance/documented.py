@@ -22,6 +22,7 @@ _IMAGE = "needs Docker: tests/container/check.py builds the image, runs it and s
 _ROOT = "changes the machine, as root: tests/unit/test_deployment.py looks at the unit itself"
 _BACKUP = "needs a place for it: tests/acceptance/test_backup.py makes one and restores it"
 _SDK = "needs a package index: tests/dispatch_py installs the SDK and runs applications with it"
+_RUN = "runs until it is stopped: tests/acceptance/test_cli_run.py starts applications so"
 BY_CI = "takes minutes, or needs a package index: .ci/run runs it"
 ELSEWHERE = {
     "python3 -m venv .venv && .venv/bin/pip install . && LISTEN=127.0.0.1:8080 .venv/bin/dispatcher"
@@ -47,6 +48,9 @@ ELSEWHERE = {
     "sudo apt-get install nginx wrk strace": _ROOT,
     ".venv/bin/python -m benchmarks.throughput": "takes minutes and a quiet machine:"
     " tests/unit/test_benchmarks.py runs what the scripts are made of",
+    "dispatcher run -- python app.py": _RUN,
+    "dispatcher run --session shop --reload -- python app.py": _RUN,
+    "dispatcher run --endpoint 127.0.0.1:8000 -- uvicorn app:web --port 8000": _RUN,
     "docker build -t dispatcher .": _IMAGE,
     "docker run --detach --name dispatcher --restart unless-stopped --stop-timeout 20"
     " -p 127.0.0.1:8080:80 -v dispatcher-data:/var/lib/dispatcher dispatcher": _IMAGE,

@@ -1,0 +1,123 @@
+"""`dispatcher run`: the options, and what is made of them."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from queue import SimpleQueue
+from types import FrameType
+from typing import Annotated, Final
+
+import typer
+
+from dispatcher.cli.errors import BadUsage
+from dispatcher.cli.local import command as commands
+from dispatcher.cli.local import session as sessions
+from dispatcher.cli.local.guarding import Guard
+from dispatcher.cli.local.happenings import Asked, Happening, Happenings
+from dispatcher.cli.local.own_server import OwnServer
+from dispatcher.cli.local.ports import HOST
+from dispatcher.cli.local.reloading import watch_files
+from dispatcher.cli.local.screen import screen
+from dispatcher.cli.local.supervising import Plan, Supervisor
+
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_ADDRESS: Final = re.compile(r"(?:(?P<host>[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])?:)?(?P<port>\d+)")
+
+Words = Annotated[
+    list[str],
+    typer.Argument(metavar="-- COMMAND...", help="What starts your application."),
+]
+SessionName = Annotated[
+    str | None,
+    typer.Option(
+        "--session",
+        "-s",
+        metavar="NAME",
+        help="Keep calls and results under this name, and go on with them. Else they are gone at "
+        "the end.",
+        show_default=False,
+    ),
+]
+Endpoint = Annotated[
+    str | None,
+    typer.Option(
+        "--endpoint",
+        "-e",
+        metavar="HOST:PORT",
+        help="Where the application listens, if not where DISPATCH_ENDPOINT_ADDR says.",
+        show_default=False,
+    ),
+]
+Reload = Annotated[
+    bool,
+    typer.Option("--reload", help="Start it anew when a Python file under this directory changes."),
+]
+Check = Annotated[
+    bool,
+    typer.Option(
+        "--check",
+        help="Let the SDK look for what replay cannot repeat: clocks, randomness, I/O in durable "
+        "functions.",
+    ),
+]
+
+
+def run(
+    command: Words,
+    session: SessionName = None,
+    endpoint: Endpoint = None,
+    reload: Reload = False,
+    check: Check = False,
+) -> None:
+    """Run an application beside a server of its own, until Ctrl-C or its end."""
+    commands.check(command)
+    happenings: Happenings = SimpleQueue[Happening]()
+    with (
+        _signals(happenings),
+        sessions.opened(session, None if endpoint is None else address(endpoint)) as taken,
+    ):
+        guard = Guard([taken.lock])
+        try:
+            if session is None:
+                guard.remove(taken.directory)
+            if reload:
+                watch_files(Path.cwd(), happenings)
+            name = commands.name_of(command)
+            plan = Plan(command, name, taken.facts.endpoint, reloads=reload, checks=check)
+            backend = OwnServer(taken, guard, happenings, shlex.join(command))
+            code = Supervisor(plan, backend, guard, screen(name), happenings).run()
+        finally:
+            guard.close()
+    raise typer.Exit(code)
+
+
+def address(text: str) -> str:
+    """Read `host:port`, `:port` or `port`, and return it as `host:port`.
+
+    Raises:
+        BadUsage: it is none of them.
+    """
+    match = _ADDRESS.fullmatch(text)
+    if match is None or not 0 < int(match["port"]) < 65536:
+        raise BadUsage(f"--endpoint {text}: expected host:port, such as 127.0.0.1:8000")
+    return f"{match['host'] or HOST}:{match['port']}"
+
+
+@contextmanager
+def _signals(happenings: Happenings) -> Iterator[None]:
+    """Put signals that ask for the end into the queue."""
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        happenings.put(Asked(number))
+
+    before = {number: signal.signal(number, ask) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

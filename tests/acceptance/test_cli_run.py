@@ -1,0 +1,225 @@
+"""`dispatcher run` as a process: an application beside a server of its own, and how both end."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+import pytest
+
+from tests.acceptance.receiver import eventually
+from tests.acceptance.running import ROOT
+
+APPLICATION = str(Path(__file__).with_name("local_application.py"))
+SECONDS = 30.0
+
+
+class Local:
+    """A `dispatcher run`. `text` is what it printed so far, both streams in one."""
+
+    def __init__(self, place: Path, options: list[str], command: list[str]) -> None:
+        self.text = ""
+        self.temporary = place / "tmp"
+        self.temporary.mkdir(exist_ok=True)
+        self._has_more = threading.Condition()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "dispatcher", "run", *options, "--", *command],
+            cwd=place,
+            env=os.environ
+            | {"PYTHONPATH": str(ROOT), "TMPDIR": str(self.temporary)}
+            | {"XDG_STATE_HOME": str(place / "state"), "CALL_RETRY_DELAY": "20"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def until(self, pattern: str) -> re.Match[str]:
+        """Wait until what it printed matches."""
+        deadline = time.monotonic() + SECONDS
+        with self._has_more:
+            while not (found := re.search(pattern, self.text, re.M)):
+                assert self._has_more.wait(deadline - time.monotonic()), self.text
+                assert self._reader.is_alive() or re.search(pattern, self.text, re.M), self.text
+        return found
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal: not to what it has started."""
+        self._process.send_signal(number)
+
+    def wait(self) -> int:
+        """Wait for its end. Returns its exit code."""
+        code = self._process.wait(SECONDS)
+        self._reader.join(SECONDS)
+        return code
+
+    def resolve(self, promise: str) -> None:
+        """Complete a promise, as the terminal beside it could."""
+        found = self.until(r"DISPATCHER_API=(\S+) DISPATCHER_KEY=(\S+)")
+        headers = {"Authorization": f"Bearer {found[2]}", "Content-Type": "application/json"}
+        request = urllib.request.Request(f"{found[1]}/v1/promises/{promise}", b"7", headers)
+        urllib.request.urlopen(request, timeout=SECONDS).close()
+
+    def processes(self) -> list[int]:
+        """What runs beside it, its server among them."""
+        listed = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text()
+        return [int(number) for number in listed.split()]
+
+    def __enter__(self) -> Local:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._process.kill()
+        self.wait()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        with self._process.stdout as pipe:
+            for line in pipe:
+                with self._has_more:
+                    self.text += line
+                    self._has_more.notify_all()
+        with self._has_more:
+            self._has_more.notify_all()
+
+
+Start = Callable[..., Local]
+
+
+@pytest.fixture
+def application(tmp_path: Path) -> Start:
+    """Runs the application with these functions, in a directory of the test."""
+
+    def start(*words: str, options: tuple[str, ...] = ()) -> Local:
+        return Local(tmp_path, list(options), [sys.executable, APPLICATION, *words])
+
+    return start
+
+
+def lives(process: int) -> bool:
+    """Whether a process runs."""
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def test_run_serves_calls_and_tells_of_them_until_interrupted(application: Start) -> None:
+    """The variables that it sets are all that an application needs, signatures included. Ctrl-C
+    ends the application, and its exit code is the run's."""
+    with application("pair", "wrong", "--child", options=("--check",)) as run:
+        child = int(run.until(r"child (\d+)")[1])
+        run.until(r"^local_application.py \| listens, process \d+, check 1$")
+        run.until(r"^dispatcher           \| [\d:.]+Z  suspended    \w+  pair  waits for 2 calls$")
+        run.until(r"  ended        \w+  pair  succeeded after [\d.]+ m?s$")
+        run.until(r"  ended        \w+  wrong  failed after [\d.]+ m?s: ValueError: no such name$")
+        run.signal(signal.SIGINT)
+        assert run.wait() == 0
+        assert "bye" in run.text
+        assert "Traceback" not in run.text
+        assert not lives(child)
+        assert list(run.temporary.iterdir()) == []
+
+
+def test_run_kills_what_does_not_end_when_interrupted_twice(application: Start) -> None:
+    """The command and its children. What has not ended is gone, and that is said."""
+    with application("held", "--stuck", "--child") as run:
+        child = int(run.until(r"child (\d+)")[1])
+        run.until(r"suspended    \w+  held")
+        run.signal(signal.SIGTERM)
+        run.until(r"local_application.py has not ended yet. Ctrl-C again kills it.$")
+        assert lives(child)
+        run.signal(signal.SIGINT)
+        assert run.wait() == 128 + signal.SIGKILL
+        assert not lives(child)
+        assert list(run.temporary.iterdir()) == []
+
+
+def test_nothing_outlives_a_run_that_is_killed(application: Start) -> None:
+    """The application, its child, the server, the temporary directory."""
+    with application("held", "--child") as run:
+        child = int(run.until(r"child (\d+)")[1])
+        run.until(r"suspended    \w+  held")
+        others = [child, *run.processes()]
+        assert len(others) == 4  # with the guard
+        run.signal(signal.SIGKILL)
+        eventually(lambda: not any(map(lives, others)))
+        assert list(run.temporary.iterdir()) == []
+
+
+def test_session_goes_on_when_its_run_was_killed(application: Start, tmp_path: Path) -> None:
+    """Calls, keys and addresses are those from before; nobody else may have it meanwhile."""
+    named = ("--session", "shop")
+    with application("held", options=named) as run:
+        run.until(r"suspended    \w+  held")
+        before = run.until(r"export DISPATCHER_API=.*$")[0]
+        with application(options=named) as other:
+            assert other.wait() == 4
+            said = r"error: session shop is running already, in process \d+\. Stop that one first"
+            other.until(said)
+        run.signal(signal.SIGKILL)
+        run.wait()
+    with application(options=named) as run:
+        assert run.until(r"export DISPATCHER_API=.*$")[0] == before
+        run.until(r"^dispatcher +\| Session shop: 2 calls go on\.$")
+        run.until("listens")
+        run.resolve("go")
+        run.until(r"ended        \w+  held  succeeded")
+        run.signal(signal.SIGTERM)
+        run.wait()
+        assert "not ended" not in run.text
+    assert (tmp_path / "state" / "dispatcher" / "sessions" / "shop").stat().st_mode & 0o77 == 0
+
+
+def test_run_starts_anew_when_a_file_changes(tmp_path: Path) -> None:
+    """Also a command that has ended; Ctrl-C ends the wait, with the code of the last end."""
+    script = tmp_path / "app.py"
+    script.write_text("raise SystemExit(3)\n")
+    with Local(tmp_path, ["--reload"], [sys.executable, "app.py"]) as run:
+        run.until(
+            r"app.py ended with 3, before it dispatched or ran a function\. "
+            r"It is started anew when a file changes\.$"
+        )
+        script.write_text("import time\nprint('second')\ntime.sleep(600)\n")
+        run.until(r"^dispatcher \| app.py has changed: app.py is started anew\.$")
+        run.until(r"^app.py     \| second$")
+        script.write_text("print('third', flush=True)\nraise SystemExit(5)\n")
+        run.until(r"third(.|\n)*app.py ended with 5")
+        run.signal(signal.SIGINT)
+        assert run.wait() == 5
+
+
+def test_run_ends_with_the_exit_code_of_its_command(tmp_path: Path) -> None:
+    """What was left behind in the background is ended; that nothing was called is said."""
+    with Local(tmp_path, [], ["sh", "-c", "sleep 600 & echo $!; printf no-newline; exit 7"]) as run:
+        assert run.wait() == 7
+        assert "sh         | no-newline\n" in run.text
+        run.until(r"sh ended with 7, before it dispatched or ran a function\.$")
+        assert not lives(int(run.until(r"^sh         \| (\d+)$")[1]))
+
+
+def test_run_refuses_an_endpoint_that_is_in_use(tmp_path: Path) -> None:
+    """Calls would go to another program."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with Local(tmp_path, ["--endpoint", f":{port}"], ["true"]) as run:
+            assert run.wait() == 3
+            run.until(rf"^dispatcher: error: 127.0.0.1:{port} is in use: stop what listens there\.")
