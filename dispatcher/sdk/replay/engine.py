@@ -306,15 +306,16 @@ class Run:
         )
 
     def _cancelled(self) -> list[int]:
-        """Close what was cancelled; return the calls that were made, and are to be given up.
-        Looking through all operations is worth it only after something was cancelled."""
+        """Close what was cancelled; return the calls and steps that were told of, and are to be
+        given up. Looking through all operations is worth it only after something was cancelled."""
         if self._cancels_seen == self._loop.cancels:
             return []
         self._cancels_seen = self._loop.cancels
         gone = self._issuing.take_cancelled()
         for id, _ in gone:
             self._loop.timers.drop(id)
-        return [id for id, each in gone if each.operation.kind is Kind.CALL and not each.is_new]
+        told = [(id, each) for id, each in gone if not each.is_new]
+        return [id for id, each in told if each.operation.kind in (Kind.CALL, Kind.STEP)]
 
     def _wake_us(self) -> int | None:
         if self._body_is_done:

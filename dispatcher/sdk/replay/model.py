@@ -153,10 +153,10 @@ class Numbered:
 @dataclass(frozen=True, slots=True)
 class Suspended:
     """The body waits. What it wants since the last outcome: `calls` to make, `steps` to run,
-    operations to give up (`cancelled`, ids of calls made before). `wake_us` is the instant
-    (microseconds since the epoch) at which to advance it even if nothing has come, None without a
-    timer. `outstanding` counts calls whose results are missing, `missing` how many of them must be
-    there before the body can go on: 1, or more where only a whole gather waits.
+    operations to give up (`cancelled`, ids of calls and steps that were told of before). `wake_us`
+    is the instant (microseconds since the epoch) at which to advance it even if nothing has come,
+    None without a timer. `outstanding` counts calls whose results are missing, `missing` how many
+    of them must be there before the body can go on: 1, or more where only a whole gather waits.
     """
 
     calls: Sequence[Numbered] = ()

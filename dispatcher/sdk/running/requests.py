@@ -1,0 +1,147 @@
+"""A RunRequest as values."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from google.protobuf.message import DecodeError
+
+from dispatcher.protocol.connect import Code, ConnectError
+from dispatcher.protocol.messages import Any, CallResult, PollResult, RunRequest
+from dispatcher.protocol.states import OWN_STATE_TYPE
+from dispatcher.sdk.replay.model import Failure, Result, Told, Value
+from dispatcher.sdk.running.stored import nonce_of
+
+if TYPE_CHECKING:
+    from dispatcher.protocol.messages import Error, Timestamp
+
+GOOGLE: Final = "type.googleapis.com/"
+NOTHING: Final = Value("google.protobuf.Empty", b"")
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """The result of a call that was made in a poll: `id` is its correlation id."""
+
+    id: int
+    dispatch_id: str
+    result: Result
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """What a suspended call is resumed with. `state` is None where there is none that this SDK
+    wrote, or only the `nonce` of one that is kept here was sent. `error`: it is asked to end, or
+    its poll was refused. `permit` is for results that the server keeps."""
+
+    state: bytes | None
+    nonce: int = 0
+    results: Sequence[Delivered] = ()
+    error: Failure | None = None
+    permit: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What is to be run: a function from its `input`, or one that goes on. `within_s` is how long
+    the server waits for the answer, None: it did not say."""
+
+    told: Told
+    directive: Value | Resume
+    within_s: float | None = None
+    identity: bytes = b""
+    """The same for requests that ask the same. One that is repeated may have the whole state where
+    it had a nonce before."""
+
+    @property
+    def features(self) -> frozenset[str]:
+        """What the server knows beyond the protocol."""
+        return self.told.features
+
+
+def read_run(body: bytes, *, features: frozenset[str], timeout_ms: int | None) -> Run:
+    """Read a request.
+
+    Raises:
+        ConnectError: invalid_argument; it is none.
+    """
+    try:
+        request = RunRequest.FromString(body)
+    except DecodeError as error:
+        raise _wrong("the body is not a RunRequest in protobuf") from error
+    if not request.function:
+        raise _wrong("the request names no function")
+    match request.WhichOneof("directive"):
+        case "input":
+            directive: Value | Resume = value_of(request.input)
+        case "poll_result":
+            directive = _resume(request.poll_result)
+        case _:
+            raise _wrong("the request has neither an input nor a poll_result")
+    within_s = None if not timeout_ms else timeout_ms / 1000
+    return Run(_told(request, features), directive, within_s, _identity(directive, body))
+
+
+def value_of(packed: Any) -> Value:
+    """An `Any` in parts."""
+    return Value(packed.type_url.removeprefix(GOOGLE), packed.value)
+
+
+def result_of(result: CallResult) -> Result:
+    """What became of a call. Without output and error it returned nothing."""
+    if result.HasField("error"):
+        return failure_of(result.error)
+    return value_of(result.output) if result.HasField("output") else NOTHING
+
+
+def failure_of(error: Error) -> Failure:
+    """An error of the protocol in parts."""
+    return Failure(error.type, error.message, error.value, error.traceback)
+
+
+def _resume(poll: PollResult) -> Resume:
+    own = poll.typed_coroutine_state
+    is_own = poll.WhichOneof("state") == "typed_coroutine_state" and own.type_url == OWN_STATE_TYPE
+    return Resume(
+        state=own.value if is_own else None,
+        nonce=nonce_of(own.value) if is_own else poll.state_ref,
+        results=tuple(
+            Delivered(one.correlation_id, one.dispatch_id, result_of(one)) for one in poll.results
+        ),
+        error=failure_of(poll.error) if poll.HasField("error") else None,
+        permit=poll.permit,
+    )
+
+
+def _identity(directive: Value | Resume, body: bytes) -> bytes:
+    digest = hashlib.blake2b(digest_size=16)
+    if isinstance(directive, Value) or not directive.nonce:
+        digest.update(body)
+        return digest.digest()
+    told = [f"{one.id} {one.dispatch_id}" for one in directive.results]
+    digest.update(f"{directive.nonce} {directive.error} {told}".encode("utf-8", "replace"))
+    return digest.digest()
+
+
+def _told(request: RunRequest, features: frozenset[str]) -> Told:
+    return Told(
+        id=request.dispatch_id,
+        function=request.function,
+        parent_id=request.parent_dispatch_id,
+        root_id=request.root_dispatch_id or request.dispatch_id,
+        created_us=_instant_us(request.creation_time),
+        expires_us=_instant_us(request.expiration_time),
+        version=request.version,
+        features=features,
+    )
+
+
+def _instant_us(instant: Timestamp) -> int:
+    return instant.seconds * 1_000_000 + instant.nanos // 1000
+
+
+def _wrong(message: str) -> ConnectError:
+    return ConnectError(Code.INVALID_ARGUMENT, message)

@@ -1,0 +1,181 @@
+"""What a run came to, as a RunResponse."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from dispatcher.protocol.messages import (
+    Any,
+    Call,
+    CallResult,
+    Duration,
+    Error,
+    Exit,
+    Poll,
+    RunResponse,
+)
+from dispatcher.protocol.states import OWN_STATE_TYPE
+from dispatcher.protocol.statuses import Status, Then
+from dispatcher.sdk.replay.model import Failure, Numbered, Operation, Result, Value
+from dispatcher.sdk.running.requests import GOOGLE
+
+MOST_BYTES: Final = 16_000_000
+"""Of an answer; a server reads no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """A function has ended, or this run of it: `status` says whether it is tried again, and not
+    before `retry_after_s` have passed. `cancelled`: calls that it made and needs no more."""
+
+    status: Status
+    result: Result
+    retry_after_s: float | None = None
+    cancelled: Sequence[int] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """Another call takes the place of this one."""
+
+    operation: Operation
+    cancelled: Sequence[int] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A function is suspended. `state` is whole, or what comes behind the one with the nonce
+    `extends`. It is resumed after `wait_us` at the latest, None: when results are there. `process`
+    says that the state is kept here; `kept` are the results that the server is to keep."""
+
+    state: bytes
+    nonce: int
+    extends: int = 0
+    calls: Sequence[Numbered] = ()
+    cancelled: Sequence[int] = ()
+    wait_us: int | None = None
+    min_results: int = 1
+    max_results: int = 1
+    process: str = ""
+    kept: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer in bytes. `may_repeat`: the same request has the same answer another time; where
+    the function is to be tried again it has not. `retry_after_s`: whole seconds, 0 for none."""
+
+    body: bytes
+    may_repeat: bool
+    retry_after_s: int = 0
+
+
+def reply_of(came: Ending | Passed | Waiting) -> Reply:
+    """Write an answer. One that is larger than a server reads is an error that says so."""
+    response = _response(came)
+    body = response.SerializeToString()
+    if len(body) > MOST_BYTES:
+        return reply_of(_too_large(came, len(body)))
+    if not isinstance(came, Ending):
+        return Reply(body, may_repeat=True)
+    # A call that failed for good may be run again by hand, with the same request.
+    retry_after_s = -int(-(came.retry_after_s or 0) // 1)
+    return Reply(body, came.status is Status.OK, retry_after_s if _is_tried(came) else 0)
+
+
+def any_of(value: Value) -> Any:
+    """A value as the protocol has it."""
+    url = value.type if "/" in value.type else GOOGLE + value.type
+    return Any(type_url=url, value=value.data)
+
+
+def error_of(failure: Failure) -> Error:
+    """A failure as the protocol has it."""
+    return Error(
+        type=failure.type,
+        message=failure.message,
+        value=failure.value,
+        traceback=failure.traceback,
+    )
+
+
+def _is_tried(ending: Ending) -> bool:
+    return ending.status.then is Then.RETRY
+
+
+def _response(came: Ending | Passed | Waiting) -> RunResponse:
+    match came:
+        case Ending():
+            exit_ = Exit(result=_call_result(came.result), cancel=came.cancelled)
+            return RunResponse(status=came.status.value, exit=exit_)
+        case Passed():
+            exit_ = Exit(tail_call=_call(came.operation), cancel=came.cancelled)
+            return RunResponse(status=Status.OK.value, exit=exit_)
+        case Waiting():
+            return RunResponse(status=Status.OK.value, poll=_poll(came))
+
+
+def _call_result(result: Result) -> CallResult:
+    if isinstance(result, Failure):
+        return CallResult(error=error_of(result))
+    return CallResult(output=any_of(result))
+
+
+def _poll(waiting: Waiting) -> Poll:
+    poll = Poll(
+        typed_coroutine_state=Any(type_url=OWN_STATE_TYPE, value=waiting.state),
+        calls=[_call(one.operation, one.id) for one in waiting.calls],
+        min_results=waiting.min_results,
+        max_results=waiting.max_results,
+        extends=waiting.extends,
+        state_nonce=waiting.nonce,
+        process=waiting.process,
+        cancel=waiting.cancelled,
+        keep=waiting.kept,
+    )
+    if waiting.wait_us is not None:
+        poll.max_wait.CopyFrom(_duration(waiting.wait_us))
+    return poll
+
+
+def _call(operation: Operation, id: int = 0) -> Call:
+    options = operation.options
+    call = Call(
+        correlation_id=id,
+        endpoint=operation.endpoint,
+        function=operation.function,
+        input=any_of(operation.input),
+        version=options.version,
+    )
+    if options.expiration_us is not None:
+        call.expiration.CopyFrom(_duration(options.expiration_us))
+    if options.timeout_us is not None:
+        call.timeout.CopyFrom(_duration(options.timeout_us))
+    if options.delay_us is not None:
+        call.delay.CopyFrom(_duration(options.delay_us))
+    return call
+
+
+def _duration(us: int) -> Duration:
+    seconds, micros = divmod(us, 1_000_000)
+    return Duration(seconds=seconds, nanos=micros * 1000)
+
+
+def _too_large(came: Ending | Passed | Waiting, size_bytes: int) -> Ending:
+    """The largest part is named: that is what has to become smaller."""
+    match came:
+        case Ending():
+            what = "the result"
+        case Passed():
+            what = f"the input of {came.operation.function}, which takes its place,"
+        case Waiting():
+            inputs = sum(len(one.operation.input.data) for one in came.calls)
+            what = "the calls that it makes at once" if inputs > len(came.state) else "its record"
+    message = (
+        f"{what} has {size_bytes} bytes, and {MOST_BYTES} is the most that a server takes: store "
+        "large values elsewhere and pass where they are"
+    )
+    failure = Failure("TooLarge", message[0].upper() + message[1:])
+    return Ending(Status.PERMANENT_ERROR, failure)

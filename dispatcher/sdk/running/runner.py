@@ -1,0 +1,113 @@
+"""The functions of an application, and how a run of one of them is answered."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from typing import Final
+
+from dispatcher.protocol.connect import Code, ConnectError
+from dispatcher.sdk.replay.model import Failure, Operation
+from dispatcher.sdk.running.answers import Answers
+from dispatcher.sdk.running.durable import Durable
+from dispatcher.sdk.running.plain import run_plain
+from dispatcher.sdk.running.recalling import Recall
+from dispatcher.sdk.running.requests import Resume, Run
+from dispatcher.sdk.running.responses import Ending, Passed, Reply, Waiting, reply_of
+from dispatcher.sdk.running.runnable import Runnable
+from dispatcher.sdk.running.session import Session
+from dispatcher.sdk.running.steps import Steps
+from dispatcher.sdk.running.warm import Warm
+
+_log: Final = logging.getLogger("dispatcher.sdk")
+
+
+def wall_us() -> int:
+    """Microseconds since the epoch."""
+    return time.time_ns() // 1000
+
+
+class Runner:
+    """Runs the functions of an application. For any number of loops and threads."""
+
+    def __init__(
+        self,
+        runnables: Mapping[str, Runnable],
+        *,
+        warm: int,
+        recall: Recall | None,
+        failure_of: Callable[[BaseException], Failure],
+        now_us: Callable[[], int] = wall_us,
+    ) -> None:
+        """`runnables` may grow. `warm`: suspended calls that are kept in memory at most."""
+        self._runnables = runnables
+        self._warm: Warm[Session] = Warm(warm)
+        self._answers = Answers(warm)
+        self._turned: set[str] = set()
+        """Functions that were taken for plain ones, and are durable."""
+        self._durable = Durable(self._warm, steps=Steps(failure_of), recall=recall, now_us=now_us)
+
+    @property
+    def suspended(self) -> int:
+        """How many suspended calls are in memory."""
+        return len(self._warm)
+
+    def body(self, function: str) -> Callable[..., object]:
+        """The body of a function. Raises KeyError."""
+        return self._runnables[function].spec.body
+
+    def close(self) -> None:
+        """Forget what is kept in memory: those calls go on from their states."""
+        self._warm.clear()
+        self._answers.forget()
+
+    async def answer(self, run: Run) -> Reply:
+        """Run a function, and say what it came to.
+
+        Raises:
+            ConnectError: not_found, there is no such function; failed_precondition, its state was
+                left out and is not here.
+        """
+        runnable = self._runnables.get(run.told.function)
+        if runnable is None:
+            raise self._unknown(run.told.function)
+
+        async def made() -> Reply:
+            return reply_of(await self._came(runnable, run))
+
+        if not run.told.id:  # asked by hand
+            return await made()
+        return await self._answers.answer(run.told.id, run.identity, made)
+
+    async def _came(self, runnable: Runnable, run: Run) -> Ending | Passed | Waiting:
+        name = runnable.spec.name
+        is_durable = (
+            runnable.is_durable or name in self._turned or isinstance(run.directive, Resume)
+        )
+        if not is_durable:
+            came = await run_plain(runnable, run)
+            if isinstance(came, Ending):
+                return came
+            self._turn(name, came)
+        return await self._durable.run(runnable, run)
+
+    def _turn(self, name: str, operation: Operation) -> None:
+        if name not in self._turned:
+            self._turned.add(name)
+            _log.warning(
+                "%s waits for %s at %s, so it is durable, which its code did not show; it was run "
+                "anew. Write @dispatch.function(durable=True)",
+                name,
+                operation.function or operation.kind.value,
+                operation.site,
+            )
+
+    def _unknown(self, name: str) -> ConnectError:
+        close = get_close_matches(name, self._runnables, 1)
+        hint = f"; there is {close[0]!r}" if close else ""
+        return ConnectError(
+            Code.NOT_FOUND,
+            f"the application has no function {name[:100]!r}{hint}: give it to Dispatch(…)",
+        )

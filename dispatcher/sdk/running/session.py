@@ -1,0 +1,84 @@
+"""A durable call that is suspended here: its run, and what it wants that has not begun."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from dispatcher.sdk.replay.engine import Run as Engine
+from dispatcher.sdk.replay.model import (
+    Cancelled,
+    Ended,
+    Event,
+    Failure,
+    Numbered,
+    PollRefused,
+    Result,
+    Value,
+)
+from dispatcher.sdk.running.recalling import (
+    KEPT_FROM,
+    MOST_KEPT,
+    MOST_KEPT_BYTES,
+)
+from dispatcher.sdk.running.requests import Resume
+from dispatcher.sdk.running.responses import Ending
+
+CANCELLED = "Cancelled"
+"""The type of the error with which the server asks a call to end."""
+
+
+@dataclass(slots=True)
+class Session:
+    """`head` is what its state begins with. `nonce` is that of the state that the server has, 0
+    while it has none. `steps` are to be
+    carried out, in the order of their ids. `ending` is there when the body is over, and only its
+    answer is missing."""
+
+    engine: Engine
+    head: bytes
+    nonce: int = 0
+    steps: dict[int, Numbered] = field(default_factory=dict)
+    ending: Ending | None = None
+    kept: int = 0
+    kept_bytes: int = 0
+
+    @property
+    def tasks(self) -> int:
+        """As many tasks as the body has."""
+        return self.engine.tasks
+
+    def close(self) -> None:
+        """Evict it: nothing comes of that."""
+        self.engine.close()
+
+    def events(self, told: Value | Resume, *, keeps: bool) -> tuple[list[Event], list[str]]:
+        """What a resume tells the body, and the ids of the results that the server is to keep;
+        without `keeps` there are none. An input tells nothing."""
+        events: list[Event] = []
+        kept: list[str] = []
+        if isinstance(told, Value):
+            return events, kept
+        for one in told.results:
+            is_kept = keeps and bool(one.dispatch_id) and self._keeps(one.result)
+            if is_kept:
+                kept.append(one.dispatch_id)
+            events.append(Ended(one.id, one.result, one.dispatch_id, is_kept))
+        if told.error is not None:
+            is_cancel = told.error.type == CANCELLED
+            events.append(Cancelled(told.error.message) if is_cancel else PollRefused(told.error))
+        return events, kept
+
+    def _keeps(self, result: Result) -> bool:
+        if isinstance(result, Failure) or len(result.data) < KEPT_FROM:
+            return False
+        size = len(result.data)
+        if self.kept >= MOST_KEPT or self.kept_bytes + size > MOST_KEPT_BYTES:
+            return False
+        self.kept += 1
+        self.kept_bytes += size
+        return True
+
+    def give_up(self, ids: Sequence[int]) -> list[int]:
+        """Forget steps that have not begun, and return the ids that are none of these."""
+        return [id for id in ids if self.steps.pop(id, None) is None]
