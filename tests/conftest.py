@@ -28,10 +28,12 @@ _OF_COMMANDS = (
 
 @pytest.fixture(autouse=True, scope="session")
 def _no_settings_from_outside() -> None:
-    """Servers that tests start must not inherit settings from the shell of the developer."""
+    """Servers that tests start must not inherit settings from the shell of the developer, and
+    commands not a login."""
     patch = pytest.MonkeyPatch()
     for name in (*Names.of(Settings).every, *_OF_COMMANDS):
         patch.delenv(name, raising=False)
+    patch.setenv("DISPATCHER_LOGIN", "/dev/null/login.json")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

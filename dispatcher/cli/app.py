@@ -19,6 +19,7 @@ from dispatcher.cli import (
     destinations,
     keys,
     log,
+    login,
     messages,
     output,
     outside,
@@ -141,6 +142,8 @@ def version(as_json: AsJson = False) -> None:
         print(__version__)
 
 
+app.command(epilog=_examples("dispatcher login https://dispatcher.example.com"))(login.login)
+app.command()(login.logout)
 app.command(
     epilog=_examples(
         "dispatcher send https://example.com/hooks -d '{\"a\": 1}' -H 'Content-Type: "

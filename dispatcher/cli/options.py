@@ -11,7 +11,8 @@ Url = Annotated[
     str | None,
     typer.Option(
         metavar="URL",
-        help="Where the API is. Default: DISPATCHER_API, else the setting API_LISTEN.",
+        help="Where the API is. Default: DISPATCHER_API, else what `login` has kept, else the "
+        "setting API_LISTEN.",
         show_default=False,
     ),
 ]
@@ -19,8 +20,8 @@ KeyFile = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        help="A file with the API's key in it. Default: DISPATCHER_KEY, else the first of the "
-        "setting API_KEYS.",
+        help="A file with the API's key in it. Default: DISPATCHER_KEY, else what `login` has "
+        "kept, else the first of the setting API_KEYS.",
         show_default=False,
     ),
 ]

@@ -1,12 +1,13 @@
 """Where the API and the listener are, and which key opens them.
 
-Options win over the environment, and that over the settings in force. The settings are read only
-when something is missing: reading them takes longer than most commands.
+Options win over the environment, that over what `dispatcher login` has kept, and that over the
+settings in force; those that the environment names (`API_LISTEN`, `DISPATCHER_CONFIG`) are of the
+environment. They are read only when something is missing: that takes longer than most commands.
 
 A key goes only to the server it belongs to. That of an option goes where the options say; that of
 a variable (`DISPATCHER_KEY`) to the address of its variable (`DISPATCHER_API`), where that is set;
-one of the settings only to the address of the settings. Else whoever is named by `--url` would be
-told the key of another server.
+that of the login to the login's; one of the settings only to the address of the settings. Else
+whoever is named by `--url` would be told the key of another server.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from dispatcher.cli import logins
 from dispatcher.cli.client import Api, Server
 from dispatcher.cli.errors import BadUsage
+from dispatcher.cli.logins import Login
 from dispatcher.core.keys import Key, Role
 
 if TYPE_CHECKING:  # loads pydantic
@@ -71,12 +74,54 @@ def listener(url: str | None, key_file: Path | None) -> tuple[Server, str | None
     return _find(_LISTENER, url, key_file)
 
 
+def key_in(file: Path, option: str = _API.key_option) -> str:
+    """Return the key in a file.
+
+    Raises:
+        BadUsage: it can't be read, or has none, or more than one.
+    """
+    return checked_key(_read(file, option), option)
+
+
+def checked_key(key: str, source: str) -> str:
+    """Return a key that can be one, or nothing. The key itself is never shown.
+
+    Raises:
+        BadUsage: naming where it came from.
+    """
+    if not key.isascii() or not key.isprintable():
+        raise BadUsage(f"{source} (value hidden): expected printable ASCII characters")
+    return key
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether a host is this machine itself."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def _find(door: _Door, url: str | None, key_file: Path | None) -> tuple[Server, str | None]:
     given = os.environ.get(door.variable, "").strip()
     of_variable = Server.parse(given, door.variable) if given else None
-    named = None if url is None else Server.parse(url, door.option)
-    server = named or of_variable or _of_setting(door)
-    return server, _key(door, server, of_variable, key_file)
+    named = (None if url is None else Server.parse(url, door.option)) or of_variable
+    needs_login = door is _API and (named is None or not _is_keyed(door, key_file))
+    login = logins.load() if needs_login else None
+    if named is None and login is not None and not _has_settings(door):
+        named = login.server
+    server = named or _of_setting(door)
+    return server, _key(door, server, of_variable, key_file, login)
+
+
+def _is_keyed(door: _Door, key_file: Path | None) -> bool:
+    return key_file is not None or bool(os.environ.get(door.key_variable, "").strip())
+
+
+def _has_settings(door: _Door) -> bool:
+    return any(map(os.environ.get, (door.setting, _CONFIG)))
 
 
 def _of_setting(door: _Door) -> Server:
@@ -92,13 +137,19 @@ def _reachable(host: str) -> str:
 
 
 def _key(
-    door: _Door, server: Server, of_variable: Server | None, key_file: Path | None
+    door: _Door,
+    server: Server,
+    of_variable: Server | None,
+    key_file: Path | None,
+    login: Login | None,
 ) -> str | None:
     if key_file is not None:
-        return _checked(_read(key_file, door.key_option), door.key_option)
+        return key_in(key_file, door.key_option)
     given = os.environ.get(door.key_variable, "").strip()
     if given and of_variable in (None, server):
-        return _checked(given, door.key_variable)
+        return checked_key(given, door.key_variable)
+    if login is not None and login.server == server:
+        return login.key
     if not any(map(os.environ.get, (door.keys_setting, f"{door.keys_setting}_FILE", _CONFIG))):
         return None
     settings = _settings()
@@ -123,16 +174,7 @@ def _is_at(server: Server, address: Address) -> bool:
     if server.scheme != "http" or server.port != address.port:
         return False
     host = _reachable(address.host)
-    return server.host == host or (_is_loopback(server.host) and _is_loopback(host))
-
-
-def _is_loopback(host: str) -> bool:
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return server.host == host or (is_loopback(server.host) and is_loopback(host))
 
 
 def _best(keys: Iterable[Key], roles: tuple[Role, ...]) -> str | None:
@@ -150,10 +192,3 @@ def _read(file: Path, option: str) -> str:
     if len(lines) != 1:
         raise BadUsage(f"{option} {file}: expected a file with one key in it")
     return lines[0]
-
-
-def _checked(key: str, source: str) -> str:
-    """The key itself is never shown."""
-    if not key.isascii() or not key.isprintable():
-        raise BadUsage(f"{source} (value hidden): expected printable ASCII characters")
-    return key

@@ -22,6 +22,7 @@ _IMAGE = "needs Docker: tests/container/check.py builds the image, runs it and s
 _ROOT = "changes the machine, as root: tests/unit/test_deployment.py looks at the unit itself"
 _BACKUP = "needs a place for it: tests/acceptance/test_backup.py makes one and restores it"
 _SDK = "needs a package index: tests/dispatch_py installs the SDK and runs applications with it"
+_LOGIN = "changes what its user has kept: tests/integration/test_cli_login.py has another home"
 _RUN = "runs until it is stopped: tests/acceptance/test_cli_run.py starts applications so"
 BY_CI = "takes minutes, or needs a package index: .ci/run runs it"
 ELSEWHERE = {
@@ -48,6 +49,8 @@ ELSEWHERE = {
     "sudo apt-get install nginx wrk strace": _ROOT,
     ".venv/bin/python -m benchmarks.throughput": "takes minutes and a quiet machine:"
     " tests/unit/test_benchmarks.py runs what the scripts are made of",
+    "dispatcher login https://dispatcher.example.com": _LOGIN,
+    "dispatcher logout": _LOGIN,
     "dispatcher run -- python app.py": _RUN,
     "dispatcher run --session shop --reload -- python app.py": _RUN,
     "dispatcher run --endpoint 127.0.0.1:8000 -- uvicorn app:web --port 8000": _RUN,
