@@ -1,5 +1,94 @@
-"""What has to be other in asyncio for a durable loop."""
+"""What has to be other in asyncio, and in Python, where a durable loop runs.
+
+The functions are replaced for the whole process, and do what they did wherever another loop runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import warnings
+from collections.abc import Awaitable, Callable, Iterable
+from functools import wraps
+from typing import Any
+
+from dispatcher.sdk.replay.loop import Loop, running
 
 
 def install() -> None:
-    pass
+    """Replace what has to be replaced, once."""
+    global _is_installed
+    if _is_installed:
+        return
+    _is_installed = True
+    _replace("as_completed", _in_order(asyncio.tasks.as_completed))
+    if sys.version_info < (3, 12):
+        _replace("wait_for", _without_task(asyncio.tasks.wait_for))
+    gathering: Any = asyncio.tasks._GatheringFuture  # type: ignore[attr-defined]
+    gathering.__hash__ = _hash_of_gathering
+    _silence_unawaited()
+
+
+_is_installed = False
+
+
+def _replace(name: str, function: object) -> None:
+    """Put `function` in the place of asyncio's, also in modules that have imported it by name."""
+    original = getattr(asyncio.tasks, name)
+    for module in list(sys.modules.values()):
+        names: Any = getattr(module, "__dict__", None)
+        if isinstance(names, dict):
+            for each in [each for each, value in names.items() if value is original]:
+                names[each] = function
+
+
+def _in_order(original: Callable[..., Any]) -> Callable[..., Any]:
+    """asyncio's `as_completed` walks a set of coroutines, whose hashes are addresses: the order in
+    which their tasks begin is another one in each process."""
+
+    @wraps(original)
+    def as_completed(fs: Iterable[Awaitable[Any]], *, timeout: float | None = None) -> Any:
+        if running() is not None and not asyncio.isfuture(fs) and not asyncio.iscoroutine(fs):
+            fs = [asyncio.ensure_future(each) for each in dict.fromkeys(fs)]
+        return original(fs, timeout=timeout)
+
+    return as_completed
+
+
+def _without_task(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Until Python 3.11 `wait_for` makes a task, and from 3.12 on it makes none: the same code
+    would have other paths, and what one version recorded would not fit another."""
+
+    @wraps(original)
+    async def wait_for(fut: Awaitable[Any], timeout: float | None) -> Any:  # noqa: ASYNC109
+        if running() is None or timeout is None or timeout <= 0:
+            return await original(fut, timeout)
+        async with asyncio.timeout(timeout):
+            return await fut
+
+    return wait_for
+
+
+def _hash_of_gathering(self: Any) -> int:
+    """What `asyncio.gather` returns is no future of the loop, and has its address as hash."""
+    loop = self.get_loop()
+    if not isinstance(loop, Loop):
+        return object.__hash__(self)
+    if "_durable_hash" not in self.__dict__:
+        self._durable_hash = loop.next_hash()
+    number: int = self._durable_hash
+    return number
+
+
+def _silence_unawaited() -> None:
+    """A body that ends early, because it is forgotten here, or that was heard of already leaves
+    coroutines that it would have awaited. `warnings.catch_warnings` is for one thread alone."""
+    module: Any = warnings
+    original = module._warn_unawaited_coroutine
+
+    def warn(coroutine: object) -> None:
+        loop = running()
+        if loop is None or not (loop.is_closing or loop.is_replaying):
+            original(coroutine)
+
+    module._warn_unawaited_coroutine = warn

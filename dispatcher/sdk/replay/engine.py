@@ -39,8 +39,8 @@ from dispatcher.sdk.replay.model import (
 )
 from dispatcher.sdk.replay.record import Record
 from dispatcher.sdk.replay.results import Kept, Recorded
-from dispatcher.sdk.replay.tasks import Task
-from dispatcher.sdk.replay.timers import Timer
+from dispatcher.sdk.replay.tasks import AnyTask, Task
+from dispatcher.sdk.replay.timers import Timer, deadline_ms
 from dispatcher.sdk.replay.writing import Writer
 
 
@@ -125,7 +125,7 @@ class Run:
     @property
     def tasks(self) -> int:
         """How many tasks the body has, itself too: each takes some 5 kB."""
-        return len(self._loop.tasks())
+        return len(self._loop.population.tasks())
 
     def close(self) -> None:
         """Forget the body. Its coroutines end, with their `finally`, and can't make calls."""
@@ -134,9 +134,9 @@ class Run:
             return
         loop.begin_closing()
         with loop.entered():
-            for task in reversed(loop.tasks()):
+            for task in reversed(loop.population.tasks()):
                 _evict(loop, task)
-            for generator in loop.generators():
+            for generator in loop.population.generators():
                 evict_generator(generator)
         loop.forget()
         self._issuing.open.clear()
@@ -154,6 +154,7 @@ class Run:
             self._replay(record)
             loop.is_replaying = False
             self._issuing.replayed()
+            loop.population.replayed()
             self._record = None
 
     def _replay(self, record: Record) -> None:
@@ -181,7 +182,7 @@ class Run:
         name = record.timer(id)
         if name is not None:
             timer = self._loop.timers.find(*name)
-            if timer is None or timer.when() * 1000 > self._issuing.clock_ms + 1:
+            if timer is None or deadline_ms(timer.when()) > self._issuing.clock_ms:
                 return False
             self._loop.ring(timer)
             return True
@@ -200,7 +201,7 @@ class Run:
         root = self._root
         assert root is not None
         if not root.done():
-            return self._loop.standing()
+            return self._loop.population.standing()
         if root.cancelled():
             return ["it was cancelled"]
         error = root.exception()
@@ -295,7 +296,7 @@ class Run:
         if root.done() and not calls:
             return _end_of(root, cancelled)
         if not (root.done() or issuing.open or loop.timers):
-            return Faulted(faults.waits_for_nothing(self._told, loop.standing()))
+            return Faulted(faults.waits_for_nothing(self._told, loop.population.standing()))
         return Suspended(
             calls=calls,
             steps=() if root.done() else steps,
@@ -341,7 +342,7 @@ def _end_of(root: Task, cancelled: list[int]) -> Outcome:
     return Raised(error, cancelled)
 
 
-def _evict(loop: Loop, task: Task) -> None:
+def _evict(loop: Loop, task: AnyTask) -> None:
     asyncio.tasks._enter_task(loop, task)
     try:
         evict_coroutine(task.get_coro())

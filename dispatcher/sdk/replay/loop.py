@@ -20,7 +20,6 @@ from contextvars import Context
 from random import Random
 from threading import get_ident
 from typing import Any, Final, TypeVarTuple
-from weakref import ref
 
 from dispatcher.sdk.replay import faults, where
 from dispatcher.sdk.replay.denied import DenyingLoop
@@ -36,6 +35,7 @@ from dispatcher.sdk.replay.model import (
     Result,
     Told,
 )
+from dispatcher.sdk.replay.population import Population
 from dispatcher.sdk.replay.tasks import Future, Place, Task
 from dispatcher.sdk.replay.timers import Timer, Timers, deadline_ms
 
@@ -64,12 +64,7 @@ class Loop(DenyingLoop):
         self.timers = Timers()
         self.issuing = issuing
         self._ready: deque[asyncio.Handle] = deque()
-        self._tasks: list[Task] = []
-        self._most_tasks = 64
-        self._generators: list[ref[Any]] = []
-        self._kept: list[Any] = []
-        self._callbacks = Place("c", None, issuing.known("c"))
-        self._lost = Place("g", None, [])
+        self.population = Population(issuing.known)
         self._thread: int | None = None
         self._progress = 0
         self._raised = 0
@@ -145,7 +140,7 @@ class Loop(DenyingLoop):
     def begin(self, body: Coroutine[Any, Any, object]) -> Task:
         """Return the task of the body. Its context is empty: that of the request that happens to
         run it would be another one in a replay."""
-        return self._add(body, Place("", None, self.issuing.known("")), context=Context())
+        return self._add(body, self.population.root(), context=Context())
 
     def run(self) -> None:
         """Run what is ready, and what that makes ready, until nothing is or there is a fault."""
@@ -159,28 +154,15 @@ class Loop(DenyingLoop):
             turns += 1
             if turns == TURNS:
                 if progress == self._progress:
-                    self.fault = Faulted(faults.never_waits(self.told, turns, self.standing()))
+                    self.fault = Faulted(
+                        faults.never_waits(self.told, turns, self.population.standing())
+                    )
                 turns, progress = 0, self._progress
 
     def ring(self, timer: Timer) -> None:
         """End a timer."""
         self.timers.drop(timer)
         self._ready.append(timer)
-
-    def tasks(self) -> list[Task]:
-        """The tasks that have not ended, in the order in which they were made."""
-        self._tasks = [task for task in self._tasks if not task.done()]
-        return self._tasks
-
-    def generators(self) -> list[Any]:
-        """The asynchronous generators that may not have ended."""
-        return [found for each in self._generators if (found := each()) is not None]
-
-    def standing(self, most: int = 5) -> list[str]:
-        """Where each task stands, a line each: "the body waits at app.py:44 in pipeline"."""
-        tasks = self.tasks()
-        lines = [_standing(task) for task in tasks[:most]]
-        return lines + ([f"and {len(tasks) - most} tasks more"] if len(tasks) > most else [])
 
     def begin_closing(self) -> None:
         """Have everything be refused from now on, silently."""
@@ -191,9 +173,7 @@ class Loop(DenyingLoop):
         """Drop everything: nothing of it will run any more."""
         self._ready.clear()
         self.timers.clear()
-        self._tasks.clear()
-        self._generators.clear()
-        self._kept.clear()
+        self.population.forget()
 
     # What asyncio asks of a loop.
 
@@ -252,7 +232,11 @@ class Loop(DenyingLoop):
         return self.issuing.clock_ms / 1000
 
     def create_future(self) -> asyncio.Future[Any]:
-        return Future(self._place().next_hash(), loop=self)
+        return Future(self.next_hash(), loop=self)
+
+    def next_hash(self) -> int:
+        """A hash for a future, the same in every replay."""
+        return self._place().next_hash()
 
     def create_task(  # type: ignore[override]  # `eager_start` is of 3.14
         self,
@@ -265,7 +249,7 @@ class Loop(DenyingLoop):
             coro.close()
             self._check_inside()
             raise Evicted
-        return self._add(coro, self._below(self._place()), name, context)
+        return self._add(coro, self.population.next_below(self._place()), name, context)
 
     def is_running(self) -> bool:
         return self._thread is not None
@@ -297,10 +281,6 @@ class Loop(DenyingLoop):
 
     # Inside.
 
-    def _below(self, above: Place) -> Place:
-        path, number = above.next_task()
-        return Place(path, above, self.issuing.known(path), number)
-
     def _add(
         self,
         coroutine: Coroutine[Any, Any, Any],
@@ -310,10 +290,7 @@ class Loop(DenyingLoop):
     ) -> Task:
         self._progress += 1
         task = Task(coroutine, place, loop=self, counter=self, name=name, context=context)
-        # asyncio has weak references only: a task that nobody else holds would vanish.
-        self._tasks.append(task)
-        if len(self._tasks) > self._most_tasks:
-            self._most_tasks = 2 * len(self.tasks()) + 64
+        self.population.add(task)
         return task
 
     def _begin_sleep(self, id: int, operation: Operation, future: asyncio.Future[Result]) -> None:
@@ -325,8 +302,7 @@ class Loop(DenyingLoop):
 
     def _place(self) -> Place:
         """Of the task that runs here; callbacks have one together."""
-        task = asyncio.current_task(self)
-        return task.place if isinstance(task, Task) else self._callbacks
+        return self.population.place(self)
 
     def _turned_away(self) -> asyncio.Future[Any]:
         self._raised += 1
@@ -356,12 +332,12 @@ class Loop(DenyingLoop):
         place: Place | None = self._place()
         while found is None and place is not None and place.above is not None:
             place = place.above
-            above = next((task for task in self._tasks if task.place is place), None)
+            above = self.population.task_at(place)
             found = where.standing(above.get_coro()) if above is not None else None
         return found
 
     def _generator_begins(self, generator: Any) -> None:
-        self._generators.append(ref(generator))
+        self.population.generator_begins(generator)
 
     def _generator_lost(self, generator: Any) -> None:
         """Finalize a generator that was broken off, in a task whose path shifts nobody else's.
@@ -370,17 +346,12 @@ class Loop(DenyingLoop):
         if self.is_closing:
             evict_generator(generator)
         elif self._thread == get_ident():
-            self._add(generator.aclose(), self._below(self._lost))
+            self._add(generator.aclose(), self.population.next_lost())
         else:
-            self._kept.append(generator)
+            self.population.keep(generator)
 
 
 def running() -> Loop | None:
     """Return the durable loop that runs here; None outside of durable bodies."""
     loop = asyncio._get_running_loop()
     return loop if isinstance(loop, Loop) else None
-
-
-def _standing(task: Task) -> str:
-    at = where.standing(task.get_coro())
-    return f"{task.place.shown} waits" + (f" at {at.site} in {at.function}" if at else "")
