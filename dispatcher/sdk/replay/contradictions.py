@@ -17,9 +17,9 @@ SHOWN_BEFORE = 5
 def other_operation(told: Told, record: Record, entry: Entry, *, now: Operation, index: int) -> str:
     """The body came by `now`, the operation number `index` (from 0) of its task, where `entry` is
     on record."""
-    said = f"await {index + 1}: {_named(now)}, called at {now.site}"
-    if entry.kind == now.kind.value and _named(now) == _shown(entry):
-        said = f"await {index + 1}: {_named(now)} with another input, called at {now.site}"
+    said = f"await {index + 1}: {named(now)}, called at {now.site}"
+    if entry.kind == now.kind.value and named(now) == _shown(entry):
+        said = f"await {index + 1}: {named(now)} with another input, called at {now.site}"
     before = _before(record, entry)
     sites = [each.site for each in before[-1:]] + [entry.site, now.site]
     return _message(told, record, entry, [said], before, look=where.lines(sites))
@@ -42,6 +42,13 @@ def other_timer(told: Told, record: Record, path: str, *, now: Sequence[str]) ->
         f"{_EDITED} Not edited: look for sets, time, random or I/O before it.",
     ]
     return "\n".join(lines + _other_python(record))
+
+
+def named(operation: Operation) -> str:
+    """What messages call an operation: "transform", "sleep 60 s"."""
+    return _words(
+        operation.kind.value, operation.function, operation.endpoint, fingerprint(operation)
+    )
 
 
 _EDITED = 'Edited before the place where it waits? Guard it with dispatch.patched("…").'
@@ -117,18 +124,13 @@ def _shown(entry: Entry) -> str:
     return _words(entry.kind, entry.function, entry.endpoint, entry.number)
 
 
-def _named(operation: Operation) -> str:
-    return _words(
-        operation.kind.value, operation.function, operation.endpoint, fingerprint(operation)
-    )
-
-
 def _words(kind: str, function: str, endpoint: str, number: int) -> str:
     if kind == Kind.SLEEP.value:
-        return f"sleep {slept_ms(number) / 1000:g} s"
+        seconds, ms = divmod(slept_ms(number), 1000)
+        return f"sleep {seconds}{f'.{ms:03}'.rstrip('0') if ms else ''} s"
     if kind == Kind.STEP.value:
         return f"step {function}"
-    return f"{function} of {endpoint}" if endpoint else function
+    return f"{function} of {endpoint}" if endpoint and function else function or endpoint
 
 
 def ordinal(number: int) -> str:

@@ -201,7 +201,7 @@ class Run:
         root = self._root
         assert root is not None
         if not root.done():
-            return self._loop.population.standing()
+            return self._loop.standing()
         if root.cancelled():
             return ["it was cancelled"]
         error = root.exception()
@@ -296,7 +296,7 @@ class Run:
         if root.done() and not calls:
             return _end_of(root, cancelled)
         if not (root.done() or issuing.open or loop.timers):
-            return Faulted(faults.waits_for_nothing(self._told, loop.population.standing()))
+            return Faulted(faults.waits_for_nothing(self._told, loop.standing()))
         return Suspended(
             calls=calls,
             steps=() if root.done() else steps,

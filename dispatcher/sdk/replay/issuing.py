@@ -20,8 +20,10 @@ _IS_FALSE: Final = Value("google.protobuf.BoolValue", b"")
 
 @dataclass(slots=True, eq=False)
 class Issued:
-    """An operation that has not ended. `is_new`: nobody was told of it yet."""
+    """An operation of the task with this path that has not ended. `is_new`: nobody was told of it
+    yet."""
 
+    path: str
     operation: Operation
     future: asyncio.Future[Result]
     group: object
@@ -73,7 +75,7 @@ class Issuing:
                         )
                     )
                 record.reached[id] = 1
-        self._open(id, Issued(operation, future, group, is_new))
+        self._open(id, Issued(place.path, operation, future, group, is_new))
         return id
 
     def patch(self, operation: Operation, place: Place, *, is_replaying: bool) -> Value:
@@ -85,6 +87,10 @@ class Issuing:
             return _IS_TRUE if here in self._record.patches else _IS_FALSE
         self.writer.patch(operation, place.path, self.events)
         return _IS_TRUE
+
+    def waiting(self, path: str) -> list[Operation]:
+        """The operations under way of the task with this path."""
+        return [each.operation for each in self.open.values() if each.path == path]
 
     def replayed(self) -> None:
         """Forget the record: what the body comes by from now on is new."""

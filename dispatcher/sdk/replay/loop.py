@@ -21,7 +21,7 @@ from random import Random
 from threading import get_ident
 from typing import Any, Final, TypeVarTuple
 
-from dispatcher.sdk.replay import faults, where
+from dispatcher.sdk.replay import contradictions, faults, where
 from dispatcher.sdk.replay.denied import DenyingLoop
 from dispatcher.sdk.replay.evicting import evict_generator
 from dispatcher.sdk.replay.faults import Stopped
@@ -35,8 +35,8 @@ from dispatcher.sdk.replay.model import (
     Result,
     Told,
 )
-from dispatcher.sdk.replay.population import Population
-from dispatcher.sdk.replay.tasks import Future, Place, Task
+from dispatcher.sdk.replay.population import SHOWN, Population
+from dispatcher.sdk.replay.tasks import AnyTask, Future, Place, Task
 from dispatcher.sdk.replay.timers import Timer, Timers, deadline_ms
 
 TURNS: Final = 100_000
@@ -154,15 +154,19 @@ class Loop(DenyingLoop):
             turns += 1
             if turns == TURNS:
                 if progress == self._progress:
-                    self.fault = Faulted(
-                        faults.never_waits(self.told, turns, self.population.standing())
-                    )
+                    self.fault = Faulted(faults.never_waits(self.told, turns, self.standing()))
                 turns, progress = 0, self._progress
 
     def ring(self, timer: Timer) -> None:
         """End a timer."""
         self.timers.drop(timer)
         self._ready.append(timer)
+
+    def standing(self) -> list[str]:
+        """Where each task stands, a line each: "the body waits at app.py:44 in pipeline"."""
+        tasks = self.population.tasks()
+        more = [f"and {len(tasks) - SHOWN} tasks more"] if len(tasks) > SHOWN else []
+        return [self._standing(task) for task in tasks[:SHOWN]] + more
 
     def begin_closing(self) -> None:
         """Have everything be refused from now on, silently."""
@@ -335,6 +339,19 @@ class Loop(DenyingLoop):
             above = self.population.task_at(place)
             found = where.standing(above.get_coro()) if above is not None else None
         return found
+
+    def _standing(self, task: AnyTask) -> str:
+        place = self.population.place_of(task)
+        waiting = self.issuing.waiting(place.path)
+        at = where.standing(task.get_coro())
+        line = f" at {at.site} in {at.function}" if at else ""
+        if not line and waiting:
+            line = f" at {waiting[0].site}"
+        if waiting:
+            line += f" for {contradictions.named(waiting[0])}"
+        if len(waiting) > 1:
+            line += f" and {len(waiting) - 1} more"
+        return f"{place.shown} waits{line}"
 
     def _generator_begins(self, generator: Any) -> None:
         self.population.generator_begins(generator)

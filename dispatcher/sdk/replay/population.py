@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 from weakref import ref
 
-from dispatcher.sdk.replay import where
 from dispatcher.sdk.replay.tasks import AnyTask, Place, Task
 
 SHOWN = 5
@@ -67,13 +66,7 @@ class Population:
 
     def task_at(self, place: Place) -> AnyTask | None:
         """The task that has this place, if it runs."""
-        return next((task for task in self.tasks() if self._place_of(task) is place), None)
-
-    def standing(self) -> list[str]:
-        """Where each task stands, a line each: "the body waits at app.py:44 in pipeline"."""
-        tasks = self.tasks()
-        more = [f"and {len(tasks) - SHOWN} tasks more"] if len(tasks) > SHOWN else []
-        return [self._standing(task) for task in tasks[:SHOWN]] + more
+        return next((task for task in self.tasks() if self.place_of(task) is place), None)
 
     def generator_begins(self, generator: Any) -> None:
         """Remember a generator: one that waits when the body is forgotten has to be ended."""
@@ -89,7 +82,7 @@ class Population:
 
     def replayed(self) -> None:
         """Forget what was on record: whatever is done now comes behind it."""
-        for place in (self._callbacks, *map(self._place_of, self.tasks())):
+        for place in (self._callbacks, *map(self.place_of, self.tasks())):
             place.known = []
 
     def forget(self) -> None:
@@ -99,7 +92,8 @@ class Population:
         self._generators.clear()
         self._kept.clear()
 
-    def _place_of(self, task: AnyTask) -> Place:
+    def place_of(self, task: AnyTask) -> Place:
+        """The place of one of `tasks()`."""
         return task.place if isinstance(task, Task) else self._adopted[task]
 
     def _adopt(self, task: AnyTask) -> Place:
@@ -107,9 +101,3 @@ class Population:
         if place is None:
             place = self._adopted[task] = self.next_below(self._strangers)
         return place
-
-    def _standing(self, task: AnyTask) -> str:
-        at = where.standing(task.get_coro())
-        return f"{self._place_of(task).shown} waits" + (
-            f" at {at.site} in {at.function}" if at else ""
-        )

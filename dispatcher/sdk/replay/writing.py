@@ -27,7 +27,8 @@ class Writer:
         self._paths = {path: index for index, path in enumerate(columns.paths)}
         self._outcomes = columns.outcomes
         self._nonce = columns.nonce
-        self._base = self._sent_whole = state
+        self._base = bytearray(state)  # so that appending to it copies nothing
+        self._sent_whole = b""
         self._sent = self.operations
         self.refusable = columns.sent
         """The first operation that the poll before this one asked for."""
@@ -63,7 +64,7 @@ class Writer:
 
     def whole(self) -> bytes:
         """Return everything, in one piece where many were appended."""
-        self._sent_whole = compacted(self._base + self._encoded())
+        self._sent_whole = compacted(bytes(self._base) + self._encoded())
         return self._sent_whole
 
     @property
@@ -76,7 +77,10 @@ class Writer:
         """Have the next piece extend the record as it stands; of `piece` and `whole`, whichever
         was asked for last is what the server has."""
         piece = self._encoded()
-        self._base = self._sent_whole or self._base + piece
+        if self._sent_whole:
+            self._base = bytearray(self._sent_whole)
+        else:
+            self._base += piece
         self._nonce, self._outcomes = self._piece.nonce, self._piece.outcomes
         self.refusable, self._sent = self._sent, self.operations
         self._piece = Columns()
