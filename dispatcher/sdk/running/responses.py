@@ -169,13 +169,13 @@ def _too_large(came: Ending | Passed | Waiting, size_bytes: int) -> Ending:
         case Ending():
             what = "the result"
         case Passed():
-            what = f"the input of {came.operation.function}, which takes its place,"
+            what = f"the input of {came.operation.function}, which takes its place"
         case Waiting():
             inputs = sum(len(one.operation.input.data) for one in came.calls)
             what = "the calls that it makes at once" if inputs > len(came.state) else "its record"
     message = (
-        f"{what} has {size_bytes} bytes, and {MOST_BYTES} is the most that a server takes: store "
-        "large values elsewhere and pass where they are"
+        f"{what}: {size_bytes} bytes, and {MOST_BYTES} is the most that a server takes. Store "
+        "large values elsewhere, and pass where they are"
     )
     failure = Failure("TooLarge", message[0].upper() + message[1:])
     return Ending(Status.PERMANENT_ERROR, failure)

@@ -63,6 +63,10 @@ class Runner:
         self._warm.clear()
         self._answers.forget()
 
+    def forget_answers(self) -> None:
+        """Forget what was answered, and keep suspended calls."""
+        self._answers.forget()
+
     async def answer(self, run: Run) -> Reply:
         """Run a function, and say what it came to.
 
