@@ -122,3 +122,30 @@ class DecodeError(DispatchError, ValueError):
     """A value that came can't be read, or is not of the type that was asked for."""
 
     status = Status.INVALID_RESPONSE
+
+
+class CallError(DispatchError):
+    """A called function failed with an error that has no class here: it was written in another
+    language, or its class is not imported. `type` is the error's name over there, `message` its
+    text.
+    """
+
+    status = Status.PERMANENT_ERROR
+
+    def __init__(self, type: str = "", message: str = "") -> None:
+        super().__init__(type, message)
+        self.type = type
+        self.message = message
+
+    def __str__(self) -> str:
+        """`ValueError: no such order`."""
+        return ": ".join(part for part in (self.type, self.message) if part)
+
+
+class Cancelled(CallError):
+    """A called function was cancelled. (A function that is cancelled itself is told by asyncio's
+    CancelledError.)"""
+
+
+class Expired(CallError, builtins.TimeoutError):
+    """A called function did not end before its expiration. It will not be tried again."""

@@ -26,3 +26,4 @@ INT_KEYS: Final = 14  # a struct: a dict with integers as keys
 KEYWORDS: Final = 15  # a struct: the arguments of a call by the names of its parameters
 WHOLE: Final = 16  # anything: it is the first argument, not arguments by name
 RECORD: Final = 17  # a struct: the fields of an object whose class has a name beside it
+EXCEPTION: Final = 18  # a struct: an exception, by dispatcher/sdk/errors/portraits.py

@@ -106,7 +106,7 @@ def _int_keys(fields: dict[str, object]) -> dict[int, object]:
         raise Misfit("is damaged: keys that are no integers") from error
 
 
-_SAYS_NO_TYPE: Final = frozenset({marks.WHOLE, marks.KEYWORDS})
+_SAYS_NO_TYPE: Final = frozenset({marks.WHOLE, marks.KEYWORDS, marks.EXCEPTION})
 
 _OF_TEXT: Final[dict[int, Callable[[str], object]]] = {
     marks.INTEGER: int,
