@@ -69,6 +69,23 @@ def api(url: str | None, key_file: Path | None) -> Api:
     return Api(*_find(_API, url, key_file))
 
 
+def application(url: str, key_file: Path | None) -> tuple[Server, str | None]:
+    """Return the API that an application is to use, by `--api-url`, and its key: that of the file,
+    of DISPATCH_API_KEY (unless DISPATCH_API_URL says that it is another's), of DISPATCHER_KEY, or
+    of the login there.
+
+    Raises:
+        BadUsage: an address or a key that cannot be one.
+    """
+    server = Server.parse(url, "--api-url")
+    its = os.environ.get("DISPATCH_API_URL", "").strip()
+    is_its = not its or Server.parse(its, "DISPATCH_API_URL") == server
+    key = os.environ.get("DISPATCH_API_KEY", "").strip()
+    if key_file is None and key and is_its:
+        return server, checked_key(key, "DISPATCH_API_KEY")
+    return server, _find(_API, url, key_file)[1]
+
+
 def listener(url: str | None, key_file: Path | None) -> tuple[Server, str | None]:
     """Return where messages are accepted, and the key for it. Raises as `api`."""
     return _find(_LISTENER, url, key_file)

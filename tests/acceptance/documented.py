@@ -54,6 +54,7 @@ ELSEWHERE = {
     "dispatcher run -- python app.py": _RUN,
     "dispatcher run --session shop --reload -- python app.py": _RUN,
     "dispatcher run --endpoint 127.0.0.1:8000 -- uvicorn app:web --port 8000": _RUN,
+    "dispatcher run --api-url http://HOST:8081 --session shop -- uvicorn app:web": _RUN,
     "docker build -t dispatcher .": _IMAGE,
     "docker run --detach --name dispatcher --restart unless-stopped --stop-timeout 20"
     " -p 127.0.0.1:8080:80 -v dispatcher-data:/var/lib/dispatcher dispatcher": _IMAGE,

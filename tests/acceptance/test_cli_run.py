@@ -17,6 +17,7 @@ from types import TracebackType
 
 import pytest
 
+from dispatcher.testing.process import ServerProcess
 from tests.acceptance.receiver import eventually
 from tests.acceptance.running import ROOT
 
@@ -65,12 +66,10 @@ class Local:
         self._reader.join(SECONDS)
         return code
 
-    def resolve(self, promise: str) -> None:
-        """Complete a promise, as the terminal beside it could."""
+    def own_server(self) -> tuple[str, str]:
+        """Where its server is, and the key for it."""
         found = self.until(r"DISPATCHER_API=(\S+) DISPATCHER_KEY=(\S+)")
-        headers = {"Authorization": f"Bearer {found[2]}", "Content-Type": "application/json"}
-        request = urllib.request.Request(f"{found[1]}/v1/promises/{promise}", b"7", headers)
-        urllib.request.urlopen(request, timeout=SECONDS).close()
+        return found[1], found[2]
 
     def processes(self) -> list[int]:
         """What runs beside it, its server among them."""
@@ -120,6 +119,13 @@ def lives(process: int) -> bool:
     except FileNotFoundError:
         return False
     return state != "Z"
+
+
+def resolve(promise: str, url: str, key: str) -> None:
+    """Complete a promise, as another terminal could."""
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+    request = urllib.request.Request(f"{url}/v1/promises/{promise}", b"7", headers)
+    urllib.request.urlopen(request, timeout=SECONDS).close()
 
 
 def test_run_serves_calls_and_tells_of_them_until_interrupted(application: Start) -> None:
@@ -181,7 +187,7 @@ def test_session_goes_on_when_its_run_was_killed(application: Start, tmp_path: P
         assert run.until(r"export DISPATCHER_API=.*$")[0] == before
         run.until(r"^dispatcher +\| Session shop: 2 calls go on\.$")
         run.until("listens")
-        run.resolve("go")
+        resolve("go", *run.own_server())
         run.until(r"ended        \w+  held  succeeded")
         run.signal(signal.SIGTERM)
         run.wait()
@@ -214,6 +220,39 @@ def test_run_ends_with_the_exit_code_of_its_command(tmp_path: Path) -> None:
         assert "sh         | no-newline\n" in run.text
         run.until(r"sh ended with 7, before it dispatched or ran a function\.$")
         assert not lives(int(run.until(r"^sh         \| (\d+)$")[1]))
+
+
+def test_run_fetches_its_calls_from_another_server(application: Start, tmp_path: Path) -> None:
+    """With the key of an application. What it has not ended waits there for the next run."""
+    file = tmp_path / "key"
+    file.write_text("application's")
+    settings = {"API_KEYS": "me:admin:mine,shop:dispatch:application's", "CALL_RETRY_DELAY": "50"}
+    with ServerProcess(tmp_path, **settings) as server:
+        url = "http://{}:{}".format(*server.api)
+        options = ("--api-url", url, "--key-file", str(file), "--session", "shop")
+        with application("pair", "wrong", "held", "--unverified", options=options) as run:
+            run.until(rf"^dispatcher +\| Calls run on {url}, in session shop\.$")
+            run.until(r"created      \w+  pair$")
+            run.until(r"suspended    \w+  pair  waits for 2 calls$")
+            run.until(r"run          \w+  pair  attempt 1: ok in \d+ ms$")
+            run.until(r"ended        \w+  pair  succeeded after [\d.]+ m?s$")
+            run.until(
+                r"ended        \w+  wrong  failed after [\d.]+ m?s: ValueError: no such name$"
+            )
+            run.until(r"suspended    \w+  held")
+            run.signal(signal.SIGINT)
+            assert run.wait() == 0
+            run.until(
+                rf"1 call waits there\. `dispatcher run --api-url {url} --session shop -- .* held "
+                r"--unverified` goes on\.$"
+            )
+        with application("--unverified", options=options) as run:
+            run.until(r"in session shop, where 1 call waits\.$")
+            resolve("go", url, "application's")
+            run.until(r"resumed      \w+  held(.|\n)*ended        \w+  held  succeeded")
+    with application(options=("--api-url", url)) as run:
+        assert run.wait() == 7
+        run.until(rf"^dispatcher: error: {url}: Connection refused\.")
 
 
 def test_run_refuses_an_endpoint_that_is_in_use(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 import shlex
 import signal
 from collections.abc import Iterator
@@ -10,22 +11,29 @@ from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
 from types import FrameType
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from dispatcher.cli import where
 from dispatcher.cli.errors import BadUsage
 from dispatcher.cli.local import command as commands
 from dispatcher.cli.local import session as sessions
+from dispatcher.cli.local.backend import Backend
 from dispatcher.cli.local.guarding import Guard
 from dispatcher.cli.local.happenings import Asked, Happening, Happenings
 from dispatcher.cli.local.own_server import OwnServer
 from dispatcher.cli.local.ports import HOST
 from dispatcher.cli.local.reloading import watch_files
 from dispatcher.cli.local.screen import screen
+from dispatcher.cli.local.session import Session
 from dispatcher.cli.local.supervising import Plan, Supervisor
 
+if TYPE_CHECKING:  # loads protobuf
+    from dispatcher.cli.local.bridged import Far
+
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_NAME_BYTES: Final = 8
 _ADDRESS: Final = re.compile(r"(?:(?P<host>[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])?:)?(?P<port>\d+)")
 
 Words = Annotated[
@@ -53,9 +61,28 @@ Endpoint = Annotated[
         show_default=False,
     ),
 ]
+ApiUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--api-url",
+        metavar="URL",
+        help="Let a server that runs already run the calls, through its bridge: it need not reach "
+        "this machine.",
+        show_default=False,
+    ),
+]
 Reload = Annotated[
     bool,
     typer.Option("--reload", help="Start it anew when a Python file under this directory changes."),
+]
+KeyFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="A file with the key of --api-url. Default: DISPATCH_API_KEY, DISPATCHER_KEY, else "
+        "what `login` has kept.",
+        show_default=False,
+    ),
 ]
 Check = Annotated[
     bool,
@@ -71,29 +98,58 @@ def run(
     command: Words,
     session: SessionName = None,
     endpoint: Endpoint = None,
+    api_url: ApiUrl = None,
+    key_file: KeyFile = None,
     reload: Reload = False,
     check: Check = False,
 ) -> None:
     """Run an application beside a server of its own, until Ctrl-C or its end."""
     commands.check(command)
+    far = _far(api_url, key_file, session)
     happenings: Happenings = SimpleQueue[Happening]()
     with (
         _signals(happenings),
-        sessions.opened(session, None if endpoint is None else address(endpoint)) as taken,
+        # What another server runs is kept there: here is nothing to go on with.
+        sessions.opened(
+            None if far else session, None if endpoint is None else address(endpoint)
+        ) as taken,
     ):
         guard = Guard([taken.lock])
         try:
-            if session is None:
+            if taken.name is None:
                 guard.remove(taken.directory)
             if reload:
                 watch_files(Path.cwd(), happenings)
             name = commands.name_of(command)
             plan = Plan(command, name, taken.facts.endpoint, reloads=reload, checks=check)
-            backend = OwnServer(taken, guard, happenings, shlex.join(command))
+            backend = _backend(far, taken, guard, happenings, command)
             code = Supervisor(plan, backend, guard, screen(name), happenings).run()
         finally:
             guard.close()
     raise typer.Exit(code)
+
+
+def _far(url: str | None, key_file: Path | None, session: str | None) -> Far | None:
+    """The server that runs the calls; None: one of its own."""
+    if url is None:
+        if key_file is not None:
+            raise BadUsage("--key-file: is for --api-url; a server of its own has a key of its own")
+        return None
+    from dispatcher.cli.local.bridged import Far
+
+    name = sessions.checked(session) if session else secrets.token_hex(_NAME_BYTES)
+    server, key = where.application(url, key_file)
+    return Far(server, key, name)
+
+
+def _backend(
+    far: Far | None, session: Session, guard: Guard, happenings: Happenings, command: list[str]
+) -> Backend:
+    if far is None:
+        return OwnServer(session, guard, happenings, shlex.join(command))
+    from dispatcher.cli.local.bridged import Bridged
+
+    return Bridged(far, session.facts.endpoint, happenings, command)
 
 
 def address(text: str) -> str:

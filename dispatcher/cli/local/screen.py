@@ -46,7 +46,7 @@ class Screen(Protocol):
         """Show how calls stand. Called often; not every look is a new picture."""
 
     def close(self, calls: Calls) -> None:
-        """Show the last picture."""
+        """Show the last picture. Idempotent."""
 
 
 def screen(name: str) -> Screen:
@@ -138,8 +138,9 @@ class Tree:
 
     def close(self, calls: Calls) -> None:
         """See `Screen`."""
-        self._draw(calls, self._console.size.height - 2)
-        self._live.stop()
+        if self._live.is_started:
+            self._draw(calls, self._console.size.height - 2)
+            self._live.stop()
 
     def _print(self, name: str, text: Text, *, style: str) -> None:
         from rich.text import Text

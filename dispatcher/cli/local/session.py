@@ -81,13 +81,22 @@ def opened(name: str | None, endpoint: str | None) -> Iterator[Session]:
             shutil.rmtree(directory, ignore_errors=True)
 
 
-def _named(name: str) -> Path:
+def checked(name: str) -> str:
+    """Return a name that can be one of a session.
+
+    Raises:
+        BadUsage: it can be none.
+    """
     if not _NAME.fullmatch(name):
         raise BadUsage(
             f"--session {name}: expected a name of at most 64 letters, digits, dots, dashes and "
             "underscores, such as shop"
         )
-    directory = sessions_directory() / name
+    return name
+
+
+def _named(name: str) -> Path:
+    directory = sessions_directory() / checked(name)
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:

@@ -93,6 +93,7 @@ class Supervisor:
                 self._screen.look(self._calls)
             self._finish()
         finally:
+            self._screen.close(self._calls)
             self._end_command()
             self._backend.stop(at_once=self._is_killed)
         return _FAILED if self._has_failed else self._course.code
