@@ -1,0 +1,104 @@
+"""An application with a listener of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from contextlib import suppress
+from typing import Final
+
+from dispatcher.errors import PortTaken
+from dispatcher.sdk.config import Address
+from dispatcher.sdk.serving.ports import Application
+from dispatcher.sdk.serving.web import answered
+
+STOP_S: Final = 25.0
+"""How long runs that are under way have to end: less than what is given to containers."""
+
+
+def serve(app: Application) -> None:
+    """Listen at `config.address`, and answer until SIGINT or SIGTERM; then let runs that are under
+    way end, for 25 seconds, or until the signal comes again.
+
+    Raises:
+        RuntimeError: an event loop runs here already.
+        PortTaken: nobody can listen there.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        pass
+    else:
+        raise RuntimeError(
+            "app.serve() runs an event loop of its own, and one runs here already: write "
+            "`await app.serve_async()`."
+        )
+    with _runner() as runner, suppress(asyncio.CancelledError):
+        runner.run(_until_a_signal(app))
+
+
+async def serve_async(app: Application) -> None:
+    """Listen at `config.address`, and answer until this is cancelled; then let runs that are under
+    way end, for 25 seconds.
+
+    Raises:
+        PortTaken: nobody can listen there.
+    """
+    from aiohttp import web
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        return await answered(app, request)
+
+    server = web.Server(answer, access_log=None, auto_decompress=False)
+    runner = web.ServerRunner(server, shutdown_timeout=STOP_S)
+    await runner.setup()
+    try:
+        address = app.config.address
+        try:
+            await web.TCPSite(runner, address.host, address.port).start()
+        except OSError as error:
+            raise _taken(address, error) from error
+        host, port = runner.addresses[0][:2]
+        _tell(app, Address(str(host), int(port)))
+        await asyncio.Event().wait()
+    finally:
+        await runner.cleanup()
+
+
+async def _until_a_signal(app: Application) -> None:
+    task = asyncio.current_task()
+    assert task is not None, "a runner makes one"
+    loop = asyncio.get_running_loop()
+    # Neither on Windows, where Ctrl-C raises KeyboardInterrupt, nor in another thread.
+    with suppress(NotImplementedError, ValueError, RuntimeError):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, task.cancel)
+    await serve_async(app)
+
+
+def _runner() -> asyncio.Runner:
+    """With uvloop where it is: it answers more runs a second."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.Runner()
+    return asyncio.Runner(loop_factory=uvloop.new_event_loop)
+
+
+def _tell(app: Application, address: Address) -> None:
+    lines = app.describe()
+    count = "1 function" if len(lines) == 1 else f"{len(lines)} functions"
+    print(f"Listening at http://{address}, with {count}", *lines, sep="\n  ", flush=True)
+
+
+def _taken(address: Address, error: OSError) -> PortTaken:
+    if isinstance(error, socket.gaierror):
+        reason = "its host has no address on this machine"
+    else:
+        reason = os.strerror(error.errno).lower() if error.errno else str(error)
+    return PortTaken(
+        f"can't listen at {address}: {reason}. Stop what uses the port, or write another one: "
+        "DISPATCH_ENDPOINT_ADDR=HOST:PORT, or Dispatch(address=…)."
+    )
