@@ -1,0 +1,54 @@
+"""Whose code is looked into: the user's, and that of installed packages which use the SDK.
+
+Looking into httpx and aiohttp would take more than a second and find nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+import sysconfig
+from functools import lru_cache
+from types import ModuleType
+from typing import Final
+
+_SDK: Final = "dispatcher.sdk"
+_INSTALLED: Final = tuple({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
+_STANDARD: Final = (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"))
+
+
+def is_looked_into(module: str | None, file: str) -> bool:
+    """Whether code of this module, in this file, is worth a look."""
+    name = module or ""
+    if name == _SDK or name.startswith(f"{_SDK}."):
+        return False
+    top = name.partition(".")[0]
+    if _is_installed(file):
+        return _uses_the_sdk(top)
+    return top not in sys.stdlib_module_names and not file.startswith(_STANDARD)
+
+
+def _is_installed(file: str) -> bool:
+    return file.startswith(_INSTALLED) or "/site-packages/" in file or "/dist-packages/" in file
+
+
+@lru_cache(1024)
+def _uses_the_sdk(package: str) -> bool:
+    """Whether a loaded module of an installed package names the SDK."""
+    prefix = f"{package}."
+    return any(
+        _names_the_sdk(module)
+        for name, module in list(sys.modules.items())
+        if (name == package or name.startswith(prefix)) and isinstance(module, ModuleType)
+    )
+
+
+def _names_the_sdk(module: ModuleType) -> bool:
+    return any(
+        value.__name__.startswith(_SDK)
+        if isinstance(value, ModuleType)
+        else str(getattr(type(value), "__module__", "")).startswith(_SDK)
+        or str(vars(value).get("__module__", "") if isinstance(value, type) else "").startswith(
+            _SDK
+        )
+        for value in list(vars(module).values())
+    )
