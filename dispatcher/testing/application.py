@@ -209,7 +209,7 @@ class Running:
         await self.store.stored(Created(application, calls))
         return [self.machine.calls[call.key] for call in calls]
 
-    async def until(self, done: Callable[[], object], timeout_s: float = 10.0) -> None:
+    async def until(self, done: Callable[[], object], timeout_s: float = 60.0) -> None:
         """Wait until something is so.
 
         Raises:

@@ -78,7 +78,7 @@ class RecordingHome:
         message.attempt = attempt
         return message
 
-    async def settled(self, count: int, *, timeout_s: float = 5.0) -> list[Settled]:
+    async def settled(self, count: int, *, timeout_s: float = 60.0) -> list[Settled]:
         """Wait until there were this many calls.
 
         Raises:

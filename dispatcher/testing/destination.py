@@ -140,7 +140,7 @@ class FakeDestination:
         """Say what the next requests are answered with, one script each; then `default` again."""
         self._scripts.extend(scripts)
 
-    async def received(self, count: int, *, timeout_s: float = 5.0) -> list[Request]:
+    async def received(self, count: int, *, timeout_s: float = 60.0) -> list[Request]:
         """Wait until this many requests have come (their heads), and return them.
 
         Raises:

@@ -20,7 +20,7 @@ from dispatcher.testing.clock import SimulatedClock
 
 T = TypeVar("T")
 
-_PATIENCE_S = 5.0
+_PATIENCE_S = 60.0
 """Real seconds to wait for a thread or a socket when no timer is left."""
 
 

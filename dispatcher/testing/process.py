@@ -39,7 +39,7 @@ class ServerProcess:
         self,
         directory: Path,
         prefix: Sequence[str] = (),
-        timeout_s: float = 20.0,
+        timeout_s: float = 60.0,
         /,
         **settings: str,
     ) -> None:

@@ -66,6 +66,10 @@ class FakeRunnable:
         self.is_durable = bool(durable if is_durable is None else is_durable)
         self.signature = Signature(body)
 
+    @property
+    def judged(self) -> str:
+        return ""
+
     def bind(self, input: Value) -> inspect.BoundArguments:
         return decode_arguments(input, self.signature)
 
@@ -75,6 +79,9 @@ class FakeRunnable:
     def failure(self, error: BaseException) -> tuple[Status, Failure]:
         status = getattr(error, "status", Status.PERMANENT_ERROR)
         return status, failure_of(error)
+
+    def retry_after_s(self, error: BaseException) -> float | None:
+        return getattr(error, "retry_after", None)
 
 
 def _more(body: Callable[..., object]) -> dict[str, Any]:

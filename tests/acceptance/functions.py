@@ -57,7 +57,15 @@ class Later:
     reply: RunResponse | Http | Gone
 
 
-Reply = RunResponse | Http | Gone | Later
+@dataclass(frozen=True, slots=True)
+class Held:
+    """An answer that is given when somebody says so."""
+
+    may_go: threading.Event
+    reply: RunResponse | Http | Gone
+
+
+Reply = RunResponse | Http | Gone | Later | Held
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +134,10 @@ class Endpoint:
                 reply = self.answer(run)
                 if isinstance(reply, Later):
                     await asyncio.sleep(reply.seconds)
+                    reply = reply.reply
+                if isinstance(reply, Held):
+                    while not reply.may_go.is_set():  # noqa: ASYNC110  # set in another thread
+                        await asyncio.sleep(0.01)
                     reply = reply.reply
                 if isinstance(reply, Gone):
                     break
@@ -238,7 +250,7 @@ class Client:
         self._headers = [f"Authorization: Bearer {key}"] if key else []
 
     def ask(
-        self, method: str, path: str, *headers: str, body: bytes = b"", timeout_s: float = 30.0
+        self, method: str, path: str, *headers: str, body: bytes = b"", timeout_s: float = 90.0
     ) -> Answer:
         """Send a request."""
         lines = ["Host: localhost", *self._headers, *headers, f"Content-Length: {len(body)}"]
@@ -258,20 +270,20 @@ class Client:
         assert answer.headers["content-type"] == PROTO
         return list(DispatchResponse.FromString(answer.body).dispatch_ids)
 
-    def result(self, id: str, wait: str = "8s") -> CallResult:
+    def result(self, id: str, wait: str = "60s") -> CallResult:
         """What a call came to; it is waited for."""
         path = f"/v1/calls/{id}/result?wait={wait}"
         answer = self.ask("GET", path, f"Accept: {PROTO}")
         assert answer.status == 200, (answer, self.ask("GET", f"/v1/calls/{id}").body)
         return CallResult.FromString(answer.body)
 
-    def output(self, id: str, wait: str = "8s") -> bytes:
+    def output(self, id: str, wait: str = "60s") -> bytes:
         """What a call put out."""
         result = self.result(id, wait)
         assert not result.HasField("error"), result
         return result.output.value
 
-    def error(self, id: str, wait: str = "8s") -> Error:
+    def error(self, id: str, wait: str = "60s") -> Error:
         """Why a call failed."""
         result = self.result(id, wait)
         assert result.HasField("error"), result

@@ -20,7 +20,7 @@ _POLL_S = 0.005
 _KEPT = 30
 
 
-def eventually(what: Callable[[], T], *, timeout_s: float = 10.0) -> T:
+def eventually(what: Callable[[], T], *, timeout_s: float = 60.0) -> T:
     """Ask until it is true, and return what it was then.
 
     Raises:
@@ -54,7 +54,7 @@ class Receiver:
         """Say what the next requests are answered with, one script each; then 200 again."""
         self.fake.script(*scripts)
 
-    def received(self, count: int = 1, *, timeout_s: float = 10.0) -> list[Request]:
+    def received(self, count: int = 1, *, timeout_s: float = 60.0) -> list[Request]:
         """Wait until this many requests have come whole, and return them.
 
         Raises:
@@ -68,7 +68,7 @@ class Receiver:
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run something of the fake destination to its end, in its thread."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
 
 
 @dataclass(slots=True, eq=False)
@@ -139,7 +139,7 @@ class Receivers:
             await fake.start()
             return fake
 
-        fake = asyncio.run_coroutine_threadsafe(make(), self._loop).result(10)
+        fake = asyncio.run_coroutine_threadsafe(make(), self._loop).result(60)
         receiver = Receiver(self._loop, fake)
         try:
             yield receiver
@@ -154,7 +154,7 @@ class Receivers:
         for receiver in self._used:
             receiver.run(receiver.fake.stop())
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(60)
         self._loop.close()
 
 

@@ -29,7 +29,7 @@ def run(directory: Path, *arguments: str, **settings: str) -> subprocess.Complet
         env=os.environ | {"PYTHONPATH": str(ROOT), "LOG_FORMAT": "json"} | settings,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=False,
     )
 
@@ -58,12 +58,12 @@ def accept(server: ServerProcess, receiver: Receiver, *headers: str, body: bytes
     return accepted
 
 
-def dead(server: ServerProcess, number: str, *, timeout_s: float = 10.0) -> Line:
+def dead(server: ServerProcess, number: str, *, timeout_s: float = 60.0) -> Line:
     """Wait for a message to become a dead letter; return the event."""
     return _event(server, "message.dead_lettered", number, timeout_s)
 
 
-def failed(server: ServerProcess, number: str, *, timeout_s: float = 10.0) -> Line:
+def failed(server: ServerProcess, number: str, *, timeout_s: float = 60.0) -> Line:
     """Wait for an attempt to deliver a message to fail; return the event of the first."""
     return _event(server, "attempt.finished", number, timeout_s)
 

@@ -18,7 +18,7 @@ from tests.acceptance.receiver import Receiver, Receivers, eventually
 from tests.acceptance.running import accept, dead, failed, metrics, quick
 from tests.acceptance.wire import ORIGIN, ask, post, request
 
-SETTINGS = {"RETRYLIMIT": "3", "DEFAULT_TIMEOUT": "1500", "WORKER": "20", "LOG_LEVEL": "debug"}
+SETTINGS = {"RETRYLIMIT": "3", "DEFAULT_TIMEOUT": "60000", "WORKER": "20", "LOG_LEVEL": "debug"}
 
 OK = b"HTTP/1.1 200 OK\r\n"
 
@@ -275,13 +275,14 @@ def test_2xx_that_still_drips_at_the_timeout_is_tried_again(
 ) -> None:
     """The timeout is for the whole attempt, not for each piece."""
     drip: list[Send | Wait] = [Send(OK + b"Content-Length: 1000\r\n\r\n")]
-    for _ in range(200):
+    for _ in range(10_000):  # for longer than anybody waits here
         drip += [Send(b"."), Wait(0.02)]
+    drip[0] = Send(OK + b"Content-Length: 100000\r\n\r\n")
     receiver.script(drip)
     began = time.monotonic()
     number = accept(server, receiver, "X-Dispatcher-Timeout: 300").id
     receiver.received(2)
-    assert 0.29 < time.monotonic() - began < 3
+    assert time.monotonic() - began > 0.29
     assert failed(server, number)["error"] == "timeout"
 
 
@@ -290,12 +291,10 @@ def test_after_1_mib_of_body_the_status_counts(server: ServerProcess, receivers:
     endless = b"x" * 65_536
     for status, event in ((200, "message.delivered"), (404, "message.dead_lettered")):
         head = f"HTTP/1.1 {status} X\r\nContent-Length: 999999999\r\n\r\n".encode()
-        script = [Send(head), *[Send(endless)] * 17, Wait(1.4), *[Send(endless)] * 100]
+        script = [Send(head), *[Send(endless)] * 17, Wait(600)]
         with receivers.open(default=script) as receiver:
-            began = time.monotonic()
-            number = accept(server, receiver).id
+            number = accept(server, receiver, "X-Dispatcher-Timeout: 300000").id
             wait_for(server, event, number)
-            assert time.monotonic() - began < 1.4
             assert is_quiet(receiver, 1, seconds=0.05)
 
 
@@ -311,25 +310,28 @@ def test_body_of_just_under_1_mib_must_be_complete(
     assert is_quiet(receiver, 3, seconds=0.05)
 
 
-def test_timeout_is_tried_again(server: ServerProcess, receiver: Receiver) -> None:
+def test_timeout_is_tried_again(tmp_path: Path, receivers: Receivers) -> None:
     """A destination that says nothing; the caller's time counts, else `DEFAULT_TIMEOUT`."""
-    receiver.script([Wait(5)], answer(), [Wait(5)])
-    for headers, least_s in ((("X-Dispatcher-Timeout: 100",), 0.1), ((), 1.5)):
-        before = len(receiver.requests)
-        began = time.monotonic()
-        number = accept(server, receiver, *headers).id
-        _, second = receiver.received(before + 2)[before:]
-        # Attempts begin after this; the clock of their timeouts counts whole milliseconds.
-        assert least_s - 0.002 < second.arrived_s - began < least_s + 1.4
-        event = failed(server, number)
-        assert event["error"] == "timeout"
-        assert event["status"] is None
+    cases = ((("X-Dispatcher-Timeout: 200",), 200), ((), 1500))
+    with ServerProcess(tmp_path, **quick(DEFAULT_TIMEOUT="1500")) as server:
+        for headers, timeout_ms in cases:
+            with receivers.open() as receiver:
+                receiver.script([Wait(600)])
+                began = time.monotonic()
+                number = accept(server, receiver, *headers).id
+                _, second = receiver.received(2)
+                # Attempts begin after this; the clock of their timeouts counts whole milliseconds.
+                assert second.arrived_s - began > timeout_ms / 1000 - 0.002
+                event = failed(server, number)
+            assert event["error"] == "timeout"
+            assert event["detail"].startswith(f"{timeout_ms} ms passed")
+            assert event["status"] is None
 
 
 def test_timeout_counts_for_every_attempt_anew(server: ServerProcess, receiver: Receiver) -> None:
     """Each has the whole of it."""
-    receiver.script([Wait(30)], [Wait(1.2), *answer()])
-    number = accept(server, receiver, "X-Dispatcher-Timeout: 2000").id
+    receiver.script([Wait(600)], [Wait(0.5), *answer()])
+    number = accept(server, receiver, "X-Dispatcher-Timeout: 3000").id
     wait_for(server, "message.delivered", number)
     assert is_quiet(receiver, 2, seconds=0.05)
 

@@ -177,13 +177,14 @@ def test_what_is_unfinished_is_delivered_after_the_next_start(
     tmp_path: Path, receiver: Receiver
 ) -> None:
     """After `DRAIN_TIMEOUT`; it exits 0 all the same."""
-    receiver.script([Wait(30)])
-    with ServerProcess(tmp_path, **quick(DRAIN_TIMEOUT="200")) as server:
+    receiver.script([Wait(600)])
+    settings = quick(DRAIN_TIMEOUT="200", DEFAULT_TIMEOUT="600000")
+    with ServerProcess(tmp_path, **settings) as server:
         number = accept(server, receiver).id
         receiver.received(1)
         began = time.monotonic()
         assert server.stop() == 0
-        assert 0.19 < time.monotonic() - began < 1.5
+        assert time.monotonic() - began > 0.19
     with ServerProcess(tmp_path, **quick()):
         assert ids(receiver, 2) == [number] * 2
 
@@ -195,9 +196,8 @@ def test_messages_that_wait_are_not_waited_for(tmp_path: Path, receiver: Receive
     with ServerProcess(tmp_path, **settings) as server:
         number = accept(server, receiver).id
         server.event("attempt.finished")
-        began = time.monotonic()
         assert server.stop() == 0
-        assert time.monotonic() - began < 1.0
+    assert len(receiver.requests) == 1
     with ServerProcess(tmp_path, **settings):
         assert ids(receiver, 2) == [number] * 2
         assert receiver.requests[1].headers["x-dispatcher-attempt"] == "2"
@@ -205,16 +205,15 @@ def test_messages_that_wait_are_not_waited_for(tmp_path: Path, receiver: Receive
 
 def test_second_signal_exits_at_once_with_nothing_lost(tmp_path: Path, receiver: Receiver) -> None:
     """However long `DRAIN_TIMEOUT` is."""
-    receiver.script([Wait(30)])
-    with ServerProcess(tmp_path, **quick(DRAIN_TIMEOUT="60000")) as server:
+    receiver.script([Wait(600)])
+    settings = quick(DRAIN_TIMEOUT="600000", DEFAULT_TIMEOUT="600000")
+    with ServerProcess(tmp_path, **settings) as server:
         number = accept(server, receiver).id
         receiver.received(1)
         server.signal(signal.SIGTERM)
         server.event("server.stopping")
-        began = time.monotonic()
         server.signal(signal.SIGTERM)
         server.wait()
-        assert time.monotonic() - began < 1.0
     with ServerProcess(tmp_path, **quick()):
         assert ids(receiver, 2) == [number] * 2
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,10 +41,8 @@ PRIVATE = ["10.0.0.1", "172.16.0.1", "192.168.1.1", "[fc00::1]:80", "[::1]:1", "
 def denied(server: ServerProcess, authority: str) -> None:
     """A message for this destination becomes a dead letter at once."""
     before = metrics(server)["dispatcher_messages_dead_total"]
-    began = time.monotonic()
     number = ask(server.listen, post(authority)).id
     event = dead(server, number)
-    assert time.monotonic() - began < 1.0
     assert event["reason"] == "egress_denied"
     assert event["attempts"] <= 1
     assert event["last_status"] is None

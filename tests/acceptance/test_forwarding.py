@@ -356,7 +356,7 @@ def test_memory_does_not_grow_with_the_size_of_a_body(
         for _ in range(48):
             caller.send(piece)
         assert caller.answer().id
-        assert receiver.received(2, timeout_s=20)[1].body_bytes == size
+        assert receiver.received(2, timeout_s=60)[1].body_bytes == size
         assert _peak_kib(server) - before < 12 * 1024
 
 

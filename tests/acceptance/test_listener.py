@@ -425,8 +425,8 @@ def test_idle_connection_is_kept_as_long_as_the_setting_says(
     an answer."""
     settings = quick(IDLE_TIMEOUT="1s")
     with ServerProcess(tmp_path, **settings) as quickly, Caller(quickly.listen) as caller:
+        began = time.monotonic()
         caller.send(post(receiver.authority))
         assert caller.answer().id
-        began = time.monotonic()
         assert caller.at_end()
-        assert time.monotonic() - began > 0.5
+        assert time.monotonic() - began > 0.9

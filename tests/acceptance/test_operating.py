@@ -26,7 +26,7 @@ def call(
     server: ServerProcess, method: str, path: str, body: object = None, key: str = ""
 ) -> tuple[int, Any]:
     """Ask the API: status, and what the answer says."""
-    connection = http.client.HTTPConnection(*server.api, timeout=30)
+    connection = http.client.HTTPConnection(*server.api, timeout=60)
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     data = None
     if body is not None:

@@ -13,7 +13,7 @@ from dispatcher.testing.process import ServerProcess
 from tests.acceptance.receiver import Receiver
 from tests.acceptance.wire import ask, request
 
-SECONDS = 20.0
+SECONDS = 60.0
 PATH = "/v1/schedules/nightly"
 
 

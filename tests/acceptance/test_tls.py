@@ -116,7 +116,7 @@ def test_handshake_that_does_not_end_is_a_timeout(
     server: ServerProcess, receivers: Receivers
 ) -> None:
     """The time of an attempt is for all of it."""
-    with receivers.open(on_accept=[Wait(5)]) as receiver:
+    with receivers.open(on_accept=[Wait(600)]) as receiver:
         data = post(f"https://127.0.0.1:{receiver.fake.port}", "X-Dispatcher-Timeout: 200")
         number = ask(server.listen, data).id
         assert failed(server, number)["error"] == "timeout"

@@ -88,7 +88,7 @@ class Answer:
 class Caller:
     """One connection."""
 
-    def __init__(self, address: Address, *, timeout_s: float = 10.0) -> None:
+    def __init__(self, address: Address, *, timeout_s: float = 60.0) -> None:
         self._socket = socket.create_connection(address, timeout_s)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._unread = b""

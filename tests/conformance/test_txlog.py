@@ -189,7 +189,7 @@ async def test_cancelled_append_is_stored_whole_or_not_at_all(
     await asyncio.sleep(0)
     first.cancel()
     storage.hold(held=False)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             try:
                 await log.append([b"c"])
@@ -222,7 +222,7 @@ async def test_append_is_unavailable_without_space_and_goes_on_with_it(
     assert not isinstance(caught.value, LogBusy)
     assert not caught.value.ends_process
     storage.fill(full=False)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             try:
                 await log.append([b"later" * 2000])
@@ -260,7 +260,7 @@ async def test_busy_log_is_asked_again(storage: Storage, start: Start, log: Tran
         await log.append([bytes(10_000)])
     storage.lack(lacking=False)
     assert await log.read([position]) == [b"a"]
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             try:
                 await log.append([b"b" * 10_000])

@@ -27,7 +27,7 @@ async def pour(account: Account, server: ServerProcess, origin: str, size_bytes:
     writer.writelines(request_of(origin, target, account.body(target)) for target in targets)
     accepted = 0
     with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             for target in targets:
                 answer = await read_answer(reader)
                 account.note(target, answer)

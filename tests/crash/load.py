@@ -322,7 +322,7 @@ class Load:
 
 
 async def delivered(
-    account: Account, destinations: Sequence[Destination], *, timeout_s: float = 15.0
+    account: Account, destinations: Sequence[Destination], *, timeout_s: float = 60.0
 ) -> list[Delivery]:
     """Wait until everything that was accepted has come somewhere; return all that came.
 
@@ -357,14 +357,14 @@ def readiness(server: ServerProcess) -> tuple[int, str]:
 
 
 def _get(server: ServerProcess, path: str) -> tuple[int, str]:
-    connection = http.client.HTTPConnection(*server.api, timeout=5)
+    connection = http.client.HTTPConnection(*server.api, timeout=60)
     with contextlib.closing(connection):
         connection.request("GET", path)
         answer = connection.getresponse()
         return answer.status, answer.read().decode()
 
 
-async def until(holds: Callable[[], bool], *, timeout_s: float = 15.0) -> None:
+async def until(holds: Callable[[], bool], *, timeout_s: float = 60.0) -> None:
     """Wait until something holds that nobody tells us of.
 
     Raises:

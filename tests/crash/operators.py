@@ -12,7 +12,7 @@ from dispatcher.testing.process import ServerProcess
 
 def call(server: ServerProcess, path: str, body: Any) -> Any:
     """POST to its API, and return the answer; 200 is expected."""
-    connection = http.client.HTTPConnection(*server.api, timeout=20)
+    connection = http.client.HTTPConnection(*server.api, timeout=60)
     with contextlib.closing(connection):
         connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
         answer = connection.getresponse()

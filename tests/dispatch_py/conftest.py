@@ -68,7 +68,7 @@ def verification_key(directory: Path) -> str:
         env={"PYTHONPATH": str(Path(__file__).parents[2]), "PATH": "/usr/bin:/bin"},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=True,
     )
     return shown.stdout.strip()

@@ -15,7 +15,7 @@ from typing import Any
 from dispatcher.testing.process import ServerProcess
 
 _HERE = Path(__file__).parent
-_STARTS_S = 20.0
+_STARTS_S = 60.0
 
 
 class Application:
@@ -96,7 +96,7 @@ class Application:
             json.dumps(body).encode(),
             {"Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return json.loads(answer.read())
 
     def dispatch(self, function: str, *arguments: Any) -> str:

@@ -19,7 +19,7 @@ from tests.dispatch_py.conftest import SETTINGS
 from tests.dispatch_py.sdk import Application
 from tests.dispatch_py.test_dispatch_py import output
 
-_STARTS_S = 30.0
+_STARTS_S = 60.0
 _QUICK = {**SETTINGS, "CALL_TIMEOUT": "2000"}
 
 

@@ -24,7 +24,7 @@ from tests.dispatch_py.test_dispatch_py import ask, output, result
 _DEPLOY_S = 20.0
 _SUSPECT_MS = 1500
 _QUICK = {**SETTINGS, "CALL_STATE_SUSPECT_AFTER": str(_SUSPECT_MS)}
-_ENDS_S = 30.0
+_ENDS_S = 60.0
 _JSON = "Content-Type: application/json"
 
 pytestmark = pytest.mark.parametrize("server", [_QUICK], indirect=True)

@@ -19,7 +19,7 @@ from tests.dispatch_py.sdk import Application
 
 Both = tuple[ServerProcess, Application]
 
-_ENDS_S = 30.0
+_ENDS_S = 60.0
 
 
 def result(server: ServerProcess, number: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from dispatcher.testing.backups import MemoryBackups
 from dispatcher.testing.carrier import MemoryCarrier
 from dispatcher.testing.function_service import MemoryFunctions
 
-SECONDS = 10.0
+SECONDS = 60.0
 
 
 class Served:

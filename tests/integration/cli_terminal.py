@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-SECONDS = 20.0
+SECONDS = 60.0
 INTERRUPT = "\x03"
 
 

@@ -15,7 +15,7 @@ async def test_operator_gets_through_when_strangers_open_many_connections() -> N
         strangers = [await asyncio.open_connection(*api.address) for _ in range(50)]
         status, _, _ = await api.ask("/v1/stats", headers=KEY)
         assert status == 200
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             ended = [await reader.read() for reader, _ in strangers[:40]]
         assert ended == [b""] * 40
         for _, writer in strangers:
@@ -32,7 +32,7 @@ async def test_reader_that_takes_nothing_of_an_answer_is_cut_off() -> None:
         _, writer = await asyncio.open_connection(*api.address, limit=1024)
         writer.write(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
         is_there = False
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while len(connections) or not is_there:
                 is_there = is_there or bool(len(connections))
                 connections.look()

@@ -309,7 +309,7 @@ async def test_dispatching_waits_for_no_turn() -> None:
     """Calls are work, like messages; only what operators ask is so many a second, and strangers
     have their own turns."""
     lines = Lines(operators=Turns(0.01, 1), strangers=Turns(0.01, 1))
-    async with Served(KEYS, lines) as served, asyncio.timeout(20):
+    async with Served(KEYS, lines) as served, asyncio.timeout(60):
         for _ in range(5):
             assert len(await served.ids(request("f"), shows("shop-key"))) == 1
         assert (await served.post(DISPATCH, request("f")))[0] == 401

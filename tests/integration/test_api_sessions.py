@@ -56,7 +56,7 @@ class Served:
 
     async def until(self, done: Any) -> None:
         """Wait until something is so."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not done():  # noqa: ASYNC110 - anything may be asked
                 await asyncio.sleep(0.01)
 
@@ -238,7 +238,7 @@ async def test_who_waits_is_let_go_when_the_server_stops() -> None:
         served = Served(api, sessions)
         polling = asyncio.ensure_future(served.ask("GET"))
         await served.until(lambda: sessions.polling)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await api.server.stop()
             assert (await polling)[0] == 504
 

@@ -41,7 +41,7 @@ class Listening:
     async def block(self) -> str:
         """The next block, without its empty line; "" at the end."""
         lines = []
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while line := (await self._answer.content.readline()).decode().rstrip("\n"):
                 lines.append(line)
         return "\n".join(lines)
@@ -111,16 +111,16 @@ async def test_queue_is_listened_to_only_while_somebody_reads(api: ApiBench) -> 
     silent = silence(api)
     async with listening(api), listening(api):
         assert len(api.admin.listeners) == 1
-    await asyncio.wait_for(silent.wait(), 5)
+    await asyncio.wait_for(silent.wait(), 60)
     assert api.admin.listeners == []
     assert api.lines == []
 
 
 async def test_stop_lets_readers_go(monkeypatch: pytest.MonkeyPatch) -> None:
     """At once: their streams end, and nobody listens any more."""
-    monkeypatch.setattr(server, "STOP_SECONDS", 60.0)
+    monkeypatch.setattr(server, "STOP_SECONDS", 600.0)
     async with ApiBench() as api, listening(api) as reader:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await api.server.stop()
         assert await reader.block() == ""
     assert api.admin.listeners == []
@@ -130,7 +130,7 @@ async def test_stop_does_not_wait_for_a_reader_that_reads_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its buffers are full, and so are the system's."""
-    monkeypatch.setattr(server, "STOP_SECONDS", 60.0)
+    monkeypatch.setattr(server, "STOP_SECONDS", 600.0)
     async with ApiBench() as api:
         reader, writer = await asyncio.open_connection(*api.address, limit=1024)
         writer.write(b"GET /v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -140,7 +140,7 @@ async def test_stop_does_not_wait_for_a_reader_that_reads_nothing(
             for listener in api.admin.listeners:
                 listener(loud)
             await asyncio.sleep(0.001)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await api.server.stop()
         assert api.admin.listeners == []
         writer.close()
@@ -154,7 +154,7 @@ async def test_reader_is_refused_when_there_are_too_many() -> None:
         async with listening(api):
             assert await api.error("/v1/events") == (503, "too_many_readers")
             assert "Retry-After" in (await api.ask("/v1/events"))[1]
-        await asyncio.wait_for(silent.wait(), 5)
+        await asyncio.wait_for(silent.wait(), 60)
         async with listening(api):
             pass
 
@@ -223,7 +223,7 @@ async def test_many_events_are_written_in_portions() -> None:
     reader = events.open()
     for _ in range(stream.EVENTS_AT_ONCE + 1):
         admin.listeners[0](EVENT)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await reader.wait(60)
         assert reader.take().count(b"event: ") == stream.EVENTS_AT_ONCE
         await reader.wait(60)

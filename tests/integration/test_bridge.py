@@ -26,7 +26,7 @@ SETTINGS = {
     "CALL_TIMEOUT": "3000",
     "DRAIN_TIMEOUT": "5000",
 }
-_ENDS_S = 30
+_ENDS_S = 60
 _NAMES = itertools.count(1)
 
 

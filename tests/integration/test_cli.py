@@ -29,14 +29,14 @@ def run(directory: Path, *arguments: str, **settings: str) -> subprocess.Complet
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])} | settings,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=False,
     )
 
 
 def get(address: tuple[str, int], path: str) -> tuple[int, bytes]:
     """Status and body of a GET."""
-    connection = http.client.HTTPConnection(*address, timeout=10)
+    connection = http.client.HTTPConnection(*address, timeout=60)
     try:
         connection.request("GET", path)
         answer = connection.getresponse()
@@ -66,7 +66,7 @@ def command(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "LISTEN": "nonsense"},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=False,
     )
 
@@ -143,7 +143,7 @@ def test_command_exits_1_with_one_line_when_its_output_has_no_space(
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
-            timeout=30,
+            timeout=60,
             check=False,
         )
     assert result.returncode == 1, result.stderr
@@ -165,7 +165,7 @@ def test_command_exits_1_with_one_line_when_its_terminal_is_gone(tmp_path: Path)
         stdout=terminal,
         stderr=subprocess.PIPE,
         text=True,
-        timeout=30,
+        timeout=60,
         check=False,
     )
     os.close(terminal)
@@ -194,7 +194,7 @@ def test_command_exits_0_without_a_word_when_its_reader_is_gone(
         stdout=writer,
         stderr=subprocess.PIPE,
         text=True,
-        timeout=30,
+        timeout=60,
         check=False,
     )
     os.close(writer)
@@ -210,7 +210,7 @@ def test_command_keeps_its_exit_code_when_nobody_can_be_told(tmp_path: Path) -> 
             env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
             stdout=subprocess.DEVNULL,
             stderr=full,
-            timeout=30,
+            timeout=60,
             check=False,
         )
     assert result.returncode == 7
@@ -307,7 +307,7 @@ def test_serve_exits_4_when_another_process_has_the_log(tmp_path: Path) -> None:
 def test_serve_exits_5_when_the_log_is_damaged(tmp_path: Path) -> None:
     """The line names the file and the offset."""
     with ServerProcess(tmp_path) as server:
-        connection = http.client.HTTPConnection(*server.listen, timeout=10)
+        connection = http.client.HTTPConnection(*server.listen, timeout=60)
         for _ in range(3):
             connection.request("POST", "/", b"x" * 100, {"X-Dispatcher-Origin-Host": "127.0.0.1:9"})
             assert connection.getresponse().read() == b""
@@ -411,9 +411,9 @@ def test_serve_goes_on_when_nobody_reads_its_log(tmp_path: Path) -> None:
 
 
 def _connect(port: int) -> http.client.HTTPConnection:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while True:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         try:
             connection.connect()
             return connection

@@ -642,7 +642,7 @@ def test_completion_is_answered_and_does_not_start_the_server(tmp_path: Path, sh
         env=os.environ | asked | {"_DISPATCHER_COMPLETE": f"complete_{shell}", "PYTHONPATH": root},
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=False,
     )
     assert "dead" in result.stdout

@@ -56,7 +56,7 @@ def run(command: list[str], environment: dict[str, str], home: Path) -> str:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=False,
     )
     assert (result.returncode, result.stderr) == (0, "")

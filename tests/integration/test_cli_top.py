@@ -19,7 +19,7 @@ import pytest
 from dispatcher.testing.admin import MemoryAdmin, letter, message
 from tests.integration.cli_serving import Canned, Served, answer, served
 
-SECONDS = 20.0
+SECONDS = 60.0
 
 
 @pytest.fixture
@@ -88,13 +88,11 @@ def test_top_prints_the_figures_at_every_interval_until_it_is_interrupted(api: S
 
 def test_top_waits_between_two_looks(api: Served) -> None:
     """As long as it was told to."""
+    began = time.monotonic()
     with top(api.url, "--interval", "0.7") as process:
-        next_line(process)
-        began = time.monotonic()
-        for _ in range(2):
+        for _ in range(4):
             next_line(process)
-        # It may have been late with the first line, but not by as much as a whole wait.
-        assert time.monotonic() - began > 0.7
+        assert time.monotonic() - began >= 3 * 0.7
 
 
 def test_top_ends_quietly_when_its_reader_is_gone(api: Served) -> None:

@@ -31,7 +31,7 @@ def rooms() -> Rooms:
 
 @pytest.fixture
 async def pool(rooms: Rooms) -> AsyncIterator[Pool]:
-    pool = Pool(DeliveryConfig(default_timeout_ms=5000), rooms=rooms)
+    pool = Pool(DeliveryConfig(default_timeout_ms=60_000), rooms=rooms)
     yield pool
     await pool.close()
 
@@ -107,7 +107,7 @@ async def test_timeout_while_waiting_for_room_is_ours(
     """The destination answered in time; and who waited no longer stands in the line."""
     room = rooms.ask(LIMIT, lambda: None)
     destination.default = answer(200, bytes(200_000))
-    pool.deliver(asking(home, destination, timeout_ms=150))
+    pool.deliver(asking(home, destination, timeout_ms=800))
     (settled,) = await home.settled(1)
     assert settled.result is not None
     assert settled.result.failure is Failure.TIMEOUT

@@ -36,7 +36,7 @@ def home(bodies: MemoryBodies) -> RecordingHome:
 
 @pytest.fixture
 async def pool() -> AsyncIterator[Pool]:
-    pool = Pool(DeliveryConfig(default_timeout_ms=4000))
+    pool = Pool(DeliveryConfig(default_timeout_ms=60_000))
     yield pool
     await pool.close()
 
@@ -47,7 +47,7 @@ async def destination() -> AsyncIterator[FakeDestination]:
         yield destination
 
 
-async def until(condition: Callable[[], bool], *, timeout_s: float = 3.0) -> None:
+async def until(condition: Callable[[], bool], *, timeout_s: float = 60.0) -> None:
     """Wait until a condition holds."""
     async with asyncio.timeout(timeout_s):
         while not condition():  # noqa: ASYNC110  # what it looks at are plain counters
@@ -168,7 +168,7 @@ async def test_connection_that_its_destination_does_not_close_is_reset(
     for count in range(1, 11):
         pool.deliver(home.outgoing(destination.authority))
         await home.settled(count)
-    await until(lambda: pool.open_connections == 0, timeout_s=8)
+    await until(lambda: pool.open_connections == 0)
     ours, theirs = ports_kept_busy(destination.port)
     assert (max(0, ours - before), theirs) == (0, 0)
 
@@ -227,7 +227,7 @@ async def test_connection_is_not_used_longer_than_its_maximum(
             count += 1
             await home.settled(count)
             await asyncio.sleep(0.01)
-            assert asyncio.get_running_loop().time() - began_s < 3
+            assert asyncio.get_running_loop().time() - began_s < 60
         assert all(call.status == 200 for call in home.calls)
         assert destination.connections == 1
     assert pool.stale_retries == 0
@@ -251,7 +251,7 @@ async def test_answer_that_came_while_the_process_stood_still_counts(
                 conn.recv(65536)
                 if is_late:
                     stop.send(b"!")
-                    stopped.wait(5)
+                    stopped.wait(60)
                 conn.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
             answered.set()
 
@@ -259,7 +259,7 @@ async def test_answer_that_came_while_the_process_stood_still_counts(
         """As with SIGSTOP, nothing else gets a turn; not in a timer, which others would follow."""
         loop.remove_reader(hear)
         stopped.set()
-        assert answered.wait(5)
+        assert answered.wait(60)
         time.sleep(max(0.0, deadline_s - loop.time()))
 
     loop.add_reader(hear, stand_still)
@@ -268,8 +268,8 @@ async def test_answer_that_came_while_the_process_stood_still_counts(
         authority = f"127.0.0.1:{listener.getsockname()[1]}"
         pool.deliver(home.outgoing(authority))
         await home.settled(1)
-        deadline_s = loop.time() + 0.5
-        pool.deliver(home.outgoing(authority, timeout_ms=400))
+        deadline_s = loop.time() + 1.1
+        pool.deliver(home.outgoing(authority, timeout_ms=1000))
         assert (await home.settled(2))[1].status == 200
 
 
@@ -282,7 +282,7 @@ async def test_what_is_met_in_a_debugger_shows_itself(
     where = f"http://{destination.authority}"
     assert repr(pool) == "<Pool: 0 in flight, 1 connections open, 1 idle>"
     assert [repr(one) for one in pool._open] == [f"<Connection to {where}, 1 carried: idle>"]
-    destination.script([Wait(5)])
+    destination.script([Wait(600)])
     pool.deliver(home.outgoing(destination.authority, attempt=2))
     await destination.received(2)
     attempt = f"<Attempt 2 of {WIRE_ID.decode()} to {where}: waiting for the response>"
@@ -320,17 +320,19 @@ async def test_reused_connection_that_breaks_after_a_byte_spends_the_attempt(
 async def test_deadline_goes_on_over_a_stale_retry(
     pool: Pool, home: RecordingHome, destination: FakeDestination
 ) -> None:
-    """Sending again does not start the time anew."""
+    """Sending again does not start the time anew: another attempt that began with it, and has a
+    little more time than is left, ends after it."""
     pool.deliver(home.outgoing(destination.authority))
     await home.settled(1)
-    destination.script([Wait(0.5), Close()], [Wait(9)])
-    started = asyncio.get_running_loop().time()
-    pool.deliver(home.outgoing(destination.authority, timeout_ms=1500))
-    calls = await home.settled(2)
+    destination.script([Wait(0.8), Close()], [Wait(600)])
+    async with FakeDestination(default=[Wait(600)]) as other:
+        pool.deliver(home.outgoing(destination.authority, timeout_ms=1500))
+        pool.deliver(home.outgoing(other.authority, timeout_ms=2200))
+        calls = await home.settled(3)
+    assert [call.message.timeout_ms for call in calls[1:]] == [1500, 2200]
     assert calls[1].result is not None
     assert calls[1].result.failure is Failure.TIMEOUT
     assert pool.stale_retries == 1
-    assert asyncio.get_running_loop().time() - started < 0.5 + 1.5
 
 
 async def test_idle_connection_that_the_destination_closes_leaves_the_pool(
@@ -392,17 +394,20 @@ async def test_idle_connections_are_bounded(
 @pytest.mark.parametrize(
     ("steps", "status", "phase"),
     [
-        ([Wait(5)], None, "waiting for the response"),
-        ([Send(b"HTTP/1.1 2"), Wait(5)], None, "waiting for the response"),
-        ([Send(b"HTTP/1.1 100 Continue\r\n\r\n"), Wait(5)], None, "waiting for the response"),
+        ([Wait(600)], None, "waiting for the response"),
+        ([Send(b"HTTP/1.1 2"), Wait(600)], None, "waiting for the response"),
+        ([Send(b"HTTP/1.1 100 Continue\r\n\r\n"), Wait(600)], None, "waiting for the response"),
         (
             [Send(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n")]
-            + [Send(b"x"), Wait(0.05)] * 90,
+            + [Send(b"x"), Wait(0.05)] * 90
+            + [Wait(600)],
             200,
             "reading the response",
         ),
         (
-            [Send(b"HTTP/1.1 503 No\r\nRetry-After: 9\r\n\r\n")] + [Send(b"x"), Wait(0.05)] * 90,
+            [Send(b"HTTP/1.1 503 No\r\nRetry-After: 9\r\n\r\n")]
+            + [Send(b"x"), Wait(0.05)] * 90
+            + [Wait(600)],
             503,
             "reading the response",
         ),
@@ -422,7 +427,7 @@ async def test_answer_that_is_not_complete_at_the_deadline_times_out(
     result = await failure_of(home)
     assert (result.failure, result.status) == (Failure.TIMEOUT, status)
     assert result.detail == f"600 ms passed while {phase}"
-    assert 595 <= result.duration_ms < 3000
+    assert result.duration_ms >= 595
     assert (pool.in_flight, pool.idle_connections) == (0, 0)
     await until(lambda: pool.open_connections == 0)
 
@@ -431,12 +436,15 @@ async def test_each_message_has_its_own_deadline(
     pool: Pool, home: RecordingHome, destination: FakeDestination
 ) -> None:
     """A nearer deadline that comes later is met in time; the others are left alone."""
-    destination.default = [Wait(1.6), *answer()]
-    for timeout_ms in (5000, 400, 1000):
-        pool.deliver(home.outgoing(destination.authority, timeout_ms=timeout_ms))
-    calls = await home.settled(3)
-    assert [call.message.timeout_ms for call in calls] == [400, 1000, 5000]
-    assert [call.status for call in calls] == [None, None, 200]
+    destination.default = [Wait(600)]
+    async with FakeDestination(default=[Wait(1.6), *answer()]) as late:
+        pool.deliver(home.outgoing(late.authority, timeout_ms=60_000))
+        for timeout_ms in (2000, 400, 1000):
+            pool.deliver(home.outgoing(destination.authority, timeout_ms=timeout_ms))
+        calls = await home.settled(4)
+    came = [(call.message.timeout_ms, call.status) for call in calls]
+    assert [one for one in came if one[1] is None] == [(400, None), (1000, None), (2000, None)]
+    assert (60_000, 200) in came
 
 
 async def test_destination_that_does_not_accept_times_out(pool: Pool, home: RecordingHome) -> None:
@@ -492,7 +500,7 @@ async def test_deadline_covers_sending_a_large_body(
     pool: Pool, home: RecordingHome, destination: FakeDestination, bodies: MemoryBodies
 ) -> None:
     """A destination that does not read holds a slot until the timeout, no longer."""
-    destination.on_accept = [Wait(5)]
+    destination.on_accept = [Wait(600)]
     chunks = tuple(range(160))
     size = len(chunks) * bodies.chunk_bytes
     pool.deliver(
@@ -578,7 +586,7 @@ async def test_closing_abandons_attempts_without_a_call(
     pool: Pool, home: RecordingHome, destination: FakeDestination, bodies: MemoryBodies
 ) -> None:
     """Waiting, streaming, connecting, idle: all end and nobody is told; twice is harmless."""
-    destination.script(answer(), [Wait(5)], [Wait(5)])
+    destination.script(answer(), [Wait(600)], [Wait(600)])
     pool.deliver(home.outgoing(destination.authority))
     await home.settled(1)
     pool.deliver(home.outgoing(destination.authority))

@@ -310,7 +310,7 @@ async def test_second_address_is_used_when_the_first_refuses(
     """::1 is closed, 127.0.0.1 open: delivered, and quickly."""
     names.names["both.test"] = ["::1", "127.0.0.1"]
     async with FakeDestination() as destination:
-        pool = make_pool(timeout_ms=1500)
+        pool = make_pool(timeout_ms=60_000)
         pool.deliver(home.outgoing(f"both.test:{destination.port}"))
         assert (await home.settled(1))[0].status == 200
     assert recorder.asked == ["::1", "127.0.0.1"]
@@ -503,7 +503,7 @@ async def test_tls_connection_is_parted_with_as_any_other(
             pool.deliver(home.outgoing(f"https://{destination.authority}"))
             assert (await home.settled(count))[-1].status == 200
         assert destination.connections == 3
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while pool.open_connections:  # noqa: ASYNC110  # it is a plain counter
                 await asyncio.sleep(0.01)
 
@@ -606,7 +606,7 @@ async def test_destination_without_tls_fails_the_handshake(
 async def test_deadline_covers_the_handshake(make_pool: MakePool, home: RecordingHome) -> None:
     """A server that accepts and says nothing holds a slot until the timeout."""
     async with FakeDestination() as destination:
-        destination.on_accept = [Wait(5)]
+        destination.on_accept = [Wait(600)]
         pool = make_pool(timeout_ms=800)
         result = await failure_of(pool, home, f"https://{destination.authority}")
         assert result.failure is Failure.TIMEOUT

@@ -61,7 +61,7 @@ async def test_connection_is_not_counted_when_its_attempt_ends_as_it_is_made() -
     owner = Cancelling()
     async with FakeDestination() as destination:
         message = RecordingHome().outgoing(destination.authority)
-        attempt = Attempt(message, loop.time(), loop.time() + 5)
+        attempt = Attempt(message, loop.time(), loop.time() + 60)
         dialer = Dialer(EgressPolicy(), Resolver())
         owner.task = loop.create_task(open_for(attempt, dialer, idle, owner))
         await asyncio.wait([owner.task])
@@ -104,7 +104,7 @@ async def test_open_connection_that_fails_for_want_of_buffers_is_ours() -> None:
     home = RecordingHome()
     pool = Pool(DeliveryConfig())
     async with FakeDestination() as destination:
-        destination.script([Wait(5)])
+        destination.script([Wait(600)])
         pool.deliver(home.outgoing(destination.authority))
         await destination.received(1)
         (connection,) = pool._open

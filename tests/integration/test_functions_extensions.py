@@ -132,7 +132,7 @@ async def test_states_grow_and_stay_where_they_are_over_a_kill(
     server = await started(tmp_path)
     try:
         (call_id,) = await dispatched(server, Call(endpoint=endpoint.url, function="f"))
-        await asyncio.wait_for(half.wait(), 30)
+        await asyncio.wait_for(half.wait(), 60)
         wholes = process.wholes
         server.kill()
         server = await started(tmp_path)
@@ -192,7 +192,7 @@ async def test_race_ends_those_that_lost(server: ServerProcess, endpoint: Endpoi
     endpoint.answers = answers
     (call_id,) = await dispatched(server, Call(endpoint=endpoint.url, function="race"))
     assert await result(server, call_id) == b"2"
-    await asyncio.wait_for(told.wait(), 10)
+    await asyncio.wait_for(told.wait(), 60)
 
 
 class Gathering:
@@ -259,7 +259,7 @@ async def test_results_by_reference_are_told_to_a_process_that_lacks_them(
     server = application.server = await started(tmp_path)
     try:
         (call_id,) = await dispatched(server, Call(endpoint=endpoint.url, function="f"))
-        await asyncio.wait_for(application.half.wait(), 30)
+        await asyncio.wait_for(application.half.wait(), 60)
         assert not application.recalled
         server.kill()
         application.values.clear()

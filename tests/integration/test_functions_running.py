@@ -134,8 +134,8 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/proto\r\nContent-Length: 1
         [Send(HEAD + b"half"), Reset()],
         [Send(HEAD + b"half"), Close()],
         [Send(b"no HTTP at all\r\n\r\n")],
-        [Wait(9)],
-        [Send(HEAD + b"slow"), Wait(9)],
+        [Wait(600)],
+        [Send(HEAD + b"slow"), Wait(600)],
         answer(503, b"deploying"),
         answer(429),
         answer(500, b"{}"),
@@ -162,7 +162,7 @@ async def test_what_may_pass_is_asked_again(
 ) -> None:
     """With the same body and the next number, signed anew."""
     is_slow = isinstance(script[-1], Wait)
-    call = await run(running, destination, script, timeout_ms=1000 if is_slow else 0)
+    call = await run(running, destination, script, timeout_ms=2000 if is_slow else 0)
     assert call.how is How.OK
     first, second = destination.requests
     assert first.body == second.body

@@ -34,7 +34,7 @@ async def command(server: ServerProcess, *arguments: str) -> str:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=False,
     )
     assert run.returncode == 0, run.stderr
@@ -75,7 +75,7 @@ async def test_call_that_fails_says_why_in_one_word_until_it_is_cancelled(tmp_pa
         with ServerProcess(tmp_path, CALL_RETRY_DELAY="60000") as server:
             number = await dispatch(http, server, f"http://{application.authority}")
             found = await shown(server, number)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while found["call"]["attempts"] == 0:
                     found = await shown(server, number)
             assert found["call"]["last_error"] == "http_503"

@@ -25,7 +25,7 @@ async def ask(address: tuple[str, int], method: str, path: str, to: str = "") ->
     """Send a request with a short body; status and body of its answer."""
 
     def exchange() -> tuple[int, str]:
-        connection = http.client.HTTPConnection(*address, timeout=20)
+        connection = http.client.HTTPConnection(*address, timeout=60)
         headers = {"X-Dispatcher-Origin-Host": to} if to else {"Content-Type": "application/json"}
         connection.request(method, path, None if method == "GET" else b"{}", headers)
         answered = connection.getresponse()
@@ -61,7 +61,7 @@ async def test_metrics_tell_what_runs_and_what_it_takes(tmp_path: Path) -> None:
 
 async def until(server: ServerProcess, holds: Callable[[Samples], bool]) -> Samples:
     """Scrape until something holds."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not holds(seen := await scrape(server)):  # noqa: ASYNC110  # of another process
             await asyncio.sleep(0.02)
     return seen
@@ -105,7 +105,8 @@ async def test_metrics_tell_what_the_server_did(tmp_path: Path) -> None:
             batches, records = seen["log_batches_total"][""], seen["log_records_total"][""]
             assert 8 <= batches <= records
             assert records >= 8
-            assert 0 < seen["log_sync_seconds_sum"][""] < most_s
+            # Two logs may be synced at the same time.
+            assert 0 < seen["log_sync_seconds_sum"][""] < 2 * most_s
             assert seen["log_sync_seconds_bucket"]["+Inf"] == batches
             assert seen["log_batch_records_count"] == {"": batches}
             assert seen["log_batch_records_sum"] == {"": records}

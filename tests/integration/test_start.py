@@ -63,7 +63,7 @@ def python(
         env=os.environ | {"PYTHONPATH": str(ROOT), "LOG_FORMAT": "json"} | LOOPBACK | settings,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=False,
     )
 
@@ -123,7 +123,7 @@ def test_api_answers_from_the_first_second_of_a_start(tmp_path: Path) -> None:
         server._recover = recover_slowly  # type: ignore[method-assign] # a log that takes a while
         starting = asyncio.ensure_future(server.start())
         try:
-            await asyncio.wait_for(is_recovering.wait(), 10)
+            await asyncio.wait_for(is_recovering.wait(), 60)
             address = server._api.bound[0]
             assert (await ask(address, "/healthz"))[0] == 200
             status, body = await ask(address, "/readyz")
@@ -134,7 +134,7 @@ def test_api_answers_from_the_first_second_of_a_start(tmp_path: Path) -> None:
                 status, body = await ask(address, path, "sesame")
                 assert (status, body["error"]) == (503, "recovering")
             go_on.set()
-            await asyncio.wait_for(starting, 10)
+            await asyncio.wait_for(starting, 60)
             assert (await ask(address, "/readyz"))[0] == 200
             assert (await ask(address, "/v1/stats", "sesame"))[0] == 200
         finally:
@@ -149,7 +149,7 @@ async def ask(address: tuple[str, int], path: str, key: str = "") -> tuple[int, 
     head = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
     head += f"Authorization: Bearer {key}\r\n" if key else ""
     writer.write(f"{head}\r\n".encode())
-    answer = await asyncio.wait_for(reader.read(), 10)
+    answer = await asyncio.wait_for(reader.read(), 60)
     writer.close()
     top, _, body = answer.partition(b"\r\n\r\n")
     return int(top.split()[1]), json.loads(body)
@@ -233,7 +233,7 @@ def of_listener(connection: http.client.HTTPConnection, key: str) -> int:
 
 def of_api(server: ServerProcess, key: str) -> int:
     """What the API says to a key."""
-    connection = http.client.HTTPConnection(*server.api, timeout=10)
+    connection = http.client.HTTPConnection(*server.api, timeout=60)
     connection.request("GET", "/v1/stats", headers={"Authorization": f"Bearer {key}"})
     status = connection.getresponse().status
     connection.close()
@@ -248,7 +248,7 @@ def test_keys_are_read_again_on_sighup(tmp_path: Path) -> None:
     (tmp_path / "d.toml").write_text("WORKER = 5")
     files = {"LISTEN_KEYS_FILE": "listen", "API_KEYS_FILE": "api", "DISPATCHER_CONFIG": "d.toml"}
     with ServerProcess(tmp_path, **files) as server:
-        caller = http.client.HTTPConnection(*server.listen, timeout=10)
+        caller = http.client.HTTPConnection(*server.listen, timeout=60)
         assert [of_listener(caller, "old") for _ in range(3)] == [202, 202, 202]
 
         (tmp_path / "listen").write_text("")
@@ -289,7 +289,7 @@ def test_systemd_is_told_when_the_server_is_ready_and_when_it_stops(
     name = f"{'@' if is_abstract else ''}{tmp_path}/notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(f"\0{name[1:]}" if is_abstract else name)
-        systemd.settimeout(20)
+        systemd.settimeout(60)
         with ServerProcess(tmp_path, NOTIFY_SOCKET=name) as server:
             assert b"READY=1" in systemd.recv(4096).split(b"\n")
             assert get(server.api, "/readyz")[0] == 200
@@ -314,7 +314,7 @@ def test_stop_is_announced_before_it_begins(tmp_path: Path) -> None:
         server.event("server.stopping")
         assert get(server.api, "/readyz")[0] == 503
         assert get(server.listen, "/readyz")[0] == 503
-        with socket.create_connection(server.listen, timeout=10) as caller:
+        with socket.create_connection(server.listen, timeout=60) as caller:
             caller.sendall(
                 b"POST / HTTP/1.1\r\nHost: d\r\nX-Dispatcher-Origin-Host: 127.0.0.1:9\r\n"
                 b"Content-Length: 0\r\n\r\n"

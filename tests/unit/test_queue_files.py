@@ -104,7 +104,7 @@ class Running:
 
 async def until(holds: Callable[[], bool]) -> None:
     """Wait for something that nobody tells us of."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not holds():  # noqa: ASYNC110  # files and counters
             await asyncio.sleep(0.002)
 

@@ -147,7 +147,7 @@ def _made(
     if not runnable.spec.is_async:
         raise BadState(f"{runnable.spec.name} is not async any more, and was suspended")
     body = cast(Callable[[], Coroutine[Any, Any, object]], call)
-    engine = Engine(body, run.told, record, kept=kept)
+    engine = Engine(body, run.told, record, kept=kept, judged=runnable.judged)
     session = Session(engine, head_of(input))
     if isinstance(run.directive, Resume):
         session.nonce = run.directive.nonce

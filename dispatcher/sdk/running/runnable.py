@@ -23,6 +23,12 @@ class Runnable(Protocol):
         """What it was judged to be."""
         ...
 
+    @property
+    def judged(self) -> str:
+        """Why it was taken for a durable one, and how to say that it is none; "" where its author
+        said it."""
+        ...
+
     def bind(self, input: Value) -> inspect.BoundArguments:
         """The arguments in an input.
 
@@ -37,6 +43,10 @@ class Runnable(Protocol):
 
     def failure(self, error: BaseException) -> tuple[Status, Failure]:
         """What an exception means that left the body."""
+        ...
+
+    def retry_after_s(self, error: BaseException) -> float | None:
+        """How long to wait at least before it is tried again; None: nothing is known."""
         ...
 
 
@@ -63,5 +73,4 @@ def returned(runnable: Runnable, value: object) -> Ending:
 def raised(runnable: Runnable, error: BaseException) -> Ending:
     """How a run ends whose body raised an exception."""
     status, failure = runnable.failure(error)
-    retry_after = getattr(error, "retry_after", None)
-    return Ending(status, failure, retry_after if isinstance(retry_after, int | float) else None)
+    return Ending(status, failure, runnable.retry_after_s(error))
