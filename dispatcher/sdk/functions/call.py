@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Generator
 from typing import Any, TypeVar
 
-from dispatcher.sdk.functions import apps, durable, performing
+from dispatcher.sdk.functions import apps, performing
 from dispatcher.sdk.functions.built import BuiltCall
 from dispatcher.sdk.functions.pending import Pending
 from dispatcher.sdk.functions.ports import App, Caller, SyncCaller
@@ -89,11 +88,6 @@ class Call(Pending[R_co]):
         ids = await caller.dispatch([self._built], key=self._built.key)
         return await caller.wait(ids[0])
 
-    def __hash__(self) -> int:
-        # The same in every replay, unlike the hash of a string.
-        data = self._built.input.data
-        return zlib.crc32(data if len(data) < 4096 else data[:4096], self._place.line)
-
 
 def refuse_key(built: BuiltCall[Any]) -> None:
     """Raise ValueError for a call with a key that is made inside of a function."""
@@ -103,8 +97,3 @@ def refuse_key(built: BuiltCall[Any]) -> None:
             f"function: there each call is made once anyway. Leave key= out, or write "
             f"`await {built.function}.with_options(key=…).dispatch(…)`, which waits for nothing."
         )
-
-
-def is_durable_here() -> bool:
-    """Whether a durable body runs here."""
-    return durable.running() is not None

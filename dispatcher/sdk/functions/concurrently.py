@@ -88,7 +88,7 @@ async def gather(*awaitables: Awaitable[Any], return_exceptions: bool = False) -
     """
     _refuse_others("gather", awaitables)
     loop = durable.running()
-    calls = [each for each in awaitables if type(each) is Call]
+    calls = [each for each in awaitables if isinstance(each, Call)]
     if loop is not None and len(calls) == len(awaitables):
         return await _Calls(calls, return_exceptions)
     waits = [asyncio.ensure_future(each) for each in awaitables]

@@ -8,7 +8,6 @@ is the same in every replay, so that a set of calls is iterated in the same orde
 from __future__ import annotations
 
 import warnings
-import zlib
 from collections.abc import Coroutine, Generator
 from types import TracebackType
 from typing import Any, TypeVar
@@ -25,7 +24,16 @@ class Pending(Coroutine[Any, Any, T_co]):
     `nothing` is what has not happened where it is never awaited: "nothing was dispatched".
     """
 
-    __slots__ = ("__name__", "__qualname__", "__weakref__", "_begun", "_loop", "_place", "_steps")
+    __slots__ = (
+        "__name__",
+        "__qualname__",
+        "__weakref__",
+        "_begun",
+        "_hash",
+        "_loop",
+        "_place",
+        "_steps",
+    )
 
     def __init__(self, name: str, place: Place) -> None:
         # asyncio shows a coroutine by these two names.
@@ -35,6 +43,7 @@ class Pending(Coroutine[Any, Any, T_co]):
         self._steps: Generator[Any, Any, T_co] | None = None
         # Whose body it was made in: one that is replayed or evicted warns of nothing.
         self._loop = durable.running()
+        self._hash: int | None = None
 
     def _run(self) -> Generator[Any, Any, T_co]:
         raise NotImplementedError
@@ -86,7 +95,10 @@ class Pending(Coroutine[Any, Any, T_co]):
         self._begun = True
 
     def __hash__(self) -> int:
-        return zlib.crc32(f"{self.__name__}:{self._place.line}".encode())
+        if self._hash is None:
+            here = durable.running()
+            self._hash = id(self) >> 4 if here is None else here.next_hash()
+        return self._hash
 
     def __eq__(self, other: object) -> bool:
         return self is other

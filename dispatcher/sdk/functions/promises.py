@@ -53,7 +53,7 @@ class _Outside(Generic[T]):
             options=Options(expiration_us=expiration_us(expiration)).on_the_wire(None, None),
             returns=self._hint,
         )
-        return Call(built, self._home, place)
+        return _Waiting(built, self._home, place)
 
     def _give(self, verb: str, result: Result) -> _Giving:
         return _Giving(f"{self.kind}.{verb}", self.endpoint, result, self._home, sites.caller())
@@ -169,6 +169,20 @@ def channel(name: str, returns: object) -> Channel[Any]: ...
 def channel(name: str, returns: object = None) -> Channel[Any]:
     """Return the channel of this name. `returns` is the type of its values, as a type hint."""
     return Channel(name, returns)
+
+
+class _Waiting(Call[T]):
+    """A wait for a value."""
+
+    __slots__ = ()
+
+    @property
+    def what(self) -> str:
+        return f"the wait for {self.built.endpoint}"
+
+    @property
+    def _nothing(self) -> str:
+        return "nobody waits"
 
 
 class _Giving(Pending[None]):
