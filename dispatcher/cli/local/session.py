@@ -32,7 +32,7 @@ from dispatcher.errors import LogLocked, PortTaken
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _KEY_BYTES: Final = 24
-_LOCK_WAIT_S: Final = 2.0
+_GUARD_S: Final = 6.0
 _POLL_S: Final = 0.05
 
 
@@ -111,10 +111,10 @@ def _locked(directory: Path, name: str | None) -> Iterator[int]:
     """Keep others out. Where a run was killed, its guard needs a moment to end what it began."""
     descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        deadline = time.monotonic() + _LOCK_WAIT_S
+        deadline = time.monotonic() + _GUARD_S
         while not _try_lock(descriptor):
-            if time.monotonic() > deadline:
-                owner = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip()
+            owner = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip()
+            if _lives(owner) or time.monotonic() > deadline:
                 raise LogLocked(
                     f"session {name} is running already, in process {owner or '?'}. Stop that one "
                     "first, or give this run another --session."
@@ -125,6 +125,17 @@ def _locked(directory: Path, name: str | None) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _lives(process: str) -> bool:
+    """Whether there is such a process; a number that is not there is about to be written."""
+    try:
+        os.kill(int(process), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _try_lock(descriptor: int) -> bool:

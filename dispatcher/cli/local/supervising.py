@@ -244,7 +244,8 @@ class Supervisor:
     def _server_ended(self, code: int) -> None:
         self._has_failed = True
         how = f"was ended by {_signal_name(-code)}" if code < 0 else f"ended with {code}"
-        self._screen.say(f"The server {how}; {self._plan.name} is stopped.", style="red")
+        then = "" if self._command is None else f"; {self._plan.name} is stopped"
+        self._screen.say(f"The server {how}{then}.", style="red")
         self._asked(signal.SIGTERM)
 
     # What is due.
