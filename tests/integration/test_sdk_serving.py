@@ -21,6 +21,7 @@ from dispatcher.protocol.keys import new_private_key
 from dispatcher.protocol.signing import Signer, content_digest
 from dispatcher.protocol.verifying import Verifier
 from dispatcher.sdk.config import Address, Config
+from dispatcher.sdk.endpoint import Answer
 from dispatcher.sdk.serving import mounts
 from dispatcher.sdk.serving.asgi import Asgi
 from dispatcher.sdk.serving.mounts import aiohttp as aiohttp_mount
@@ -28,7 +29,6 @@ from dispatcher.sdk.serving.mounts import django as django_mount
 from dispatcher.sdk.serving.mounts import fastapi as fastapi_mount
 from dispatcher.sdk.serving.mounts import flask as flask_mount
 from dispatcher.sdk.serving.mounts import starlette as starlette_mount
-from dispatcher.sdk.serving.ports import Answer
 from dispatcher.sdk.serving.serve import serve_async
 from dispatcher.sdk.serving.wsgi import Wsgi
 
@@ -59,7 +59,7 @@ class Verifies:
         self.seen.append((method, path))
         self.loops.add(id(asyncio.get_running_loop()))
         if method != "POST" or not path.endswith(_RUN):
-            return Answer(404, {"Content-Type": "text/plain"}, b"nothing here")
+            return Answer(404, [("Content-Type", "text/plain")], b"nothing here")
         named = {name.lower(): value for name, value in headers}
         try:
             self._verifier.verify(
@@ -71,11 +71,10 @@ class Verifies:
                 now_s=time.time(),
             )
         except ConnectError as error:
-            return Answer(error.http_status, {"Content-Type": "application/json"}, error.body())
+            return Answer(error.http_status, [("Content-Type", "application/json")], error.body())
         await asyncio.sleep(0)
-        return Answer(
-            200, {"Content-Type": "application/proto"}, hashlib.sha256(body).hexdigest().encode()
-        )
+        digest = hashlib.sha256(body).hexdigest().encode()
+        return Answer(200, [("Content-Type", "application/proto")], digest)
 
 
 Serves = Callable[[Verifies], AbstractContextManager[int]]

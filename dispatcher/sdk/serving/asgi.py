@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
 from urllib.parse import quote
 
-from dispatcher.sdk.serving.ports import Answer, Handler
+from dispatcher.sdk.endpoint import Answer
+from dispatcher.sdk.serving.ports import Handler
 from dispatcher.sdk.serving.requests import body_size, is_run
 
 Message: TypeAlias = MutableMapping[str, Any]
@@ -81,8 +82,7 @@ async def _body(size: int, receive: Receive) -> bytes | None:
 
 async def _send(answer: Answer, send: Send) -> None:
     headers = [
-        (name.lower().encode("latin-1"), text.encode("latin-1"))
-        for name, text in answer.headers.items()
+        (name.lower().encode("latin-1"), text.encode("latin-1")) for name, text in answer.headers
     ]
     headers.append((b"content-length", str(len(answer.body)).encode()))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})

@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Protocol
 
 from dispatcher.sdk.config import Config
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """The answer to one request. Content-Length is not among the headers."""
-
-    status: int
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes = b""
+from dispatcher.sdk.endpoint import Answer
 
 
 class Handler(Protocol):
@@ -36,5 +27,5 @@ class Application(Handler, Protocol):
     def config(self) -> Config: ...
 
     def describe(self) -> Sequence[str]:
-        """Return a line for each function: its name, whether it is plain or durable, and why."""
+        """Return for each function its name, whether it is plain or durable, and why."""
         ...

@@ -11,18 +11,17 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from dispatcher.protocol.connect import Code, ConnectError
+from dispatcher.protocol.signing import RUN_PATH
 from dispatcher.sdk.config import Config
-from dispatcher.sdk.serving.ports import Answer
+from dispatcher.sdk.endpoint import MOST_BYTES, Answer
 
-MOST_BYTES: Final = 16_000_000
-SERVICE: Final = "/dispatch.sdk.v1.FunctionService"
-RUN: Final = f"{SERVICE}/Run"
+SERVICE: Final = RUN_PATH.rpartition("/")[0]
 
 
 def is_run(method: str, path: str) -> bool:
     """Say whether a request is for a run; others are answered without their body. `path` is
     that of the request line, with or without its query."""
-    return method == "POST" and path.partition("?")[0].endswith(RUN)
+    return method == "POST" and path.partition("?")[0].endswith(RUN_PATH)
 
 
 def body_size(headers: Sequence[tuple[str, str]]) -> int | Answer:
@@ -51,4 +50,4 @@ def prefix_of(config: Config, path: str | None) -> str:
 
 def _refused(status: int, code: Code, message: str) -> Answer:
     error = ConnectError(code, message)
-    return Answer(status, {"Content-Type": "application/json"}, error.body())
+    return Answer(status, [("Content-Type", "application/json")], error.body())

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 from contextlib import suppress
+from textwrap import indent
 from typing import Final
 
 from dispatcher.errors import PortTaken
@@ -88,9 +89,10 @@ def _runner() -> asyncio.Runner:
 
 
 def _tell(app: Application, address: Address) -> None:
-    lines = app.describe()
-    count = "1 function" if len(lines) == 1 else f"{len(lines)} functions"
-    print(f"Listening at http://{address}, with {count}", *lines, sep="\n  ", flush=True)
+    functions = app.describe()
+    count = "1 function" if len(functions) == 1 else f"{len(functions)} functions"
+    print(f"Listening at http://{address}, with {count}")
+    print(indent("\n".join(functions), "  "), flush=True)
 
 
 def _taken(address: Address, error: OSError) -> PortTaken:

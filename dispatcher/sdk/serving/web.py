@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dispatcher.sdk.serving.ports import Answer, Handler
+from dispatcher.sdk.endpoint import Answer
+from dispatcher.sdk.serving.ports import Handler
 from dispatcher.sdk.serving.requests import body_size, is_run
 
 if TYPE_CHECKING:
@@ -24,4 +25,4 @@ async def answered(handler: Handler, request: web.BaseRequest) -> web.Response:
     else:
         body = await request.content.readexactly(size) if size else b""
         answer = await handler.handle(method, path, headers, body)
-    return web.Response(status=answer.status, headers=answer.headers, body=answer.body)
+    return web.Response(status=answer.status, headers=dict(answer.headers), body=answer.body)

@@ -11,8 +11,9 @@ from http import HTTPStatus
 from typing import Any, Final, TypeAlias
 from urllib.parse import quote
 
+from dispatcher.sdk.endpoint import Answer
 from dispatcher.sdk.serving.background import Background
-from dispatcher.sdk.serving.ports import Answer, Handler
+from dispatcher.sdk.serving.ports import Handler
 from dispatcher.sdk.serving.requests import body_size, is_run
 
 Environ: TypeAlias = Mapping[str, Any]
@@ -36,7 +37,7 @@ class Wsgi:
         answer = self._answer(environ)
         start_response(
             f"{answer.status} {_reason(answer.status)}",
-            [*answer.headers.items(), ("Content-Length", str(len(answer.body)))],
+            [*answer.headers, ("Content-Length", str(len(answer.body)))],
         )
         return [answer.body]
 
@@ -49,7 +50,7 @@ class Wsgi:
                 return size
             body = environ["wsgi.input"].read(size)
             if len(body) < size:
-                return Answer(400)  # nobody is there to read it
+                return Answer(400, (), b"")  # nobody is there to read it
         return self.answer(method, path, headers, body)
 
     def answer(self, method: str, path: str, headers: list[tuple[str, str]], body: bytes) -> Answer:

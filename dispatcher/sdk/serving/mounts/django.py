@@ -6,7 +6,8 @@ import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from dispatcher.sdk.serving.ports import Answer, Application
+from dispatcher.sdk.endpoint import Answer
+from dispatcher.sdk.serving.ports import Application
 from dispatcher.sdk.serving.requests import SERVICE, body_size, is_run, prefix_of
 from dispatcher.sdk.serving.wsgi import Wsgi, headers_of, path_of
 
@@ -51,7 +52,7 @@ def _answered(runs: Wsgi, request: HttpRequest) -> Answer:
     if isinstance(size, Answer):
         return size
     body = request.read(size)
-    return runs.answer(method, path, headers, body) if len(body) == size else Answer(400)
+    return runs.answer(method, path, headers, body) if len(body) == size else Answer(400, (), b"")
 
 
 def _path(request: HttpRequest) -> str:
