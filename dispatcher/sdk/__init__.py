@@ -12,6 +12,7 @@
 Importing it needs the standard library, protobuf and cryptography, and nothing of the server.
 """
 
+from dispatcher.sdk.app import Dispatch
 from dispatcher.sdk.exceptions import (
     CallError,
     Cancelled,
@@ -59,6 +60,7 @@ __all__ = [
     "Current",
     "DNSError",
     "DecodeError",
+    "Dispatch",
     "DispatchError",
     "EncodeError",
     "Expired",

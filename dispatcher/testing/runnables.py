@@ -61,17 +61,15 @@ class FakeRunnable:
             durable=durable,
             timeout_us=timeout_us,
             on_change=on_change,
-            **_more(body),
         )
         self.is_durable = bool(durable if is_durable is None else is_durable)
-        self.signature = Signature(body)
 
     @property
     def judged(self) -> str:
         return ""
 
     def bind(self, input: Value) -> inspect.BoundArguments:
-        return decode_arguments(input, self.signature)
+        return decode_arguments(input, self.spec.signature)
 
     def encode(self, value: object) -> Value:
         return encode(value, where=f"the result of {self.spec.name}")
@@ -82,12 +80,6 @@ class FakeRunnable:
 
     def retry_after_s(self, error: BaseException) -> float | None:
         return getattr(error, "retry_after", None)
-
-
-def _more(body: Callable[..., object]) -> dict[str, Any]:
-    if "signature" in Spec.__dataclass_fields__:
-        return {"signature": inspect.signature(body), "returns": None}
-    return {}
 
 
 class Waits:

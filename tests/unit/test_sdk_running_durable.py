@@ -13,6 +13,7 @@ from dispatcher.protocol.statuses import Status
 from dispatcher.sdk.functions.spec import OnChange
 from dispatcher.sdk.replay.loop import running
 from dispatcher.sdk.replay.model import Failure, TailCall, Value
+from dispatcher.sdk.running import session
 from dispatcher.sdk.running.responses import any_of
 from dispatcher.sdk.values import encode
 from dispatcher.testing.runnables import (
@@ -311,10 +312,9 @@ async def test_an_answer_that_no_server_reads_is_an_error_that_says_so() -> None
     async def large() -> object:
         return await asyncio.gather(*(calls("one", "x" * 9_000_000) for _ in range(2)))
 
-    status, kind, message = failed(
-        await Asking(runner(FakeRunnable(large, durable=True)), "large").first()
-    )
-    assert (status, kind) == (Status.PERMANENT_ERROR, "TooLarge")
+    asking = Asking(runner(FakeRunnable(large, durable=True)), "large")
+    status, kind, message = failed(await asking.first())
+    assert (status, kind, asking.runner.suspended) == (Status.PERMANENT_ERROR, "TooLarge", 0)
     assert message == (
         "The calls that it makes at once: 18000337 bytes, and 16000000 is the most that a server "
         "takes. Store large values elsewhere, and pass where they are"
@@ -414,6 +414,20 @@ async def test_results_that_are_not_told_begin_the_call_anew_or_have_it_wait(
     assert failed(await asking.resume({1: "small"}))[:2] == (status, kind)
     keeper.error = None
     assert (await asking.resume({1: "small"})).HasField("poll")
+
+
+@pytest.mark.parametrize(("most", "most_bytes"), [(1, 10**9), (10, 150_000)])
+async def test_results_are_in_the_state_where_the_server_keeps_no_more(
+    most: int, most_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A poll that keeps too much would end the call; what is replayed counts too."""
+    monkeypatch.setattr(session, "MOST_KEPT", most)
+    monkeypatch.setattr(session, "MOST_KEPT_BYTES", most_bytes)
+    asking = reading(Keeper())
+    await asking.first()
+    assert list((await asking.resume({0: LARGE})).poll.keep) == ["child-0"]
+    assert not (await asking.resume({1: LARGE})).poll.keep
+    assert returned(await asking.resume({2: "x"})) == [100_000, 100_000, 1]
 
 
 async def test_large_results_are_in_the_state_where_nobody_can_ask_for_them() -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from dispatcher.protocol.statuses import Status
+from dispatcher.sdk.exceptions import TemporaryError
 from dispatcher.sdk.functions import context
 from dispatcher.sdk.running.requests import read_run
 from dispatcher.testing.runnables import (
@@ -68,6 +69,32 @@ async def test_an_exception_has_its_status() -> None:
     assert failed(await ask.first()) == (Status.THROTTLED, "Busy", "later")
     run = read_run(ask.request.SerializeToString(), features=frozenset(), timeout_ms=None)
     assert (await ask.runner.answer(run)).retry_after_s == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "level", "text", "has_traceback"),
+    [
+        (ValueError("no"), "ERROR", "fails failed (call 01f3): ValueError: no", True),
+        (
+            TemporaryError("later"),
+            "WARNING",
+            "fails failed (call 01f3), and is tried again: TemporaryError: later",
+            False,
+        ),
+    ],
+)
+async def test_an_exception_is_in_the_log_of_the_application(
+    error: Exception, level: str, text: str, has_traceback: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With its traceback, unless it was raised on purpose."""
+
+    async def fails() -> None:
+        raise error
+
+    await asking(fails).first()
+    (record,) = caplog.records
+    assert (record.levelname, record.getMessage()) == (level, text)
+    assert bool(record.exc_info) == has_traceback
 
 
 async def test_a_result_that_can_not_be_sent_is_final() -> None:

@@ -8,7 +8,7 @@ from inspect import BoundArguments
 from typing import Any
 
 from dispatcher.protocol.statuses import Status
-from dispatcher.sdk.errors import failure_of
+from dispatcher.sdk.errors import failure_of, retry_after_of
 from dispatcher.sdk.functions.deciding.decision import Decision, decide
 from dispatcher.sdk.functions.function import Function
 from dispatcher.sdk.functions.registry import by_name
@@ -39,6 +39,17 @@ class Served:
         """What it was judged to be."""
         return self.decision.is_durable
 
+    @property
+    def judged(self) -> str:
+        """Why it was taken for a durable one, and how to say that it is none; "" where its author
+        said it."""
+        if self.spec.durable is not None or not self.is_durable:
+            return ""
+        return (
+            f"It was taken for a durable function, as {self.decision.reason}; if it is none, write "
+            "@dispatch.function(durable=False)."
+        )
+
     def bind(self, input: Value) -> BoundArguments:
         """Return the arguments in an input. Raises InvalidArgumentError where it has others."""
         return decode_arguments(input, self.spec.signature)
@@ -51,6 +62,10 @@ class Served:
     def failure(self, error: BaseException) -> tuple[Status, Failure]:
         """Return what an exception means that left the body."""
         return failure_of(error, self.spec.errors)
+
+    def retry_after_s(self, error: BaseException) -> float | None:
+        """Return how long to wait at least before it is tried again, None: nothing is known."""
+        return retry_after_of(error)
 
     def __repr__(self) -> str:
         return f"<served {self.spec.name}, {self.spec.place}>"

@@ -40,6 +40,7 @@ from dispatcher.sdk.running.runnable import Runnable, bound, returned
 from dispatcher.sdk.running.session import Session
 from dispatcher.sdk.running.steps import Steps
 from dispatcher.sdk.running.stored import head_of, split
+from dispatcher.sdk.running.telling import tell
 from dispatcher.sdk.running.warm import Warm
 
 INCOMPATIBLE: Final = "IncompatibleState"
@@ -84,6 +85,12 @@ class Durable:
             session.close()
             return session.ending
         return await self._go_on(session, runnable, run)
+
+    def forget(self, call_id: str) -> None:
+        """Keep nothing of a call: it was not answered with what is kept."""
+        session = self._warm.take(call_id)
+        if session is not None:
+            session.close()
 
     async def _go_on(
         self, session: Session, runnable: Runnable, run: Run
@@ -183,6 +190,7 @@ def _failed(runnable: Runnable, run: Run, outcome: Raised) -> Ending:
         failure = error
     else:
         _, failure = runnable.failure(outcome.error)
+        tell(runnable.spec.name, run.told.id, outcome.error, status=Status.PERMANENT_ERROR)
     return Ending(Status.PERMANENT_ERROR, failure, cancelled=outcome.cancelled)
 
 

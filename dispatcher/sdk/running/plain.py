@@ -34,19 +34,20 @@ async def run_plain(runnable: Runnable, run: Run) -> Ending | Operation:
     within_s = allowed_s(runnable, run)
     try:
         async with asyncio.timeout(within_s) as limit:
-            came = await (_on_loop if runnable.spec.is_async else _off_loop)(runnable, run, call)
+            return await (_on_loop if runnable.spec.is_async else _off_loop)(runnable, run, call)
     except TimeoutError as error:
-        return _out_of_time(runnable, within_s) if limit.expired() else raised(runnable, error)
+        if limit.expired():
+            return _out_of_time(runnable, within_s)
+        return raised(runnable, error, call_id=run.told.id)
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
         if task is None or task.cancelling():
             raise  # not the function was cancelled, but who runs it
-        return raised(runnable, error)
+        return raised(runnable, error, call_id=run.told.id)
     except (KeyboardInterrupt, GeneratorExit):
         raise
     except BaseException as error:
-        return raised(runnable, error)
-    return came
+        return raised(runnable, error, call_id=run.told.id)
 
 
 _ROOM_S: Final = 1.0

@@ -65,11 +65,13 @@ class Waiting:
 @dataclass(frozen=True, slots=True)
 class Reply:
     """An answer in bytes. `may_repeat`: the same request has the same answer another time; where
-    the function is to be tried again it has not. `retry_after_s`: whole seconds, 0 for none."""
+    the function is to be tried again it has not. `retry_after_s`: whole seconds, 0 for none.
+    `is_waiting`: the function is suspended."""
 
     body: bytes
     may_repeat: bool
     retry_after_s: int = 0
+    is_waiting: bool = False
 
 
 def reply_of(came: Ending | Passed | Waiting) -> Reply:
@@ -79,7 +81,7 @@ def reply_of(came: Ending | Passed | Waiting) -> Reply:
     if len(body) > MOST_BYTES:
         return reply_of(_too_large(came, len(body)))
     if not isinstance(came, Ending):
-        return Reply(body, may_repeat=True)
+        return Reply(body, may_repeat=True, is_waiting=isinstance(came, Waiting))
     # A call that failed for good may be run again by hand, with the same request.
     retry_after_s = -int(-(came.retry_after_s or 0) // 1)
     return Reply(body, came.status is Status.OK, retry_after_s if _is_tried(came) else 0)

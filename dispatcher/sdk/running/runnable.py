@@ -10,6 +10,7 @@ from dispatcher.protocol.statuses import Status
 from dispatcher.sdk.functions.spec import Spec
 from dispatcher.sdk.replay.model import Failure, Value
 from dispatcher.sdk.running.responses import Ending
+from dispatcher.sdk.running.telling import tell
 
 
 class Runnable(Protocol):
@@ -70,7 +71,8 @@ def returned(runnable: Runnable, value: object) -> Ending:
         return Ending(Status.PERMANENT_ERROR, failure)
 
 
-def raised(runnable: Runnable, error: BaseException) -> Ending:
-    """How a run ends whose body raised an exception."""
+def raised(runnable: Runnable, error: BaseException, *, call_id: str) -> Ending:
+    """How a run ends whose body raised an exception. The application's log has it too."""
     status, failure = runnable.failure(error)
+    tell(runnable.spec.name, call_id, error, status=status)
     return Ending(status, failure, runnable.retry_after_s(error))

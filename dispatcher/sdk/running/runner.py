@@ -79,7 +79,11 @@ class Runner:
             raise self._unknown(run.told.function)
 
         async def made() -> Reply:
-            return reply_of(await self._came(runnable, run))
+            came = await self._came(runnable, run)
+            reply = reply_of(came)
+            if isinstance(came, Waiting) and not reply.is_waiting:
+                self._durable.forget(run.told.id)
+            return reply
 
         if not run.told.id:  # asked by hand
             return await made()

@@ -1,0 +1,28 @@
+"""What the application's own log says of functions that failed: one line, and where it happened."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from dispatcher.protocol.statuses import Status, Then
+
+_log: Final = logging.getLogger("dispatcher.sdk")
+
+
+def tell(function: str, call_id: str, error: BaseException, *, status: Status) -> None:
+    """Log an exception that left a function: an error where the call ends with it, a warning where
+    it is tried again. One that says its own status was raised on purpose, and needs no traceback.
+    """
+    is_tried = status.then is Then.RETRY
+    is_meant = isinstance(getattr(error, "status", None), Status)
+    _log.log(
+        logging.WARNING if is_tried else logging.ERROR,
+        "%s failed (call %s)%s: %s: %s",
+        function,
+        call_id,
+        ", and is tried again" if is_tried else "",
+        type(error).__name__,
+        error,
+        exc_info=None if is_meant else error,
+    )
