@@ -38,7 +38,7 @@ async def pour(account: Account, server: ServerProcess, origin: str, size_bytes:
 
 async def accepts_again(account: Account, server: ServerProcess, origin: str) -> None:
     """Send until a message is accepted."""
-    for _ in range(200):
+    for _ in range(600):
         if (await send(account, server, origin, 10)).status == 202:
             return
         await asyncio.sleep(0.1)

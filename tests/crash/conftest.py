@@ -60,7 +60,7 @@ def _disk(tmp_path: Path, size_bytes: int) -> Iterator[Path]:
 def _run(*command: str) -> str:
     """Return what went wrong; nothing when it worked."""
     try:
-        result = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+        result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     except OSError as error:
         return str(error)
     return result.stderr.strip() or "failed" if result.returncode else ""

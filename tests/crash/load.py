@@ -198,7 +198,7 @@ def body_of(target: str, size_bytes: int) -> bytes:
 
 
 async def ask(
-    address: tuple[str, int], origin: str, target: str, body: bytes, *, timeout_s: float = 10.0
+    address: tuple[str, int], origin: str, target: str, body: bytes, *, timeout_s: float = 60.0
 ) -> Answer:
     """Send one message on a connection of its own.
 

@@ -60,7 +60,7 @@ def injecting() -> Injecting:
         return (program, *quiet, *only, "-e", f"trace={calls}", *options)
 
     trial = [*command("fdatasync:error=EIO"), "true"]
-    result = subprocess.run(trial, capture_output=True, text=True, timeout=20, check=False)
+    result = subprocess.run(trial, capture_output=True, text=True, timeout=60, check=False)
     if result.returncode:
         pytest.skip(f"strace may not attach here: {result.stderr.strip()}")
     return command
@@ -143,7 +143,7 @@ async def test_the_process_ends_when_the_dead_letter_log_cannot_be_written(
     async with Destination(account, fails=lambda target, attempt: status) as destination:
         fault = injecting("fdatasync:error=EIO:when=4", path=dead_log / "00000001.seg")
         with ServerProcess(tmp_path, fault, **_QUICK) as server:
-            for _ in range(30):
+            for _ in range(1000):  # many of them may share a sync
                 target = account.begin(10)
                 with contextlib.suppress(OSError, asyncio.IncompleteReadError):
                     body = account.body(target)
@@ -159,7 +159,7 @@ async def test_the_process_ends_when_the_dead_letter_log_cannot_be_written(
         dead = {line["id"] for line in server.events("message.dead_lettered")}
         account.accepted = {t: id_ for t, id_ in account.accepted.items() if id_ not in dead}
         with ServerProcess(tmp_path, **_QUICK) as server:
-            await asyncio.sleep(0.3)
+            await until(lambda: counts(server)[0] == 0)
             _, count = await asyncio.to_thread(counts, server)
     assert dead
     assert len(dead) <= count
@@ -213,9 +213,12 @@ async def _stalled(account: Account, server: ServerProcess, destination: Destina
         waiting = asyncio.ensure_future(
             ask(server.listen, destination.origin, target, account.body(target))
         )
-        done, _ = await asyncio.wait([waiting], timeout=1.0)
-        if not done:
-            return target, waiting
+        while not waiting.done():
+            await asyncio.wait([waiting], timeout=0.1)
+            if server.events("log.sync_slow"):
+                await asyncio.wait([waiting], timeout=4.0)  # of itself a disk is slow for less
+                if not waiting.done():
+                    return target, waiting
         account.note(target, await waiting)
     raise AssertionError("the fault was not met")
 
@@ -227,7 +230,7 @@ async def test_disk_that_stands_still_is_told_and_waited_for(
     sync returns, who waited gets its 202, and everything goes on by itself."""
     account = Account()
     async with Destination(account) as destination:
-        fault = injecting("fdatasync:delay_enter=9000000:when=20")
+        fault = injecting("fdatasync:delay_enter=15000000:when=20")
         with ServerProcess(tmp_path, fault, **_QUICK) as server:
             target, waiting = await _stalled(account, server, destination)
             await asyncio.to_thread(server.event, "log.sync_slow")
@@ -273,7 +276,7 @@ async def test_stop_is_obeyed_while_the_disk_stands_still(
             assert server.events("server.log_abandoned")
             assert not server.events("server.crashed")
             server.kill()  # strace keeps the thread that it delays, and with it the process
-        assert took_s < 5.5 + 4  # the machine may be busy, and strace slow
+        assert took_s < 30  # the sync takes 50 s
         with ServerProcess(tmp_path, **_QUICK) as server:
             await delivered(account, [destination])
     account.check(come([destination]), refused_may_come=True, every=False)

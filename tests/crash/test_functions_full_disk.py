@@ -129,12 +129,10 @@ def test_calls_end_when_a_full_disk_has_space_again(
                 caller.send(client)
             foreign = fill(small_disk)
             end = time.monotonic() + 4
-            while time.monotonic() < end:
+            while time.monotonic() < end or (which == "transaction" and not caller.refused):
                 caller.send(client)
                 fill(small_disk)
                 time.sleep(0.02)
-            if which == "transaction":
-                assert caller.refused
             if is_killed:
                 server.kill()
             else:

@@ -11,7 +11,6 @@ import contextlib
 import os
 import random
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -69,6 +68,8 @@ async def test_every_202_is_delivered_when_the_server_is_killed_again_and_again(
             load = Load(account, address, destinations, most=400, seed=dice.randrange(1 << 32))
             async with load:
                 await asyncio.sleep(dice.uniform(0.02, 0.6))
+                # On a slow machine there would else be no load to speak of.
+                await until(lambda most=20 * round_: len(account.accepted) > most)  # type: ignore[misc]  # bound at once
                 await asyncio.to_thread(server.kill)
             print(f"round {round_}: {len(account.sizes)} sent, {len(account.accepted)} accepted")
         server = ServerProcess(tmp_path, **_QUICK)
@@ -82,7 +83,6 @@ async def test_every_202_is_delivered_when_the_server_is_killed_again_and_again(
 
     account.check(deliveries)
     assert not account.refused
-    assert len(account.accepted) > 20 * _ROUNDS, "there was no load to speak of"
     assert code == 0
     assert server.events("server.stopped")[0]["pending"] == 0
 
@@ -133,7 +133,7 @@ async def test_all_is_settled_when_the_server_is_stopped_under_load(tmp_path: Pa
     account = Account()
     async with Destination(account) as destination:
         for _ in range(3):
-            server = ServerProcess(tmp_path, **_QUICK)
+            server = ServerProcess(tmp_path, **_QUICK, DRAIN_TIMEOUT="60000")
             address = await _ready(server)
             async with Load(account, address, [destination], most=1000, callers=16):
                 await asyncio.sleep(0.3)
@@ -187,7 +187,7 @@ async def test_a_caller_in_the_middle_of_a_body_is_told_when_the_server_stops(
             await writer.drain()
             await until(lambda: records(server) > 0)  # it stores what has come of the body
             server.signal(signal.SIGTERM)
-            answer = await asyncio.wait_for(reader.readuntil(b"}"), 10)
+            answer = await asyncio.wait_for(reader.readuntil(b"}"), 60)
             writer.close()
             assert await asyncio.to_thread(server.wait) == 0
         with ServerProcess(tmp_path, **_QUICK) as server:
@@ -198,20 +198,20 @@ async def test_a_caller_in_the_middle_of_a_body_is_told_when_the_server_stops(
 
 
 async def test_a_second_signal_ends_the_server_at_once_and_loses_nothing(tmp_path: Path) -> None:
-    """While a destination lets it wait, a second signal ends it: no drain, nothing lost."""
+    """While a destination lets it wait, a second signal ends it: no drain, which would last longer
+    than anybody waits here, and nothing lost."""
     account = Account()
     destination = Destination(account)
     async with silent() as destination.port:
-        with ServerProcess(tmp_path, DRAIN_TIMEOUT="15000") as server:
+        settings = {"DRAIN_TIMEOUT": "600000", "DEFAULT_TIMEOUT": "600000"}
+        with ServerProcess(tmp_path, **settings) as server:
             target = account.begin(1000)
             answer = await ask(server.listen, destination.origin, target, account.body(target))
             account.note(target, answer)
             server.signal(signal.SIGTERM)
             await asyncio.to_thread(server.event, "server.stopping")
-            began = time.monotonic()
             server.signal(signal.SIGTERM)
             assert await asyncio.to_thread(server.wait) == 1
-            assert time.monotonic() - began < 7, "it drained"
     async with destination:
         with ServerProcess(tmp_path, **_QUICK) as server:
             deliveries = await delivered(account, [destination])

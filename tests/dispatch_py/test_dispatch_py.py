@@ -141,7 +141,8 @@ def test_application_that_is_killed_goes_on(
 ) -> None:
     """Its runs are made again when it listens again; what was recorded stays."""
     number = application.dispatch("pipeline", "killed")
-    time.sleep(0.5)
+    # The second step begins when the result of the first was recorded.
+    eventually(lambda: "slow killed 2" in application.steps)
     application.kill()
     time.sleep(0.5)
     application.start()

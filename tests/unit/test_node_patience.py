@@ -49,12 +49,20 @@ async def test_log_that_answered_while_the_process_stood_still_is_not_given_up()
     async def sync() -> None:
         answered = loop.create_future()
 
+        stopped, has_answered = threading.Event(), threading.Event()
+
         def answer() -> None:
-            time.sleep(0.02)
+            stopped.wait(60)
             loop.call_soon_threadsafe(answered.set_result, None)
+            has_answered.set()
+
+        def stand_still() -> None:
+            stopped.set()
+            assert has_answered.wait(60)
+            time.sleep(0.1)
 
         threading.Thread(target=answer).start()
-        loop.call_later(0.005, time.sleep, 0.1)  # a stopped process
+        loop.call_later(0.005, stand_still)
         await answered
 
     assert await ends_unless_stalled(sync, lambda: 0, patience_s=0.05, look_s=0.01)
