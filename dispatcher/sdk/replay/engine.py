@@ -152,6 +152,7 @@ class Run:
         loop.run()
         if record is not None:
             self._replay(record)
+            self._cancelled()  # whoever has the record was told of these
             loop.is_replaying = False
             self._issuing.replayed()
             loop.population.replayed()

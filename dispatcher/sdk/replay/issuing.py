@@ -75,7 +75,10 @@ class Issuing:
                         )
                     )
                 record.reached[id] = 1
-        self._open(id, Issued(place.path, operation, future, group, is_new))
+        # A step on record that has not ended was begun by a process that is gone, or was it not:
+        # whoever drives this one has yet to be told of it.
+        untold = is_new or operation.kind is Kind.STEP
+        self._open(id, Issued(place.path, operation, future, group, untold))
         return id
 
     def patch(self, operation: Operation, place: Place, *, is_replaying: bool) -> Value:
@@ -139,8 +142,7 @@ class Issuing:
         self.open[id_] = issued
         kind = issued.operation.kind
         self.calls += kind is Kind.CALL
-        # A step on record that has not ended was begun by a process that is gone, or was it not.
-        if issued.is_new or kind is Kind.STEP:
+        if issued.is_new:
             self._new.append(id_)
         if issued.group is not None:
             key = id(issued.group)

@@ -1,0 +1,31 @@
+"""Whatever Python says by the way: warnings, stderr, exceptions that nobody could raise."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import io
+import sys
+import warnings
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def silent() -> Iterator[None]:
+    """Raises: AssertionError with what was said, also by what is collected at the end."""
+    said = io.StringIO()
+    before = sys.unraisablehook
+    sys.unraisablehook = lambda raised: (
+        said.write(f"{raised.err_msg}: {raised.exc_value!r}\n") and None
+    )
+    try:
+        with contextlib.redirect_stderr(said), warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            yield
+            gc.collect()
+    finally:
+        sys.unraisablehook = before
+    everything = said.getvalue() + "".join(
+        f"{one.category.__name__}: {one.message}\n" for one in warned
+    )
+    assert not everything, everything
