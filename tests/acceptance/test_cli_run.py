@@ -68,8 +68,9 @@ class Local:
 
     def own_server(self) -> tuple[str, str]:
         """Where its server is, and the key for it."""
-        found = self.until(r"DISPATCHER_API=(\S+) DISPATCHER_KEY=(\S+)")
-        return found[1], found[2]
+        path = self.until(r"In other terminals: \. (\S+)$")[1]
+        exported = re.findall(r"^export (DISPATCHER_\w+)=(\S+)$", Path(path).read_text(), re.M)
+        return dict(exported)["DISPATCHER_API"], dict(exported)["DISPATCHER_KEY"]
 
     def processes(self) -> list[int]:
         """What runs beside it, its server among them."""
@@ -176,7 +177,7 @@ def test_session_goes_on_when_its_run_was_killed(application: Start, tmp_path: P
     named = ("--session", "shop")
     with application("held", options=named) as run:
         run.until(r"suspended    \w+  held")
-        before = run.until(r"export DISPATCHER_API=.*$")[0]
+        before = run.own_server()
         with application(options=named) as other:
             assert other.wait() == 4
             said = r"error: session shop is running already, in process \d+\. Stop that one first"
@@ -184,7 +185,7 @@ def test_session_goes_on_when_its_run_was_killed(application: Start, tmp_path: P
         run.signal(signal.SIGKILL)
         run.wait()
     with application(options=named) as run:
-        assert run.until(r"export DISPATCHER_API=.*$")[0] == before
+        assert run.own_server() == before
         run.until(r"^dispatcher +\| Session shop: 2 calls go on\.$")
         run.until("listens")
         resolve("go", *run.own_server())

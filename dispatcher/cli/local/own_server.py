@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from typing import Final
 
-from dispatcher.cli import output
+from dispatcher.cli import output, where
 from dispatcher.cli.client import Api, Server
 from dispatcher.cli.errors import CommandError
 from dispatcher.cli.local.calls import Calls
@@ -13,7 +14,7 @@ from dispatcher.cli.local.guarding import Guard
 from dispatcher.cli.local.happenings import Happenings
 from dispatcher.cli.local.ports import HOST
 from dispatcher.cli.local.server import SessionServer, signing_key_of
-from dispatcher.cli.local.session import Session
+from dispatcher.cli.local.session import Session, write_environment
 from dispatcher.cli.local.watching import watch
 
 _LISTED: Final = 500
@@ -40,10 +41,10 @@ class OwnServer:
     def greeting(self, api: str) -> Sequence[str]:
         """See `Backend`."""
         watch(self._api, self._happenings)
+        path = write_environment(self._session, {**self.environment(), **self._of_commands()})
         lines = [
-            f"Calls run here. The dashboard is http://{api}/",
-            f"In other terminals: export DISPATCHER_API=http://{api} "
-            f"DISPATCHER_KEY={self._session.facts.key}",
+            f"Calls run here. The dashboard is http://{api}/, its key {self._session.facts.key}",
+            f"In other terminals: . {shlex.quote(str(path))}",
         ]
         waiting = self._not_ended()
         if waiting:
@@ -54,7 +55,7 @@ class OwnServer:
         return lines
 
     def environment(self) -> dict[str, str]:
-        """See `Backend`."""
+        """See `Backend`. Once the server is ready: it has made its signing key then."""
         from dispatcher.functions.signing.file import SigningKeyFile
 
         facts = self._session.facts
@@ -65,6 +66,12 @@ class OwnServer:
             "DISPATCH_ENDPOINT_URL": url_of(facts.endpoint),
             "DISPATCH_ENDPOINT_ADDR": facts.endpoint,
             "DISPATCH_VERIFICATION_KEY": keys.public[0].base64,
+        }
+
+    def _of_commands(self) -> dict[str, str]:
+        return {
+            where.API_VARIABLE: str(self._api.server),
+            where.KEY_VARIABLE: self._session.facts.key,
         }
 
     def learn(self, calls: Calls) -> None:

@@ -2,6 +2,7 @@
 
     NAME/
         session.json       address of the application, port and key of the API; its owner's alone
+        environment        what a shell reads in which other commands are to find the server
         lock               held by the run and by its guard
         transaction.log/   deadletter.log/   results.log/   signing.pem
 
@@ -17,10 +18,11 @@ import json
 import os
 import re
 import secrets
+import shlex
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -79,6 +81,14 @@ def opened(name: str | None, endpoint: str | None) -> Iterator[Session]:
     finally:
         if name is None:
             shutil.rmtree(directory, ignore_errors=True)
+
+
+def write_environment(session: Session, variables: Mapping[str, str]) -> Path:
+    """Write the file that a shell reads (`. FILE`) to have these variables. Returns its path."""
+    lines = [f"export {name}={shlex.quote(value)}\n" for name, value in variables.items()]
+    path = session.directory / "environment"
+    _replace(path, "".join(lines))
+    return path
 
 
 def checked(name: str) -> str:
@@ -164,7 +174,7 @@ def _facts(directory: Path, name: str | None, endpoint: str | None) -> Facts:
     if not is_free(HOST, facts.api_port):  # nothing that is kept names it
         facts = replace(facts, api_port=free_port())
     if facts != kept:
-        _write(path, facts)
+        _replace(path, json.dumps(asdict(facts)))
     return facts
 
 
@@ -179,13 +189,13 @@ def _read(path: Path) -> Facts | None:
         ) from error
 
 
-def _write(path: Path, facts: Facts) -> None:
-    """A crash leaves the old file or the new one."""
+def _replace(path: Path, text: str) -> None:
+    """Write a file that is its owner's alone. A crash leaves the old one or the new one."""
     unfinished = path.with_suffix(".tmp")
     unfinished.unlink(missing_ok=True)
     descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(asdict(facts), file)
+        file.write(text)
         file.flush()
         os.fsync(file.fileno())
     os.rename(unfinished, path)
