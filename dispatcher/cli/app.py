@@ -31,6 +31,7 @@ from dispatcher.cli import (
 )
 from dispatcher.cli.carrying import commands as carrying
 from dispatcher.cli.errors import INTERRUPTED
+from dispatcher.cli.local import init as local_init
 from dispatcher.cli.local import run as local_run
 from dispatcher.cli.options import AsJson
 
@@ -131,6 +132,7 @@ app.command(
     ),
     context_settings={"allow_interspersed_args": False},
 )(local_run.run)
+app.command(epilog=_examples("dispatcher init hello"))(local_init.init)
 
 
 @app.command()
