@@ -11,7 +11,7 @@ import typing
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any as Anything
-from typing import Final, NotRequired, Required
+from typing import Final
 
 from dispatcher.sdk.values.codec import Codec, misfit
 from dispatcher.sdk.values.misfit import Misfit, named
@@ -24,7 +24,7 @@ Find = Callable[[object], Codec]
 def is_record(kind: object) -> bool:
     """Whether this class is one of those here."""
     return isinstance(kind, type) and (
-        dataclasses.is_dataclass(kind) or is_named_tuple(kind) or typing.is_typeddict(kind)
+        dataclasses.is_dataclass(kind) or is_named_tuple(kind) or is_typed_dict(kind)
     )
 
 
@@ -33,11 +33,24 @@ def is_named_tuple(kind: type) -> bool:
     return issubclass(kind, tuple) and hasattr(kind, "_fields")
 
 
+def is_typed_dict(kind: type) -> bool:
+    """Whether it is a TypedDict, that of `typing` or of `typing_extensions`."""
+    return issubclass(kind, dict) and hasattr(kind, "__required_keys__")
+
+
+def is_qualified(hint: object) -> bool:
+    """Whether it is Required, NotRequired, ReadOnly and so on, with the hint itself inside."""
+    return getattr(typing.get_origin(hint), "_name", "") in _QUALIFIERS
+
+
+_QUALIFIERS: Final = frozenset({"Required", "NotRequired", "ReadOnly", "Final", "ClassVar"})
+
+
 def record(hint: object, kind: type, arguments: Mapping[object, object], find: Find) -> Codec:
     """Serve a class; `arguments` are what stands for its type variables."""
     if dataclasses.is_dataclass(kind):
         fields: _Fields = _OfDataclass(kind, arguments, find)
-    elif typing.is_typeddict(kind):
+    elif is_typed_dict(kind):
         fields = _OfTypedDict(kind, arguments, find)
     else:
         fields = _OfNamedTuple(kind, arguments, find)
@@ -45,7 +58,7 @@ def record(hint: object, kind: type, arguments: Mapping[object, object], find: F
         named(hint),
         fields.lower,
         fields.lift,
-        (dict,) if typing.is_typeddict(kind) else (kind,),
+        (dict,) if is_typed_dict(kind) else (kind,),
         fields=lambda: frozenset(fields.codecs),
         rank=40,
     )
@@ -74,9 +87,9 @@ class _Fields:
 
     def lower_fields(self, value: object) -> dict[str, object]:
         fields: dict[str, object] = {}
-        name = ""
+        codecs, name = self.codecs, ""
         try:
-            for name, codec in self.codecs.items():
+            for name, codec in codecs.items():
                 fields[name] = codec.lower(getattr(value, name))
         except Misfit as misfit:
             raise misfit.at(f".{name}") from misfit.__cause__
@@ -88,9 +101,9 @@ class _Fields:
         if not isinstance(value, dict):
             raise misfit(self.name, value)
         fields: dict[str, object] = {}
-        name = ""
+        codecs, name = self.codecs, ""
         try:
-            for name, codec in self.codecs.items():
+            for name, codec in codecs.items():
                 if name in value:
                     fields[name] = codec.lift(value[name])
         except Misfit as misfitting:
@@ -193,17 +206,24 @@ class _OfTypedDict(_Fields):
             raise misfit(self.name, value)
         return self._walked(value, lambda codec, item: codec.lift(item))
 
+    @cached_property
+    def _required(self) -> list[str]:
+        # `__required_keys__` does not see NotRequired in hints that are texts.
+        known: frozenset[str] = self.kind.__required_keys__  # type: ignore[attr-defined]
+        hints = hints_of(self.kind)
+        return [name for name in sorted(hints) if _is_required(hints[name], name in known)]
+
     def _walked(
         self, value: dict[str, object], change: Callable[[Codec, object], object]
     ) -> dict[str, object]:
-        for name in sorted(self.kind.__required_keys__):  # type: ignore[attr-defined]
+        for name in self._required:
             if name not in value:
                 raise Misfit(f"lacks the key {name!r} of {self.name}")
         fields: dict[str, object] = {}
-        name = ""
+        codecs, name = self.codecs, ""
         try:
             for name, item in value.items():
-                codec = self.codecs.get(name)
+                codec = codecs.get(name)
                 fields[name] = item if codec is None else change(codec, item)
         except Misfit as misfitting:
             raise misfitting.at(f"[{name!r}]") from misfitting.__cause__
@@ -221,9 +241,20 @@ def hints_of(kind: type) -> dict[str, object]:
         ) from error
 
 
+def _is_required(hint: object, is_known: bool) -> bool:
+    while is_qualified(hint):
+        if (said := _REQUIRED.get(getattr(typing.get_origin(hint), "_name", ""))) is not None:
+            return said
+        hint = typing.get_args(hint)[0]
+    return is_known
+
+
+_REQUIRED: Final = {"Required": True, "NotRequired": False}
+
+
 def _bound(hint: object, arguments: Mapping[object, object]) -> object:
     """The hint with what stands for its type variables, and without Required and its like."""
-    while typing.get_origin(hint) in (Required, NotRequired):
+    while is_qualified(hint):
         hint = typing.get_args(hint)[0]
     if not arguments:
         return hint
