@@ -19,13 +19,14 @@ from dispatcher.sdk.values.containers import (
     tuple_like,
     tuple_of,
 )
+from dispatcher.sdk.values.fields import is_qualified
 from dispatcher.sdk.values.misfit import Misfit, named
 from dispatcher.sdk.values.models import is_model, model
-from dispatcher.sdk.values.records import is_qualified, is_record, record
+from dispatcher.sdk.values.records import is_record, record
+from dispatcher.sdk.values.refusing import refuse
 from dispatcher.sdk.values.scalars import SCALARS
 from dispatcher.sdk.values.unions import optional, union
 from dispatcher.sdk.values.unresolved import Unresolved
-from dispatcher.sdk.values.writing import refuse
 
 _MADE: Final[dict[object, Codec]] = {
     None: ANY,
