@@ -189,7 +189,6 @@ class Opaque:
         (list[User], [User(id=2**60, born=NOW.date(), eMail="z")]),
         (Strict, Strict(at=NOW, id=SOME_ID)), (Box[int], Box[int](inside=3)),
     ],
-    ids=str,
 )  # fmt: skip
 def test_a_value_comes_back_as_what_its_hint_says(hint: object, value: object) -> None:
     """Whatever plain values it went through."""
@@ -223,7 +222,6 @@ def test_a_value_comes_back_as_what_its_hint_says(hint: object, value: object) -
         (str | datetime, "2026-11-20T13:30:01Z", "2026-11-20T13:30:01Z"),
         (int | None, 3.0, 3),
     ],
-    ids=str,
 )  # fmt: skip
 def test_what_others_send_as_json_is_made_what_the_hint_says(
     hint: object, sent: object, value: object
@@ -279,7 +277,6 @@ def test_what_others_send_as_json_is_made_what_the_hint_says(
          "at ['a']: is a datetime without a time zone, which is another instant on each machine: "
          "write datetime.now(UTC), or value.replace(tzinfo=UTC)"),
     ],
-    ids=str,
 )  # fmt: skip
 def test_a_value_that_does_not_fit_its_hint_is_refused_where_it_is_sent(
     hint: object, value: object, text: str
@@ -315,7 +312,6 @@ def test_a_value_that_does_not_fit_its_hint_is_refused_where_it_is_sent(
          "is no User: id: Input should be a valid integer, unable to parse string as an integer"),
         (Cat | Dog | None, {"barks": True}, "has to be Cat or Dog or None, not a dict"),
     ],
-    ids=str,
 )  # fmt: skip
 def test_a_value_that_does_not_fit_the_hint_is_refused_where_it_comes(
     hint: object, sent: object, text: str
