@@ -149,3 +149,8 @@ class Cancelled(CallError):
 
 class Expired(CallError, builtins.TimeoutError):
     """A called function did not end before its expiration. It will not be tried again."""
+
+
+class Interrupted(CallError):
+    """A step that is to be done once at most had begun when its process died, and nobody knows
+    whether it is done. Find out, and go on accordingly."""

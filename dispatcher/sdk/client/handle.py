@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Generic, Protocol, TypeVar, cast
+from collections.abc import Generator
+from typing import Any, Generic, NoReturn, Protocol, TypeVar, cast
 
 from dispatcher.sdk.client.information import CallInfo
 
@@ -46,6 +47,10 @@ class Handle(Generic[R_co]):
 
     def __repr__(self) -> str:
         return f"<Handle {self._id}>"
+
+    def __await__(self) -> Generator[Any, Any, NoReturn]:
+        """Say what to write."""
+        raise TypeError("a handle is not the result: write `await handle.result()`")
 
     @property
     def id(self) -> str:

@@ -15,8 +15,8 @@ from dispatcher.sdk.errors.portraits import lookalike, portrait, text_of
 from dispatcher.sdk.errors.statuses import Errors, status_of
 from dispatcher.sdk.errors.tracebacks import hang
 from dispatcher.sdk.errors.tracebacks import text_of as traceback_of
-from dispatcher.sdk.exceptions import CallError, Cancelled, DispatchError, Expired
-from dispatcher.sdk.replay.model import Failure
+from dispatcher.sdk.exceptions import CallError, Cancelled, DispatchError, Expired, Interrupted
+from dispatcher.sdk.replay.model import INTERRUPTED, Failure
 from dispatcher.sdk.values import marks
 from dispatcher.sdk.values.misfit import Misfit
 from dispatcher.sdk.values.reading import read
@@ -25,10 +25,11 @@ from dispatcher.sdk.values.writing import write
 
 _MOST_BYTES: Final = 64 * 1024
 
-# What the server itself says of a call, by its type.
+# What the server itself says of a call, and the SDK of a step, by its type.
 _OF_SERVER: Final[Mapping[str, type[DispatchError]]] = {
     "Cancelled": Cancelled,
     "Expired": Expired,
+    INTERRUPTED: Interrupted,
     "InvalidArgument": exceptions.InvalidArgumentError,
     "InvalidCall": exceptions.InvalidArgumentError,
     "InvalidResponse": exceptions.InvalidResponseError,

@@ -8,6 +8,7 @@ from abc import abstractmethod
 from collections.abc import Generator, Iterable
 from typing import Any, Generic, NoReturn, ParamSpec, TypeVar
 
+from dispatcher.sdk.exceptions import EncodeError
 from dispatcher.sdk.functions import durable, marks, performing, sites
 from dispatcher.sdk.functions.built import BuiltCall
 from dispatcher.sdk.functions.call import Call, Home
@@ -77,7 +78,7 @@ class Callee(Generic[P, R]):
             raise TypeError(f"limit= must be a whole number, and is {limit!r}.")
         if limit is not None and limit < 1:
             raise ValueError(f"limit= must be 1 or more, and is {limit!r}; None means all at once.")
-        calls = [self._built((x,), {}, place) for x in xs]
+        calls = [self._built_of_one(x, place) for x in xs]
         return Gathering(self._name, calls, limit=limit, home=self._home, place=place)
 
     def dispatch(self, *args: P.args, **kwargs: P.kwargs) -> Pending[Handle[R]]:
@@ -148,6 +149,18 @@ class Callee(Generic[P, R]):
             endpoint=endpoint,
         )
         return twin
+
+    def _built_of_one(self, x: object, place: Place) -> BuiltCall[R]:
+        try:
+            return self._built((x,), {}, place)
+        except EncodeError:
+            raise
+        except TypeError as error:
+            name = self._name.rpartition(".")[2]
+            raise TypeError(
+                f"{error}: gather gives one argument to each call; for more write "
+                f"`await dispatch.gather(*({name}(a, b) for a, b in pairs))`."
+            ) from None
 
     def give_to(self, app: App | None) -> None:
         """Let `app` make the calls of this function, and of what was derived from it."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Coroutine, Iterable, Sequence
 from typing import Any, Literal, TypeVar, overload
 
 from dispatcher.sdk.errors import exception_of
@@ -176,16 +176,26 @@ def _begun(what: str, awaitables: Sequence[Awaitable[T]]) -> list[asyncio.Future
 
 def _refuse_others(what: str, awaitables: Sequence[object]) -> None:
     for each in awaitables:
-        if inspect.isawaitable(each):
-            continue
-        for other in awaitables:
-            if inspect.iscoroutine(other) or isinstance(other, Call):
-                other.close()
-        star = f": write dispatch.{what}(*calls)" if isinstance(each, list | tuple) else ""
-        raise TypeError(
-            f"dispatch.{what}() takes what can be awaited, as f(1), f(2), and was given "
-            f"{type(each).__name__} {each!r:.80}{star}."
-        )
+        if not inspect.isawaitable(each):
+            is_several = isinstance(each, list | tuple | set)
+            _close(awaitables)
+            raise TypeError(
+                f"dispatch.{what}() takes what can be awaited, as f(1), f(2), and was given "
+                + (
+                    f"a {type(each).__name__}: write dispatch.{what}(*calls)."
+                    if is_several
+                    else f"{each!r:.80}."
+                )
+            )
+
+
+def _close(awaitables: Iterable[object]) -> None:
+    """Have none of them say that it was never awaited: that is not the mistake."""
+    for each in awaitables:
+        if isinstance(each, list | tuple | set):
+            _close(each)
+        elif isinstance(each, Coroutine):
+            each.close()
 
 
 async def _first(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 from dispatcher.sdk.functions.callee import Callee
 from dispatcher.sdk.functions.deciding.decision import decide
@@ -11,7 +12,7 @@ from dispatcher.sdk.functions.function import Function
 from dispatcher.sdk.functions.spec import OnChange, Spec
 
 
-def describe(function: Callee[..., object]) -> str:
+def describe(function: Callee[..., Any]) -> str:
     """Return what is known of a function: where it is, whether it is durable and why, and what it
     was given.
 

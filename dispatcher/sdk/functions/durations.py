@@ -44,9 +44,17 @@ def _length(value: object, what: str) -> float:
 
 
 def _shown(length_us: int) -> str:
-    for unit_us, unit in ((DAY_US, "days"), (3_600_000_000, "hours"), (1_000_000, "seconds")):
+    for unit_us, unit in _UNITS:
         if length_us >= unit_us:
-            return f"{length_us // unit_us} {unit}"
-    if length_us >= 1_000:
-        return f"{length_us // 1_000} ms"
-    return f"{length_us} µs"
+            count = length_us // unit_us
+            return f"{count} {unit}{'s' if count > 1 and len(unit) > 2 else ''}"
+    return f"{length_us}"
+
+
+_UNITS: Final = (
+    (DAY_US, "day"),
+    (3_600_000_000, "hour"),
+    (1_000_000, "second"),
+    (1_000, "ms"),
+    (1, "µs"),
+)

@@ -27,6 +27,9 @@ class Function(Callee[P, R]):
     `.local` runs it as if it had never been decorated.
     """
 
+    __name__: str
+    __wrapped__: Callable[P, Any]
+
     def __init__(self, spec: Spec) -> None:
         functools.update_wrapper(self, spec.body)
         # For frameworks that ask whether a handler is async: awaiting a call is.

@@ -1,0 +1,157 @@
+"""User code under mypy --strict: the types of functions are kept, and mistakes are found."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+CACHE = Path(__file__).parents[2] / ".mypy_cache" / "user-code"
+"""Beside that of the whole project, whose options are others."""
+
+USER = """
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, assert_type
+
+import dispatcher.sdk as dispatch
+
+
+@dataclass
+class Order:
+    id: str
+
+
+@dispatch.function
+async def greet(name: str, *, loud: bool = False) -> str:
+    return name
+
+
+@dispatch.function(timeout=30, expiration=timedelta(3), errors={KeyError: dispatch.NotFoundError})
+async def ship(order: Order) -> int:
+    return 1
+
+
+@dispatch.function
+def blocking(x: int) -> float:
+    return x
+
+
+@dispatch.function(name="slow", durable=False, on_change="fail")
+def slow(x: int) -> float:
+    return x
+
+
+def fetch(url: str, retries: int = 3) -> bytes:
+    return b""
+
+
+async def afetch(url: str) -> bytes:
+    return b""
+
+
+far = dispatch.remote("far", endpoint="http://far:8000", returns=Order)
+anything = dispatch.remote("anything")
+approval = dispatch.promise("approval", bool)
+orders = dispatch.channel("orders", Order)
+
+
+@dispatch.function
+async def welcome(names: list[str]) -> list[str]:
+    assert_type(await greet("a"), str)
+    assert_type(await greet("a", loud=True), str)
+    assert_type(await ship(Order("1")), int)
+    assert_type(await blocking(1), float)
+    assert_type(await slow(1), float)
+    assert_type(await greet.with_options(delay=3)("a"), str)
+    assert_type(await greet.gather(names, limit=3), list[str])
+    assert_type(await far(1), Order)
+    assert_type(await anything(1), Any)
+    assert_type(await approval, bool)
+    assert_type(await approval.wait(), bool)
+    assert_type(await orders.receive(), Order)
+    async for order in orders:
+        assert_type(order, Order)
+    assert_type(await dispatch.sleep(3), None)
+    assert_type(await dispatch.sleep(timedelta(days=3), "result"), str)
+    assert_type(await dispatch.step(fetch, "u", retries=3), bytes)
+    assert_type(await dispatch.step(afetch, "u"), bytes)
+    assert_type(await dispatch.step.options(retries=3)(afetch, "u"), bytes)
+    assert_type(await dispatch.gather(greet("a"), ship(Order("1"))), tuple[str, int])
+    assert_type(await dispatch.gather(*[greet("a")]), list[str])
+    results = await dispatch.gather(*[greet("a")], return_exceptions=True)
+    assert_type(results, list[str | BaseException])
+    assert_type(await dispatch.any(greet("a"), greet("b")), str)
+    assert_type(await dispatch.race(greet("a"), greet("b")), str)
+    assert_type(await asyncio.gather(greet("a"), ship(Order("1"))), tuple[str, int])
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(greet("a"))
+    assert_type(task.result(), str)
+    assert_type(dispatch.random(), float)
+    assert_type(dispatch.random.choice(names), str)
+    assert_type(dispatch.current().id, str)
+    assert_type(dispatch.patched("x"), bool)
+    if not names:
+        welcome.reset(["a"])
+    return names
+
+
+async def outside() -> None:
+    assert_type(await greet("a"), str)
+    handle = await greet.dispatch("a")
+    assert_type(await handle.result(timeout=3), str)
+    assert_type(greet.dispatch_sync("a").result(), str)
+    assert_type(greet.build_call("a"), dispatch.BuiltCall[str])
+    assert_type(await greet.local("a"), str)
+    assert_type(blocking.local(1), float)
+    await approval.resolve(True)
+    await orders.send(Order("1"))
+    kept: dispatch.Handle[str] = handle
+    function: dispatch.Function[[list[str]], list[str]] = welcome
+    print(kept.id, function.name)
+
+
+async def mistakes() -> None:
+    await greet(3)  # E: [arg-type]
+    await greet()  # E: [call-arg]
+    await greet("a", lout=True)  # E: [call-arg]
+    await greet.dispatch(3)  # E: [arg-type]
+    greet.build_call(3)  # E: [arg-type]
+    greet.reset_(3)  # E: [attr-defined]
+    await greet.with_options(delays=3)("a")  # E: [call-arg]
+    x: int = await greet("a")  # E: [assignment]
+    await dispatch.step(fetch, 3)  # E: [call-overload]
+    await approval.resolve("yes")  # E: [arg-type]
+    await orders.send(3)  # E: [arg-type]
+    await dispatch.sleep("3")  # E: [call-overload]
+    handle = await greet.dispatch("a")
+    await handle  # E: [misc]
+    print(x)
+    dispatch.function(on_change="maybe")  # E: [call-overload]
+"""
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="one version checks the types for all")
+def test_types_are_kept_and_mistakes_are_found(tmp_path: Path) -> None:
+    """Each line that is marked has exactly that error, and no other line has one."""
+    from mypy import api
+
+    file = tmp_path / "user.py"
+    file.write_text(USER.lstrip("\n"))
+    options = ["--strict", "--config-file=", "--no-error-summary", "--follow-imports=silent"]
+    found, _, _ = api.run([*options, f"--cache-dir={CACHE}", str(file)])
+    errors = {
+        int(match[1]): match[2]
+        for match in re.finditer(r"user\.py:(\d+): error: .*(\[[\w-]+\])", found)
+    }
+    expected = {
+        number: line.partition("# E: ")[2]
+        for number, line in enumerate(USER.lstrip("\n").splitlines(), 1)
+        if "# E: " in line
+    }
+    assert errors == expected, found
