@@ -17,11 +17,12 @@ from dispatcher.sdk.serving.web import answered
 
 STOP_S: Final = 25.0
 """How long runs that are under way have to end: less than what is given to containers."""
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 def serve(app: Application) -> None:
     """Listen at `config.address`, and answer until SIGINT or SIGTERM; then let runs that are under
-    way end, for 25 seconds, or until the signal comes again.
+    way end, for 25 seconds. A second signal ends the process at once.
 
     Raises:
         RuntimeError: an event loop runs here already.
@@ -72,10 +73,17 @@ async def _until_a_signal(app: Application) -> None:
     task = asyncio.current_task()
     assert task is not None, "a runner makes one"
     loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        task.cancel()
+        for number in _SIGNALS:  # the next one ends the process, whatever it waits for
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_DFL)
+
     # Neither on Windows, where Ctrl-C raises KeyboardInterrupt, nor in another thread.
     with suppress(NotImplementedError, ValueError, RuntimeError):
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, task.cancel)
+        for number in _SIGNALS:
+            loop.add_signal_handler(number, stop)
     await serve_async(app)
 
 
