@@ -69,10 +69,9 @@ class Run:
         self._record = Record(columns, kept or {}) if state is not None else None
         self._writer = Writer(state or b"", columns)
         self._issuing = Issuing(told, self._writer, self._record)
-        self._loop = Loop(told, self._issuing)
+        self._loop = Loop(told, self._issuing, judged)
         self._told = told
         self._body = body
-        self._judged = judged
         self._root: Task | None = None
         self._cancels_seen = 0
         self._is_cancelled = False
@@ -93,12 +92,12 @@ class Run:
         loop = self._loop
         if loop.is_closing:
             raise RuntimeError(f"{self!r} is over")
-        with loop.entered():
-            if loop.fault is None and self._root is None:
-                self._begin(now_us)
-            if loop.fault is None:
-                self._deliver(events, now_us)
-            outcome = self._outcome()
+        try:
+            with loop.entered():
+                outcome = self._advance(events, now_us)
+        except BaseException:  # Ctrl-C, or the process is to end: the body is nowhere now
+            self.close()
+            raise
         if not isinstance(outcome, Suspended):
             self.close()
         return outcome
@@ -132,6 +131,7 @@ class Run:
         loop = self._loop
         if loop.is_closing:
             return
+        loop.population.sweep()
         loop.begin_closing()
         with loop.entered():
             for task in reversed(loop.population.tasks()):
@@ -140,6 +140,15 @@ class Run:
                 evict_generator(generator)
         loop.forget()
         self._issuing.open.clear()
+
+    def _advance(self, events: Sequence[Event], now_us: int) -> Outcome:
+        loop = self._loop
+        if loop.fault is None and self._root is None:
+            self._begin(now_us)
+        if loop.fault is None:
+            self._deliver(events, now_us)
+        loop.population.sweep_few()
+        return self._outcome()
 
     # Replay.
 
@@ -153,9 +162,9 @@ class Run:
         if record is not None:
             self._replay(record)
             self._cancelled()  # whoever has the record was told of these
+            loop.population.replayed()
             loop.is_replaying = False
             self._issuing.replayed()
-            loop.population.replayed()
             self._record = None
 
     def _replay(self, record: Record) -> None:
@@ -289,13 +298,13 @@ class Run:
     def _outcome(self) -> Outcome:
         loop, issuing, root = self._loop, self._issuing, self._root
         if loop.fault is not None:
-            return self._explained(loop.fault)
+            return loop.fault
         assert root is not None
         cancelled = self._cancelled()
         calls, steps = [list(issuing.take_new(kind)) for kind in (Kind.CALL, Kind.STEP)]
         issuing.told()
         if root.done() and not calls:
-            return _end_of(root, cancelled)
+            return self._end_of(root, cancelled)
         if not (root.done() or issuing.open or loop.timers):
             return Faulted(faults.waits_for_nothing(self._told, loop.standing()))
         return Suspended(
@@ -325,22 +334,18 @@ class Run:
         at_ms = self._loop.timers.next_ms()
         return None if at_ms is None else self._writer.started_us + at_ms * 1000
 
-    def _explained(self, fault: Contradicted | Faulted) -> Contradicted | Faulted:
-        if isinstance(fault, Faulted) and self._judged:
-            return Faulted(f"{fault.message} {self._judged}")
-        return fault
-
-
-def _end_of(root: Task, cancelled: list[int]) -> Outcome:
-    try:
-        error = root.exception()
-    except asyncio.CancelledError as cancellation:
-        return Raised(cancellation, cancelled)
-    if error is None:
-        return Returned(root.result(), cancelled)
-    if isinstance(error, TailCall):
-        return Became(error.operation, cancelled)
-    return Raised(error, cancelled)
+    def _end_of(self, root: Task, cancelled: list[int]) -> Outcome:
+        try:
+            error = root.exception()
+        except asyncio.CancelledError as cancellation:
+            return Raised(cancellation, cancelled)
+        if error is None:
+            return Returned(root.result(), cancelled)
+        if isinstance(error, TailCall):
+            return Became(error.operation, cancelled)
+        if (other := faults.other_loop_in(error)) is not None:
+            return Faulted(faults.of_another_loop(self._told, other))
+        return Raised(error, cancelled)
 
 
 def _evict(loop: Loop, task: AnyTask) -> None:

@@ -54,8 +54,9 @@ class Loop(DenyingLoop):
     """See the module. `told` is what the Run request said of the call; `is_replaying` is True until
     everything on record has been replayed."""
 
-    def __init__(self, told: Told, issuing: Issuing) -> None:
+    def __init__(self, told: Told, issuing: Issuing, judged: str = "") -> None:
         self.told = told
+        self._judged = judged
         self.is_replaying = False
         self.is_closing = False
         self.fault: Contradicted | Faulted | None = None
@@ -280,7 +281,7 @@ class Loop(DenyingLoop):
     def deny(self, what: str) -> Any:
         self._check_inside()
         if not self.is_closing and self.fault is None:
-            self.fault = Faulted(faults.does_io(self.told, what, self._spot()))
+            self.fault = Faulted(faults.does_io(self.told, what, self._spot(), judged=self._judged))
         return self._turned_away()
 
     # Inside.

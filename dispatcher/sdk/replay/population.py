@@ -57,8 +57,18 @@ class Population:
         else holds would vanish."""
         self._tasks.append(task)
         if len(self._tasks) > self._most_tasks:
-            self._tasks = [task for task in self._tasks if not task.done()]
-            self._most_tasks = 2 * len(self._tasks) + 64
+            self.sweep()
+
+    def sweep(self) -> None:
+        """Let go of tasks that have ended. An exception that nobody has retrieved is logged then,
+        if nobody else holds the task."""
+        self._tasks = [task for task in self._tasks if not task.done()]
+        self._most_tasks = 2 * len(self._tasks) + 64
+
+    def sweep_few(self) -> None:
+        """The same where it costs little: in each activation, tasks by the thousand would."""
+        if len(self._tasks) <= 32:
+            self.sweep()
 
     def tasks(self) -> list[AnyTask]:
         """The tasks that have not ended, in the order in which they were made."""
@@ -81,7 +91,12 @@ class Population:
         return [found for each in self._generators if (found := each()) is not None]
 
     def replayed(self) -> None:
-        """Forget what was on record: whatever is done now comes behind it."""
+        """Forget what was on record: whatever is done now comes behind it. Tasks that have ended
+        are of the past, too: what was to be logged of them was logged."""
+        for task in self._tasks:
+            if task.done():
+                task._log_traceback = False
+        self.sweep()
         for place in (self._callbacks, *map(self.place_of, self.tasks())):
             place.known = []
 

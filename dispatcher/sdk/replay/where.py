@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from types import CodeType, FrameType
+from types import CodeType, FrameType, TracebackType
 
 _LIBRARY = os.path.dirname(os.__file__) + os.sep
 _SDK = str(Path(__file__).parents[1]) + os.sep
@@ -46,6 +46,17 @@ def standing(awaitable: object) -> Spot | None:
         if is_of_user(frame.f_code.co_filename):
             found = frame
     return _spot(found, None) if found is not None else None
+
+
+def raised_at(traceback: TracebackType | None) -> Spot | None:
+    """Return the innermost line of the user's code that an exception came through."""
+    found: Spot | None = None
+    while traceback is not None:
+        code = traceback.tb_frame.f_code
+        if is_of_user(code.co_filename):
+            found = Spot(site(code.co_filename, traceback.tb_lineno), code.co_name)
+        traceback = traceback.tb_next
+    return found
 
 
 def site(filename: str, line: int) -> str:

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from dispatcher.sdk.values.misfit import Misfit, shown
-from dispatcher.sdk.values.refusing import refuse
-from dispatcher.sdk.values.writing import Fallback
+from dispatcher.sdk.values.writing import Fallback, refuse
 
 Change: TypeAlias = Callable[[object], object]
 
