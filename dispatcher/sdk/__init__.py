@@ -13,6 +13,9 @@ Importing it needs the standard library, protobuf and cryptography, and nothing 
 """
 
 from dispatcher.sdk.app import Dispatch
+from dispatcher.sdk.client.batch import Batch
+from dispatcher.sdk.client.blocking import SyncClient
+from dispatcher.sdk.client.client import Client
 from dispatcher.sdk.exceptions import (
     CallError,
     Cancelled,
@@ -51,13 +54,16 @@ from dispatcher.sdk.functions.remote import Remote, remote
 from dispatcher.sdk.functions.reset import Reset
 from dispatcher.sdk.functions.sleeping import sleep
 from dispatcher.sdk.functions.stepping import step
+from dispatcher.sdk.serving.mounts import aiohttp, django, fastapi, flask, starlette
 
 __all__ = [
+    "Batch",
     "BuiltCall",
     "Call",
     "CallError",
     "Cancelled",
     "Channel",
+    "Client",
     "Current",
     "DNSError",
     "DecodeError",
@@ -77,6 +83,7 @@ __all__ = [
     "Promise",
     "Remote",
     "Reset",
+    "SyncClient",
     "SyncHandle",
     "TCPError",
     "TLSError",
@@ -84,10 +91,14 @@ __all__ = [
     "ThrottledError",
     "TimeoutError",
     "UnauthenticatedError",
+    "aiohttp",
     "any",
     "channel",
     "current",
     "describe",
+    "django",
+    "fastapi",
+    "flask",
     "function",
     "gather",
     "log",
@@ -99,6 +110,7 @@ __all__ = [
     "remote",
     "replaying",
     "sleep",
+    "starlette",
     "step",
     "uuid4",
 ]

@@ -11,6 +11,7 @@ Everything that carries requests stands on `handle`, which takes and gives bytes
 from __future__ import annotations
 
 import logging
+from contextlib import AbstractAsyncContextManager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -21,7 +22,7 @@ from dispatcher.sdk.client.batch import Batch
 from dispatcher.sdk.client.blocking import SyncClient
 from dispatcher.sdk.client.client import Client
 from dispatcher.sdk.client.server import Server
-from dispatcher.sdk.config import DEFAULT_WARM, Config, read_config
+from dispatcher.sdk.config import DEFAULT_WARM, Address, Config, read_config
 from dispatcher.sdk.endpoint import Answer, Endpoint, Headers
 from dispatcher.sdk.errors import failure_of
 from dispatcher.sdk.functions import apps, context
@@ -176,6 +177,19 @@ class Dispatch:
         from dispatcher.sdk.serving.serve import serve_async
 
         await serve_async(self)
+
+    def serving(self) -> AbstractAsyncContextManager[Address]:
+        """Listen while a block runs: `async with app.serving(): print(await welcome(names))`.
+
+        The block is given the address (`host`, `port`). At its end, runs that are under way have 25
+        seconds to end; calls that have not ended stay with the server.
+
+        Raises:
+            PortTaken: nobody can listen there.
+        """
+        from dispatcher.sdk.serving.serve import serving
+
+        return serving(self)
 
     def asgi(self) -> Asgi:
         """Return an application of ASGI."""

@@ -29,7 +29,7 @@ from dispatcher.sdk.serving.mounts import django as django_mount
 from dispatcher.sdk.serving.mounts import fastapi as fastapi_mount
 from dispatcher.sdk.serving.mounts import flask as flask_mount
 from dispatcher.sdk.serving.mounts import starlette as starlette_mount
-from dispatcher.sdk.serving.serve import serve_async
+from dispatcher.sdk.serving.serve import serve_async, serving
 from dispatcher.sdk.serving.wsgi import Wsgi
 
 _RUN = "/dispatch.sdk.v1.FunctionService/Run"
@@ -165,6 +165,17 @@ def own(app: Verifies) -> AbstractContextManager[int]:
     return _in_a_loop(serve)
 
 
+def in_a_block(app: Verifies) -> AbstractContextManager[int]:
+    """With its own listener, for as long as a block runs."""
+
+    async def serve(end: asyncio.Event, port: asyncio.Future[int]) -> None:
+        async with serving(app) as address:
+            port.set_result(address.port)
+            await end.wait()
+
+    return _in_a_loop(serve)
+
+
 def in_fastapi(app: Verifies) -> AbstractContextManager[int]:
     """In an application of FastAPI."""
     api = pytest.importorskip("fastapi").FastAPI()
@@ -269,7 +280,7 @@ def in_django_asgi(app: Verifies) -> AbstractContextManager[int]:
     return _asgi(without_lifespan)
 
 
-ALONE = [asgi, wsgi, own]
+ALONE = [asgi, wsgi, own, in_a_block]
 MOUNTED = [in_fastapi, in_starlette, in_aiohttp, in_flask, in_django, in_django_asgi]
 
 

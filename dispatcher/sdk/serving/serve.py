@@ -6,7 +6,8 @@ import asyncio
 import os
 import signal
 import socket
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from textwrap import indent
 from typing import Final
 
@@ -48,6 +49,19 @@ async def serve_async(app: Application) -> None:
     Raises:
         PortTaken: nobody can listen there.
     """
+    async with serving(app) as address:
+        _tell(app, address)
+        await asyncio.Event().wait()
+
+
+@asynccontextmanager
+async def serving(app: Application) -> AsyncIterator[Address]:
+    """Listen at `config.address` while the block runs, which is given the address; then let runs
+    that are under way end, for 25 seconds.
+
+    Raises:
+        PortTaken: nobody can listen there.
+    """
     from aiohttp import web
 
     async def answer(request: web.BaseRequest) -> web.StreamResponse:
@@ -63,8 +77,7 @@ async def serve_async(app: Application) -> None:
         except OSError as error:
             raise _taken(address, error) from error
         host, port = runner.addresses[0][:2]
-        _tell(app, Address(str(host), int(port)))
-        await asyncio.Event().wait()
+        yield Address(str(host), int(port))
     finally:
         await runner.cleanup()
 
