@@ -12,6 +12,7 @@
 Importing it needs the standard library, protobuf and cryptography, and nothing of the server.
 """
 
+from dispatcher.sdk import http
 from dispatcher.sdk.app import Dispatch
 from dispatcher.sdk.client.batch import Batch
 from dispatcher.sdk.client.blocking import SyncClient
@@ -101,6 +102,7 @@ __all__ = [
     "flask",
     "function",
     "gather",
+    "http",
     "log",
     "now",
     "patched",

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from dispatcher import __version__
 from dispatcher.protocol.verifying import Verifier
+from dispatcher.sdk import http
 from dispatcher.sdk.client.batch import Batch
 from dispatcher.sdk.client.blocking import SyncClient
 from dispatcher.sdk.client.client import Client
@@ -86,7 +87,8 @@ class Dispatch:
             warm=warm,
         )
         self._functions: dict[str, AnyFunction] = {}
-        self._runnables: dict[str, Runnable] = {}
+        # One that names no application of its own, so it is not given to this one.
+        self._runnables: dict[str, Runnable] = {http.send.name: Served(http.send)}
         self._runner = Runner(
             self._runnables,
             warm=self.config.warm,
