@@ -14,9 +14,21 @@ Importing it needs the standard library, protobuf and cryptography, and nothing 
 
 from dispatcher.sdk import http
 from dispatcher.sdk.app import Dispatch
-from dispatcher.sdk.client.batch import Batch
+from dispatcher.sdk.client.batch import Batch, SyncBatch
 from dispatcher.sdk.client.blocking import SyncClient
 from dispatcher.sdk.client.client import Client
+from dispatcher.sdk.client.errors import (
+    AlreadyCompleted,
+    CallsRefused,
+    CallUnknown,
+    ClientError,
+    KeyRefused,
+    NotEnded,
+    ResultGone,
+    Unreachable,
+)
+from dispatcher.sdk.client.information import CallInfo, CallPage
+from dispatcher.sdk.errors import register
 from dispatcher.sdk.exceptions import (
     CallError,
     Cancelled,
@@ -58,13 +70,19 @@ from dispatcher.sdk.functions.stepping import step
 from dispatcher.sdk.serving.mounts import aiohttp, django, fastapi, flask, starlette
 
 __all__ = [
+    "AlreadyCompleted",
     "Batch",
     "BuiltCall",
     "Call",
     "CallError",
+    "CallInfo",
+    "CallPage",
+    "CallUnknown",
+    "CallsRefused",
     "Cancelled",
     "Channel",
     "Client",
+    "ClientError",
     "Current",
     "DNSError",
     "DecodeError",
@@ -78,12 +96,16 @@ __all__ = [
     "Interrupted",
     "InvalidArgumentError",
     "InvalidResponseError",
+    "KeyRefused",
+    "NotEnded",
     "NotFoundError",
     "PermanentError",
     "PermissionDeniedError",
     "Promise",
     "Remote",
     "Reset",
+    "ResultGone",
+    "SyncBatch",
     "SyncClient",
     "SyncHandle",
     "TCPError",
@@ -92,6 +114,7 @@ __all__ = [
     "ThrottledError",
     "TimeoutError",
     "UnauthenticatedError",
+    "Unreachable",
     "aiohttp",
     "any",
     "channel",
@@ -109,6 +132,7 @@ __all__ = [
     "promise",
     "race",
     "random",
+    "register",
     "remote",
     "replaying",
     "sleep",

@@ -96,7 +96,10 @@ async def from_outside(
         waits = [asyncio.ensure_future(caller.wait(each)) for each in ids]
     else:
         turns = asyncio.Semaphore(limit)
-        waits = [asyncio.ensure_future(_in_turn(turns, caller, call)) for call in calls]
+        waits = [
+            asyncio.ensure_future(_in_turn(turns, caller, call, _numbered(call.key, index)))
+            for index, call in enumerate(calls)
+        ]
     try:
         return await _until_failure(waits)
     finally:
@@ -117,9 +120,11 @@ def _numbered(key: str | None, start: int) -> str | None:
     return f"{key}#{start}" if key is not None and start else key
 
 
-async def _in_turn(turns: asyncio.Semaphore, caller: Caller, call: BuiltCall[Any]) -> Result:
+async def _in_turn(
+    turns: asyncio.Semaphore, caller: Caller, call: BuiltCall[Any], key: str | None
+) -> Result:
     async with turns:
-        ids = await caller.dispatch([call])
+        ids = await caller.dispatch([call], key=key)
         return await caller.wait(ids[0])
 
 
