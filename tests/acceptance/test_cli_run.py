@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
 import sys
@@ -14,6 +15,8 @@ import pytest
 from dispatcher.testing.process import ServerProcess
 from tests.acceptance.local_run import SECONDS, Local
 from tests.acceptance.receiver import eventually
+from tests.acceptance.running import ROOT
+from tests.integration.cli_terminal import INTERRUPT, Terminal
 
 APPLICATION = str(Path(__file__).with_name("local_application.py"))
 
@@ -62,6 +65,30 @@ def test_run_serves_calls_and_tells_of_them_until_interrupted(application: Start
         assert "Traceback" not in run.text
         assert not lives(child)
         assert list(run.temporary.iterdir()) == []
+
+
+def test_run_draws_the_tree_of_calls_on_a_terminal(tmp_path: Path) -> None:
+    """Below what the application prints, and once more at the end; Ctrl-C is not the application's
+    alone."""
+    place = {"TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    command = (sys.executable, APPLICATION, "pair", "wrong", "held")
+    with Terminal("run", "--", *command, **place) as terminal:
+        terminal.until("waits for somebody to complete it")
+        terminal.press(INTERRUPT)
+        assert terminal.wait() == 0
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.shown)
+    last = plain.rpartition("call          attempts  duration")[2]
+    assert "local_application.py │ bye" in plain
+    rows = [line.split() for line in last.splitlines() if line.strip()]
+    assert [row[:3] for row in rows[:4]] == [
+        ["✔", "pair", "1"],
+        ["✗", "wrong", "1"],
+        ["•", "held", "1"],
+        ["•", "go", rows[3][2]],
+    ]
+    assert "2 calls below" in last
+    assert "ValueError: no such name" in last
+    assert "2 calls have not ended, and are gone: --session NAME keeps them." in last
 
 
 def test_run_kills_what_does_not_end_when_interrupted_twice(application: Start) -> None:
@@ -134,11 +161,14 @@ def test_run_starts_anew_when_a_file_changes(tmp_path: Path) -> None:
 
 def test_run_ends_with_the_exit_code_of_its_command(tmp_path: Path) -> None:
     """What was left behind in the background is ended; that nothing was called is said."""
-    with Local(tmp_path, [], ["sh", "-c", "sleep 600 & echo $!; printf no-newline; exit 7"]) as run:
+    script = "sleep 600 & echo pid $!; seq -f %04.0f 5000; printf no-newline; exit 7"
+    with Local(tmp_path, [], ["sh", "-c", script]) as run:
         assert run.wait() == 7
         assert "sh         | no-newline\n" in run.text
+        numbers = re.findall(r"^sh         \| (\d{4})$", run.text, re.M)
+        assert numbers == [f"{number:04}" for number in range(1, 5001)]
         run.until(r"sh ended with 7, before it dispatched or ran a function\.$")
-        assert not lives(int(run.until(r"^sh         \| (\d+)$")[1]))
+        assert not lives(int(run.until(r"pid (\d+)$")[1]))
 
 
 def test_run_fetches_its_calls_from_another_server(application: Start, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dispatcher.cli.errors import BadUsage
+from dispatcher.cli.local import words
 from dispatcher.cli.local.command import check, name_of
 from dispatcher.cli.local.course import Act, Course, Phase
 from dispatcher.cli.local.own_server import url_of
@@ -120,3 +121,33 @@ def test_application_that_listens_everywhere_is_reached_on_loopback(
 ) -> None:
     """A wildcard can be listened on, not connected to."""
     assert url_of(endpoint) == url
+
+
+@pytest.mark.parametrize(
+    ("code", "has_called", "rests", "said"),
+    [
+        (0, True, False, None),
+        (0, True, True, "a.py has ended. It is started anew when a file changes."),
+        (1, True, False, "a.py ended with 1."),
+        (139, False, False, "a.py was ended by SIGSEGV, before it dispatched or ran a function."),
+        (255, True, False, "a.py was ended by signal 127."),
+        (
+            0,
+            False,
+            False,
+            "a.py ended without having dispatched or run a function: an application serves until "
+            "it is stopped, as with app.serve().",
+        ),
+    ],
+)
+def test_end_of_a_command_is_told(
+    code: int, has_called: bool, rests: bool, said: str | None
+) -> None:
+    """Where it tells something."""
+    assert words.command_ended("a.py", code, has_called=has_called, rests=rests) == said
+
+
+def test_end_of_the_server_is_told() -> None:
+    """With what it ends."""
+    assert words.server_ended(-9, "a.py") == "The server was ended by SIGKILL; a.py is stopped."
+    assert words.server_ended(5, None) == "The server ended with 5."

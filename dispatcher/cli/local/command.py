@@ -23,6 +23,8 @@ from dispatcher.cli.local.happenings import CommandEnded, Happenings, OutputEnde
 
 _PYTHON: Final = re.compile(r"python[0-9.]*|pypy[0-9.]*")
 _LONGEST_LINE: Final = 64 * 1024
+_MOST_LINES: Final = 1000
+"""In the queue at once: a command that prints faster than it can be shown waits."""
 
 
 def name_of(words: Sequence[str]) -> str:
@@ -75,6 +77,7 @@ class Command:
         except OSError as error:
             raise BadUsage(f"{words[0]} cannot be started: {error.strerror}") from error
         self.group = self._process.pid
+        self._room = threading.Semaphore(_MOST_LINES)
         self._readers = [
             threading.Thread(target=self._read, args=(pipe, is_error), daemon=True)
             for pipe, is_error in ((self._process.stdout, False), (self._process.stderr, True))
@@ -88,6 +91,10 @@ class Command:
         """Send a signal to the whole group."""
         with suppress(ProcessLookupError):
             os.killpg(self.group, number)
+
+    def has_been_shown(self) -> None:
+        """One of its lines is out of the queue."""
+        self._room.release()
 
     def reap(self) -> None:
         """Let nothing of it live on, after it has ended. Its number may be another's then."""
@@ -112,4 +119,5 @@ class Command:
     def _read(self, pipe: IO[bytes], is_error: bool) -> None:
         with pipe:
             while line := pipe.readline(_LONGEST_LINE):
-                self._happenings.put(Printed(line.rstrip(b"\r\n"), is_error))
+                self._room.acquire()
+                self._happenings.put(Printed(self.group, line.rstrip(b"\r\n"), is_error))

@@ -10,8 +10,9 @@ from dispatcher.cli.client import Json
 
 @dataclass(frozen=True, slots=True)
 class Printed:
-    """The command has printed a line, without its end."""
+    """The command of a group has printed a line, without its end."""
 
+    group: int
     line: bytes
     is_error: bool
 

@@ -43,7 +43,8 @@ class Screen(Protocol):
         """Something happened to a call."""
 
     def look(self, calls: Calls) -> None:
-        """Show how calls stand. Called often; not every look is a new picture."""
+        """Show what there is, and how calls stand. Called often, and always after anything else;
+        not every look is a new picture."""
 
     def close(self, calls: Calls) -> None:
         """Show the last picture. Idempotent."""
@@ -110,6 +111,7 @@ class Tree:
             vertical_overflow="crop",
         )
         self._live.start()
+        self._lines: list[Text] = []
         self._drawn_s = 0.0
         self._has_news = False
 
@@ -118,13 +120,13 @@ class Tree:
         from rich.text import Text
 
         shown = Text.from_ansi(line.decode("utf-8", "replace"))
-        self._print(self._name, Text.assemble(shown), style="dim")
+        self._put(self._name, shown, style="dim")
 
     def say(self, text: str, *, style: str = "") -> None:
         """See `Screen`."""
         from rich.text import Text
 
-        self._print(self._own, Text(output.clean(text), style=style), style="cyan")
+        self._put(self._own, Text(output.clean(text), style=style), style="cyan")
 
     def moved(self, kind: str, fields: Json, call: Call) -> None:
         """See `Screen`."""
@@ -132,6 +134,7 @@ class Tree:
 
     def look(self, calls: Calls) -> None:
         """See `Screen`."""
+        self._print()
         passed_s = time.monotonic() - self._drawn_s
         if passed_s >= (_EVERY_S if self._has_news else _EVERY_WHILE_IDLE_S):
             self._draw(calls, self._console.size.height // _OF_LINES)
@@ -139,13 +142,24 @@ class Tree:
     def close(self, calls: Calls) -> None:
         """See `Screen`."""
         if self._live.is_started:
+            self._print()
             self._draw(calls, self._console.size.height - 2)
             self._live.stop()
 
-    def _print(self, name: str, text: Text, *, style: str) -> None:
+    def _put(self, name: str, text: Text, *, style: str) -> None:
         from rich.text import Text
 
-        self._console.print(Text.assemble((f"{name} │ ", style), text), soft_wrap=True)
+        self._lines.append(Text.assemble((f"{name} │ ", style), text))
+        if not self._live.is_started:
+            self._print()
+
+    def _print(self) -> None:
+        """Lines that came together are written together: each time the tree is drawn anew."""
+        from rich.text import Text
+
+        if self._lines:
+            self._console.print(Text("\n").join(self._lines), soft_wrap=True)
+            self._lines.clear()
 
     def _draw(self, calls: Calls, room: int) -> None:
         self._drawn_s, self._has_news = time.monotonic(), False
