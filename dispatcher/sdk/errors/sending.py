@@ -20,7 +20,8 @@ from dispatcher.sdk.replay.model import INTERRUPTED, Failure
 from dispatcher.sdk.values import marks
 from dispatcher.sdk.values.misfit import Misfit
 from dispatcher.sdk.values.reading import read
-from dispatcher.sdk.values.writing import refuse, write
+from dispatcher.sdk.values.refusing import refuse
+from dispatcher.sdk.values.writing import write
 
 _MOST_BYTES: Final = 64 * 1024
 

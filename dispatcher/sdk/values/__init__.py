@@ -13,11 +13,12 @@ Hints add dataclasses, pydantic models, TypedDict, NamedTuple, Enum, Literal, pa
 value that would come back as something else is refused when it is sent.
 """
 
-from dispatcher.sdk.values.arguments import decode_arguments, encode_arguments
+from dispatcher.sdk.values.arguments import encode_arguments
 from dispatcher.sdk.values.coding import decode, encode
 from dispatcher.sdk.values.hints import FOREIGN
 from dispatcher.sdk.values.pickled import encode_pickled_arguments
 from dispatcher.sdk.values.signature import Signature
+from dispatcher.sdk.values.understood import decode_arguments
 
 __all__ = [
     "FOREIGN",

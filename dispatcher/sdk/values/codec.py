@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from dispatcher.sdk.values.misfit import Misfit, shown
-from dispatcher.sdk.values.writing import Fallback, refuse
+from dispatcher.sdk.values.refusing import refuse
+from dispatcher.sdk.values.writing import Fallback
 
 Change: TypeAlias = Callable[[object], object]
 

@@ -19,13 +19,14 @@ from dispatcher.sdk.values.containers import (
     tuple_like,
     tuple_of,
 )
+from dispatcher.sdk.values.fields import is_qualified
 from dispatcher.sdk.values.misfit import Misfit, named
 from dispatcher.sdk.values.models import is_model, model
 from dispatcher.sdk.values.records import is_record, record
+from dispatcher.sdk.values.refusing import refuse
 from dispatcher.sdk.values.scalars import SCALARS
 from dispatcher.sdk.values.unions import optional, union
 from dispatcher.sdk.values.unresolved import Unresolved
-from dispatcher.sdk.values.writing import refuse
 
 _MADE: Final[dict[object, Codec]] = {
     None: ANY,
@@ -93,7 +94,7 @@ def _of_generic(hint: object, origin: Any, arguments: tuple[Any, ...]) -> Codec:
         return _union(arguments)
     if origin is Literal:
         return literal(arguments)
-    if origin in (Annotated, typing.Final, typing.ClassVar, typing.Required, typing.NotRequired):
+    if origin is Annotated or is_qualified(hint):
         return codec_of(arguments[0])
     if origin is tuple:
         return _tuple(hint, arguments)

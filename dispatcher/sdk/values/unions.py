@@ -61,7 +61,7 @@ def union(members: Sequence[Codec]) -> Codec:
     if ANY in members:
         return ANY
     ranked = sorted(members, key=lambda member: (member.rank, member.name))
-    name = " or ".join(member.name for member in members)
+    name = " or ".join(member.name for member in ranked)
     choices = [member for member in ranked if member.rank == 20]
 
     def lower(value: object) -> object:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from dispatcher.sdk.values.codec import Codec, same
 from dispatcher.sdk.values.misfit import Misfit
-from dispatcher.sdk.values.writing import refuse
+from dispatcher.sdk.values.refusing import refuse
 
 
 @dataclass(frozen=True, slots=True)

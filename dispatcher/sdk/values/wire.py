@@ -107,21 +107,29 @@ def _unknown(kind: str) -> str:
 
 
 def _int(value: int) -> Value:
-    if 0 < value < 128:
-        return Value(_INT64, _SMALL[value])
+    if 0 <= value < 128:
+        return _SMALL[value]
     if -(2**63) <= value < 2**63:
         return Value(_INT64, Int64Value(value=value).SerializeToString())
     return _text(marks.INTEGER, text_of_integer(value))
 
 
-_SMALL: Final = tuple(b"\x08" + bytes([value]) for value in range(128))
+# Small integers and short texts are most of what is sent. Their bytes are put together here, which
+# takes a third of the time that a message does.
+_SMALL: Final = tuple(
+    Value(_INT64, b"\x08" + bytes([value]) if value else b"") for value in range(128)
+)
+_HEADS: Final = tuple(b"\n" + bytes([size]) if size else b"" for size in range(128))
 
 
 def _str(value: str) -> Value:
     try:
-        return Value(_STRING, StringValue(value=value).SerializeToString())
+        data = value.encode()
     except UnicodeEncodeError:
         raise Misfit(HALF) from None
+    if len(data) < 128:
+        return Value(_STRING, _HEADS[len(data)] + data)
+    return Value(_STRING, StringValue(value=value).SerializeToString())
 
 
 def _text(mark: int, text: str) -> Value:
@@ -172,9 +180,17 @@ def _wrapped(kind: Anything) -> Callable[[bytes], object]:
 
 
 def _read_text(data: bytes) -> object:
+    if len(data) > 2 and data[0] == 0x0A and data[1] == len(data) - 2 < 128:
+        return data[2:].decode()
     message = MarkedString.FromString(data)
     mark = message.mark
     return of_text(mark, message.value) if mark else message.value
+
+
+def _read_int(data: bytes) -> int:
+    if len(data) == 2 and data[0] == 0x08 and data[1] < 128:
+        return data[1]
+    return Int64Value.FromString(data).value
 
 
 def _read_nothing(data: bytes) -> None:
@@ -188,6 +204,7 @@ def _read_instant(data: bytes) -> datetime:
 _UNPACKERS: Final[Mapping[str, Callable[[bytes], object]]] = {
     "google.protobuf.Empty": _read_nothing,
     _STRING: _read_text,
+    _INT64: _read_int,
     VALUE: lambda data: read(MarkedValue.FromString(data)),
     "google.protobuf.ListValue": lambda data: items_of(MarkedList.FromString(data)),
     "google.protobuf.Struct": lambda data: fields_of(MarkedStruct.FromString(data)),
@@ -201,7 +218,6 @@ _UNPACKERS: Final[Mapping[str, Callable[[bytes], object]]] = {
             DoubleValue,
             FloatValue,
             Int32Value,
-            Int64Value,
             UInt32Value,
             UInt64Value,
         )

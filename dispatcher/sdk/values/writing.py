@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import is_dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from enum import Enum
 from typing import Final, TypeAlias
 from uuid import UUID
 
 from dispatcher.protocol.messages import MarkedValue
 from dispatcher.sdk.values import marks, texts
-from dispatcher.sdk.values.misfit import Misfit, named, shown
+from dispatcher.sdk.values.misfit import Misfit
 
 EXACT: Final = 2**53
 """Up to here a double holds every integer."""
@@ -53,30 +51,6 @@ def write(message: MarkedValue, value: object, fallback: Fallback, level: int = 
     if writer is None:
         value, writer = _of_base(value, fallback)
     writer(message, value, fallback, level)
-
-
-def refuse(value: object) -> object:
-    """The fallback of values that come back as what they were, or not at all. Raises Misfit."""
-    if isinstance(value, type) or callable(value):
-        raise Misfit(f"is {_what(value)}, which can't be sent: send what it can be looked up by")
-    kind = type(value)
-    if is_dataclass(kind) or isinstance(value, Enum) or hasattr(kind, "model_fields"):
-        raise Misfit(
-            f"is {shown(value)}, which would not come back as one: write the type hint "
-            f"{kind.__name__} for it"
-        )
-    raise Misfit(
-        f"is {shown(value)}, which can't be sent: send a number, a text, a list, a dict or a "
-        "dataclass of these, or what it can be looked up by"
-    )
-
-
-def _what(value: object) -> str:
-    if isinstance(value, type):
-        return f"the class {named(value)}"
-    if callable(value) and hasattr(value, "__name__"):
-        return f"the function {value.__name__}"
-    return shown(value)
 
 
 def _of_base(value: object, fallback: Fallback) -> tuple[object, _Writer]:
