@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Awaitable, Callable
+import sys
+import types
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Annotated, Any
@@ -13,7 +15,9 @@ import pytest
 
 import dispatcher.sdk as dispatch
 from dispatcher.sdk import sleep as nap
+from dispatcher.sdk.functions.deciding import walking
 from dispatcher.sdk.functions.deciding.decision import Decision, decide
+from dispatcher.sdk.functions.deciding.scope import _uses_the_sdk
 from dispatcher.sdk.functions.spec import Place, Spec
 
 CASES: list[tuple[Callable[..., Any], bool, str]] = []
@@ -616,3 +620,198 @@ def test_a_body_is_judged_by_what_it_names(
     """Each body of this file is what it is meant to be, for the reason that it has."""
     decision = judged(body)
     assert (decision.is_durable, " → ".join(decision.chain)) == (is_durable, way)
+
+
+# What is not seen, and what is seen and is not there.
+
+
+async def hides_it(name: str) -> None:
+    await globals()[name](1)
+
+
+async def is_given_it(act: Any) -> None:
+    await act(1)
+
+
+async def sixth() -> int:
+    return await fifth()
+
+
+async def reaches_too_far() -> None:
+    await sixth()
+
+
+async def has_a_large_table() -> None:
+    await many["7"](1)
+
+
+@pytest.mark.parametrize("body", [hides_it, is_given_it, reaches_too_far, has_a_large_table])
+def test_what_no_name_shows_is_missed(body: Callable[..., Any]) -> None:
+    """The net below plain functions catches it."""
+    assert not judged(body).is_durable
+
+
+async def only_mentions_it() -> None:
+    print(leaf)
+
+
+async def shadows_it_in_a_branch(other: bool) -> None:
+    act: Callable[[int], Awaitable[int]] = leaf
+    if other:
+        act = innocent
+    await act(1)
+
+
+@pytest.mark.parametrize("body", [only_mentions_it, shadows_it_in_a_branch])
+def test_what_is_only_mentioned_counts(body: Callable[..., Any]) -> None:
+    """So its I/O is refused with the chain, and with durable=False as what to write."""
+    assert judged(body).is_durable
+
+
+def of_package(name: str, source: str, file: str) -> types.ModuleType:
+    module = types.ModuleType(name)
+    module.__file__ = file
+    exec(compile(source, file, "exec"), module.__dict__)
+    return module
+
+
+@pytest.fixture
+def packages(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Two installed packages: one that uses the SDK, and one that only has a function from it."""
+    sources = {
+        "decide_using": "import dispatcher.sdk as dispatch\n"
+        "async def go(f):\n    await dispatch.sleep(1)\n",
+        "decide_other": "async def go(f):\n    await f.sleep(1)\n    await leaf(1)\n",
+    }
+    for name, source in sources.items():
+        module = of_package(name, source, f"/usr/lib/site-packages/{name}/__init__.py")
+        monkeypatch.setitem(sys.modules, name, module)
+    vars(sys.modules["decide_other"])["innocent"] = innocent
+    yield
+    _uses_the_sdk.cache_clear()
+
+
+async def goes_through_a_package_that_uses_the_sdk() -> None:
+    import decide_using  # type: ignore[import-not-found]  # made by the fixture
+
+    await decide_using.go(1)
+
+
+async def goes_through_another_package() -> None:
+    import decide_other  # type: ignore[import-not-found]  # made by the fixture
+
+    await decide_other.go(1)
+
+
+@pytest.mark.usefixtures("packages")
+def test_installed_package_is_looked_into_when_it_uses_the_sdk() -> None:
+    """Others would take a second, and have nothing."""
+    assert judged(goes_through_a_package_that_uses_the_sdk).is_durable
+    assert not judged(goes_through_another_package).is_durable
+
+
+class Traps:
+    """Does something whenever it is looked at."""
+
+    @property
+    def quiet(self) -> Any:
+        raise AssertionError("a property was run")
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError("__getattr__ was run")
+
+    def __call__(self) -> Any:
+        raise AssertionError("it was called")
+
+    def __eq__(self, other: object) -> bool:
+        raise AssertionError("it was compared")
+
+    def __hash__(self) -> int:
+        raise AssertionError("it was hashed")
+
+    def __bool__(self) -> bool:
+        raise AssertionError("it was asked")
+
+    def __len__(self) -> int:
+        raise AssertionError("it was counted")
+
+
+traps = Traps()
+
+
+async def touches_traps() -> None:
+    await traps.quiet.more()
+    await traps.other()
+    await traps()
+
+
+def test_judging_runs_nothing_of_the_user() -> None:
+    """No property, no `__getattr__`, no comparison."""
+    assert not judged(touches_traps).is_durable
+
+
+def test_judging_is_bounded_when_everything_reaches_everything(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Code of many functions that name each other is looked at once."""
+    names: dict[str, Any] = {"__name__": "decide_web"}
+    calls = "".join(f"    f{index}()\n" for index in range(40))
+    source = "".join(f"async def f{index}():\n{calls}" for index in range(40))
+    exec(compile(source, "/home/me/web.py", "exec"), names)
+    looked: list[object] = []
+    original = walking._reached
+
+    def counted(look: Any) -> Any:
+        looked.append(look)
+        return original(look)
+
+    monkeypatch.setattr(walking, "_reached", counted)
+    assert not judged(names["f0"]).is_durable
+    assert len(looked) == 40
+
+
+def test_recursion_ends() -> None:
+    """Also through a method and a property."""
+
+    async def again(depth: int) -> None:
+        await again(depth - 1)
+
+    assert not judged(again).is_durable
+
+
+def test_what_a_sync_function_names_is_said() -> None:
+    """It can't wait for it."""
+
+    def pays() -> Any:
+        return helper_that_is_not_async()
+
+    decision = judged(pays)
+    assert not decision.is_durable
+    assert decision.remark == (
+        "body is not async, and can't wait for leaf (body → helper_that_is_not_async → leaf): make "
+        "it `async def`, and write `await`."
+    )
+
+
+def helper_that_is_not_async() -> Any:
+    return leaf(1)
+
+
+@pytest.mark.parametrize(
+    ("said", "is_durable", "reason"),
+    [(True, True, "it says durable=True"), (False, False, "it says durable=False")],
+)
+def test_what_its_author_says_decides(said: bool, is_durable: bool, reason: str) -> None:
+    """Whatever its code names."""
+    for body in (calls_a_function, does_nothing):
+        decision = decide(Spec("body", body, True, Place(__file__, 1), durable=said))
+        assert (decision.is_durable, decision.reason) == (is_durable, reason)
+
+
+def test_decision_shows_the_way() -> None:
+    """For `dispatcher run`, and for errors."""
+    assert str(judged(calls_a_function)) == "durable: it names leaf"
+    assert str(judged(calls_a_helper)) == "durable: it names leaf (body → helper → leaf)"
+    assert str(judged(does_nothing)) == (
+        "plain: it names no function of dispatch, and nothing that is durable"
+    )

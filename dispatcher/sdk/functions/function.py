@@ -49,15 +49,15 @@ class Function(Callee[P, R]):
     def _built(
         self, args: tuple[object, ...], kwargs: dict[str, object], place: Place
     ) -> BuiltCall[R]:
-        spec = self.spec
+        spec, options = self.spec, self._options
         self._check(*args, **kwargs)
         return BuiltCall(
             spec.name,
             encode_arguments(spec.signature, args, kwargs),
             str(place),
-            endpoint=self._options.endpoint,
-            options=self._options.on_the_wire(spec.expiration_us, spec.timeout_us),
-            key=self._options.key,
+            endpoint=options.endpoint,
+            options=options.on_the_wire(spec.expiration_us, spec.timeout_us),
+            key=options.key,
             returns=spec.signature.returns,
             is_input_checked=spec.is_input_checked,
         )
