@@ -19,7 +19,9 @@ class Handle(Protocol[R_co]):
     """A call that was dispatched. `R_co` is the type of its result."""
 
     @property
-    def id(self) -> str: ...
+    def id(self) -> str:
+        """The id of the call, enough to find it again from any process."""
+        ...
 
     async def result(self, timeout: float | None = None) -> R_co:  # noqa: ASYNC109
         """Wait for the result. `timeout` in seconds, None: as long as it takes.
@@ -30,22 +32,35 @@ class Handle(Protocol[R_co]):
         """
         ...
 
-    async def info(self) -> Any: ...
+    async def info(self) -> Any:
+        """Return how the call stands, a `CallInfo`."""
+        ...
 
-    async def cancel(self, *, kill: bool = False) -> None: ...
+    async def cancel(self, *, kill: bool = False) -> None:
+        """Ask the call to end, with all that it called: it may clean up. With `kill` nothing of it
+        runs any more."""
+        ...
 
 
 class SyncHandle(Protocol[R_co]):
     """`Handle` for code that is not async: its methods block."""
 
     @property
-    def id(self) -> str: ...
+    def id(self) -> str:
+        """The id of the call, enough to find it again from any process."""
+        ...
 
-    def result(self, timeout: float | None = None) -> R_co: ...
+    def result(self, timeout: float | None = None) -> R_co:
+        """Wait for the result, as `Handle.result`."""
+        ...
 
-    def info(self) -> Any: ...
+    def info(self) -> Any:
+        """Return how the call stands, a `CallInfo`."""
+        ...
 
-    def cancel(self, *, kill: bool = False) -> None: ...
+    def cancel(self, *, kill: bool = False) -> None:
+        """Ask the call to end, as `Handle.cancel`."""
+        ...
 
 
 class Caller(Protocol):
