@@ -113,8 +113,9 @@ class Run:
 
     @property
     def nonce(self) -> int:
-        """The nonce of the record as it stands, 32 bits; 0 before the first outcome."""
-        return self._writer.nonce if self._root is not None else 0
+        """The nonce of the record as it stands, 32 bits. Before the first outcome it is that of the
+        state, 0 without one."""
+        return self._writer.nonce if self._root is not None else self._writer.given_nonce
 
     def mark(self) -> None:
         """Say that the server has the record as it stands: in pieces, or whole if `state` was asked

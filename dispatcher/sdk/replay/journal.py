@@ -127,22 +127,6 @@ def compacted(state: bytes) -> bytes:
     return encode(decode(state), whole=True)
 
 
-def nonce_of(state: bytes) -> int:
-    """Return which state it is, 0 where it does not say. Nothing else of it is checked.
-
-    Raises:
-        BadState: it can't be read.
-    """
-    nonce = 0
-    try:
-        for _, tag, value in _fields(state):
-            if tag == _NONCE_TAG and isinstance(value, int):
-                nonce = value
-    except (ValueError, IndexError, OverflowError) as error:
-        raise BadState(f"the state is damaged: {error}") from error
-    return nonce
-
-
 def _first_piece(state: bytes) -> int:
     """How many bytes there are before the first piece that was appended."""
     nonces = 0

@@ -26,7 +26,7 @@ class Writer:
         self._places = {place: index for index, place in enumerate(columns.places)}
         self._paths = {path: index for index, path in enumerate(columns.paths)}
         self._outcomes = columns.outcomes
-        self._nonce = columns.nonce
+        self._nonce = self.given_nonce = columns.nonce
         self._base = bytearray(state)  # so that appending to it copies nothing
         self._sent_whole = b""
         self._sent = self.operations

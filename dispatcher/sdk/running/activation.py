@@ -186,10 +186,7 @@ class Activation:
         self, wait_us: int | None, kept: Sequence[str], *, outstanding: int, missing: int
     ) -> Waiting:
         session, features = self._session, self._told.features
-        extends = session.nonce if "append" in features else 0
-        state = session.engine.appended() if extends else session.head + session.engine.state()
-        session.nonce = session.engine.nonce  # a mark begins the next state
-        session.engine.mark()
+        state, extends = session.stored(extends="append" in features)
         most = MOST_RESULTS if features else _MOST_RESULTS_ELSEWHERE
         if wait_us is not None and not features:
             wait_us = max(wait_us, _LEAST_WAIT_ELSEWHERE_US)

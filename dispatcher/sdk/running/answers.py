@@ -27,7 +27,7 @@ _EACH_BYTES: Final = 200
 class _UnderWay:
     """A request that is being answered. Its future has None where there was no answer."""
 
-    identity: bytes
+    identities: set[bytes]
     done: Future[Reply | None] = field(default_factory=Future)
 
     def __post_init__(self) -> None:
@@ -43,27 +43,27 @@ class Answers:
         self._most = most
         self._most_bytes = most_bytes
         self._size_bytes = 0
-        self._last: OrderedDict[str, tuple[bytes, Reply]] = OrderedDict()
+        self._last: OrderedDict[str, tuple[set[bytes], Reply]] = OrderedDict()
         self._under_way: dict[str, _UnderWay] = {}
         self._lock = threading.Lock()
 
     async def answer(
-        self, call_id: str, identity: bytes, make: Callable[[], Awaitable[Reply]]
+        self, call_id: str, identities: set[bytes], make: Callable[[], Awaitable[Reply]]
     ) -> Reply:
         """Return the answer to a request, made by `make` unless the call was asked the same last.
 
-        `identity` is the same for requests that ask the same. A request whose first one is
-        cancelled, or raises, is answered anew.
+        Requests that ask the same have an identity in common; `make` may add others. A request
+        whose first one is cancelled, or raises, is answered anew.
         """
         while True:
-            own = _UnderWay(identity)
+            own = _UnderWay(identities)
             found = self._begin(call_id, own)
             if isinstance(found, Reply):
                 return found
             if found is own:
                 return await self._make(call_id, own, make)
             reply = await asyncio.wrap_future(found.done)
-            if reply is not None and found.identity == identity:
+            if reply is not None and found.identities & identities:
                 return reply
 
     def forget(self) -> None:
@@ -79,7 +79,7 @@ class Answers:
             if under_way is not None:
                 return under_way
             last = self._last.get(call_id)
-            if last is not None and last[0] == own.identity:
+            if last is not None and last[0] & own.identities:
                 self._last.move_to_end(call_id)
                 return last[1]
             self._under_way[call_id] = own
@@ -96,12 +96,12 @@ class Answers:
             with self._lock:
                 self._drop(call_id)
                 if reply is not None and reply.may_repeat:
-                    self._keep(call_id, own.identity, reply)
+                    self._keep(call_id, own.identities, reply)
                 del self._under_way[call_id]
             own.done.set_result(reply)
 
-    def _keep(self, call_id: str, identity: bytes, reply: Reply) -> None:
-        self._last[call_id] = identity, reply
+    def _keep(self, call_id: str, identities: set[bytes], reply: Reply) -> None:
+        self._last[call_id] = identities, reply
         self._size_bytes += len(reply.body) + _EACH_BYTES
         while self._last and (len(self._last) > self._most or self._size_bytes > self._most_bytes):
             self._drop(next(iter(self._last)))

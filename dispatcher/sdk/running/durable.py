@@ -34,7 +34,7 @@ from dispatcher.sdk.replay.record import kept_in
 from dispatcher.sdk.running.activation import Activation
 from dispatcher.sdk.running.plain import allowed_s
 from dispatcher.sdk.running.recalling import Gone, NotRecalled, Recall, recalled
-from dispatcher.sdk.running.requests import Resume, Run
+from dispatcher.sdk.running.requests import Resume, Run, digest_of, identity_of
 from dispatcher.sdk.running.responses import Ending, Passed, Waiting
 from dispatcher.sdk.running.runnable import Runnable, bound, returned
 from dispatcher.sdk.running.session import Session
@@ -124,7 +124,8 @@ class Durable:
         resume = run.directive
         session = self._warm.take(run.told.id)
         if session is not None:
-            if isinstance(resume, Resume) and session.nonce == resume.nonce:
+            if isinstance(resume, Resume) and session.is_of(resume):
+                run.identities.add(identity_of(session.digest.digest(), resume))
                 return session
             session.close()  # the server has another state than it had
         if not isinstance(resume, Resume):
@@ -136,7 +137,8 @@ class Durable:
                 )
             raise BadState("the call has a state that another SDK wrote, or none")
         input, record = split(resume.state)
-        kept = await recalled(self._recall, run.told.id, resume.permit, kept_in(record))
+        names = kept_in(record) if resume.permit else []
+        kept = await recalled(self._recall, run.told.id, resume.permit, names)
         return _made(runnable, run, input, record, kept)
 
 
@@ -157,7 +159,8 @@ def _made(
     engine = Engine(body, run.told, record, kept=kept, judged=runnable.judged)
     session = Session(engine, head_of(input))
     if isinstance(run.directive, Resume):
-        session.nonce = run.directive.nonce
+        session.nonce = engine.nonce
+        session.digest = digest_of(run.directive.state or b"")
         session.kept = len(kept or ())
         session.kept_bytes = sum(len(value.data) for value in (kept or {}).values())
     return session

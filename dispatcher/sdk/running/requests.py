@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from google.protobuf.message import DecodeError
@@ -13,7 +13,6 @@ from dispatcher.protocol.connect import Code, ConnectError
 from dispatcher.protocol.messages import Any, CallResult, PollResult, RunRequest
 from dispatcher.protocol.states import OWN_STATE_TYPE
 from dispatcher.sdk.replay.model import Failure, Result, Told, Value
-from dispatcher.sdk.running.stored import nonce_of
 
 if TYPE_CHECKING:
     from dispatcher.protocol.messages import Error, Timestamp
@@ -34,10 +33,12 @@ class Delivered:
 @dataclass(frozen=True, slots=True)
 class Resume:
     """What a suspended call is resumed with. `state` is None where there is none that this SDK
-    wrote, or only the `nonce` of one that is kept here was sent. `error`: it is asked to end, or
-    its poll was refused. `permit` is for results that the server keeps."""
+    wrote, or only the `nonce` of one that is kept here was sent; `digest` is that of the state.
+    `error`: it is asked to end, or its poll was refused. `permit` is for results that the server
+    keeps."""
 
     state: bytes | None
+    digest: bytes = b""
     nonce: int = 0
     results: Sequence[Delivered] = ()
     error: Failure | None = None
@@ -52,9 +53,9 @@ class Run:
     told: Told
     directive: Value | Resume
     within_s: float | None = None
-    identity: bytes = b""
-    """The same for requests that ask the same. One that is repeated may have the whole state where
-    it had a nonce before."""
+    identities: set[bytes] = field(default_factory=set)
+    """Requests that ask the same have one in common. Where the first had the nonce of a state and
+    not the state, who has that adds what the request is called that comes again with it."""
 
     @property
     def features(self) -> frozenset[str]:
@@ -82,7 +83,7 @@ def read_run(body: bytes, *, features: frozenset[str], timeout_ms: int | None) -
         case _:
             raise _wrong("the request has neither an input nor a poll_result")
     within_s = None if not timeout_ms else timeout_ms / 1000
-    return Run(_told(request, features), directive, within_s, _identity(directive, body))
+    return Run(_told(request, features), directive, within_s, {_identity(directive, body)})
 
 
 def value_of(packed: Any) -> Value:
@@ -107,7 +108,8 @@ def _resume(poll: PollResult) -> Resume:
     is_own = poll.WhichOneof("state") == "typed_coroutine_state" and own.type_url == OWN_STATE_TYPE
     return Resume(
         state=own.value if is_own else None,
-        nonce=nonce_of(own.value) if is_own else poll.state_ref,
+        digest=digest_of(own.value).digest() if is_own else b"",
+        nonce=poll.state_ref,
         results=tuple(
             Delivered(one.correlation_id, one.dispatch_id, result_of(one)) for one in poll.results
         ),
@@ -117,13 +119,23 @@ def _resume(poll: PollResult) -> Resume:
 
 
 def _identity(directive: Value | Resume, body: bytes) -> bytes:
-    digest = hashlib.blake2b(digest_size=16)
-    if isinstance(directive, Value) or not directive.nonce:
-        digest.update(body)
-        return digest.digest()
-    told = [f"{one.id} {one.dispatch_id}" for one in directive.results]
-    digest.update(f"{directive.nonce} {directive.error} {told}".encode("utf-8", "replace"))
+    if isinstance(directive, Value) or not (directive.digest or directive.nonce):
+        return digest_of(body).digest()
+    return identity_of(directive.digest or directive.nonce.to_bytes(4, "big"), directive)
+
+
+def identity_of(state: bytes, resume: Resume) -> bytes:
+    """What a resume of this state is called, by the digest or the nonce of it. Its results are told
+    by their ids: each has one value for ever."""
+    told = [f"{one.id} {one.dispatch_id}" for one in resume.results]
+    digest = digest_of(state)
+    digest.update(f"{resume.error} {told}".encode("utf-8", "replace"))
     return digest.digest()
+
+
+def digest_of(data: bytes) -> hashlib.blake2b:
+    """A digest of these bytes, to which others may be added."""
+    return hashlib.blake2b(data, digest_size=16)
 
 
 def _told(request: RunRequest, features: frozenset[str]) -> Told:

@@ -87,7 +87,7 @@ class Runner:
 
         if not run.told.id:  # asked by hand
             return await made()
-        return await self._answers.answer(run.told.id, run.identity, made)
+        return await self._answers.answer(run.told.id, run.identities, made)
 
     async def _came(self, runnable: Runnable, run: Run) -> Ending | Passed | Waiting:
         name = runnable.spec.name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -21,7 +22,7 @@ from dispatcher.sdk.running.recalling import (
     MOST_KEPT,
     MOST_KEPT_BYTES,
 )
-from dispatcher.sdk.running.requests import Resume
+from dispatcher.sdk.running.requests import Resume, digest_of
 from dispatcher.sdk.running.responses import Ending
 
 CANCELLED = "Cancelled"
@@ -30,14 +31,14 @@ CANCELLED = "Cancelled"
 
 @dataclass(slots=True)
 class Session:
-    """`head` is what its state begins with. `nonce` is that of the state that the server has, 0
-    while it has none. `steps` are to be
-    carried out, in the order of their ids. `ending` is there when the body is over, and only its
-    answer is missing."""
+    """`head` is what its state begins with. `nonce` and `digest` are those of the state that the
+    server has, 0 while it has none. `steps` are to be carried out, in the order of their ids.
+    `ending` is there when the body is over, and only its answer is missing."""
 
     engine: Engine
     head: bytes
     nonce: int = 0
+    digest: hashlib.blake2b = field(default_factory=lambda: digest_of(b""))
     steps: dict[int, Numbered] = field(default_factory=dict)
     ending: Ending | None = None
     kept: int = 0
@@ -47,6 +48,25 @@ class Session:
     def tasks(self) -> int:
         """As many tasks as the body has."""
         return self.engine.tasks
+
+    def is_of(self, resume: Resume) -> bool:
+        """Whether the server has the state that this goes on from."""
+        if resume.digest:
+            return resume.digest == self.digest.digest()
+        return resume.nonce != 0 and resume.nonce == self.nonce
+
+    def stored(self, *, extends: bool) -> tuple[bytes, int]:
+        """The state as it is now, whole, or what of it comes behind the one that the server has;
+        and which one that is, 0 for a whole one. From now on the server has it."""
+        before = self.nonce if extends else 0
+        engine = self.engine
+        state = engine.appended() if before else self.head + engine.state()
+        if not before:
+            self.digest = digest_of(b"")
+        self.digest.update(state)
+        self.nonce = engine.nonce  # a mark begins the next state
+        engine.mark()
+        return state, before
 
     def close(self) -> None:
         """Evict it: nothing comes of that."""

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from dispatcher.sdk.replay import journal
 from dispatcher.sdk.replay.journal import BadState
 from dispatcher.sdk.replay.model import Value
 
@@ -66,11 +65,3 @@ def _varint(number: int) -> bytes:
         number >>= 7
     out.append(number)
     return bytes(out)
-
-
-def nonce_of(state: bytes) -> int:
-    """Which state it is, 0 for one that can't be read."""
-    try:
-        return journal.nonce_of(split(state)[1])
-    except BadState:
-        return 0
