@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from dispatcher import __version__
 from dispatcher.protocol.verifying import Verifier
 from dispatcher.sdk import http
+from dispatcher.sdk.claim import claim_with
 from dispatcher.sdk.client.batch import Batch
 from dispatcher.sdk.client.blocking import SyncClient
 from dispatcher.sdk.client.client import Client
@@ -93,6 +94,7 @@ class Dispatch:
             self._runnables,
             warm=self.config.warm,
             recall=self._recall(),
+            claim=claim_with(lambda: self.caller) if self._can_ask else None,
             failure_of=lambda error: failure_of(error)[1],
         )
         keys = self.config.verification_keys
@@ -248,7 +250,12 @@ class Dispatch:
                 url,
             )
 
+    @property
+    def _can_ask(self) -> bool:
+        """Whether it is known where the server is, and who this is there."""
+        return self.config.api_url is not None and self.config.api_key is not None
+
     def _recall(self) -> Recall | None:
-        if self.config.api_url is None or self.config.api_key is None:
+        if not self._can_ask:
             return None
         return recall_from(Server.found(self.config.api_url, self.config.api_key))

@@ -24,6 +24,7 @@ from dispatcher.sdk.replay.model import (
     StepRun,
     Value,
 )
+from dispatcher.sdk.running.intents import Claim
 from dispatcher.sdk.running.recalling import Recall
 from dispatcher.sdk.running.requests import read_run, value_of
 from dispatcher.sdk.running.responses import any_of, error_of
@@ -224,12 +225,14 @@ def runner(
     warm: int = 100,
     now_us: Callable[[], int] = lambda: NOW_US,
     recall: Recall | None = None,
+    claim: Claim | None = None,
 ) -> Runner:
     """A runner of these functions."""
     return Runner(
         {one.spec.name: one for one in functions},
         warm=warm,
         recall=recall,
+        claim=claim,
         failure_of=failure_of,
         now_us=now_us,
     )

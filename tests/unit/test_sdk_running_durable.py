@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 import pytest
 
@@ -315,9 +316,10 @@ async def test_an_answer_that_no_server_reads_is_an_error_that_says_so() -> None
     asking = Asking(runner(FakeRunnable(large, durable=True)), "large")
     status, kind, message = failed(await asking.first())
     assert (status, kind, asking.runner.suspended) == (Status.PERMANENT_ERROR, "TooLarge", 0)
-    assert message == (
-        "The calls that it makes at once: 18000337 bytes, and 16000000 is the most that a server "
-        "takes. Store large values elsewhere, and pass where they are"
+    assert re.fullmatch(
+        r"The calls that it makes at once: 18000\d{3} bytes, and 16000000 is the most that a "
+        r"server takes\. Store large values elsewhere, and pass where they are",
+        message,
     )
 
 

@@ -12,6 +12,7 @@ from dispatcher.protocol.statuses import Status
 from dispatcher.sdk.functions import context
 from dispatcher.sdk.replay.loop import running
 from dispatcher.sdk.replay.model import INTENT, Kind, Operation, Value
+from dispatcher.sdk.running.intents import NotClaimed
 from dispatcher.testing.runnables import (
     NOW_US,
     Asking,
@@ -351,6 +352,90 @@ async def test_a_step_that_may_have_begun_does_not_run_again(done: Done, who: st
         "find out whether it has, and go on accordingly"
     )
     assert done.steps.count("a") == (who != "another process")
+
+
+class Claims:
+    """A server that lets each word be claimed once."""
+
+    def __init__(self) -> None:
+        self.taken: set[str] = set()
+        self.error: Exception | None = None
+        self.is_refused = False
+
+    async def __call__(self, word: str) -> bool | None:
+        if self.error is not None:
+            raise self.error
+        if self.is_refused:
+            return None
+        is_free = word not in self.taken
+        self.taken.add(word)
+        return is_free
+
+
+INTERRUPTED = "Interrupted: step a, at app.py:3, may have begun before"
+
+
+async def test_a_step_that_is_to_run_once_runs_in_any_process(done: Done) -> None:
+    """Several listen at one address; which of them goes on is chance. A lost answer begins it no
+    second time, wherever the call goes on."""
+    claims = Claims()
+    function = FakeRunnable(once(done), durable=True)
+    one, other = (Asking(runner(function, claim=claims), "once") for _ in range(2))
+    await one.first()
+    other.state, other.nonce = one.state, one.nonce
+    assert returned(await other.resume()) == 1
+    assert str(returned(await one.resume())).startswith(INTERRUPTED)
+    assert done.steps == ["a"]
+
+
+async def test_a_step_that_is_to_run_once_waits_for_the_server(done: Done) -> None:
+    """Nobody knows whether another process has begun it."""
+    claims = Claims()
+    ask = Asking(runner(FakeRunnable(once(done), durable=True), claim=claims), "once")
+    await ask.first()
+    claims.error = NotClaimed("away")
+    assert failed(await ask.resume()) == (Status.TEMPORARY_ERROR, "NotClaimed", "away")
+    claims.error = None
+    assert returned(await ask.resume()) == 1
+
+
+async def test_a_step_that_is_to_run_once_runs_where_it_was_announced(done: Done) -> None:
+    """With a server that claims nothing, as without one."""
+    claims = Claims()
+    claims.is_refused = True
+    function = FakeRunnable(once(done), durable=True)
+    one, other = (Asking(runner(function, claim=claims), "once") for _ in range(2))
+    await one.first()
+    other.state, other.nonce = one.state, one.nonce
+    assert str(returned(await other.resume())).startswith(INTERRUPTED)
+    assert returned(await one.resume()) == 1
+
+
+async def test_a_step_that_is_to_run_once_does_not_begin_late(done: Done) -> None:
+    """The server has forgotten who claimed it."""
+    now = NOW_US
+    function = FakeRunnable(once(done), durable=True)
+    ask = Asking(runner(function, claim=Claims(), now_us=lambda: now), "once")
+    await ask.first()
+    now += 3_600_000_001
+    assert str(returned(await ask.resume())).startswith(INTERRUPTED)
+
+
+async def test_a_step_that_fails_is_in_the_log(
+    done: Done, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What the function makes of it is not known yet: a warning."""
+
+    async def careful() -> object:
+        try:
+            return await does(done.step("a", error="no"))
+        except RuntimeError:
+            return 0
+
+    await asking(careful).first()
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.getMessage() == "step a of careful failed (call 01f3): RuntimeError: no"
 
 
 async def test_a_request_that_is_cancelled_gives_up_its_steps(done: Done) -> None:

@@ -32,6 +32,7 @@ from dispatcher.sdk.replay.model import (
 )
 from dispatcher.sdk.replay.record import kept_in
 from dispatcher.sdk.running.activation import Activation
+from dispatcher.sdk.running.intents import NotClaimed
 from dispatcher.sdk.running.plain import allowed_s
 from dispatcher.sdk.running.recalling import Gone, NotRecalled, Recall, recalled
 from dispatcher.sdk.running.requests import Resume, Run, digest_of, identity_of
@@ -76,7 +77,7 @@ class Durable:
         try:
             session = await self._session(runnable, run)
         except (BadState, Gone) as error:
-            return _changed(runnable, run, str(error))
+            return _changed(runnable, f"{runnable.spec.name} (call {run.told.id}): {error}")
         except NotRecalled as error:
             return Ending(Status.TEMPORARY_ERROR, Failure("NotRecalled", str(error)))
         if isinstance(session, Ending):
@@ -84,7 +85,10 @@ class Durable:
         if session.ending is not None:
             session.close()
             return session.ending
-        return await self._go_on(session, runnable, run)
+        try:
+            return await self._go_on(session, runnable, run)
+        except NotClaimed as error:
+            return Ending(Status.TEMPORARY_ERROR, Failure("NotClaimed", str(error)))
 
     def forget(self, call_id: str) -> None:
         """Keep nothing of a call: it was not answered with what is kept."""
@@ -177,7 +181,7 @@ def _concluded(runnable: Runnable, run: Run, outcome: Outcome) -> Ending | Passe
         case Raised():
             return _failed(runnable, run, outcome)
         case Contradicted():
-            return _changed(runnable, run, outcome.message)
+            return _changed(runnable, outcome.message)
         case Faulted():
             _log.error("%s", outcome.message)
             return Ending(Status.PERMANENT_ERROR, Failure(NOT_DURABLE, outcome.message))
@@ -197,9 +201,9 @@ def _failed(runnable: Runnable, run: Run, outcome: Raised) -> Ending:
     return Ending(Status.PERMANENT_ERROR, failure, cancelled=outcome.cancelled)
 
 
-def _changed(runnable: Runnable, run: Run, message: str) -> Ending:
+def _changed(runnable: Runnable, message: str) -> Ending:
     """The record does not fit the code."""
-    _log.error("%s (call %s): %s", runnable.spec.name, run.told.id, message)
+    _log.error("%s", message)
     status = {
         OnChange.RESTART: Status.INCOMPATIBLE_STATE,
         OnChange.WAIT: Status.TEMPORARY_ERROR,

@@ -12,6 +12,7 @@ from dispatcher.protocol.connect import Code, ConnectError
 from dispatcher.sdk.replay.model import Failure, Operation
 from dispatcher.sdk.running.answers import Answers
 from dispatcher.sdk.running.durable import Durable
+from dispatcher.sdk.running.intents import Claim, Intents
 from dispatcher.sdk.running.plain import run_plain
 from dispatcher.sdk.running.recalling import Recall
 from dispatcher.sdk.running.requests import Resume, Run
@@ -38,16 +39,23 @@ class Runner:
         *,
         warm: int,
         recall: Recall | None,
+        claim: Claim | None,
         failure_of: Callable[[BaseException], Failure],
         now_us: Callable[[], int] = wall_us,
     ) -> None:
-        """`runnables` may grow. `warm`: suspended calls that are kept in memory at most."""
+        """`runnables` may grow. `warm`: suspended calls that are kept in memory at most. `recall`
+        and `claim` ask the server, None: it can't be asked."""
         self._runnables = runnables
         self._warm: Warm[Session] = Warm(warm)
         self._answers = Answers(warm)
         self._turned: set[str] = set()
         """Functions that were taken for plain ones, and are durable."""
-        self._durable = Durable(self._warm, steps=Steps(failure_of), recall=recall, now_us=now_us)
+        self._durable = Durable(
+            self._warm,
+            steps=Steps(failure_of, Intents(claim, now_us=now_us)),
+            recall=recall,
+            now_us=now_us,
+        )
 
     @property
     def suspended(self) -> int:

@@ -8,13 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import secrets
-import threading
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Generator
-from typing import Any, Final, cast
+from typing import Any, cast
 
-from dispatcher.protocol.messages import StringValue
 from dispatcher.sdk.functions import context
 from dispatcher.sdk.functions.context import Inside
 from dispatcher.sdk.replay.model import (
@@ -27,54 +23,27 @@ from dispatcher.sdk.replay.model import (
     Result,
     StepRun,
     Told,
-    Value,
 )
+from dispatcher.sdk.running.intents import Intents
 from dispatcher.sdk.running.net import MisplacedOperation
+from dispatcher.sdk.running.telling import tell
 from dispatcher.sdk.running.threads import in_thread
-
-_MOST_INTENTS: Final = 100_000
-
-
-class Intents:
-    """Steps that are to run once at most, and are about to.
-
-    Before such a step its intent is stored, a word that only this process knows and knows once.
-    Whoever finds an intent that it does not know does not know either whether the step has begun.
-    """
-
-    def __init__(self) -> None:
-        self._words: OrderedDict[str, None] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def announce(self) -> Value:
-        """Return a new intent."""
-        word = secrets.token_hex(8)
-        with self._lock:
-            self._words[word] = None
-            if len(self._words) > _MOST_INTENTS:
-                self._words.popitem(last=False)
-        return Value("google.protobuf.StringValue", StringValue(value=word).SerializeToString())
-
-    def take(self, intent: Value) -> bool:
-        """Whether the step may begin; it may not another time."""
-        word = StringValue.FromString(intent.data).value
-        with self._lock:
-            return self._words.pop(word, self) is None
 
 
 class Steps:
     """Carries out the steps of all calls of an application."""
 
-    def __init__(self, failure_of: Callable[[BaseException], Failure]) -> None:
+    def __init__(self, failure_of: Callable[[BaseException], Failure], intents: Intents) -> None:
         """`failure_of` says what is recorded of an exception."""
         self._failure_of = failure_of
-        self._intents = Intents()
+        self._intents = intents
 
     def begin(self, step: Numbered, told: Told) -> asyncio.Task[Ended]:
-        """Begin a step on the running loop. The task raises nothing but CancelledError."""
+        """Begin a step on the running loop. The task raises CancelledError, or NotClaimed: it has
+        not begun."""
         there = contextvars.copy_context()
         there.run(context.inside.set, Inside(told, _StepNet(step.operation)))
-        work = self._ended(step)
+        work = self._ended(step, told)
         return asyncio.get_running_loop().create_task(work, context=there)
 
     def interrupted(self, step: Numbered) -> Ended | None:
@@ -84,16 +53,16 @@ class Steps:
             return Ended(step.id, _interrupted(step.operation))
         return None
 
-    async def _ended(self, step: Numbered) -> Ended:
+    async def _ended(self, step: Numbered, told: Told) -> Ended:
         work = step.operation.carrier
         if work is INTENT:
             return Ended(step.id, self._intents.announce())
         assert isinstance(work, StepRun)
-        if work.intent is not None and not self._intents.take(work.intent):
+        if work.intent is not None and not await self._intents.take(work.intent):
             return Ended(step.id, _interrupted(step.operation))
-        return Ended(step.id, await self._result(step.operation, work))
+        return Ended(step.id, await self._result(step.operation, work, told))
 
-    async def _result(self, operation: Operation, work: StepRun) -> Result:
+    async def _result(self, operation: Operation, work: StepRun, told: Told) -> Result:
         within_s = None if work.timeout_us is None else work.timeout_us / 1_000_000
         try:
             async with asyncio.timeout(within_s) as limit:
@@ -103,14 +72,21 @@ class Steps:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise  # it is given up
-            return self._failure_of(error)
+            return self._failed(error, operation, told)
         except TimeoutError as error:
             what = f"step {operation.function} did not end within {within_s} s"
-            return self._failure_of(TimeoutError(what) if limit.expired() else error)
+            is_late = limit.expired()
+            return self._failed(TimeoutError(what) if is_late else error, operation, told)
         except (KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException as error:
-            return self._failure_of(error)
+            return self._failed(error, operation, told)
+
+    def _failed(self, error: BaseException, operation: Operation, told: Told) -> Failure:
+        """What is recorded; what the function makes of it nobody knows yet."""
+        step = f"step {operation.function} of {told.function}"
+        tell(step, told.id, error, status=None)
+        return self._failure_of(error)
 
 
 async def _called(work: StepRun) -> object:

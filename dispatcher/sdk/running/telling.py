@@ -10,16 +10,17 @@ from dispatcher.protocol.statuses import Status, Then
 _log: Final = logging.getLogger("dispatcher.sdk")
 
 
-def tell(function: str, call_id: str, error: BaseException, *, status: Status) -> None:
-    """Log an exception that left a function: an error where the call ends with it, a warning where
-    it is tried again. One that says its own status was raised on purpose, and needs no traceback.
+def tell(what: str, call_id: str, error: BaseException, *, status: Status | None) -> None:
+    """Log an exception that left a function or a step (`what`): an error where the call ends with
+    it, a warning where it is tried again, or goes on (None). One that says its own status was
+    raised on purpose, and needs no traceback.
     """
-    is_tried = status.then is Then.RETRY
+    is_tried = status is not None and status.then is Then.RETRY
     is_meant = isinstance(getattr(error, "status", None), Status)
     _log.log(
-        logging.WARNING if is_tried else logging.ERROR,
+        logging.WARNING if is_tried or status is None else logging.ERROR,
         "%s failed (call %s)%s: %s: %s",
-        function,
+        what,
         call_id,
         ", and is tried again" if is_tried else "",
         type(error).__name__,
