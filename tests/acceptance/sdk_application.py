@@ -54,6 +54,18 @@ async def pipeline(word: str) -> list[str]:
     return done
 
 
+async def held_step(word: str) -> str:
+    return await held.local(word)
+
+
+@dispatch.function
+async def once(word: str) -> str:
+    try:
+        return await dispatch.step.options(at_most_once=True)(held_step, word)
+    except dispatch.CallError as error:
+        return f"{error.type}: {word}"
+
+
 @dispatch.function
 def large(size: int) -> str:
     return "x" * size
@@ -89,7 +101,7 @@ async def catches(word: str) -> str:
     return "nothing"
 
 
-app = dispatch.Dispatch(greet, welcome, held, pipeline, large, reads, long, fails, catches)
+app = dispatch.Dispatch(greet, welcome, held, pipeline, once, large, reads, long, fails, catches)
 
 if __name__ == "__main__":
     app.serve()

@@ -184,6 +184,20 @@ def test_a_pipeline_goes_on_where_it_was_when_processes_are_killed(
     assert site.is_quiet
 
 
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_a_step_that_is_to_run_once_does(site: Site, is_killed: bool) -> None:
+    """Also where its application dies in it: then the function is told."""
+    word = f"once {is_killed}"
+    with site.client() as client:
+        (handle,) = client.dispatch(site.call("once", word))
+        site.until(f"held {word}")
+        if is_killed:
+            application(site)
+        site.go()
+        assert handle.result(timeout=20) == (f"Interrupted: {word}" if is_killed else word)
+    assert site.steps[f"held {word}"] == 1
+
+
 def test_large_results_are_asked_for_by_an_application_that_is_new(site: Site) -> None:
     """The state does not hold them; the server keeps them over its own death, too."""
     with site.client() as client:
