@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import socket
@@ -38,6 +39,7 @@ def serve(app: Application) -> None:
             "app.serve() runs an event loop of its own, and one runs here already: write "
             "`await app.serve_async()`."
         )
+    _show_log()
     with _runner() as runner, suppress(asyncio.CancelledError):
         runner.run(_until_a_signal(app))
 
@@ -107,6 +109,13 @@ def _runner() -> asyncio.Runner:
     except ImportError:
         return asyncio.Runner()
     return asyncio.Runner(loop_factory=uvloop.new_event_loop)
+
+
+def _show_log() -> None:
+    """What functions log is seen, unless the application has set up logging: the process is ours,
+    and logging by itself passes over all that is not a warning."""
+    if not logging.getLogger().handlers:
+        logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
 
 
 def _tell(app: Application, address: Address) -> None:
