@@ -128,6 +128,27 @@ def test_durable_sleep_is_over_when_it_was_due_though_everything_was_killed(
     assert second.text.count("reminder: water the plants") == 1
 
 
+def test_cat_facts_always_come_and_nobody_waits_for_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever asks gets an answer at once, though the service fails and refuses."""
+    port = _free_port()
+    monkeypatch.setenv("PORT", str(port))
+    home = f"http://localhost:{port}/facts"
+    users = ("ada", "alan", "grace")
+    options = ["--endpoint", f"127.0.0.1:{port}"]
+    with Local(tmp_path, options, [sys.executable, str(EXAMPLES / "cat_facts.py")]) as example:
+        example.until("Running on")
+        for user in users:
+            assert fetched(f"{home}/{user}", b"") == "A fact is on its way.\n"
+        example.until(r"(?s)(ended +\w+ +find_out +succeeded.*){3}")
+        assert {fetched(f"{home}/{user}") for user in users} == {
+            "Cats sleep for two thirds of their lives.\n"
+        }
+        example.signal(signal.SIGINT)
+        assert example.wait() == 0
+
+
 def test_existing_application_of_fastapi_runs_functions(tmp_path: Path) -> None:
     """Beside the routes that it had."""
     pytest.importorskip("fastapi")

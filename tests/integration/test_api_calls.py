@@ -38,6 +38,7 @@ KEYS = Keyring(
         Key("alice", Role.ADMIN, b"admin-key"),
     ]
 )
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 TEXT = {"Content-Type": "text/plain"}
 JSON = {"Content-Type": "application/json"}
 PROTO = {"Content-Type": "application/proto"}
@@ -373,6 +374,11 @@ async def test_call_is_ended_and_that_is_told() -> None:
     [
         (JSON, b'"x"', packed(StringValue(value="x"))),
         (JSON, b"17", packed(Int64Value(value=17))),
+        (
+            {"Content-Type": "application/x-www-form-urlencoded"},
+            b"17",
+            packed(Int64Value(value=17)),
+        ),
         (JSON, b"1.0", packed(DoubleValue(value=1.0))),
         (JSON, b"[1]", packed(Value.FromString(b"\x32\x0b\x0a\x09\x11" + b"\0" * 6 + b"\xf0\x3f"))),
         (TEXT, "é".encode(), packed(StringValue(value="é"))),
