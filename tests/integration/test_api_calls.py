@@ -462,7 +462,8 @@ async def test_promise_belongs_to_the_application_of_the_key() -> None:
 @pytest.mark.parametrize(
     ("path", "headers", "body", "status", "slug"),
     [
-        ("p", {"Content-Type": "application/x-www-form-urlencoded"}, b"1", 415, "content_type"),
+        ("p", {"Content-Type": "text/html"}, b"1", 415, "content_type"),
+        ("p", FORM, b"approved=true", 400, "body"),
         ("p", JSON, b"{", 400, "body"),
         ("p", JSON, b"NaN", 400, "body"),
         ("p", JSON, b"9" * 5000, 400, "body"),
