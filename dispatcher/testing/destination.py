@@ -27,6 +27,7 @@ from types import TracebackType
 from typing import assert_never, cast
 
 from dispatcher.core.authority import authority
+from dispatcher.testing.ports import KeptPort
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+) *\r\n", re.IGNORECASE)
 
@@ -130,6 +131,7 @@ class FakeDestination:
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
+        self._kept: KeptPort | None = None
 
     @property
     def authority(self) -> str:
@@ -162,19 +164,27 @@ class FakeDestination:
 
     async def start(self) -> None:
         """Listen; `port` says where, from here on and after a restart."""
+        if self._kept is None:
+            self._kept = KeptPort(self.host, self.port)
+            self.port = self._kept.number
         self._server = await asyncio.start_server(
             self._serve, self.host, self.port, ssl=self._tls, limit=1 << 20
         )
-        self.port = cast(int, self._server.sockets[0].getsockname()[1])
 
     async def stop(self) -> None:
-        """Stop listening and drop every connection. Idempotent."""
+        """Stop listening and drop every connection; the port is kept. Idempotent."""
         if self._server is not None:
             self._server.close()
             self._server = None
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def close(self) -> None:
+        """Stop for good. Idempotent."""
+        await self.stop()
+        if self._kept is not None:
+            self._kept.let_go()
 
     async def __aenter__(self) -> FakeDestination:
         await self.start()
@@ -186,7 +196,7 @@ class FakeDestination:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self.stop()
+        await self.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = cast("asyncio.Task[None]", asyncio.current_task())

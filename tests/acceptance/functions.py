@@ -25,6 +25,7 @@ from dispatcher.protocol.messages import (
     RunResponse,
 )
 from dispatcher.protocol.statuses import Status
+from dispatcher.testing.ports import KeptPort
 from dispatcher.testing.process import ServerProcess
 from tests.acceptance.receiver import eventually
 from tests.acceptance.wire import Answer, Caller, request
@@ -61,7 +62,7 @@ class Later:
 class Held:
     """An answer that is given when somebody says so."""
 
-    may_go: threading.Event
+    may_go: Callable[[], object]
     reply: RunResponse | Http | Gone
 
 
@@ -95,13 +96,15 @@ class Run:
 
 class Endpoint:
     """The application. `answer` says what a run is answered with; it is called in the thread.
-    `port` 0: any. A context manager; it may be entered again, on the same port."""
+    `port` is where it listens, one of its own where none is said. A context manager; it may be
+    entered again, on the same port."""
 
     def __init__(self, answer: Callable[[Run], Reply], port: int = 0) -> None:
         self.answer = answer
         self.runs: list[Run] = []
         self.errors: list[Exception] = []
-        self.port = port
+        self._kept = KeptPort(port=port)
+        self.port = self._kept.number
         self._loop = asyncio.new_event_loop()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -136,7 +139,7 @@ class Endpoint:
                     await asyncio.sleep(reply.seconds)
                     reply = reply.reply
                 if isinstance(reply, Held):
-                    while not reply.may_go.is_set():  # noqa: ASYNC110  # set in another thread
+                    while not reply.may_go():  # noqa: ASYNC110  # another thread says so
                         await asyncio.sleep(0.01)
                     reply = reply.reply
                 if isinstance(reply, Gone):
@@ -157,7 +160,6 @@ class Endpoint:
             return await asyncio.start_server(self._serve, "127.0.0.1", self.port, limit=1 << 25)
 
         self._server = self._loop.run_until_complete(start())
-        self.port = self._server.sockets[0].getsockname()[1]
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         return self

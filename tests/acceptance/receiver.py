@@ -147,12 +147,12 @@ class Receivers:
             self._used.append(receiver)
             if len(self._used) > _KEPT:
                 oldest = self._used.popleft()
-                oldest.run(oldest.fake.stop())
+                oldest.run(oldest.fake.close())
 
     def close(self) -> None:
         """Stop them all, and the thread."""
         for receiver in self._used:
-            receiver.run(receiver.fake.stop())
+            receiver.run(receiver.fake.close())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(60)
         self._loop.close()

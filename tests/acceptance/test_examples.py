@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
+from dispatcher.testing.ports import KeptPort
 from dispatcher.testing.process import ServerProcess
 from tests.acceptance.receiver import eventually
 from tests.acceptance.running import ROOT, metrics, quick
@@ -15,11 +15,11 @@ from tests.acceptance.wire import ask, post
 
 def test_service_of_the_readme_takes_and_prints_a_message(tmp_path: Path) -> None:
     """Any method, with its headers and body."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    kept = KeptPort()
+    port = kept.number
     command = [sys.executable, str(ROOT / "examples/service.py"), str(port)]
     with (
+        kept,
         subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as service,
         ServerProcess(tmp_path, **quick()) as server,
     ):

@@ -161,7 +161,7 @@ def test_call_that_failed_says_why_also_before_its_end_is_told(
 def test_result_is_to_come_there_or_unknown(client: Client, endpoint: Endpoint) -> None:
     """202, 200 and 404, with and without waiting for it."""
     may_end = threading.Event()
-    endpoint.answer = lambda run: Held(may_end, exits())
+    endpoint.answer = lambda run: Held(may_end.is_set, exits())
     (id,) = client.dispatch(endpoint.call("f"))
     assert client.ask("GET", f"/v1/calls/{id}/result").status == 202
     assert client.ask("GET", f"/v1/calls/{id}/result?wait=100ms").status == 202
@@ -216,7 +216,7 @@ def test_result_of_a_child_goes_to_its_caller(client: Client, endpoint: Endpoint
 
     def answer(run: Run) -> Reply:
         if run.request.function == "child":
-            return Held(may_end, exits())
+            return Held(may_end.is_set, exits())
         return polls(Call(function="child")) if is_first(run) else exits()
 
     endpoint.answer = answer
@@ -283,7 +283,7 @@ def pages(client: Client, query: str) -> set[str]:
 def test_runs_in_flight_end_when_the_server_is_stopped(tmp_path: Path, endpoint: Endpoint) -> None:
     """SIGTERM: what is answered within DRAIN_TIMEOUT counts, and is not run again."""
     may_end = threading.Event()
-    endpoint.answer = lambda run: Held(may_end, exits())
+    endpoint.answer = lambda run: Held(may_end.is_set, exits())
     with ServerProcess(tmp_path, **{**SETTINGS, "DRAIN_TIMEOUT": "50000"}) as server:
         ids = Client(server).dispatch(*[endpoint.call("f")] * 2)
         eventually(lambda: len(endpoint.runs) == 2)
@@ -306,7 +306,7 @@ def test_run_that_takes_longer_than_the_drain_is_made_again(
     def answer(run: Run) -> Reply:
         if is_first(run):
             return polls(state=b"s", wait_ms=0)
-        return Held(threading.Event(), exits()) if len(endpoint.runs) == 2 else exits()
+        return Held(lambda: False, exits()) if len(endpoint.runs) == 2 else exits()
 
     endpoint.answer = answer
     with ServerProcess(tmp_path, **{**SETTINGS, "DRAIN_TIMEOUT": "200"}) as server:

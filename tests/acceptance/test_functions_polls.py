@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 
@@ -13,6 +14,7 @@ from tests.acceptance.functions import (
     Client,
     Endpoint,
     Gone,
+    Held,
     Http,
     Later,
     Reply,
@@ -36,29 +38,33 @@ SETTINGS = {
 
 @pytest.fixture
 def endpoint() -> Iterator[Endpoint]:
-    with Endpoint(child) as made:
+    with Endpoint(lambda run: exits()) as made:
+        made.answer = partial(child, made)
         yield made
 
 
-def child(run: Run) -> Reply:
-    """What children do, by their names."""
+def child(endpoint: Endpoint, run: Run) -> Reply:
+    """What children do, by their names: `slow_700` takes so many milliseconds, `held_2` waits until
+    a parent has had so many runs."""
     kind, _, rest = run.request.function.partition("_")
     match kind:
         case "slow":
             return Later(float(rest) / 1000, exits(b"slow"))
+        case "held":
+            return Held(lambda: len(endpoint.of("parent")) >= int(rest), exits(b"held"))
         case "broken":
             return fails(7)
         case _:
             return exits(run.request.function.encode())
 
 
-def stages(*answers: Reply | Callable[[Run], Reply]) -> Callable[[Run], Reply]:
+def stages(endpoint: Endpoint, *answers: Reply | Callable[[Run], Reply]) -> Callable[[Run], Reply]:
     """A call `parent` answers with these, one after the other; others are children."""
     left = iter(answers)
 
     def answer(run: Run) -> Reply:
         if run.request.function != "parent":
-            return child(run)
+            return child(endpoint, run)
         reply = next(left)
         return reply(run) if callable(reply) else reply
 
@@ -72,7 +78,7 @@ def calls(*names: str) -> list[Call]:
 
 def parent(client: Client, endpoint: Endpoint, *answers: Reply | Callable[[Run], Reply]) -> str:
     """Dispatch a call that answers so."""
-    endpoint.answer = stages(*answers)
+    endpoint.answer = stages(endpoint, *answers)
     (id,) = client.dispatch(endpoint.call("parent"))
     return id
 
@@ -128,11 +134,11 @@ def test_min_results_are_waited_for_and_no_more_than_max_come_at_once(
 
 def test_results_come_as_they_come_where_one_is_enough(client: Client, endpoint: Endpoint) -> None:
     """min_results 1, as dispatch-py asks: a slow child holds up nothing but itself."""
-    id = parent(client, endpoint, polls(*calls("fast", "slow_700")), polls(state=b"2"), exits())
+    id = parent(client, endpoint, polls(*calls("fast", "held_2")), polls(state=b"2"), exits())
     client.result(id)
     first, second = endpoint.of("parent")[1:]
     assert resumed(first) == {1: "fast"}
-    assert resumed(second) == {2: "slow"}
+    assert resumed(second) == {2: "held"}
 
 
 def test_correlations_are_any_64_bits_and_may_be_there_twice(
@@ -168,18 +174,16 @@ def test_legacy_state_comes_back_as_such(client: Client, endpoint: Endpoint) -> 
     assert third.WhichOneof("state") is None
 
 
-@pytest.mark.parametrize(
-    ("wait_ms", "least_s", "most_s"), [(0, 0.0, 0.6), (700, 0.7, 3.0)], ids=["checkpoint", "sleep"]
-)
+@pytest.mark.parametrize("wait_ms", [0, 700], ids=["checkpoint", "sleep"])
 def test_max_wait_resumes_with_what_there_is(
-    client: Client, endpoint: Endpoint, wait_ms: int, least_s: float, most_s: float
+    client: Client, endpoint: Endpoint, wait_ms: int
 ) -> None:
     """0 at once, more when it is over; a sleep is a poll without calls."""
     id = parent(client, endpoint, polls(wait_ms=wait_ms), exits())
     client.result(id)
     first, second = endpoint.of("parent")
     assert resumed(second) == {}
-    assert least_s <= second.at_s - first.at_s < most_s
+    assert second.at_s - first.at_s >= wait_ms / 1000 - 0.002  # clocks count whole milliseconds
 
 
 def test_max_wait_resumes_before_slow_children_have_ended(
@@ -189,13 +193,13 @@ def test_max_wait_resumes_before_slow_children_have_ended(
     id = parent(
         client,
         endpoint,
-        polls(*calls("slow_1200"), min_results=1, wait_ms=200),
+        polls(*calls("held_2"), min_results=1, wait_ms=200),
         polls(state=b"2"),
         exits(),
     )
     client.result(id)
     first, second = endpoint.of("parent")[1:]
-    assert (resumed(first), resumed(second)) == ({}, {1: "slow"})
+    assert (resumed(first), resumed(second)) == ({}, {1: "held"})
 
 
 def test_poll_without_max_wait_waits_for_its_children(client: Client, endpoint: Endpoint) -> None:
@@ -248,12 +252,11 @@ def _until_all(answer: Callable[[Run], Reply], count: int) -> Callable[[Run], Re
 def test_failed_child_wakes_its_parent_early(client: Client, endpoint: Endpoint) -> None:
     """As if min_results were reached: a gather can give up at once."""
     id = parent(
-        client, endpoint, polls(*calls("broken", "slow_1500"), min_results=2), exits(b"caught")
+        client, endpoint, polls(*calls("broken", "held_2"), min_results=2), exits(b"caught")
     )
     assert client.output(id) == b"caught"
-    first, second = endpoint.of("parent")
+    _, second = endpoint.of("parent")
     assert resumed(second) == {1: "!ValueError"}
-    assert second.at_s - first.at_s < 1.2
     error = second.request.poll_result.results[0].error
     assert (error.message, error.value, error.traceback) == ("no", b"\x80pickled", b"at line 1")
 
@@ -279,7 +282,7 @@ def test_gather_above_a_thousand_is_one_poll(client: Client, endpoint: Endpoint)
     names = [f"c{number}" for number in range(1500)]
     first = polls(*calls(*names), min_results=1500, max_results=1500)
     id = parent(client, endpoint, first, exits())
-    client.result(id, "30s")
+    client.result(id)
     assert len(resumed(endpoint.of("parent")[1])) == 1500
 
 
@@ -288,7 +291,7 @@ def test_retry_of_a_resume_is_the_same_byte_for_byte(client: Client, endpoint: E
     id = parent(
         client,
         endpoint,
-        polls(*calls("a", "slow_150"), min_results=1),
+        polls(*calls("a", "held_2"), min_results=1),
         Http(503),
         Gone(),
         Later(0.4, Http(500, b"{}")),
@@ -300,7 +303,7 @@ def test_retry_of_a_resume_is_the_same_byte_for_byte(client: Client, endpoint: E
     assert len(again) == 4
     assert len({run.body for run in again}) == 1
     assert resumed(again[0]) == {1: "a"}
-    assert resumed(last) == {2: "slow"}
+    assert resumed(last) == {2: "held"}
 
 
 def test_lost_response_of_a_poll_makes_no_second_children(
@@ -322,10 +325,14 @@ def test_incompatible_state_begins_anew_and_drops_older_results(
 
     def again(run: Run) -> Reply:
         assert run.request.input == an_any(b"in")
-        return polls(*calls("new"), state=b"anew", min_results=2, wait_ms=900)
+        return polls(*calls("new"), state=b"anew", min_results=2, wait_ms=2500)
 
     endpoint.answer = stages(
-        polls(*calls("old", "slow_300"), min_results=1), incompatible, again, exits(b"anew")
+        endpoint,
+        polls(*calls("old", "slow_300"), min_results=1),
+        incompatible,
+        again,
+        exits(b"anew"),
     )
     (id,) = client.dispatch(endpoint.call("parent", input=an_any(b"in")))
     assert client.output(id) == b"anew"
@@ -367,7 +374,7 @@ def test_tail_call_takes_the_place_of_its_call(
                 assert resumed(run) == {}
                 return exits(b"last")
             case _:
-                return child(run)
+                return child(endpoint, run)
 
     endpoint.answer = answer
     (id,) = client.dispatch(endpoint.call("parent"))
@@ -413,7 +420,7 @@ def test_call_expires(client: Client, endpoint: Endpoint) -> None:
             return polls(state=b"s", min_results=1, wait_ms=60_000)
         if run.request.function == "other":
             return polls(short) if is_first(run) else exits(b"heard")
-        return child(run)
+        return child(endpoint, run)
 
     endpoint.answer = answer
     first, second = client.dispatch(suspended, waiting)
@@ -552,7 +559,7 @@ def test_state_of_several_megabytes_comes_back(client: Client, endpoint: Endpoin
     came: list[int] = []
     endpoint.answer = answer
     (id,) = client.dispatch(endpoint.call("parent"))
-    client.result(id, "30s")
+    client.result(id)
     assert came == [2, 2]
 
 

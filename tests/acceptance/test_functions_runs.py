@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from dispatcher.protocol.messages import Call, CallResult, Exit, RunResponse
 from dispatcher.protocol.statuses import Status
 from dispatcher.protocol.verifying import Verifier
+from dispatcher.testing.ports import KeptPort
 from dispatcher.testing.process import ServerProcess
 from tests.acceptance.functions import (
     PROTO,
@@ -394,13 +395,12 @@ def test_deploy_restarts_nothing(client: Client, endpoint: Endpoint) -> None:
 
 def test_application_that_is_not_there_yet_is_asked_until_it_is(client: Client) -> None:
     """7.6 and 11.12: applications dispatch before they listen, and end right after it."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    (id,) = client.dispatch(Call(endpoint=f"http://127.0.0.1:{port}", function="f"))
-    time.sleep(0.5)
-    assert client.state(id) in ("scheduled", "ready", "running")
-    with Endpoint(lambda run: exits(), port):
-        assert client.output(id) == b"done"
+    with KeptPort() as port:
+        (id,) = client.dispatch(Call(endpoint=f"http://127.0.0.1:{port.number}", function="f"))
+        time.sleep(0.5)
+        assert client.state(id) in ("scheduled", "ready", "running")
+        with Endpoint(lambda run: exits(), port.number):
+            assert client.output(id) == b"done"
 
 
 def test_failure_by_the_server_is_known_to_who_waits(client: Client, endpoint: Endpoint) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from dispatcher.testing.ports import KeptPort
 from dispatcher.testing.process import ServerProcess
 from tests.acceptance.receiver import Receiver, eventually
 from tests.acceptance.running import ROOT, accept, run
@@ -163,9 +164,11 @@ def test_api_without_keys_starts_on_any_loopback_address(tmp_path: Path, address
 
 def test_api_with_keys_starts_anywhere(tmp_path: Path) -> None:
     """Keys are asked for then."""
-    port = _free_port()
-    with ServerProcess(tmp_path, API_LISTEN=f":{port}", API_KEYS="k1"):
-        address = ("127.0.0.1", port)
+    with (
+        KeptPort("0.0.0.0") as port,
+        ServerProcess(tmp_path, API_LISTEN=f":{port.number}", API_KEYS="k1"),
+    ):
+        address = ("127.0.0.1", port.number)
         assert get(address, "/metrics").status == 401
         assert get(address, "/metrics", "Authorization: Bearer k1").status == 200
 
@@ -326,10 +329,11 @@ def test_log_level_is_the_least_important_that_is_logged(
     tmp_path: Path, receiver: Receiver
 ) -> None:
     """`error` is silent while all is well; every line has its level and its time."""
-    silent = {"LOG_LEVEL": "error", "LISTEN": f"127.0.0.1:{_free_port()}"}
+    port = KeptPort()
+    silent = {"LOG_LEVEL": "error", "LISTEN": f"127.0.0.1:{port.number}"}
     server = ServerProcess(tmp_path, **silent)
     try:
-        address = ("127.0.0.1", int(silent["LISTEN"].split(":")[1]))
+        address = ("127.0.0.1", port.number)
         eventually(lambda: _listens(address))
         assert ask(address, post(receiver.authority)).id
         receiver.received(1)
@@ -418,12 +422,6 @@ def _read(terminal: int, *, until: bytes | None = None) -> bytes:
         while until is None or until not in shown:
             shown += os.read(terminal, 65536)
     return shown
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def _listens(address: tuple[str, int]) -> bool:

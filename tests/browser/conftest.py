@@ -43,7 +43,7 @@ _ARGUMENTS: Final = (
 # What the browser itself says of an answer that is no success; which of them are right, tests know.
 _REFUSED: Final = "Failed to load resource:"
 # For everything that is waited for: the page looks every two seconds, and machines may be busy.
-PATIENCE_MS: Final = 20_000
+PATIENCE_MS: Final = 60_000
 expect.set_options(timeout=PATIENCE_MS)
 
 

@@ -16,6 +16,7 @@ import re
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from dispatcher.testing.ports import KeptPort
 from dispatcher.testing.process import ServerProcess
 
 _STATE = re.compile(r'^dispatcher_messages\{state="([a-z_]+)"\} (.+)$', re.MULTILINE)
@@ -115,7 +116,8 @@ class Destination:
     ) -> None:
         """`fails` says what an attempt is answered, from the target and its number."""
         self.deliveries: list[Delivery] = []
-        self.port = 0
+        self._kept = KeptPort()
+        self.port = self._kept.number
         self._account = account
         self._fails = fails
         self._server: asyncio.Server | None = None
@@ -129,7 +131,6 @@ class Destination:
     async def start(self) -> None:
         """Listen."""
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
         """Drop every connection, and listen no more. Idempotent."""
@@ -146,6 +147,7 @@ class Destination:
 
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
+        self._kept.let_go()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

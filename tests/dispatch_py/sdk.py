@@ -12,6 +12,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from dispatcher.testing.ports import KeptPort
 from dispatcher.testing.process import ServerProcess
 
 _HERE = Path(__file__).parent
@@ -24,9 +25,8 @@ class Application:
 
     def __init__(self, python: Path, directory: Path, server: ServerProcess, **more: str) -> None:
         """`more` is for its environment."""
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
+        self._kept = KeptPort()
+        self.port = self._kept.number
         self._python = python
         self._directory = directory
         self._more = more

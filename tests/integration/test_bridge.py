@@ -23,7 +23,7 @@ SETTINGS = {
     "API_KEYS": f"shop:dispatch:{KEY},bank:dispatch:{OTHER}",
     "CALL_RETRY_DELAY": "50",
     "CALL_RETRY_MAX_DELAY": "400",
-    "CALL_TIMEOUT": "3000",
+    "CALL_TIMEOUT": "6000",
     "DRAIN_TIMEOUT": "5000",
 }
 _ENDS_S = 60

@@ -18,6 +18,7 @@ import pytest
 
 import dispatcher
 from dispatcher.build import is_compiled
+from dispatcher.testing.ports import KeptPort
 from dispatcher.testing.process import ServerProcess
 
 
@@ -385,9 +386,8 @@ def test_serve_goes_on_when_nobody_reads_its_log(tmp_path: Path) -> None:
     """A pipe that is full must not hold up a single message."""
     reader, writer = os.pipe()
     fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        port = other.getsockname()[1]
+    kept = KeptPort()
+    port = kept.number
     process = subprocess.Popen(
         [sys.executable, "-m", "dispatcher"],
         cwd=tmp_path,
@@ -408,6 +408,7 @@ def test_serve_goes_on_when_nobody_reads_its_log(tmp_path: Path) -> None:
         process.kill()
         process.wait()
         os.close(reader)
+        kept.let_go()
 
 
 def _connect(port: int) -> http.client.HTTPConnection:

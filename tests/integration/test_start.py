@@ -19,6 +19,7 @@ from dispatcher.node.server import Server
 from dispatcher.settings import Settings
 from dispatcher.telemetry.events import Events
 from dispatcher.telemetry.log import open_log
+from dispatcher.testing.ports import KeptPort
 from dispatcher.testing.process import ServerProcess
 from tests.integration.test_cli import assert_one_line, get, run
 
@@ -157,10 +158,9 @@ async def ask(address: tuple[str, int], path: str, key: str = "") -> tuple[int, 
 
 def test_second_server_with_the_same_settings_exits_4(tmp_path: Path) -> None:
     """Its port is taken too, but that is not what is wrong."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        api = f"127.0.0.1:{free.getsockname()[1]}"
-    with ServerProcess(tmp_path, API_LISTEN=api) as first:
+    port = KeptPort()
+    api = f"127.0.0.1:{port.number}"
+    with port, ServerProcess(tmp_path, API_LISTEN=api) as first:
         assert "in use by process" in assert_one_line(
             run(tmp_path, "serve", LISTEN="127.0.0.1:0", API_LISTEN=api), 4
         )
