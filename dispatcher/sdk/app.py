@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -137,18 +138,12 @@ class Dispatch:
     @cached_property
     def client(self) -> Client:
         """The server, as this application asks it: to look at calls, wait for them and end them."""
-        config = self.config
-        return Client(
-            api_url=config.api_url, api_key=config.api_key, endpoint_url=config.endpoint_url
-        )
+        return Client.to(self._server(), endpoint_url=self.config.endpoint_url)
 
     @cached_property
     def sync_client(self) -> SyncClient:
         """`client` for code that is not async."""
-        config = self.config
-        return SyncClient(
-            api_url=config.api_url, api_key=config.api_key, endpoint_url=config.endpoint_url
-        )
+        return SyncClient.to(self._server(), endpoint_url=self.config.endpoint_url)
 
     @property
     def caller(self) -> Caller:
@@ -255,7 +250,13 @@ class Dispatch:
         """Whether it is known where the server is, and who this is there."""
         return self.config.api_url is not None and self.config.api_key is not None
 
+    def _server(self) -> Server:
+        """Raises ConfigError where nothing says which."""
+        config = self.config
+        server = Server.found(config.where_api(), config.api_key, {})
+        return replace(server, url_from=config.api_url_from, key_from=config.api_key_from)
+
     def _recall(self) -> Recall | None:
         if not self._can_ask:
             return None
-        return recall_from(Server.found(self.config.api_url, self.config.api_key))
+        return recall_from(self._server())

@@ -52,7 +52,8 @@ class Address:
 @dataclass(frozen=True, slots=True)
 class Config:
     """The settings of an application; None and () for those that are not there. URLs have no slash
-    at their end. `warm` is how many suspended calls it keeps in memory."""
+    at their end. `api_url_from` and `api_key_from` say where these two were set, for messages about
+    what the server says to them. `warm` is how many suspended calls it keeps in memory."""
 
     api_url: str | None = None
     api_key: str | None = field(default=None, repr=False)
@@ -60,6 +61,8 @@ class Config:
     address: Address = Address("127.0.0.1", 8000)
     verification_keys: tuple[Ed25519PublicKey, ...] = ()
     warm: int = DEFAULT_WARM
+    api_url_from: str = "DISPATCH_API_URL"
+    api_key_from: str = "DISPATCH_API_KEY"
 
     def where_api(self) -> str:
         """The URL of the server's API.
@@ -109,7 +112,9 @@ def read_config(
     said = _Said(given, os.environ if environ is None else environ)
     return Config(
         api_url=_api_url(said),
+        api_url_from=said.where("api_url"),
         api_key=_api_key(said),
+        api_key_from=said.where("api_key"),
         endpoint_url=_endpoint_url(said),
         address=_address(said),
         verification_keys=_verification_keys(said),
@@ -124,11 +129,15 @@ class _Said:
         self._given = given
         self._environ = environ
 
+    def where(self, argument: str) -> str:
+        """The name by which a setting is given: the argument, or the variable."""
+        is_given = self._given[argument] is not None
+        return f"Dispatch({argument}=…)" if is_given else _VARIABLES[argument]
+
     def text(self, argument: str, what: str) -> tuple[str, str] | None:
         """Name and value of a setting, without white space around it; None: it is not set."""
-        value, name = self._given[argument], f"Dispatch({argument}=…)"
+        value, name = self._given[argument], self.where(argument)
         if value is None:
-            name = _VARIABLES[argument]
             value = self._environ.get(name)
         if value is None:
             return None

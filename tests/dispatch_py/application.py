@@ -17,6 +17,7 @@ import asyncio
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 sys.version += os.environ.get("BUILD", "")  # before the SDK looks
 
@@ -132,6 +133,22 @@ async def approved(name: str) -> str:
     step(f"approved {name}")
     person = dispatch.Call(function="approval", endpoint=f"promise:{name}")
     return f"{name}: {await dispatch.call(person)}"
+
+
+@application.function
+async def calls(name: str, endpoint: str, value: Any) -> Any:
+    call = dispatch.Call(function=name, endpoint=endpoint, input=value)
+    return await dispatch.call(call)
+
+
+@application.function
+async def catches_of(name: str, endpoint: str, value: Any) -> str:
+    call = dispatch.Call(function=name, endpoint=endpoint, input=value)
+    try:
+        await dispatch.call(call)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return "nothing"
 
 
 @web.post("/start/{name}")

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+import dispatcher.sdk as dispatch
 from dispatcher.core.keys import Key, Keyring, Role
 from dispatcher.errors import ConfigError, Refusal
 from dispatcher.functions.shown import CallState
@@ -376,3 +378,21 @@ def test_both_clients_have_the_same_surface() -> None:
         asynchronous = inspect.signature(getattr(Client, name))
         blocking = inspect.signature(getattr(SyncClient, name))
         assert list(asynchronous.parameters.values()) == list(blocking.parameters.values()), name
+
+
+async def test_application_asks_the_server_by_its_settings(
+    bench: ApiBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is wrong with them is told by the name of where they are set."""
+    monkeypatch.setenv("DISPATCH_API_URL", bench.url)
+    monkeypatch.setenv("DISPATCH_API_KEY", "wrong")
+    app = dispatch.Dispatch(endpoint_url=_APP)
+    other = dispatch.Dispatch(endpoint_url=_APP, api_key="another")
+    for client, name in (
+        (app.client, "DISPATCH_API_KEY"),
+        (app.sync_client, "DISPATCH_API_KEY"),
+        (other.client, "Dispatch(api_key=…)"),
+    ):
+        with pytest.raises(dispatch.KeyRefused, match=re.escape(f"the key that {name} has")):
+            await told(client.dispatch, built())
+        await told(client.close)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import builtins
 import json
+import pickle
 import ssl
 import traceback
 import urllib.error
@@ -248,8 +249,9 @@ def test_what_the_server_and_other_sdks_say_has_its_class(
     [
         b"\x80\x04\x95\x0c\x00\x00\x00\x00\x00\x00\x00\x8c\x08builtins\x94.",
         b"\xff\xff\xff",
-        b"\xc0\x3e\x12",  # marked as an exception, and nothing in it
-        b"\x2a\x00\xc0\x3e\x12",  # an empty one
+        b"N.",
+        b"N.\xc0\x3e\x12",  # marked as an exception, and nothing in it
+        b"N.\x2a\x00\xc0\x3e\x12",  # an empty one
     ],
 )
 def test_values_of_others_are_not_looked_into(value: bytes) -> None:
@@ -258,6 +260,13 @@ def test_values_of_others_are_not_looked_into(value: bytes) -> None:
 
     assert type(again) is CallError
     assert isinstance(again.__cause__, RemoteTraceback)
+
+
+def test_what_an_error_carries_is_nothing_to_who_unpickles_it() -> None:
+    """dispatch-py unpickles it, without a net: its call would never end."""
+    _, failure = failure_of(ValueError("the text"))
+
+    assert pickle.loads(failure.value) is None
 
 
 def test_a_failure_stays_small() -> None:

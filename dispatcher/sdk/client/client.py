@@ -53,7 +53,17 @@ class Client:
         Raises:
             ConfigError: one of them is wrong, or there is no `api_url`.
         """
-        server = Server.found(api_url, api_key)
+        self._begin(Server.found(api_url, api_key), endpoint_url, timeout)
+
+    @classmethod
+    def to(cls, server: Server, *, endpoint_url: str | None) -> Self:
+        """Return a client of a server that is known already; without `endpoint_url` calls name
+        theirs."""
+        made = cls.__new__(cls)
+        made._begin(server, endpoint_url or "", PATIENCE_S)
+        return made
+
+    def _begin(self, server: Server, endpoint_url: str | None, timeout: float) -> None:
         self._server = server
         self._asking = asking(server, endpoint_url, timeout)
         self._sessions = Sessions(server, common_headers(server))

@@ -24,6 +24,10 @@ from dispatcher.sdk.values.refusing import refuse
 from dispatcher.sdk.values.writing import write
 
 _MOST_BYTES: Final = 64 * 1024
+_AS_PICKLE: Final = b"N."
+"""Stands before a portrait. dispatch-py unpickles the value of every error, and its call is lost
+where that fails. It reads this, which is None, nothing behind it, and makes an error of the
+message."""
 
 # What the server itself says of a call, and the SDK of a step, by its type.
 _OF_SERVER: Final[Mapping[str, type[DispatchError]]] = {
@@ -94,13 +98,15 @@ def _encoded(drawn: dict[str, object]) -> bytes | None:
         write(message, drawn, refuse)
     except Misfit:  # causes and groups in one another, too deep together
         return None
-    return message.SerializeToString(deterministic=True)
+    return _AS_PICKLE + message.SerializeToString(deterministic=True)
 
 
 def _of_own(data: bytes) -> Exception | None:
     """The exception of a portrait; None where it is none, as the pickles of dispatch-py."""
+    if not data.startswith(_AS_PICKLE):
+        return None
     try:
-        message = MarkedValue.FromString(data)
+        message = MarkedValue.FromString(data.removeprefix(_AS_PICKLE))
         drawn = read(message) if message.mark == marks.EXCEPTION else None
     except (Damaged, Misfit):
         return None
