@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from dispatcher.sdk.replay import evicting
 from dispatcher.sdk.replay import loop as loops
 from dispatcher.sdk.replay.engine import Run
 from dispatcher.sdk.replay.model import Faulted
@@ -108,12 +109,16 @@ def test_io_ends_the_call_when_the_body_swallows_the_error() -> None:
 def test_io_ends_the_call_when_the_body_swallows_it_for_ever() -> None:
     """A body that tries again and again is left waiting."""
 
+    released: list[bool] = []
+
     async def pipeline() -> None:
-        while True:
+        while not released:
             with contextlib.suppress(BaseException):
                 await asyncio.to_thread(print)
 
     assert "runs something in a thread" in _said(pipeline)
+    released.append(True)  # else it would go round for ever at the end of this process
+    evicting.graveyard.pop()
 
 
 @pytest.mark.parametrize("is_first", [True, False])

@@ -74,9 +74,9 @@ def _hash_of_gathering(self: Any) -> int:
     loop = self.get_loop()
     if not isinstance(loop, Loop):
         return object.__hash__(self)
-    if "_durable_hash" not in self.__dict__:
-        self._durable_hash = loop.next_hash()
-    number: int = self._durable_hash
+    number: int | None = getattr(self, "_durable_hash", None)
+    if number is None:
+        number = self._durable_hash = loop.next_hash()
     return number
 
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 from typing import Any, Final
 
 from dispatcher.sdk.replay.model import Evicted
+from dispatcher.sdk.replay.parking import parked
 
 THROWS: Final = 8
 """How often a coroutine may catch it and wait again."""
 
 graveyard: Final[list[Any]] = []
-"""Coroutines that did so: referenced for as long as the process lives, so that nobody collects
-them. They are of code such as `while True` around `except BaseException`."""
+"""What did so, parked: nobody may collect it. It is code such as `while True` around
+`except BaseException`."""
 
 
 def evict_coroutine(coroutine: Any) -> None:
@@ -26,7 +27,7 @@ def evict_coroutine(coroutine: Any) -> None:
             coroutine.throw(Evicted())
         except BaseException:  # whatever it ends with: nobody is there to be told
             return
-    graveyard.append(coroutine)
+    _bury(coroutine)
 
 
 def evict_generator(generator: Any) -> None:
@@ -40,4 +41,9 @@ def evict_generator(generator: Any) -> None:
         except BaseException:
             return
         evict_coroutine(thrown)  # it caught it, and waits
-    graveyard.append(generator)
+    _bury(generator)
+
+
+def _bury(awaitable: Any) -> None:
+    graveyard.append(awaitable)
+    parked.hold(graveyard)

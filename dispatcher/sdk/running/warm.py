@@ -3,9 +3,7 @@
 The oldest are evicted, silently: no command comes of it, no line in a log. Bounded by calls and by
 tasks, as a call of many tasks takes as much as many calls (5 to 11 kB each).
 
-When the process ends nothing of them runs either. A cache that is only a variable would be torn
-down then, and its coroutines closed, which runs their `finally` outside of any loop. So it is held
-by the frame of a thread that is never torn down.
+When the process ends nothing of them runs either: they are parked.
 """
 
 from __future__ import annotations
@@ -13,6 +11,8 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from typing import Final, Generic, Protocol, TypeVar
+
+from dispatcher.sdk.replay.parking import parked
 
 MOST_TASKS: Final = 20_000
 
@@ -69,7 +69,7 @@ class Warm(Generic[K]):
                 assert oldest is not None
                 evicted.append(oldest)
             if self._calls:
-                _hold(self._calls)
+                parked.hold(self._calls)
         for one in evicted:
             one.close()
 
@@ -79,7 +79,7 @@ class Warm(Generic[K]):
             evicted = [call for call, _ in self._calls.values()]
             self._calls.clear()
             self._tasks = 0
-            _let_go(self._calls)
+            parked.let_go(self._calls)
         for one in evicted:
             one.close()
 
@@ -92,37 +92,3 @@ class Warm(Generic[K]):
             return None
         self._tasks -= found[1]
         return found[0]
-
-
-class _Parked:
-    """What is held until the process has ended, by a thread that does nothing else."""
-
-    def __init__(self) -> None:
-        self._held: dict[int, object] = {}
-        self._thread: threading.Thread | None = None
-        self._lock = threading.Lock()
-
-    def hold(self, held: object) -> None:
-        """Hold an object; again is once."""
-        if id(held) in self._held and self._thread is not None and self._thread.is_alive():
-            return
-        with self._lock:
-            self._held[id(held)] = held
-            if self._thread is None or not self._thread.is_alive():  # a forked process has none
-                self._thread = threading.Thread(
-                    target=_park, args=(self._held,), name="dispatch-parked", daemon=True
-                )
-                self._thread.start()
-
-    def let_go(self, held: object) -> None:
-        """Hold it no longer."""
-        with self._lock:
-            self._held.pop(id(held), None)
-
-
-def _park(held: dict[int, object]) -> None:
-    threading.Event().wait()  # for ever; `held` stays in this frame
-
-
-_parked = _Parked()
-_hold, _let_go = _parked.hold, _parked.let_go
