@@ -239,6 +239,8 @@ class Run:
     def _parts(self, event: Event) -> list[tuple[int, Result | None, Recorded]]:
         """What is delivered of it, each by itself: operation, result, and what is recorded."""
         if isinstance(event, Ended):
+            if event.id in self._loop.timers:
+                return []  # nobody else ends a sleep
             recorded = Kept(event.dispatch_id) if event.is_kept else event.result
             return [(event.id, event.result, recorded)]
         if isinstance(event, PollRefused):

@@ -207,13 +207,12 @@ def _check(columns: Columns) -> None:
         raise BadState("the state has events in part")
     if columns.sent > operations or not columns.nonce:
         raise BadState("the state begins wrongly")
-    _check_range(columns.place_of, len(columns.places), "place")
-    _check_range(columns.path_of, len(columns.paths), "path")
+    _check_range(columns.place_of, len(columns.places), "a place")
+    _check_range(columns.path_of, len(columns.paths), "a path")
     # The end of the call is an event of the body, and has no operation: it says 0.
     ended = sum(isinstance(result, Cancelled) for result in columns.results)
-    _check_range(
-        columns.event_of, max(operations, 1) if ended == events else operations, "operation"
-    )
+    end = max(operations, 1) if ended == events else operations
+    _check_range(columns.event_of, end, "an operation")
     for place in columns.places:
         if place.count("\0") != 3:
             raise BadState("the state has a place in other than four parts")
@@ -223,7 +222,7 @@ def _check(columns: Columns) -> None:
 
 def _check_range(numbers: list[int], end: int, what: str) -> None:
     if numbers and (min(numbers) < 0 or max(numbers) >= end):
-        raise BadState(f"the state names a {what} that it does not have")
+        raise BadState(f"the state names {what} that it does not have")
 
 
 def _fields(state: bytes) -> Iterator[tuple[int, int, int | bytes]]:

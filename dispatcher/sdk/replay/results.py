@@ -6,8 +6,10 @@
     3         a value that the server keeps: the id of the call that it came from
     4         the call is to end: the reason
     16 to 63  a value of one of the types in `USUAL`: its bytes
+    64 to 255 a value of one of the first twelve of them, of up to 15 bytes: 64, and 16 times the
+              number of the type, and the length; then the bytes, without a length
 
-Everything that follows is its length as a varint, and then its bytes; texts are UTF-8.
+Everything else that follows is its length as a varint, and then its bytes; texts are UTF-8.
 """
 
 from __future__ import annotations
@@ -48,8 +50,9 @@ USUAL: Final = (
 )
 """Types whose name is one byte. New ones go to the end: the place of each is part of the format."""
 
-_NOTHING, _VALUE, _FAILURE, _KEPT, _CANCELLED, _USUAL = 0, 1, 2, 3, 4, 16
-_NUMBER_OF = {name: _USUAL + index for index, name in enumerate(USUAL)}
+_NOTHING, _VALUE, _FAILURE, _KEPT, _CANCELLED, _USUAL, _SHORT = 0, 1, 2, 3, 4, 16, 64
+_NUMBER_OF = {name: index for index, name in enumerate(USUAL)}
+_TYPES_OF_SHORT = (256 - _SHORT) // 16
 
 
 def encode(recorded: Iterable[Recorded]) -> bytes:
@@ -62,11 +65,7 @@ def encode(recorded: Iterable[Recorded]) -> bytes:
 
 def _put(out: bytearray, result: Recorded) -> None:
     if isinstance(result, Value):
-        number = _NUMBER_OF.get(result.type, _VALUE)
-        if number == _VALUE:
-            _put_parts(out, _VALUE, (_utf8(result.type), result.data))
-        else:
-            _put_parts(out, number, (result.data,))
+        _put_value(out, result)
     elif result is None:
         out.append(_NOTHING)
     elif isinstance(result, Failure):
@@ -76,6 +75,17 @@ def _put(out: bytearray, result: Recorded) -> None:
         _put_parts(out, _KEPT, (_utf8(result.dispatch_id),))
     else:
         _put_parts(out, _CANCELLED, (_utf8(result.reason),))
+
+
+def _put_value(out: bytearray, value: Value) -> None:
+    number, size = _NUMBER_OF.get(value.type), len(value.data)
+    if number is None:
+        _put_parts(out, _VALUE, (_utf8(value.type), value.data))
+    elif number < _TYPES_OF_SHORT and size < 16:
+        out.append(_SHORT + 16 * number + size)
+        out += value.data
+    else:
+        _put_parts(out, _USUAL + number, (value.data,))
 
 
 def _put_parts(out: bytearray, kind: int, parts: Iterable[bytes]) -> None:
@@ -96,7 +106,13 @@ def decode(data: bytes) -> list[Recorded]:
     while at < end:
         kind = data[at]
         at += 1
-        if kind == _NOTHING:
+        if kind >= _SHORT:
+            size = kind & 15
+            if at + size > end:
+                raise ValueError("a result that ends too late")
+            found.append(Value(USUAL[(kind - _SHORT) >> 4], data[at : at + size]))
+            at += size
+        elif kind == _NOTHING:
             found.append(None)
         elif kind >= _USUAL:
             part, at = _part(data, at)

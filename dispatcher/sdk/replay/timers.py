@@ -53,6 +53,9 @@ class Timers:
     def __len__(self) -> int:
         return len(self._live) + len(self._sleeps)
 
+    def __contains__(self, operation: int) -> bool:
+        return operation in self._sleeps
+
     def add(self, timer: Timer, path: str, index: int) -> None:
         """Have a timer wait for its `when()`."""
         timer.timers, timer.path, timer.index = self, path, index
