@@ -26,6 +26,8 @@ OWN: Final = "dispatcher"
 _EVERY_S: Final = 0.1
 _EVERY_WHILE_IDLE_S: Final = 1.0
 _STYLES: Final = {"succeeded": "green", "failed": "red", "expired": "red", "cancelled": "yellow"}
+_ECHO: Final = 3
+"""Columns that stay free: there a terminal writes ^C, and must not begin a line for it."""
 _OF_LINES: Final = 2
 """The tree takes one line of so many that the terminal has."""
 
@@ -129,8 +131,10 @@ class Tree:
         self._put(self._own, Text(output.clean(text), style=style), style="cyan")
 
     def moved(self, kind: str, fields: Json, call: Call) -> None:
-        """See `Screen`."""
+        """See `Screen`. Why a call at the top has failed may be more than its row holds."""
         self._has_news = True
+        if kind == "ended" and call.state == "failed" and call.parent_id is None:
+            self.say(f"{call.name} {call.id} has failed: {call.error}", style="red")
 
     def look(self, calls: Calls) -> None:
         """See `Screen`."""
@@ -177,7 +181,10 @@ def drawn(found: list[Row], console: Console) -> Group:
     widest = max(2 + 2 * row.depth + len(row.name) for row in found)
     names = max(min(widest, console.width // 2), 12)
     title = Text(f"{'call':<{names}}  attempts  duration", style="bold", no_wrap=True)
-    return Group(title, *(_line(row, names) for row in found))
+    lines = [title, *(_line(row, names) for row in found)]
+    for line in lines:
+        line.truncate(console.width - _ECHO, overflow="ellipsis")
+    return Group(*lines)
 
 
 def _line(row: Row, names: int) -> Text:
@@ -192,5 +199,4 @@ def _line(row: Row, names: int) -> Text:
         f"  {row.attempts:>8}  {row.duration:>8}  ",
         (row.note, style),
         no_wrap=True,
-        overflow="ellipsis",
     )

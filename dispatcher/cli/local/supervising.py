@@ -124,6 +124,8 @@ class Supervisor:
                 self._screen.printed(line, is_error=is_error)
                 if (attended := self._current(group)) is not None:
                     attended.was_shown(time.monotonic())
+            case CallMoved("run", {"status": None}) if self._is_asked:
+                pass  # it found nobody: the application is ending
             case CallMoved(kind, fields):
                 call = self._calls.apply(kind, fields)
                 self._screen.moved(kind, fields, call)
