@@ -13,6 +13,7 @@ import urllib.error
 from email.message import Message
 
 import aiohttp
+import httpx
 import pytest
 import requests
 from yarl import URL
@@ -121,6 +122,12 @@ def test_each_of_the_thirteen_errors_has_its_status_and_its_builtin(
         (requests.ReadTimeout(), Status.TIMEOUT),
         (requests.exceptions.SSLError(), Status.TLS_ERROR),
         (requests.ConnectionError(), Status.TCP_ERROR),
+        (httpx.ConnectError("x"), Status.TCP_ERROR),
+        (after(httpx.ConnectError("x"), RuntimeError(socket.gaierror(-2, "x"))), Status.DNS_ERROR),
+        (after(httpx.ConnectError("x"), ssl.SSLError(1, "x")), Status.TLS_ERROR),
+        (httpx.ReadTimeout("x"), Status.TIMEOUT),
+        (httpx.RemoteProtocolError("x"), Status.HTTP_ERROR),
+        (aiohttp.NonHttpUrlClientError("ftp://x"), Status.INVALID_ARGUMENT),
         (after(requests.ConnectionError(), socket.gaierror(-2, "x")), Status.DNS_ERROR),
         (requests.exceptions.MissingSchema(), Status.INVALID_ARGUMENT),
         (of_aiohttp(401, aiohttp.ClientResponseError), Status.UNAUTHENTICATED),
@@ -186,7 +193,7 @@ def test_every_rule_of_an_installed_library_names_a_class_that_it_has() -> None:
     modules = {
         "builtins": [builtins], "asyncio": [asyncio], "socket": [socket], "ssl": [ssl],
         "subprocess": [subprocess], "http": [http.client], "urllib": [urllib.error],
-        "requests": [requests, requests.exceptions], "aiohttp": [aiohttp],
+        "requests": [requests, requests.exceptions], "aiohttp": [aiohttp], "httpx": [httpx],
     }  # fmt: skip
     for package, places in modules.items():
         from dispatcher.sdk.errors.tables import _RULES

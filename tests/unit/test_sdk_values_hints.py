@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import functools
+import sys
 import typing
 from collections import abc
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from decimal import Decimal
 from enum import Enum, Flag, IntEnum, StrEnum
 from ipaddress import IPv4Address
 from pathlib import Path
+from types import ModuleType
 from typing import (
     Annotated,
     Any,
@@ -366,3 +368,38 @@ def test_callables_of_all_kinds_have_their_hints() -> None:
 
     for function in (Service().method, Service(), functools.partial(plain, 1), wrapper):
         assert Signature(function).parameters["x"].codec.name == "Colour"
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="the syntax is newer")
+def test_the_syntax_of_python_3_12_is_understood(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Aliases that stand in themselves, and variables of classes and functions."""
+    module = ModuleType("newer")
+    monkeypatch.setitem(sys.modules, "newer", module)
+    space: dict[str, Any] = vars(module)
+    exec(NEWER, space)
+    tree = space["Node"](1, space["Node"](2))
+
+    for hint, value in (
+        (space["Json"], {"a": [1, 2.0, None, {"b": "x"}]}),
+        (space["Pair"][int], (1, 2)),
+        (space["Node"][int], tree),
+    ):
+        assert decode(encode(value, hint), hint) == value
+    with pytest.raises(EncodeError, match=r"the value, at \.value: has to be int, not 'x' \(str\)"):
+        encode(space["Node"]("x"), space["Node"][int])
+    assert Signature(space["f"]).parameters["x"].codec.name == "int"
+
+
+NEWER = """
+from dataclasses import dataclass
+
+type Json = None | bool | int | float | str | list[Json] | dict[str, Json]
+type Pair[T] = tuple[T, T]
+
+@dataclass
+class Node[T]:
+    value: T
+    left: "Node[T] | None" = None
+
+def f[T: int](x: "T") -> None: ...
+"""

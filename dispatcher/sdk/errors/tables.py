@@ -74,10 +74,8 @@ def _name(error: object) -> str:
 def _behind(error: object) -> list[object]:
     """The exceptions that this one is about, in the attributes where libraries keep them."""
     found = [attribute(error, name) for name in ("__cause__", "os_error", "reason")]
-    if isinstance(error, BaseException) and not error.__suppress_context__:
-        found.append(error.__context__)
-    if isinstance(error, OSError) and error.args:  # requests keeps urllib3's there
-        found.append(error.args[0])
+    if isinstance(error, BaseException):
+        found += [error.__context__, *error.args[:1]]
     return [one for one in found if isinstance(one, BaseException)]
 
 
@@ -192,6 +190,7 @@ _RULES: Final[dict[tuple[str, str], Rule]] = {
         ClientConnectionError=_connection,
         ClientPayloadError=Status.HTTP_ERROR,
         InvalidURL=Status.INVALID_ARGUMENT,
+        NonHttpUrlClientError=Status.INVALID_ARGUMENT,
         ClientError=Status.TEMPORARY_ERROR,
     ),
     **_of("openai", **_OF_GENERATED),

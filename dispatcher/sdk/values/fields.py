@@ -75,6 +75,12 @@ class Fields:
             raise Misfit(f"is no {self.name}: {error}") from error
 
 
+def type_parameters(owner: object) -> dict[str, object]:
+    """The variables of `class X[T]` and `def f[T]` by their names, which hints that are texts do
+    not see."""
+    return {one.__name__: one for one in getattr(owner, "__type_params__", ())}
+
+
 def other_class(kind: type, value: object) -> Misfit:
     if isinstance(value, kind):
         own = type(value).__name__
@@ -88,7 +94,8 @@ def other_class(kind: type, value: object) -> Misfit:
 def hints_of(kind: type) -> dict[str, object]:
     """The hints of its fields, forward references resolved. Raises Misfit."""
     try:
-        return typing.get_type_hints(kind, localns={kind.__name__: kind}, include_extras=True)
+        known = {kind.__name__: kind, **type_parameters(kind)}
+        return typing.get_type_hints(kind, localns=known, include_extras=True)
     except (NameError, TypeError, AttributeError, SyntaxError) as error:
         raise Misfit(
             f"is {kind.__name__}, whose type hints can't be read ({error}): define what they name "

@@ -11,6 +11,7 @@ from inspect import Parameter
 from typing import Any, Final
 
 from dispatcher.sdk.values.codec import Codec
+from dispatcher.sdk.values.fields import type_parameters
 from dispatcher.sdk.values.hints import codec_of
 from dispatcher.sdk.values.misfit import Misfit
 from dispatcher.sdk.values.unresolved import Unresolved
@@ -121,7 +122,7 @@ def _hints(function: Any, names: Mapping[str, object] | None) -> dict[str, objec
         function = function.func
     if not hasattr(function, "__annotations__") and callable(function):
         function = type(function).__call__
-    known = {**_closure(function), **(names or {})}
+    known = {**type_parameters(function), **_closure(function), **(names or {})}
     try:
         return typing.get_type_hints(function, localns=known or None, include_extras=True)
     except (NameError, TypeError, AttributeError, SyntaxError) as error:
@@ -150,7 +151,8 @@ def _one_by_one(function: Any, names: Mapping[str, object] | None) -> dict[str, 
         def alone() -> None: ...
 
         alone.__annotations__ = {name: hint}
-        known = {**getattr(function, "__globals__", {}), **_closure(function), **(names or {})}
+        known = getattr(function, "__globals__", {}) | type_parameters(function)
+        known = {**known, **_closure(function), **(names or {})}
         try:
             hints[name] = typing.get_type_hints(alone, globalns=known, include_extras=True)[name]
         except (NameError, TypeError, AttributeError, SyntaxError) as error:
