@@ -18,6 +18,7 @@ from dispatcher.sdk.errors import exception_of, failure_of, status_of
 from dispatcher.sdk.exceptions import DecodeError, EncodeError, InvalidArgumentError
 from dispatcher.sdk.replay.model import Failure, Value
 from dispatcher.sdk.values import Signature, decode, decode_arguments, encode, encode_arguments
+from dispatcher.sdk.values.marks import EXCEPTION
 from dispatcher.sdk.values.wire import _UNPACKERS
 
 
@@ -187,14 +188,19 @@ def test_no_bytes_do_anything_but_decode_or_be_refused(value: Value, hint: Any) 
 
 
 @settings(max_examples=150)
-@given(marked | st.binary(max_size=30), texts, texts, st.binary(max_size=10))
+@given(
+    marked | st.binary(max_size=30).map(lambda data: b"N." + data),
+    texts,
+    texts,
+    st.binary(max_size=10),
+)
 def test_every_failure_is_an_exception(
     value: MarkedValue | bytes, kind: str, message: str, trace: bytes
 ) -> None:
     """One that can be printed, and passed on."""
     if isinstance(value, MarkedValue):
-        value.mark = 18
-        value = value.SerializeToString()
+        value.mark = EXCEPTION
+        value = b"N." + value.SerializeToString()
 
     error = exception_of(Failure(kind, message, value, trace))
 
