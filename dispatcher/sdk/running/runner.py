@@ -42,9 +42,11 @@ class Runner:
         claim: Claim | None,
         failure_of: Callable[[BaseException], Failure],
         now_us: Callable[[], int] = wall_us,
+        steps: Steps | None = None,
     ) -> None:
         """`runnables` may grow. `warm`: suspended calls that are kept in memory at most. `recall`
-        and `claim` ask the server, None: it can't be asked."""
+        and `claim` ask the server, None: it can't be asked. `steps`: who carries them out, in place
+        of the usual."""
         self._runnables = runnables
         self._warm: Warm[Session] = Warm(warm)
         self._answers = Answers(warm)
@@ -52,7 +54,7 @@ class Runner:
         """Functions that were taken for plain ones, and are durable."""
         self._durable = Durable(
             self._warm,
-            steps=Steps(failure_of, Intents(claim, now_us=now_us)),
+            steps=steps or Steps(failure_of, Intents(claim, now_us=now_us)),
             recall=recall,
             now_us=now_us,
         )

@@ -1,0 +1,126 @@
+"""The application in an environment: what `Dispatch` is, in a time that is told, with doubles."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, Final
+
+from dispatcher.protocol.signing import RUN_PATH
+from dispatcher.sdk.endpoint import Endpoint
+from dispatcher.sdk.errors import failure_of
+from dispatcher.sdk.functions import context
+from dispatcher.sdk.functions.function import Function
+from dispatcher.sdk.functions.ports import Caller, SyncCaller
+from dispatcher.sdk.functions.served import Served, served
+from dispatcher.sdk.functions.stepcall import called
+from dispatcher.sdk.replay.model import Ended, Failure, Numbered, StepRun, Told
+from dispatcher.sdk.running.intents import Claim, Intents
+from dispatcher.sdk.running.runner import Runner
+from dispatcher.sdk.running.steps import Steps
+from dispatcher.sdk.testing.doubles import Doubles, awaited
+from dispatcher.sdk.testing.server import FEATURES
+
+_HEADERS: Final = [("Content-Type", "application/proto"), ("X-Dispatcher-Features", FEATURES)]
+
+
+class Application:
+    """Runs functions. Its process can die: then another one begins, which knows nothing."""
+
+    def __init__(
+        self,
+        functions: Sequence[Function[..., Any]],
+        *,
+        warm: int,
+        now_us: Callable[[], int],
+        doubles: Doubles,
+        claim: Claim,
+        caller: Caller,
+        sync_caller: SyncCaller,
+    ) -> None:
+        self.served: dict[str, Served] = served(functions)
+        self.caller = caller
+        self.sync_caller = sync_caller
+        self.steps: Counter[str] = Counter()
+        """How often each step was begun."""
+        self._warm = warm
+        self._now_us = now_us
+        self._doubles = doubles
+        self._claim = claim
+        self._owners = {function: function._home.app for function in functions}
+        self._begin()
+        for function in functions:
+            function.give_to(self)
+
+    async def run(self, request: bytes) -> tuple[int, bytes]:
+        """Answer a Run: HTTP status, and body."""
+        token = context.app.set(self)
+        try:
+            answer = await self._endpoint.handle("POST", RUN_PATH, _HEADERS, request)
+        finally:
+            context.app.reset(token)
+        return answer.status, answer.body
+
+    def die(self) -> None:
+        """Forget all that the process had in memory."""
+        self._runner.close()
+        self._begin()
+
+    def close(self) -> None:
+        """Forget everything, and give the functions back to whose they were."""
+        self._runner.close()
+        for function, owner in self._owners.items():
+            if function._home.app is self:
+                function.give_to(owner)
+
+    def _begin(self) -> None:
+        self._runner = Runner(
+            dict(self.served),
+            warm=self._warm,
+            recall=None,
+            claim=None,
+            failure_of=_failure_of,
+            now_us=self._now_us,
+            steps=_DoubledSteps(self, self._doubles, claim=self._claim, now_us=self._now_us),
+        )
+        self._endpoint = Endpoint(self._runner, None, about=lambda: "an environment of tests")
+
+
+class _DoubledSteps(Steps):
+    """Steps, with others in their places where the test says so."""
+
+    def __init__(
+        self,
+        application: Application,
+        doubles: Doubles,
+        *,
+        claim: Claim,
+        now_us: Callable[[], int],
+    ) -> None:
+        super().__init__(_failure_of, Intents(claim, now_us=now_us))
+        self._application = application
+        self._doubles = doubles
+
+    def begin(self, step: Numbered, told: Told) -> asyncio.Task[Ended]:
+        self._application.steps[step.operation.function] += 1
+        work, double = step.operation.carrier, self._doubles.of(step.operation.function)
+        if double is not None and isinstance(work, StepRun):
+            args, kwargs = _arguments(work)
+            work = replace(work, call=lambda: awaited(double, args, kwargs), is_async=True)
+            step = Numbered(step.id, replace(step.operation, carrier=work))
+        return super().begin(step, told)
+
+
+def _arguments(work: StepRun) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """What the step would have been called with; nothing is known of those that the SDK makes."""
+    if isinstance(work.call, partial) and work.call.func is called:
+        _, args, kwargs = work.call.args
+        return args, kwargs
+    return (), {}
+
+
+def _failure_of(error: BaseException) -> Failure:
+    return failure_of(error)[1]

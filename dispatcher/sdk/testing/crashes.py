@@ -1,0 +1,91 @@
+"""A call that is crashed wherever it can be, and has to come to the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from dispatcher.protocol.messages import CallResult
+from dispatcher.sdk.replay.journal import decode
+from dispatcher.sdk.replay.model import Kind
+from dispatcher.sdk.running.stored import split
+from dispatcher.sdk.testing.calls import Record
+
+R = TypeVar("R")
+
+
+class CrashShows(AssertionError):
+    """A call came to something else after a crash."""
+
+
+@dataclass(slots=True)
+class Played(Generic[R]):
+    """A call that was run to its end: what it returned or raised, all calls, and where its
+    application died, as `Running` counts."""
+
+    value: R | None
+    error: BaseException | None
+    calls: Iterable[Record]
+    answers: int
+    killed: str = ""
+
+
+class Play(Protocol[R]):
+    """Runs the call in an environment of its own, whose application dies before that answer."""
+
+    def __call__(self, killed_before: int | None) -> Played[R]: ...
+
+
+def crash_all(play: Play[R]) -> R:
+    """Run a call once without a crash, and once for each answer that a crash may cost.
+
+    Raises:
+        CrashShows: it came to something else.
+        BaseException: what the call raised, each time.
+    """
+    calm = play(None)
+    expected = _shown(calm)
+    for number in range(calm.answers):
+        crashed = play(number)
+        _compare(expected, _shown(crashed), crashed.killed)
+    if calm.error is not None:
+        raise calm.error
+    return calm.value  # type: ignore[return-value]  # there is one where there is no error
+
+
+def _compare(expected: list[str], now: list[str], killed: str) -> None:
+    for one, other in zip(expected + [""] * len(now), now + [""] * len(expected), strict=True):
+        if one != other:
+            raise CrashShows(
+                f"After a crash before {killed} was answered:\n  now      {other or 'nothing'}\n"
+                f"  without  {one or 'nothing'}\nLook for time, randomness, sets, I/O or globals; "
+                "stub what gives another value each time."
+            )
+
+
+def _shown(played: Played[R]) -> list[str]:
+    """A line for each thing that has to be the same, the result last."""
+    lines = [line for call in played.calls for line in _lines(call)]
+    error = played.error
+    end = f"returned {played.value!r}" if error is None else f"{type(error).__name__}: {error}"
+    return [*lines, end]
+
+
+def _lines(call: Record) -> Iterator[str]:
+    came = call.result or CallResult()
+    result = came.error if came.HasField("error") else came.output
+    yield f"call of {call.function}: {result}".replace("\n", " ")
+    yield from (f"step of {call.function}: {step}" for step in _steps(call))
+
+
+def _steps(call: Record) -> Iterator[str]:
+    """The steps that are stored, each with its result."""
+    if call.state is None:
+        return
+    columns = decode(split(call.state.value)[1])
+    for id, result in zip(columns.event_of, columns.results, strict=True):
+        if id < len(columns.place_of):
+            kind, function, *_ = columns.places[columns.place_of[id]].split("\0")
+            if kind == Kind.STEP.value:
+                yield f"{function} {result}"

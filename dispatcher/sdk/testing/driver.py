@@ -1,0 +1,95 @@
+"""Runs what the server says is due, one run after another, and lets time pass."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from dispatcher.protocol.messages import Exit, RunResponse
+from dispatcher.protocol.statuses import Status, status_of_http
+from dispatcher.sdk.testing.calls import Record, ended_with
+from dispatcher.sdk.testing.server import Server
+from dispatcher.sdk.testing.waiting import stuck
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A run: what was asked and what was answered."""
+
+    call: Record
+    request: bytes
+    response: RunResponse
+    is_resume: bool
+
+
+class Runs(Protocol):
+    """Runs a call: HTTP status and body of the answer; None: the answer got lost."""
+
+    async def __call__(self, call: Record, request: bytes) -> tuple[int, bytes] | None: ...
+
+
+class Driver:
+    """Runs calls in turn. `pause` lets time pass until an instant: by a jump, or by waiting."""
+
+    def __init__(self, server: Server, runs: Runs, pause: Callable[[int], Awaitable[None]]) -> None:
+        self.server = server
+        self.exchanges: list[Exchange] = []
+        self._runs = runs
+        self._pause = pause
+
+    async def settle(self) -> None:
+        """Run everything that is due now, and what comes of it, until nothing is due."""
+        while (call := self.server.due()) is not None:
+            await self._run(call)
+
+    async def advance(self, until_us: int) -> None:
+        """Let time pass, and run what is due meanwhile, each at its time."""
+        await self.settle()
+        while (at_us := self.server.next_us()) is not None and at_us <= until_us:
+            await self._pause(at_us)
+            await self.settle()
+        await self._pause(until_us)
+
+    async def finish(self, call: Record, *, until_us: int | None = None) -> None:
+        """Run until a call has ended, or it is `until_us`; time passes to what is due next.
+
+        Raises:
+            Stuck: the call waits for something that the test has to bring about.
+        """
+        await self.settle()
+        while not call.is_over:
+            at_us = self.server.next_us(patient=False)
+            if until_us is not None and (at_us is None or at_us > until_us):
+                await self._pause(until_us)
+                return
+            if at_us is None:
+                raise stuck(call)
+            await self._pause(at_us)
+            await self.settle()
+
+    async def _run(self, call: Record) -> None:
+        """Run a call once."""
+        is_resume = call.state is not None
+        request = self.server.request(call).SerializeToString()
+        answer = await self._runs(call, request)
+        if answer is None:
+            self.server.lost(call)
+            return
+        response = _response(*answer)
+        self.exchanges.append(Exchange(call, request, response, is_resume))
+        if not call.is_over:  # it may have been killed, or have expired
+            self.server.answered(call, response)
+
+
+def _response(code: int, body: bytes) -> RunResponse:
+    """What an answer of the application means."""
+    if code == 200:
+        return RunResponse.FromString(body)
+    status = status_of_http(code)
+    result = ended_with(_type_of(status), f"HTTP {code}: {body.decode(errors='replace')}")
+    return RunResponse(status=status.value, exit=Exit(result=result))
+
+
+def _type_of(status: Status) -> str:
+    return "".join(word.capitalize() for word in status.name.split("_"))

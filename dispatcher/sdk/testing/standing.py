@@ -1,0 +1,45 @@
+"""A run that is answered by a test's code, in place of the function."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dispatcher.protocol.statuses import Status
+from dispatcher.sdk.client.calls import value_of
+from dispatcher.sdk.errors import failure_of
+from dispatcher.sdk.functions.served import Served
+from dispatcher.sdk.replay.model import Result, Value
+from dispatcher.sdk.running.responses import Ending, reply_of
+from dispatcher.sdk.testing.calls import Record
+from dispatcher.sdk.testing.doubles import Stub, awaited
+from dispatcher.sdk.values import FOREIGN, decode, encode
+
+
+async def stand_in(call: Record, code: Stub, served: Served | None) -> bytes:
+    """Return the RunResponse of `code`. `served` is the function that it stands in for, None for
+    one of another application: then `code` gets the one value that it is called with."""
+    status = Status.OK
+    try:
+        args, kwargs = _arguments(call, served)
+        value = await awaited(code, args, kwargs)
+        result: Result = _encoded(value, call, served)
+    except Exception as error:  # as a run of the function would end
+        status, result = served.failure(error) if served else failure_of(error)
+    return reply_of(Ending(status, result)).body
+
+
+def _arguments(call: Record, served: Served | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    value = value_of(call.input)
+    if served is not None:
+        bound = served.bind(value)
+        return bound.args, bound.kwargs
+    return (() if value.type == _EMPTY else (decode(value, None),)), {}
+
+
+def _encoded(value: object, call: Record, served: Served | None) -> Value:
+    if served is not None:
+        return served.encode(value)
+    return encode(value, FOREIGN, f"the result of the stub of {call.function}")
+
+
+_EMPTY = "google.protobuf.Empty"

@@ -1,0 +1,132 @@
+"""`crash_everywhere` and `replay`: what a function comes to after a crash, and after an edit."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import dispatcher.sdk as dispatch
+from dispatcher.sdk import Function
+from dispatcher.sdk.testing import (
+    CrashShows,
+    Environment,
+    History,
+    NoLongerFits,
+    crash_everywhere,
+    replay,
+)
+
+_RAN: list[object] = []
+
+
+@dispatch.function
+async def double(number: int) -> int:
+    _RAN.append(number)
+    return 2 * number
+
+
+def note(text: str) -> str:
+    _RAN.append(text)
+    return f"noted {text}"
+
+
+@dispatch.function
+async def pipeline(number: int) -> dict[str, object]:
+    first = await double(number)
+    noted = await dispatch.step(note, str(first))
+    await dispatch.sleep(3600)
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(_branch(first + i)) for i in range(3)]
+    answer = await dispatch.promise("answer", str)
+    return {"noted": noted, "branches": [task.result() for task in tasks], "answer": answer}
+
+
+async def _branch(number: int) -> int:
+    await asyncio.sleep(number)
+    return await double(number) + sum(await double.gather([1, 2]))
+
+
+@dispatch.function(durable=True)
+async def shaky() -> int:
+    """Not deterministic: its memory outlives no crash."""
+    _RAN.append("began")
+    began = len(_RAN)
+    await dispatch.sleep(1)
+    return began
+
+
+@dispatch.function
+async def failing() -> None:
+    await double(1)
+    raise KeyError("gone")
+
+
+def test_function_comes_to_the_same_when_it_is_crashed_everywhere() -> None:
+    """One crash for each answer; steps and functions may run again, what is stored is the same."""
+    with Environment(pipeline) as env:
+        env.resolve("answer", "yes")
+        came = env.crash_everywhere(pipeline, 2)
+    assert came == {"noted": "noted 4", "branches": [14, 16, 18], "answer": "yes"}
+    assert _RAN.count("4") > 1, "the step ran again after the crash that lost its result"
+
+
+def test_difference_is_shown_when_a_crash_makes_one() -> None:
+    """With where the crash was, and both results."""
+    with pytest.raises(CrashShows) as told:
+        crash_everywhere(shaky)
+    message = str(told.value)
+    assert message.startswith("After a crash before the first run of shaky was answered:\n")
+    assert "Look for time, randomness, sets, I/O or globals" in message
+
+
+def test_error_of_the_function_is_raised_when_it_fails_each_time() -> None:
+    """An error is a result as well."""
+    with pytest.raises(KeyError, match="gone"):
+        crash_everywhere(failing)
+
+
+def _recorded(made: Function[[int], Any]) -> History:
+    with Environment(made) as env:
+        env.start(made, 2)
+        env.advance(hours=2)
+        return env.history(made)
+
+
+def test_history_fits_when_the_function_is_as_it_was(tmp_path: Path) -> None:
+    """It is kept in a file, beside the tests."""
+    file = tmp_path / "pipeline.json"
+    _recorded(pipeline).save(file)
+    replay(pipeline, History.load(file))
+
+
+def test_history_is_contradicted_when_the_function_was_edited() -> None:
+    """What suspended calls would run into after a deploy."""
+    history = _recorded(pipeline)
+    edited = _edited()
+    with pytest.raises(NoLongerFits) as told:
+        replay(edited, history)
+    assert "recorded   await 1: double" in str(told.value)
+
+
+def test_history_is_refused_when_it_is_of_another_function() -> None:
+    """Or of a call that has not waited for anything."""
+    with pytest.raises(NoLongerFits) as told:
+        replay(double, _recorded(pipeline))
+    assert str(told.value) == "This is a history of pipeline, not of double."
+    with Environment(double) as env:
+        env.run(double, 1)
+        with pytest.raises(LookupError) as nothing:
+            env.history(double)
+    assert str(nothing.value).startswith("double was not resumed here")
+
+
+def _edited() -> Function[[int], Any]:
+    @dispatch.function(name="pipeline")
+    async def pipeline(number: int) -> int:
+        await dispatch.sleep(1)
+        return await double(number)
+
+    return pipeline

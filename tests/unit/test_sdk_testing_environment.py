@@ -1,0 +1,208 @@
+"""The testing kit: functions in simulated time, as a person who writes them tests them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+import dispatcher.sdk as dispatch
+from dispatcher.sdk.testing import START, Environment, NotDeterministic, Stuck
+
+pytest_plugins = ["dispatcher.sdk.testing.plugin"]
+
+
+@dispatch.function
+async def greet(name: str) -> str:
+    return f"Hello, {name}!"
+
+
+@dispatch.function
+def shout(text: str) -> str:
+    return text.upper()
+
+
+@dispatch.function
+async def welcome(names: list[str]) -> list[str]:
+    await dispatch.sleep(timedelta(days=3))
+    return await greet.gather(names)
+
+
+async def charge(cents: int) -> str:
+    raise AssertionError("the real one")
+
+
+@dispatch.function
+async def order(cents: int) -> str:
+    receipt = await dispatch.step.options(retries=3)(charge, cents)
+    is_approved = await dispatch.promise(f"order-{cents}", bool)
+    return f"{receipt} {'approved' if is_approved else 'refused'}"
+
+
+@dispatch.function
+async def patient(name: str) -> str:
+    try:
+        async with asyncio.timeout(60):
+            return await dispatch.promise(name, str)
+    except TimeoutError:
+        return "nobody came"
+
+
+@dispatch.function
+async def outside() -> list[str]:
+    """A plain function that dispatches, and waits."""
+    await asyncio.sleep(0)
+    handle = await greet.dispatch("Ada")
+    return [await handle.result()]
+
+
+@dispatch.function
+def outside_in_a_thread(name: str) -> str:
+    return greet.dispatch_sync(name).result()
+
+
+@pytest.fixture
+def env(environment: Callable[..., Environment]) -> Environment:
+    made: Environment = environment(welcome)
+    return made
+
+
+def test_function_returns_at_once_when_it_sleeps_for_days(env: Environment) -> None:
+    """Simulated time jumps to whatever is due next."""
+    assert env.run(welcome, ["Ada", "Alan"]) == ["Hello, Ada!", "Hello, Alan!"]
+    assert env.now == START + timedelta(days=3)
+
+
+def test_time_stands_still_when_a_call_is_started(env: Environment) -> None:
+    """`start` runs what can run now; `advance` lets time pass."""
+    handle = env.start(welcome, ["Ada"])
+    assert handle.info().state == "suspended"
+    env.advance(days=2, hours=23)
+    assert handle.info().state == "suspended"
+    env.advance(hours=1)
+    assert handle.info().state == "succeeded"
+    assert handle.result() == ["Hello, Ada!"]
+
+
+def test_function_is_tried_again_when_it_fails_for_a_time(env: Environment) -> None:
+    """By the status of the error, with the delays of a server."""
+    env.fail(greet, ConnectionError("refused"), times=2)
+    assert env.run(welcome, ["Ada"]) == ["Hello, Ada!"]
+    assert env.runs(greet) == 3
+    assert env.now == START + timedelta(days=3, seconds=1.5)
+
+
+def test_caller_gets_the_error_when_a_function_fails_for_good(env: Environment) -> None:
+    """In its own class, as on a server."""
+    env.fail(greet, ValueError("no such name"))
+    with pytest.raises(ValueError, match="no such name"):
+        env.run(welcome, ["Ada"])
+
+
+def test_stub_runs_in_place_of_a_function_and_of_a_step(env: Environment) -> None:
+    """With the same arguments, async or not."""
+
+    async def free(cents: int) -> str:
+        return f"{cents} forgiven"
+
+    env.stub(greet, lambda name: f"Hi {name}")
+    env.stub(charge, free)
+    assert env.run(welcome, ["Ada"]) == ["Hi Ada"]
+    handle = env.start(order, 5)
+    env.resolve("order-5", True)
+    assert handle.result() == "5 forgiven approved"
+
+
+def test_step_is_tried_again_when_it_fails(env: Environment) -> None:
+    """As often as its `retries` say; each try counts."""
+    env.fail(charge, ConnectionError, times=2)
+    env.stub(charge, lambda cents: "paid")
+    env.resolve("order-5", False)
+    assert env.run(order, 5) == "paid refused"
+    assert env.runs(charge) == 3
+
+
+def test_stuck_call_says_what_to_write_when_nothing_can_bring_it_on(env: Environment) -> None:
+    """A promise that nobody resolves is no reason to let a year pass."""
+    env.stub(charge, lambda cents: "paid")
+    with pytest.raises(Stuck) as stuck:
+        env.run(order, 5)
+    assert str(stuck.value) == (
+        "order waits for the promise 'order-5': write env.resolve('order-5', value) before"
+    )
+
+
+def test_timeout_is_over_at_once_when_nobody_comes(env: Environment) -> None:
+    """A time of the function's own is waited for."""
+    assert env.run(patient, "x") == "nobody came"
+    assert env.now == START + timedelta(seconds=60)
+
+
+def test_plain_functions_call_others_when_they_run_on_the_loop_or_in_a_thread(
+    env: Environment,
+) -> None:
+    """What they dispatch goes to the environment as well."""
+    assert env.run(outside) == ["Hello, Ada!"]
+    assert env.run(outside_in_a_thread, "Alan") == "Hello, Alan!"
+    assert env.run(shout, "hey") == "HEY"
+
+
+async def test_calls_go_to_the_environment_when_the_test_is_async(env: Environment) -> None:
+    """As `await f(x)` and `f.dispatch(x)`; what the kit has is not awaited."""
+    assert await greet("Ada") == "Hello, Ada!"
+    handle = await welcome.dispatch(["Alan"])
+    assert await handle.result() == ["Hello, Alan!"]
+    assert env.run(greet, "Ada") == "Hello, Ada!"
+
+
+def test_cancelled_call_cleans_up(env: Environment) -> None:
+    """`cancel` resumes it for that, and its result is the error."""
+    handle = env.start(welcome, ["Ada"])
+    handle.cancel()
+    with pytest.raises(dispatch.Cancelled):
+        handle.result()
+    assert handle.info().state == "cancelled"
+
+
+def test_tree_shows_calls_below_who_made_them(env: Environment) -> None:
+    """With how they ended, and how often they ran."""
+    env.fail(greet, ConnectionError)
+    env.run(welcome, ["Ada"])
+    env.start(welcome, [])
+    assert str(env.tree()) == "welcome: ok\n  greet: ok, 2 runs\nwelcome: suspended"
+
+
+_COUNTED: list[int] = []
+
+
+@dispatch.function(durable=True)
+async def forgetful() -> int:
+    _COUNTED.append(1)
+    await greet("Ada")
+    return len(_COUNTED)
+
+
+def test_replay_is_compared_when_a_function_ends(env: Environment) -> None:
+    """Also where no operation shows that it is not deterministic."""
+    with pytest.raises(NotDeterministic) as told:
+        env.run(forgetful)
+    assert "forgetful was replayed from its record, and did something else." in str(told.value)
+
+
+def test_body_goes_on_where_it_is_when_it_is_not_replayed(
+    environment: Callable[..., Environment],
+) -> None:
+    """`replay="never"` is a process that never dies, until `crash` says so."""
+    _COUNTED.clear()
+    env = environment(forgetful, replay="never")
+    assert env.run(forgetful) == 1
+
+
+def test_functions_go_back_to_their_application_when_an_environment_is_closed() -> None:
+    """Tests leave nothing behind."""
+    app = dispatch.Dispatch(greet, api_url="http://127.0.0.1:1", api_key="k")
+    with Environment(greet):
+        assert greet._home.app is not app
+    assert greet._home.app is app
