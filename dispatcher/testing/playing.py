@@ -38,8 +38,9 @@ Answer = Callable[[Operation], Result | None]
 class Play:
     """A durable body on its way. `answer` gives the result of a call, None where there is none yet.
 
-    `calls` and `steps` are all operations that came out, `cancelled` the ids that were given up,
-    `rounds` how many calls came out at a time. Each activation is cold, and gets one result.
+    `calls` and `steps` are all operations that came out, `ids` those of the calls, `cancelled` what
+    was given up, `rounds` how many calls came out at a time. Each activation is cold, and
+    gets one result.
     """
 
     body: Callable[[], Coroutine[Any, Any, object]]
@@ -47,6 +48,7 @@ class Play:
     told: Told = field(default_factory=lambda: Told("c1", "pipeline"))
     is_cold: bool = True
     calls: list[Operation] = field(default_factory=list)
+    ids: list[int] = field(default_factory=list)
     steps: list[Operation] = field(default_factory=list)
     cancelled: list[int] = field(default_factory=list)
     rounds: list[int] = field(default_factory=list)
@@ -84,6 +86,7 @@ class Play:
 
     def _note(self, outcome: Suspended) -> None:
         self.calls += [each.operation for each in outcome.calls]
+        self.ids += [each.id for each in outcome.calls]
         self.steps += [each.operation for each in outcome.steps]
         self.cancelled += outcome.cancelled
         if outcome.calls:

@@ -416,6 +416,18 @@ def test_reset_leaves_the_function_for_a_call() -> None:
     assert not isinstance(reset, Exception)
 
 
+def test_call_that_takes_the_place_of_this_one_is_not_to_be_awaited() -> None:
+    """Nothing is said of it, and it can't be awaited any more."""
+    call = tenfold(4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        dispatch.Reset(call)
+        with pytest.raises(RuntimeError, match="was awaited before"):
+            call.send(None)
+        dispatch.Reset(tenfold(4))
+        gc.collect()
+
+
 @pytest.mark.parametrize(
     ("call", "kind", "words"),
     [
