@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
+import dispatcher.sdk as dispatch
 from dispatcher.protocol.statuses import Status
 from dispatcher.sdk.exceptions import TemporaryError
 from dispatcher.sdk.functions import context
@@ -53,6 +54,25 @@ async def test_a_function_that_is_not_async_runs_in_a_thread() -> None:
         return [a, threading.current_thread() is threading.main_thread(), here.told.id]
 
     assert returned(await asking(blocks).first(1)) == [1, False, "01f3"]
+
+
+async def test_another_call_takes_the_place_of_a_plain_function_too() -> None:
+    """On the loop and in a thread."""
+
+    @dispatch.function(name="other")
+    async def other(x: int) -> int:
+        return x
+
+    async def on_the_loop() -> None:
+        await asyncio.sleep(0)
+        other.reset(1)
+
+    def in_a_thread() -> None:
+        other.reset(1)
+
+    for body in (on_the_loop, in_a_thread):
+        response = await asking(body).first()
+        assert response.exit.tail_call.function == "other"
 
 
 async def test_an_exception_has_its_status() -> None:

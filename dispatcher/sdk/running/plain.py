@@ -13,15 +13,15 @@ from typing import Any, Final, cast
 from dispatcher.protocol.statuses import Status
 from dispatcher.sdk.functions import context
 from dispatcher.sdk.functions.context import Inside
-from dispatcher.sdk.replay.model import Failure, Operation, Value
+from dispatcher.sdk.replay.model import Failure, Operation, TailCall, Value
 from dispatcher.sdk.running.net import Net
 from dispatcher.sdk.running.requests import Run
-from dispatcher.sdk.running.responses import Ending
+from dispatcher.sdk.running.responses import Ending, Passed
 from dispatcher.sdk.running.runnable import Runnable, bound, raised, returned
 from dispatcher.sdk.running.threads import in_thread
 
 
-async def run_plain(runnable: Runnable, run: Run) -> Ending | Operation:
+async def run_plain(runnable: Runnable, run: Run) -> Ending | Passed | Operation:
     """Run a function from its input until it ends.
 
     Returns:
@@ -44,6 +44,8 @@ async def run_plain(runnable: Runnable, run: Run) -> Ending | Operation:
         if task is None or task.cancelling():
             raise  # not the function was cancelled, but who runs it
         return raised(runnable, error, call_id=run.told.id)
+    except TailCall as tail:
+        return Passed(tail.operation)
     except (KeyboardInterrupt, GeneratorExit):
         raise
     except BaseException as error:

@@ -106,7 +106,7 @@ class Runner:
         )
         if not is_durable:
             came = await run_plain(runnable, run)
-            if isinstance(came, Ending):
+            if isinstance(came, Ending | Passed):
                 return came
             self._turn(name, came)
         return await self._durable.run(runnable, run)
