@@ -214,6 +214,69 @@ async def test_requests_are_verified_where_there_is_a_key() -> None:
     assert b"the request is not signed" in answer.body
 
 
+_SUSPENDED = """
+import asyncio
+import dispatcher.sdk as dispatch
+from dispatcher.protocol.messages import RunRequest, RunResponse
+from dispatcher.protocol.signing import RUN_PATH
+from dispatcher.sdk.running.responses import any_of
+
+@dispatch.function
+async def greet(name: str) -> str:
+    return name
+
+async def values():
+    try:
+        yield await greet("a")
+    finally:
+        print("the finally of a generator ran")
+
+@dispatch.function
+async def long(kind: int) -> None:
+    call = greet("never awaited, as it is suspended before")
+    try:
+        if kind == 0:
+            await dispatch.sleep(60)
+        elif kind == 1:
+            await asyncio.gather(greet("b"), greet("c"))
+        elif kind == 2:
+            async with asyncio.TaskGroup() as group, asyncio.timeout(5):
+                group.create_task(call)
+                await greet("d")
+        else:
+            async for value in values():
+                print(value)
+    finally:
+        print("a finally ran")
+        await greet("e")
+
+app = dispatch.Dispatch(greet, long)
+HEADERS = {"Content-Type": "application/proto", "Host": "app"}
+
+async def main():
+    for number in range(40):
+        input = any_of(long.build_call(number % 4).input)
+        request = RunRequest(function="long", dispatch_id=str(number), input=input)
+        answer = await app.handle("POST", RUN_PATH, HEADERS, request.SerializeToString())
+        assert RunResponse.FromString(answer.body).HasField("poll")
+
+asyncio.run(main())
+print("over")
+"""
+
+
+def test_a_process_that_ends_runs_nothing_of_what_is_suspended() -> None:
+    """No `finally`, no warning, no complaint of Python's: the calls go on elsewhere."""
+    ended = subprocess.run(
+        [sys.executable, "-W", "always", "-c", _SUSPENDED],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "over\n", "")
+
+
 def test_importing_the_sdk_needs_nothing_but_protobuf_and_cryptography() -> None:
     """Applications start fast, and need not have what the server has."""
     code = (

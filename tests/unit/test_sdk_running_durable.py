@@ -23,6 +23,7 @@ from dispatcher.testing.runnables import (
     Asking,
     FakeRunnable,
     calls,
+    does,
     failed,
     returned,
     runner,
@@ -305,6 +306,55 @@ async def test_a_function_may_become_another_call() -> None:
     assert response.status == Status.OK
     assert response.exit.tail_call.function == "next"
     assert not response.exit.HasField("result")
+
+
+async def test_a_function_that_becomes_itself_runs_again() -> None:
+    """The server asks the same then, to the byte, and no answer was lost."""
+    begun = []
+
+    async def forever() -> None:
+        begun.append(1)
+        raise TailCall(calls("forever").operation)
+
+    asking = Asking(runner(FakeRunnable(forever, durable=True)), "forever")
+    await asking.first()
+    await asking.again()
+    assert len(begun) == 2
+
+
+async def test_calls_that_are_given_up_while_a_step_runs_are_told_with_the_end() -> None:
+    """And a call that was not made yet is not told at all."""
+    go, now_us, tick_us = asyncio.Event(), NOW_US, 0
+
+    def clock() -> int:
+        nonlocal now_us
+        now_us += tick_us
+        return now_us
+
+    async def step() -> object:
+        nonlocal tick_us
+        tick_us = 5_000
+        await go.wait()
+        return 1
+
+    async def races() -> object:
+        made = asyncio.create_task(awaited(calls("made")))
+        await sleeps(1)
+        work = asyncio.create_task(awaited(does(step)))
+        await sleeps(0.01)
+        late = asyncio.create_task(awaited(calls("late")))
+        await sleeps(0.01)
+        made.cancel()
+        late.cancel()
+        go.set()
+        return await work
+
+    asking = Asking(runner(FakeRunnable(races, durable=True), now_us=clock), "races")
+    await asking.first()
+    now_us += 1_000_000
+    response = await asking.resume()
+    assert returned(response) == 1
+    assert list(response.exit.cancel) == [1]
 
 
 async def test_an_answer_that_no_server_reads_is_an_error_that_says_so() -> None:

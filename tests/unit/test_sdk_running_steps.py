@@ -181,6 +181,31 @@ async def test_a_step_is_stored_before_an_error_is_answered(done: Done, warm: in
     assert done.steps == ["a"]
 
 
+@pytest.mark.parametrize("warm", [0, 100])
+async def test_calls_that_nobody_waits_for_are_made_before_the_end(done: Done, warm: int) -> None:
+    """A task that was started and left alone makes its call all the same."""
+    tasks, go = [], asyncio.Event()
+
+    async def branch() -> None:
+        await does(done.step("a"))
+        go.set()
+        await calls("left alone")
+
+    async def slow() -> object:
+        await go.wait()
+        return 2
+
+    async def leaves() -> object:
+        tasks.append(asyncio.create_task(branch()))
+        return await does(slow)
+
+    ask = asking(leaves, warm=warm)
+    response = await ask.first()
+    assert is_stored_and_resumed(response)
+    assert [call.function for call in response.poll.calls] == ["left alone"]
+    assert returned(await ask.resume()) == 2
+
+
 async def test_a_step_that_fails_raises_in_the_body(done: Done) -> None:
     """Which may do something else; the failure is on record as a result is."""
 
@@ -272,7 +297,10 @@ async def test_a_run_that_may_not_last_so_long_is_tried_again(done: Done) -> Non
 
     status, kind, message = failed(await asking(one, timeout_ms=20).first())
     assert (status, kind) == (Status.TIMEOUT, "TimeoutError")
-    assert message == "the run had to end before these steps did: hangs"
+    assert message == (
+        "the run had to end before these steps did: hangs. The function may have more time: "
+        "@dispatch.function(timeout=…)"
+    )
 
 
 async def test_what_ended_is_stored_when_a_run_may_not_last_longer(done: Done) -> None:

@@ -14,13 +14,14 @@ The order in which things become durable:
     steps that have begun have ended or were given up: no step runs beyond an answer, so none runs
     in two processes.
  3. A body that fails after a step has ended is answered with the step first, and then with the
-    failure.
+    failure; one that ends with calls that were not made yet, with the calls first.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
 from dispatcher.protocol.statuses import Status
@@ -111,7 +112,11 @@ class Activation:
         """Note what the body wants, and give up what it needs no more."""
         self._calls.update((one.id, one) for one in outcome.calls)
         self._session.steps.update((one.id, one) for one in outcome.steps)
-        for id in self._session.give_up(outcome.cancelled):
+        self._give_up(outcome.cancelled)
+
+    def _give_up(self, ids: Sequence[int]) -> None:
+        """Steps that run are cancelled; of calls those that were made are named to the server."""
+        for id in self._session.give_up(ids):
             begun = [task for task, step in self._begun.items() if step.id == id]
             for task in begun:
                 task.cancel()
@@ -168,11 +173,12 @@ class Activation:
 
     def _over(self, outcome: Outcome, kept: Sequence[str]) -> Ending | Passed | Waiting:
         came = self._conclude(outcome)
+        self._give_up(came.cancelled)
         is_failed = isinstance(came, Ending) and came.status is Status.PERMANENT_ERROR
-        if isinstance(came, Ending) and is_failed and self._is_unstored:
-            self._session.ending = came
+        if self._calls or (is_failed and self._is_unstored):
+            self._session.ending = replace(came, cancelled=())
             return self._waiting(0, kept, outstanding=0, missing=1)
-        return came
+        return replace(came, cancelled=tuple(self._cancelled))
 
     def _suspended(self, outcome: Suspended, wait_us: int | None, kept: Sequence[str]) -> Waiting:
         return self._waiting(
@@ -206,5 +212,9 @@ class Activation:
 
 
 def _out_of_time(names: str) -> Ending:
-    failure = Failure("TimeoutError", f"the run had to end before these steps did: {names}")
+    failure = Failure(
+        "TimeoutError",
+        f"the run had to end before these steps did: {names}. The function may have more time: "
+        "@dispatch.function(timeout=…)",
+    )
     return Ending(Status.TIMEOUT, failure)

@@ -81,7 +81,9 @@ def reply_of(came: Ending | Passed | Waiting) -> Reply:
     if len(body) > MOST_BYTES:
         return reply_of(_too_large(came, len(body)))
     if not isinstance(came, Ending):
-        return Reply(body, may_repeat=True, is_waiting=isinstance(came, Waiting))
+        # A call may become one of the same function with the same input: the same request.
+        is_waiting = isinstance(came, Waiting)
+        return Reply(body, may_repeat=is_waiting, is_waiting=is_waiting)
     # A call that failed for good may be run again by hand, with the same request.
     retry_after_s = -int(-(came.retry_after_s or 0) // 1)
     return Reply(body, came.status is Status.OK, retry_after_s if _is_tried(came) else 0)

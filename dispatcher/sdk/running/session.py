@@ -23,7 +23,7 @@ from dispatcher.sdk.running.recalling import (
     MOST_KEPT_BYTES,
 )
 from dispatcher.sdk.running.requests import Resume, digest_of
-from dispatcher.sdk.running.responses import Ending
+from dispatcher.sdk.running.responses import Ending, Passed
 
 CANCELLED = "Cancelled"
 """The type of the error with which the server asks a call to end."""
@@ -40,7 +40,7 @@ class Session:
     nonce: int = 0
     digest: hashlib.blake2b = field(default_factory=lambda: digest_of(b""))
     steps: dict[int, Numbered] = field(default_factory=dict)
-    ending: Ending | None = None
+    ending: Ending | Passed | None = None
     kept: int = 0
     kept_bytes: int = 0
 
