@@ -188,8 +188,12 @@ def test_runs_that_find_nobody_are_counted_until_one_is_answered() -> None:
     told = Told()
     told.tell("a", "created")
     for _ in range(3):
-        told.tell("a", "run", error="connection refused (127.0.0.1:1)", next_at=instant(1))
+        refused = "connection refused (127.0.0.1:1)"
+        told.tell("a", "run", status="tcp_error", error=refused, next_at=instant(1))
     assert told.calls.refused == 3
+    told.tell("a", "run", status="tcp_error", error="ConnectionRefusedError: no", duration_ms=1)
+    assert told.calls.refused == 0
+    told.tell("a", "run", error=refused)
     told.tell("a", "run", status="ok")
     assert told.calls.refused == 0
 

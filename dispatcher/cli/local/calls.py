@@ -110,8 +110,7 @@ class Calls:
     def _run(self, call: Call, fields: Json) -> None:
         self.runs += 1
         is_ok = fields["status"] == "ok"
-        is_refused = fields["status"] is None and "refused" in (fields["error"] or "")
-        self.refused = self.refused + 1 if is_refused else 0
+        self.refused = self.refused + 1 if found_nobody(fields) else 0
         call.state = "ready" if is_ok or not fields["next_at"] else "scheduled"
         call.next_s = seconds(fields["next_at"])
         if is_ok:
@@ -151,6 +150,11 @@ class Calls:
     def _drop(self, call: Call) -> None:
         for one in under(call):
             self._by_id.pop(one.id, None)
+
+
+def found_nobody(run: Json) -> bool:
+    """Say whether a run could not connect: an error of the application begins with its type."""
+    return (run["error"] or "").lower().startswith("connection refused")
 
 
 def under(call: Call) -> Iterator[Call]:

@@ -13,7 +13,7 @@ from typing import Final, assert_never
 from dispatcher.cli.local import words
 from dispatcher.cli.local.attended import PATIENCE_S, RESTART_S, Attended
 from dispatcher.cli.local.backend import Backend
-from dispatcher.cli.local.calls import Calls
+from dispatcher.cli.local.calls import Calls, found_nobody
 from dispatcher.cli.local.command import Command
 from dispatcher.cli.local.course import Act, Course, Phase
 from dispatcher.cli.local.guarding import Guard
@@ -124,8 +124,8 @@ class Supervisor:
                 self._screen.printed(line, is_error=is_error)
                 if (attended := self._current(group)) is not None:
                     attended.was_shown(time.monotonic())
-            case CallMoved("run", {"status": None}) if self._is_asked:
-                pass  # it found nobody: the application is ending
+            case CallMoved("run", fields) if self._is_asked and found_nobody(fields):
+                pass  # the application is ending
             case CallMoved(kind, fields):
                 call = self._calls.apply(kind, fields)
                 self._screen.moved(kind, fields, call)
