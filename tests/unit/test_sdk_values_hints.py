@@ -135,6 +135,21 @@ class Strict(pydantic.BaseModel):
     id: UUID
 
 
+class Aliased(pydantic.BaseModel):
+    """Reads another name than it writes, and writes what it does not read."""
+
+    model_config = pydantic.ConfigDict(extra="forbid")
+    one: int = pydantic.Field(validation_alias="in", serialization_alias="out")
+
+    @pydantic.computed_field
+    def double(self) -> int:
+        return self.one * 2
+
+
+class Names(pydantic.RootModel[list[str]]):
+    pass
+
+
 class Box(pydantic.BaseModel, Generic[T]):
     inside: T
 
@@ -190,6 +205,8 @@ class Opaque:
         (User, User(id=1, born=NOW.date(), tags={"a"}, eMail="y")),
         (list[User], [User(id=2**60, born=NOW.date(), eMail="z")]),
         (Strict, Strict(at=NOW, id=SOME_ID)), (Box[int], Box[int](inside=3)),
+        (Aliased, Aliased.model_validate({"in": 1})), (Names, Names(["a"])),
+        (list[Names | Aliased], [Names(["a"])]),
     ],
 )  # fmt: skip
 def test_a_value_comes_back_as_what_its_hint_says(hint: object, value: object) -> None:

@@ -126,7 +126,9 @@ def test_a_value_of_a_subclass_of_a_plain_class_is_one_of_that_class() -> None:
     pair = namedtuple("pair", "a b")
 
     assert decode(encode([Level.HIGH, OrderedDict(a=1), pair(1, 2)])) == [3, {"a": 1}, (1, 2)]
-    assert type(decode(encode(Level.HIGH))) is int
+    assert encode(Level.HIGH) == encode(3)
+    assert encode(Level.HIGH, int) == encode(3)
+    assert encode(bytearray(b"x"), bytes) == encode(b"x")
 
 
 def test_an_instant_in_another_zone_comes_back_in_utc() -> None:

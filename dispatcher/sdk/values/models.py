@@ -26,18 +26,20 @@ def is_model(kind: object) -> bool:
 def model(kind: Anything) -> Codec:
     """Serve a class of models. Their own aliases and validators count."""
     name = kind.__name__
-    dump = kind.model_dump
+    is_root = "root" in kind.model_fields  # sent as what is in it, which need not be a dict
+    is_by_alias = _has_one_alias(kind)
 
     def lower(value: object) -> object:
         if type(value) is not kind:
             raise misfit(name, value)
         try:
-            return Record(name, dump(value, mode="json", by_alias=True))
+            dumped = value.model_dump(mode="json", by_alias=is_by_alias, round_trip=True)  # type: ignore[attr-defined]
         except (ValueError, TypeError) as error:
             raise Misfit(f"is {name}, which has no JSON: {error}") from error
+        return Record(name, dumped) if isinstance(dumped, dict) else dumped
 
     def lift(value: object) -> object:
-        if not isinstance(value, dict):
+        if not is_root and not isinstance(value, dict):
             raise misfit(name, value)
         try:
             return _validated(kind, value)
@@ -47,15 +49,21 @@ def model(kind: Anything) -> Codec:
     def fields() -> frozenset[str]:
         return frozenset(field.alias or key for key, field in kind.model_fields.items())
 
-    return Codec(named(kind), lower, lift, (kind,), fields=fields, rank=40)
+    return Codec(named(kind), lower, lift, (kind,), fields=None if is_root else fields, rank=40)
 
 
-def _validated(kind: Anything, value: dict[str, object]) -> object:
+def _has_one_alias(kind: Anything) -> bool:
+    """Whether it can read what it writes by its aliases; else names are sent."""
+    fields = kind.model_fields.values()
+    return all(field.serialization_alias == field.validation_alias for field in fields)
+
+
+def _validated(kind: Anything, value: object) -> object:
     try:
         text = json.dumps(value)
     except TypeError:  # values that JSON has not, from a sender in Python
-        return kind.model_validate(value)
-    return kind.model_validate_json(text)
+        return kind.model_validate(value, by_alias=True, by_name=True)
+    return kind.model_validate_json(text, by_alias=True, by_name=True)
 
 
 def _told(error: Anything) -> str:

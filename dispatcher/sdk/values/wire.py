@@ -43,7 +43,7 @@ from dispatcher.sdk.replay.model import Value
 from dispatcher.sdk.values import marks, texts
 from dispatcher.sdk.values.misfit import Misfit
 from dispatcher.sdk.values.reading import fields_of, items_of, of_text, read
-from dispatcher.sdk.values.writing import HALF, Fallback, text_of_integer, write
+from dispatcher.sdk.values.writing import HALF, Fallback, based, text_of_integer, write
 
 VALUE: Final = "google.protobuf.Value"
 _INT64: Final = "google.protobuf.Int64Value"
@@ -64,6 +64,9 @@ def to_wire(value: object, fallback: Fallback) -> Value:
         Misfit: it can't be sent.
     """
     pack = _PACKERS.get(type(value))
+    if pack is None:
+        value = based(value)
+        pack = _PACKERS.get(type(value))
     return pack(value) if pack is not None else packed(value, fallback)
 
 

@@ -54,13 +54,18 @@ def write(message: MarkedValue, value: object, fallback: Fallback, level: int = 
 
 
 def _of_base(value: object, fallback: Fallback) -> tuple[object, _Writer]:
-    for kind, plain in _BASES:
-        if isinstance(value, kind):
-            value = plain(value)
-            return value, _WRITERS[type(value)]
-    value = fallback(value)
+    value = based(value)
     writer = _WRITERS.get(type(value))
-    return (value, writer) if writer is not None else _of_base(value, fallback)
+    return (value, writer) if writer is not None else _of_base(fallback(value), fallback)
+
+
+def based(value: object) -> object:
+    """A value of a subclass as one of the plain class beneath it; others as they are."""
+    if type(value) not in _WRITERS:
+        for kind, plain in _BASES:
+            if isinstance(value, kind):
+                return plain(value)
+    return value
 
 
 def _none(message: MarkedValue, value: object, fallback: Fallback, level: int) -> None:
