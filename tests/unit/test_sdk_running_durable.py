@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -493,3 +495,24 @@ async def test_large_results_are_in_the_state_where_nobody_can_ask_for_them() ->
 def typed(state: bytes, url: str = OWN_STATE_TYPE) -> Any:
     """A state as it is sent."""
     return Any(type_url=url, value=state)
+
+
+def test_an_application_is_used_by_several_loops_at_once() -> None:
+    """As in a server with threads, each with a loop of its own: a call goes on in any of them."""
+    shared = runner(
+        FakeRunnable(welcome, durable=True), now_us=itertools.count(NOW_US, 10**8).__next__
+    )
+
+    async def some(first: int) -> list[object]:
+        found: list[object] = []
+        for number in range(first, first + 20):
+            asking = Asking(shared, "welcome", id=str(number))
+            await asking.first(["a", "b"])
+            await asking.resume()
+            await asyncio.to_thread(asyncio.run, asking.resume({2: "B"}))
+            found.append(returned(await asking.resume({1: "A"}, by_nonce=True)))
+        return found
+
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda first: asyncio.run(some(first)), range(0, 400, 100)))
+    assert found == [[["A", "B"]] * 20] * 4

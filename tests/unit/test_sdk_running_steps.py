@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import Callable
 
@@ -206,6 +207,16 @@ async def test_calls_that_nobody_waits_for_are_made_before_the_end(done: Done, w
     assert returned(await ask.resume()) == 2
 
 
+async def test_a_fault_is_answered_at_once(done: Done) -> None:
+    """There is no record of how a body came to do what it must not."""
+
+    async def opens() -> None:
+        await does(done.step("a"))
+        await asyncio.open_connection("127.0.0.1", 1)
+
+    assert failed(await asking(opens).first())[1] == "NotDurable"
+
+
 async def test_a_step_that_fails_raises_in_the_body(done: Done) -> None:
     """Which may do something else; the failure is on record as a result is."""
 
@@ -387,12 +398,12 @@ class Claims:
 
     def __init__(self) -> None:
         self.taken: set[str] = set()
-        self.error: Exception | None = None
+        self.is_away = False
         self.is_refused = False
 
     async def __call__(self, word: str) -> bool | None:
-        if self.error is not None:
-            raise self.error
+        if self.is_away:
+            raise NotClaimed("away")
         if self.is_refused:
             return None
         is_free = word not in self.taken
@@ -421,10 +432,28 @@ async def test_a_step_that_is_to_run_once_waits_for_the_server(done: Done) -> No
     claims = Claims()
     ask = Asking(runner(FakeRunnable(once(done), durable=True), claim=claims), "once")
     await ask.first()
-    claims.error = NotClaimed("away")
+    claims.is_away = True
     assert failed(await ask.resume()) == (Status.TEMPORARY_ERROR, "NotClaimed", "away")
-    claims.error = None
+    claims.is_away = False
     assert returned(await ask.resume()) == 1
+
+
+async def test_steps_that_wait_for_the_server_together_are_no_news(
+    done: Done, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One answer says it for all of them, and asyncio complains of none."""
+    claims = Claims()
+
+    async def both() -> object:
+        return await asyncio.gather(awaited(once(done)()), awaited(once(done)()))
+
+    ask = Asking(runner(FakeRunnable(both, durable=True), claim=claims), "both")
+    await ask.first()
+    claims.is_away = True
+    assert failed(await ask.resume())[1] == "NotClaimed"
+    await asyncio.sleep(0)
+    gc.collect()
+    assert caplog.records == []
 
 
 async def test_a_step_that_is_to_run_once_runs_where_it_was_announced(done: Done) -> None:

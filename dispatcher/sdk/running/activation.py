@@ -26,11 +26,14 @@ from typing import Final
 
 from dispatcher.protocol.statuses import Status
 from dispatcher.sdk.replay.model import (
+    Became,
     Ended,
     Event,
     Failure,
     Numbered,
     Outcome,
+    Raised,
+    Returned,
     Suspended,
     Told,
 )
@@ -86,7 +89,7 @@ class Activation:
             return await self._run(events, kept)
         finally:
             for task in self._begun:
-                task.cancel()
+                _drop(task)
 
     async def _run(self, events: Sequence[Event], kept: Sequence[str]) -> Ending | Passed | Waiting:
         session = self._session
@@ -119,7 +122,7 @@ class Activation:
         for id in self._session.give_up(ids):
             begun = [task for task, step in self._begun.items() if step.id == id]
             for task in begun:
-                task.cancel()
+                _drop(task)
                 del self._begun[task]
             if not begun and self._calls.pop(id, None) is None:
                 self._cancelled.append(id)
@@ -161,7 +164,7 @@ class Activation:
         is returned is of those that must not."""
         left = []
         for task, step in self._begun.items():
-            task.cancel()
+            _drop(task)
             interrupted = self._steps.interrupted(step)
             if interrupted is None:
                 self._session.steps[step.id] = step
@@ -174,11 +177,21 @@ class Activation:
     def _over(self, outcome: Outcome, kept: Sequence[str]) -> Ending | Passed | Waiting:
         came = self._conclude(outcome)
         self._give_up(came.cancelled)
-        is_failed = isinstance(came, Ending) and came.status is Status.PERMANENT_ERROR
-        if self._calls or (is_failed and self._is_unstored):
+        if self._has_to_be_stored(outcome):
             self._session.ending = replace(came, cancelled=())
             return self._waiting(0, kept, outstanding=0, missing=1)
         return replace(came, cancelled=tuple(self._cancelled))
+
+    def _has_to_be_stored(self, outcome: Outcome) -> bool:
+        """Whether something comes before the end. A body that did what it must not, or does not fit
+        its record, is where no record leads to."""
+        match outcome:
+            case Raised():
+                return bool(self._calls) or self._is_unstored
+            case Returned() | Became():
+                return bool(self._calls)
+            case _:
+                return False
 
     def _suspended(self, outcome: Suspended, wait_us: int | None, kept: Sequence[str]) -> Waiting:
         return self._waiting(
@@ -209,6 +222,12 @@ class Activation:
             process=self._process if "state-ref" in features else "",
             kept=kept,
         )
+
+
+def _drop(task: asyncio.Task[Ended]) -> None:
+    """Cancel a step that nobody waits for: what it raises is no news."""
+    task.cancel()
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())
 
 
 def _out_of_time(names: str) -> Ending:
