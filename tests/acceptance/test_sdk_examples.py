@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import signal
-import socket
 import sys
 import urllib.request
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from dispatcher.testing.ports import KeptPort
 from tests.acceptance.local_run import Local
 from tests.acceptance.receiver import eventually
 from tests.acceptance.running import ROOT
@@ -132,7 +132,8 @@ def test_cat_facts_always_come_and_nobody_waits_for_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever asks gets an answer at once, though the service fails and refuses."""
-    port = _free_port()
+    kept = KeptPort()
+    port = kept.number
     monkeypatch.setenv("PORT", str(port))
     home = f"http://localhost:{port}/facts"
     users = ("ada", "alan", "grace")
@@ -152,7 +153,8 @@ def test_cat_facts_always_come_and_nobody_waits_for_them(
 def test_existing_application_of_fastapi_runs_functions(tmp_path: Path) -> None:
     """Beside the routes that it had."""
     pytest.importorskip("fastapi")
-    port = _free_port()
+    kept = KeptPort()
+    port = kept.number
     command = [sys.executable, "-m", "uvicorn", "--port", str(port), "--app-dir", str(EXAMPLES)]
     options = ["--endpoint", f"127.0.0.1:{port}"]
     with Local(tmp_path, options, [*command, "existing_fastapi:api"]) as example:
@@ -166,10 +168,3 @@ def test_existing_application_of_fastapi_runs_functions(tmp_path: Path) -> None:
         assert result["output"] == [f"cat.png at {width} px" for width in (320, 640, 1280)]
         example.signal(signal.SIGINT)
         assert example.wait() == 0
-
-
-def _free_port() -> int:
-    """One that nobody listens at now."""
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return int(listening.getsockname()[1])
