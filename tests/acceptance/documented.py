@@ -24,6 +24,7 @@ _BACKUP = "needs a place for it: tests/acceptance/test_backup.py makes one and r
 _SDK = "needs a package index: tests/dispatch_py installs the SDK and runs applications with it"
 _LOGIN = "changes what its user has kept: tests/integration/test_cli_login.py has another home"
 _RUN = "runs until it is stopped: tests/acceptance/test_cli_run.py starts applications so"
+_INIT = "runs until it is stopped: tests/acceptance/test_cli_init.py starts what init wrote"
 BY_CI = "takes minutes, or needs a package index: .ci/run runs it"
 ELSEWHERE = {
     "python3 -m venv .venv && .venv/bin/pip install . && LISTEN=127.0.0.1:8080 .venv/bin/dispatcher"
@@ -52,6 +53,10 @@ ELSEWHERE = {
     "dispatcher login https://dispatcher.example.com": _LOGIN,
     "dispatcher logout": _LOGIN,
     "dispatcher run -- python app.py": _RUN,
+    "dispatcher run --session hello -- python app.py": _INIT,
+    "dispatcher init hello && cd hello": _INIT,
+    ".venv/bin/dispatcher init hello && cd hello": _INIT,
+    "../.venv/bin/dispatcher run --session hello -- ../.venv/bin/python app.py": _INIT,
     "dispatcher run --session shop --reload -- python app.py": _RUN,
     "dispatcher run --endpoint 127.0.0.1:8000 -- uvicorn app:web --port 8000": _RUN,
     "dispatcher run --api-url http://HOST:8081 --session shop -- uvicorn app:web": _RUN,
