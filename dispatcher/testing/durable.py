@@ -30,6 +30,8 @@ from dispatcher.sdk.replay.model import (
 TOLD = Told("01f3", "pipeline")
 BEGAN_US = 1_700_000_000_000_000
 
+_started: list[Run] = []
+
 Body = Callable[[], Coroutine[Any, Any, object]]
 
 
@@ -91,8 +93,16 @@ def body_of(source: str) -> Body:
 def start(
     body: Body, state: bytes | None = None, *, kept: Mapping[str, Value] | None = None
 ) -> Run:
-    """A run of `body`, cold where a state is given."""
-    return Run(body, TOLD, state, kept=kept)
+    """A run of `body`, cold where a state is given. Somebody has to close it: `close_all`."""
+    run = Run(body, TOLD, state, kept=kept)
+    _started.append(run)
+    return run
+
+
+def close_all() -> None:
+    """Close what was started: a suspended body that is dropped is heard of when it is collected."""
+    while _started:
+        _started.pop().close()
 
 
 def advance(run: Run, *events: Event, after_s: float = 0) -> Outcome:

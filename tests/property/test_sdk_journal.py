@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import defaultdict
 from contextlib import suppress
 from copy import deepcopy
 
@@ -17,9 +19,29 @@ from dispatcher.sdk.replay.journal import (
     decode,
     encode,
 )
-from dispatcher.sdk.replay.model import Cancelled, Failure, Value
+from dispatcher.sdk.replay.model import (
+    Cancelled,
+    Contradicted,
+    Failure,
+    Raised,
+    Returned,
+    Suspended,
+    Value,
+)
 from dispatcher.sdk.replay.record import Record, kept_in
 from dispatcher.sdk.replay.results import USUAL, Kept
+from dispatcher.testing.durable import (
+    advance,
+    call,
+    close_all,
+    ended,
+    patched,
+    recorded,
+    sleep,
+    start,
+    step,
+    value,
+)
 
 texts = st.text(max_size=8)
 names = st.text(st.characters(exclude_characters="\0"), max_size=8)
@@ -90,7 +112,7 @@ def test_record_is_read_as_it_was_written(record: Columns) -> None:
 
 
 @given(columns(), columns())
-@settings(max_examples=40)
+@settings(max_examples=25)
 def test_concatenation_is_merging_when_a_piece_is_appended(first: Columns, piece: Columns) -> None:
     """A server that knows nothing of the format puts the piece behind the state."""
     assume(not set(first.paths) & set(piece.paths))
@@ -101,7 +123,7 @@ def test_concatenation_is_merging_when_a_piece_is_appended(first: Columns, piece
 
 
 @given(columns(), st.lists(columns(most=60), min_size=1, max_size=6))
-@settings(max_examples=20)
+@settings(max_examples=12)
 def test_compaction_changes_the_bytes_and_nothing_that_is_in_them(
     first: Columns, pieces: list[Columns]
 ) -> None:
@@ -132,7 +154,7 @@ def _read(state: bytes) -> None:
 
 
 @given(columns(), st.data())
-@settings(max_examples=150)
+@settings(max_examples=100)
 def test_damaged_state_is_bad_and_raises_nothing_else(record: Columns, draw: st.DataObject) -> None:
     """Bytes changed, lost, added or moved: either it can be read all the same, or `BadState` says
     that it can't, which is INCOMPATIBLE_STATE and never an HTTP 500."""
@@ -143,6 +165,38 @@ def test_damaged_state_is_bad_and_raises_nothing_else(record: Columns, draw: st.
         state[at:end] = draw.draw(st.binary(max_size=4), label="added")
     with suppress(BadState):
         _read(bytes(state))
+
+
+async def _body() -> int:
+    async def branch(number: int) -> int:
+        await asyncio.sleep(number)
+        await sleep(1)
+        return await call("branch", number)
+
+    first = await call("first", 1)
+    patched("later")
+    rest = await asyncio.gather(branch(1), branch(2), step("third", first))
+    return sum(rest)
+
+
+STATE = recorded(_body, [ended(0, 3)], [ended(1, 4)], [], [], [])
+close_all()
+
+
+@given(st.data())
+@settings(max_examples=100)
+def test_damaged_state_gives_an_outcome_whatever_it_says(draw: st.DataObject) -> None:
+    """One that can be read may say what the body never did: that is a contradiction."""
+    state = bytearray(STATE)
+    for _ in range(draw.draw(st.integers(1, 3), label="damages")):
+        state[draw.draw(st.integers(0, len(state) - 1), label="at")] = draw.draw(
+            st.integers(0, 255), label="byte"
+        )
+    with suppress(BadState):
+        run = start(_body, bytes(state), kept=defaultdict(lambda: value(0)))
+        outcome = advance(run, after_s=3)
+        close_all()
+        assert isinstance(outcome, Suspended | Returned | Contradicted | Raised), outcome
 
 
 @given(st.binary(max_size=60))

@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from dispatcher.sdk.replay import compat, engine, evicting, tasks
-from dispatcher.sdk.replay.engine import Run
+from dispatcher.sdk.replay import body, compat, evicting, tasks
+from dispatcher.sdk.replay.body import Body
+from dispatcher.sdk.replay.delivering import deliver
 from dispatcher.sdk.replay.loop import Loop
 from dispatcher.sdk.replay.model import Event
 from dispatcher.testing.programs.comparing import compare
@@ -45,21 +46,21 @@ def completed_as_in_asyncio(patch: pytest.MonkeyPatch) -> None:
 
 
 def closed_instead_of_thrown_into(patch: pytest.MonkeyPatch) -> None:
-    for module in (engine, evicting):
+    for module in (body, evicting):
         patch.setattr(module, "evict_coroutine", lambda coroutine: coroutine.close())
 
 
 def two_events_a_drain(patch: pytest.MonkeyPatch) -> None:
-    deliver, run = Run._deliver, Loop.run
+    run = Loop.run
 
-    def in_pairs(self: Run, events: Sequence[Event], now_us: int) -> None:
+    def in_pairs(body: Body, events: Sequence[Event], now_ms: int) -> None:
         turns = itertools.count()
         with pytest.MonkeyPatch.context() as inner:
             skipped = len(events) - 1
             inner.setattr(Loop, "run", lambda it: None if next(turns) < skipped else run(it))
-            deliver(self, events, now_us)
+            deliver(body, events, now_ms)
 
-    patch.setattr(Run, "_deliver", in_pairs)
+    patch.setattr("dispatcher.sdk.replay.engine.deliver", in_pairs)
 
 
 MUTANTS: list[tuple[Mutant, Node]] = [

@@ -7,7 +7,7 @@ import contextvars
 import math
 import random
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -20,6 +20,7 @@ from dispatcher.testing.durable import (
     Failed,
     advance,
     call,
+    close_all,
     ended,
     failure,
     replayed,
@@ -27,6 +28,12 @@ from dispatcher.testing.durable import (
     start,
     suspended,
 )
+
+
+@pytest.fixture(autouse=True)
+def _closed() -> Iterator[None]:
+    yield
+    close_all()
 
 
 def _stir() -> list[object]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 
-from dispatcher.sdk.replay.model import Contradicted, Ended, Event, Outcome, Suspended
+from dispatcher.sdk.replay.model import Cancelled, Contradicted, Ended, Event, Outcome, Suspended
 from dispatcher.testing.durable import (
     BEGAN_US,
     body_of,
+    close_all,
     ended,
     failure,
     recorded,
@@ -18,6 +19,13 @@ from dispatcher.testing.durable import (
     start,
     suspended,
 )
+
+
+@pytest.fixture(autouse=True)
+def _closed() -> Iterator[None]:
+    yield
+    close_all()
+
 
 PIPELINE = """
     async def pipeline():
@@ -403,6 +411,29 @@ def test_timer_that_ends_too_early_is_a_contradiction_when_the_code_has_another_
         "  now        the body waits at app.py:2 in pipeline\n"
         + HINT
         + "look for sets, time, random or I/O before it."
+    )
+
+
+def test_body_that_ends_before_it_was_cancelled_is_a_contradiction() -> None:
+    """On record it waited, and was cancelled; now it has returned by then."""
+    source = """
+    async def pipeline():
+        try:
+            await call("fetch", 1)
+        finally:
+            await call("clean", 2)
+"""
+    state = recorded(body_of(source), [Cancelled("by alice")])
+    edited = """
+    async def pipeline():
+        asyncio.create_task(call("fetch", 1))
+"""
+    outcome = replayed(body_of(edited), state)
+    assert isinstance(outcome, Contradicted)
+    assert outcome.message == (
+        "pipeline (call 01f3, 2nd resume) no longer fits its record.\n"
+        "  recorded   the call was cancelled: by alice\n"
+        "  now        it returned\n" + HINT + "look for sets, time, random or I/O before it ends."
     )
 
 

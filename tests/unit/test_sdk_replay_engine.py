@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+
+import pytest
 
 from dispatcher.sdk.replay.model import Returned
 from dispatcher.testing.durable import (
     BEGAN_US,
     advance,
     call,
+    close_all,
     ended,
     sleep,
     start,
     suspended,
 )
+
+
+@pytest.fixture(autouse=True)
+def _closed() -> Iterator[None]:
+    yield
+    close_all()
 
 
 async def _pipeline() -> tuple[int, list[int]]:

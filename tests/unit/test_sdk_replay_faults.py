@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import aiohttp
@@ -21,10 +22,17 @@ from dispatcher.testing.durable import (
     advance,
     body_of,
     call,
+    close_all,
     ended,
     start,
     suspended,
 )
+
+
+@pytest.fixture(autouse=True)
+def _closed() -> Iterator[None]:
+    yield
+    close_all()
 
 
 def _said(body: Body) -> str:

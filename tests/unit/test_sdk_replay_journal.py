@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from dispatcher.sdk.replay.journal import BadState, Columns, decode, encode
 from dispatcher.sdk.replay.model import Cancelled, Failure, Value
 from dispatcher.sdk.replay.results import Kept
-from dispatcher.testing.durable import call, ended, start, suspended, value
+from dispatcher.testing.durable import call, close_all, ended, start, suspended, value
+
+
+@pytest.fixture(autouse=True)
+def _closed() -> Iterator[None]:
+    yield
+    close_all()
+
 
 STATE = bytes.fromhex(
     "0801"  # version 1

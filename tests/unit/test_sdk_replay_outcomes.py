@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import pytest
@@ -33,6 +33,7 @@ from dispatcher.testing.durable import (
     Failed,
     advance,
     call,
+    close_all,
     ended,
     failure,
     sleep,
@@ -41,6 +42,12 @@ from dispatcher.testing.durable import (
     suspended,
     value,
 )
+
+
+@pytest.fixture(autouse=True)
+def _closed() -> Iterator[None]:
+    yield
+    close_all()
 
 
 def _names(outcome: Suspended) -> list[str]:

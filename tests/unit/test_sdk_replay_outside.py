@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from dispatcher.sdk.replay.loop import running
 from dispatcher.sdk.replay.model import Faulted, Kind, Operation
-from dispatcher.testing.durable import advance, body_of, call, ended, start, suspended
+from dispatcher.testing.durable import (
+    advance,
+    body_of,
+    call,
+    close_all,
+    ended,
+    start,
+    suspended,
+)
+
+
+@pytest.fixture(autouse=True)
+def _closed() -> Iterator[None]:
+    yield
+    close_all()
+
 
 KEPT: dict[str, Any] = {}
 

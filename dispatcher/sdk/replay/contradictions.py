@@ -51,6 +51,17 @@ def named(operation: Operation) -> str:
     )
 
 
+def ended_before(told: Told, record: Record, reason: str, *, now: Sequence[str]) -> str:
+    """The body ends before it is cancelled as it was."""
+    lines = [
+        _head(told, record),
+        f"  recorded   the call was cancelled: {reason}",
+        *_under("now", now),
+        f"{_EDITED} Not edited: look for sets, time, random or I/O before it ends.",
+    ]
+    return "\n".join(lines + _other_python(record))
+
+
 _EDITED = 'Edited before the place where it waits? Guard it with dispatch.patched("…").'
 
 

@@ -79,6 +79,12 @@ class DenyingLoop(asyncio.AbstractEventLoop):
     def get_task_factory(self) -> None:
         return None
 
+    def get_exception_handler(self) -> None:
+        return None
+
+    def set_exception_handler(self, handler: Any) -> None:
+        pass
+
     def get_debug(self) -> bool:
         return False
 

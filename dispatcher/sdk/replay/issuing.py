@@ -11,6 +11,7 @@ from dispatcher.sdk.replay import contradictions
 from dispatcher.sdk.replay.model import Contradicted, Kind, Numbered, Operation, Result, Told, Value
 from dispatcher.sdk.replay.record import Record
 from dispatcher.sdk.replay.tasks import Place
+from dispatcher.sdk.replay.timers import Timers
 from dispatcher.sdk.replay.writing import Writer
 
 NOTHING: Final = Value("google.protobuf.Empty", b"")
@@ -38,10 +39,8 @@ class Issuing:
     where it waited.
     """
 
-    def __init__(self, told: Told, writer: Writer, record: Record | None) -> None:
+    def __init__(self, told: Told, writer: Writer, record: Record | None, timers: Timers) -> None:
         self.writer = writer
-        self.clock_ms = 0
-        """Milliseconds since the body began, of the last event that was delivered."""
         self.events = 0
         """How many were delivered."""
         self.open: dict[int, Issued] = {}
@@ -49,6 +48,7 @@ class Issuing:
         """How many calls are among `open`."""
         self._told = told
         self._record = record
+        self._timers = timers
         self._new: list[int] = []
         self._groups: dict[int, int] = {}
 
@@ -58,8 +58,9 @@ class Issuing:
 
     def issue(
         self, operation: Operation, place: Place, future: asyncio.Future[Result], group: object
-    ) -> int | Contradicted:
-        """Return the operation's id, or that it contradicts the record."""
+    ) -> Contradicted | None:
+        """Give an operation its id; `future` is to have its result. Return the contradiction, if it
+        is not what is on record there."""
         index = place.operations
         place.operations += 1
         is_new = index >= len(place.known)
@@ -79,9 +80,11 @@ class Issuing:
         # whoever drives this one has yet to be told of it.
         untold = is_new or operation.kind is Kind.STEP
         self._open(id, Issued(place.path, operation, future, group, untold))
-        return id
+        if operation.kind is Kind.SLEEP:
+            self._sleep(id, operation)
+        return None
 
-    def patch(self, operation: Operation, place: Place, *, is_replaying: bool) -> Value:
+    def patch(self, operation: Operation, place: Place, is_replaying: bool) -> Value:
         """Whether the body is at a patch for the first time, or was at it when it was recorded. A
         replay that was not is one of a body from before the change. A patch is known by its task,
         its name, and how many events were delivered before."""
@@ -109,6 +112,10 @@ class Issuing:
         """Whether this operation is under way: issued, not ended, not cancelled."""
         issued = self.open.get(id)
         return issued is not None and not issued.future.done()
+
+    def is_sleep(self, id: int) -> bool:
+        """Whether this operation is a sleep that has not ended."""
+        return id in self._timers
 
     def take_cancelled(self) -> list[tuple[int, Issued]]:
         """Close the operations whose futures were cancelled, and return them."""
@@ -138,6 +145,13 @@ class Issuing:
         whole = first.group is not None and self._groups[id(first.group)] == len(self.open)
         return self.calls if whole else 1
 
+    def _sleep(self, id: int, operation: Operation) -> None:
+        until_ms = self._timers.now_ms - -operation.duration_us // 1000
+        if until_ms <= self._timers.now_ms:
+            self.end(id)  # else the next poll would ask to be resumed at once
+        else:
+            self._timers.sleep(id, until_ms)
+
     def _open(self, id_: int, issued: Issued) -> None:
         self.open[id_] = issued
         kind = issued.operation.kind
@@ -153,4 +167,6 @@ class Issuing:
         self.calls -= issued.operation.kind is Kind.CALL
         if issued.group is not None:
             self._groups[id(issued.group)] -= 1
+        if issued.operation.kind is Kind.SLEEP:
+            self._timers.drop(id_)
         return issued

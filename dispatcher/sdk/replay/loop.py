@@ -21,7 +21,7 @@ from random import Random
 from threading import get_ident
 from typing import Any, Final, TypeVarTuple
 
-from dispatcher.sdk.replay import contradictions, faults, where
+from dispatcher.sdk.replay import faults, where
 from dispatcher.sdk.replay.denied import DenyingLoop
 from dispatcher.sdk.replay.evicting import evict_generator
 from dispatcher.sdk.replay.faults import Stopped
@@ -35,8 +35,9 @@ from dispatcher.sdk.replay.model import (
     Result,
     Told,
 )
-from dispatcher.sdk.replay.population import SHOWN, Population
-from dispatcher.sdk.replay.tasks import AnyTask, Future, Place, Task
+from dispatcher.sdk.replay.population import Population
+from dispatcher.sdk.replay.standing import running_at, standing
+from dispatcher.sdk.replay.tasks import Future, Place, Task
 from dispatcher.sdk.replay.timers import Timer, Timers, deadline_ms
 
 TURNS: Final = 100_000
@@ -54,7 +55,7 @@ class Loop(DenyingLoop):
     """See the module. `told` is what the Run request said of the call; `is_replaying` is True until
     everything on record has been replayed."""
 
-    def __init__(self, told: Told, issuing: Issuing, judged: str = "") -> None:
+    def __init__(self, told: Told, issuing: Issuing, timers: Timers, judged: str) -> None:
         self.told = told
         self._judged = judged
         self.is_replaying = False
@@ -62,8 +63,8 @@ class Loop(DenyingLoop):
         self.fault: Contradicted | Faulted | None = None
         self.cancels = 0
         """How often a task was cancelled: what it waited for may be an operation."""
-        self.timers = Timers()
-        self.issuing = issuing
+        self.timers = timers
+        self._issuing = issuing
         self._ready: deque[asyncio.Handle] = deque()
         self.population = Population(issuing.known)
         self._thread: int | None = None
@@ -89,19 +90,13 @@ class Loop(DenyingLoop):
         if self.is_closing or self.fault is not None:
             return self._turned_away()
         self._progress += 1
-        future: asyncio.Future[Result] = asyncio.Future(loop=self)
         place = self._place()
+        future: asyncio.Future[Result] = asyncio.Future(loop=self)
         if operation.kind is Kind.PATCH:
-            answer = self.issuing.patch(operation, place, is_replaying=self.is_replaying)
-            future.set_result(answer)
+            future.set_result(self._issuing.patch(operation, place, self.is_replaying))
             return future
-        issued = self.issuing.issue(operation, place, future, group)
-        if isinstance(issued, Contradicted):
-            self.fault = issued
-            return self._turned_away()
-        if operation.kind is Kind.SLEEP:
-            self._begin_sleep(issued, operation, future)
-        return future
+        self.fault = self._issuing.issue(operation, place, future, group)
+        return future if self.fault is None else self._turned_away()
 
     def cancel(self, future: asyncio.Future[Result]) -> bool:
         """Give up the operation that `future` is of."""
@@ -110,7 +105,7 @@ class Loop(DenyingLoop):
 
     def time_us(self) -> int:
         """The time on record: when the last event was, in microseconds since the epoch."""
-        return self.issuing.writer.started_us + self.issuing.clock_ms * 1000
+        return self._issuing.writer.started_us + self.timers.now_ms * 1000
 
     @property
     def random(self) -> Random:
@@ -164,10 +159,8 @@ class Loop(DenyingLoop):
         self._ready.append(timer)
 
     def standing(self) -> list[str]:
-        """Where each task stands, a line each: "the body waits at app.py:44 in pipeline"."""
-        tasks = self.population.tasks()
-        more = [f"and {len(tasks) - SHOWN} tasks more"] if len(tasks) > SHOWN else []
-        return [self._standing(task) for task in tasks[:SHOWN]] + more
+        """Where each task stands, a line each, for messages."""
+        return standing(self.population, self._issuing)
 
     def begin_closing(self) -> None:
         """Have everything be refused from now on, silently."""
@@ -221,7 +214,7 @@ class Loop(DenyingLoop):
             self._refuse_outside()
         elif self.is_closing:
             pass
-        elif deadline_ms(when) <= self.issuing.clock_ms:
+        elif deadline_ms(when) <= self.timers.now_ms:
             self._ready.append(timer)  # else the next poll would ask to be resumed at once
         else:
             self._progress += 1
@@ -234,7 +227,7 @@ class Loop(DenyingLoop):
         pass  # `Timer.cancel` has said so already
 
     def time(self) -> float:
-        return self.issuing.clock_ms / 1000
+        return self.timers.now_ms / 1000
 
     def create_future(self) -> asyncio.Future[Any]:
         return Future(self.next_hash(), loop=self)
@@ -243,12 +236,13 @@ class Loop(DenyingLoop):
         """A hash for a future, the same in every replay."""
         return self._place().next_hash()
 
-    def create_task(  # type: ignore[override]  # `eager_start` is of 3.14
+    def create_task(  # type: ignore[override]  # no generators, which asyncio takes no more either
         self,
         coro: Coroutine[Any, Any, Any],
         *,
         name: object = None,
         context: Context | None = None,
+        **_: Any,  # from 3.14 on, whether to begin at once: it begins with the next turn
     ) -> Task:
         if self._thread != get_ident() or self.is_closing:
             coro.close()
@@ -261,12 +255,6 @@ class Loop(DenyingLoop):
 
     def is_closed(self) -> bool:
         return self.is_closing
-
-    def get_exception_handler(self) -> None:
-        return None
-
-    def set_exception_handler(self, handler: object) -> None:
-        pass
 
     def default_exception_handler(self, context: dict[str, Any]) -> None:
         self.call_exception_handler(context)
@@ -281,7 +269,9 @@ class Loop(DenyingLoop):
     def deny(self, what: str) -> Any:
         self._check_inside()
         if not self.is_closing and self.fault is None:
-            self.fault = Faulted(faults.does_io(self.told, what, self._spot(), judged=self._judged))
+            frame, end = sys._getframe(1), Loop.run.__code__
+            at = running_at(self.population, self._place(), frame, end=end)
+            self.fault = Faulted(faults.does_io(self.told, what, at, judged=self._judged))
         return self._turned_away()
 
     # Inside.
@@ -297,13 +287,6 @@ class Loop(DenyingLoop):
         task = Task(coroutine, place, loop=self, counter=self, name=name, context=context)
         self.population.add(task)
         return task
-
-    def _begin_sleep(self, id: int, operation: Operation, future: asyncio.Future[Result]) -> None:
-        until_ms = self.issuing.clock_ms + -(-operation.duration_us // 1000)
-        if until_ms <= self.issuing.clock_ms:
-            self.issuing.end(id)
-        else:
-            self.timers.sleep(id, until_ms)
 
     def _place(self) -> Place:
         """Of the task that runs here; callbacks have one together."""
@@ -329,30 +312,6 @@ class Loop(DenyingLoop):
         at = where.spot(sys._getframe(2), Loop.run.__code__)
         self.fault = self.fault or Faulted(faults.used_from_outside(self.told, at))
         raise RuntimeError(self.fault.message)
-
-    def _spot(self) -> where.Spot | None:
-        """The user's line that runs here. Where a library runs a task of its own, the line where
-        the task that made it waits."""
-        found = where.spot(sys._getframe(2), Loop.run.__code__)
-        place: Place | None = self._place()
-        while found is None and place is not None and place.above is not None:
-            place = place.above
-            above = self.population.task_at(place)
-            found = where.standing(above.get_coro()) if above is not None else None
-        return found
-
-    def _standing(self, task: AnyTask) -> str:
-        place = self.population.place_of(task)
-        waiting = self.issuing.waiting(place.path)
-        at = where.standing(task.get_coro())
-        line = f" at {at.site} in {at.function}" if at else ""
-        if not line and waiting:
-            line = f" at {waiting[0].site}"
-        if waiting:
-            line += f" for {contradictions.named(waiting[0])}"
-        if len(waiting) > 1:
-            line += f" and {len(waiting) - 1} more"
-        return f"{place.shown} waits{line}"
 
     def _generator_begins(self, generator: Any) -> None:
         self.population.generator_begins(generator)

@@ -9,9 +9,6 @@ from weakref import ref
 
 from dispatcher.sdk.replay.tasks import AnyTask, Place, Task
 
-SHOWN = 5
-"""How many tasks a message names."""
-
 
 class Population:
     """All of them. `known` gives the operations on record of a path.

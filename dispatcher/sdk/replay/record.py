@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from dispatcher.sdk.replay.journal import BadState, Columns, decode
-from dispatcher.sdk.replay.model import Kind, Operation, Value
+from dispatcher.sdk.replay.model import Cancelled, Kind, Operation, Result
 from dispatcher.sdk.replay.results import Kept, Recorded
 from dispatcher.sdk.replay.writing import TIMER, fingerprint
 
@@ -34,7 +34,7 @@ class Record:
         BadState: an event has no operation, or a value is missing.
     """
 
-    def __init__(self, columns: Columns, kept: Mapping[str, Value]) -> None:
+    def __init__(self, columns: Columns, kept: Mapping[str, Result]) -> None:
         self.columns = columns
         self.events = len(columns.event_of)
         self._kept = kept
@@ -43,11 +43,19 @@ class Record:
             raise BadState("the state has an operation of a kind that nothing is known of")
         if any(isinstance(r, Kept) and r.dispatch_id not in kept for r in columns.results):
             raise BadState("the state names a result that the server keeps and that is not here")
+        self._check_events()
         self._tasks: dict[str, list[int]] = {path: [] for path in columns.paths}
         self.patches: set[tuple[str, str, int]] = set()
         self.reached = bytearray(len(columns.place_of))
         """1 for each operation that the body has come by, and for what is none."""
         self._sort()
+
+    def _check_events(self) -> None:
+        is_patch = [place[0] == Kind.PATCH.value for place in self._places]
+        columns = self.columns
+        for id, result in zip(columns.event_of, columns.results, strict=True):
+            if not isinstance(result, Cancelled) and is_patch[columns.place_of[id]]:
+                raise BadState("the state has a result of a patch")
 
     def _sort(self) -> None:
         lists = list(self._tasks.values())

@@ -40,15 +40,17 @@ class Timer(asyncio.TimerHandle):
 
 
 class Timers:
-    """All that wait. A sleep is known by the number of its operation."""
+    """All that wait, and the time on record. A sleep is known by the number of its operation."""
 
-    __slots__ = ("_heap", "_issued", "_live", "_sleeps")
+    __slots__ = ("_heap", "_issued", "_live", "_sleeps", "now_ms")
 
     def __init__(self) -> None:
         self._heap: list[tuple[int, int, Timer | int]] = []
         self._live: dict[tuple[str, int], Timer] = {}
         self._sleeps: set[int] = set()
         self._issued = 0
+        self.now_ms = 0
+        """When the last event was."""
 
     def __len__(self) -> int:
         return len(self._live) + len(self._sleeps)

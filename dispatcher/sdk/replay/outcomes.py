@@ -1,0 +1,64 @@
+"""What a body wants, once it waits everywhere or has ended."""
+
+from __future__ import annotations
+
+import asyncio
+
+from dispatcher.sdk.replay import faults
+from dispatcher.sdk.replay.body import Body
+from dispatcher.sdk.replay.model import (
+    Became,
+    Faulted,
+    Kind,
+    Outcome,
+    Raised,
+    Returned,
+    Suspended,
+    TailCall,
+    Told,
+)
+from dispatcher.sdk.replay.tasks import Task
+
+
+def outcome_of(body: Body) -> Outcome:
+    """Return it. What it names as new, or as cancelled, no later outcome does."""
+    loop, issuing, root = body.loop, body.issuing, body.root
+    if loop.fault is not None:
+        return loop.fault
+    assert root is not None
+    cancelled = body.take_cancelled()
+    calls, steps = [list(issuing.take_new(kind)) for kind in (Kind.CALL, Kind.STEP)]
+    issuing.told()
+    if root.done() and not calls:
+        return _end_of(root, cancelled, loop.told)
+    if not (root.done() or issuing.open or loop.timers):
+        return Faulted(faults.waits_for_nothing(loop.told, loop.standing()))
+    return Suspended(
+        calls=calls,
+        steps=() if root.done() else steps,
+        cancelled=cancelled,
+        wake_us=_wake_us(body),
+        outstanding=issuing.calls,
+        missing=issuing.missing(),
+    )
+
+
+def _wake_us(body: Body) -> int | None:
+    if body.is_done:
+        return body.loop.time_us()  # it made calls as it ended: it ends once they are made
+    at_ms = body.loop.timers.next_ms()
+    return None if at_ms is None else body.issuing.writer.started_us + at_ms * 1000
+
+
+def _end_of(root: Task, cancelled: list[int], told: Told) -> Outcome:
+    try:
+        error = root.exception()
+    except asyncio.CancelledError as cancellation:
+        return Raised(cancellation, cancelled)
+    if error is None:
+        return Returned(root.result(), cancelled)
+    if isinstance(error, TailCall):
+        return Became(error.operation, cancelled)
+    if (other := faults.other_loop_in(error)) is not None:
+        return Faulted(faults.of_another_loop(told, other))
+    return Raised(error, cancelled)
