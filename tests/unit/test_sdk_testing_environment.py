@@ -63,6 +63,24 @@ def outside_in_a_thread(name: str) -> str:
     return greet.dispatch_sync(name).result()
 
 
+async def slow(turns: int) -> None:
+    for _ in range(turns):
+        await asyncio.sleep(0)
+
+
+@dispatch.function
+async def parting() -> str:
+    """Makes a call while another step runs, and is over before anybody heard of it."""
+
+    async def greets() -> None:
+        await dispatch.step(slow, 1)
+        await greet("Ada")
+
+    task = asyncio.create_task(greets())
+    await dispatch.step(slow, 50)
+    return f"bye, {task.done()}"
+
+
 @pytest.fixture
 def env(environment: Callable[..., Environment]) -> Environment:
     made: Environment = environment(welcome)
@@ -147,6 +165,13 @@ def test_plain_functions_call_others_when_they_run_on_the_loop_or_in_a_thread(
     assert env.run(outside) == ["Hello, Ada!"]
     assert env.run(outside_in_a_thread, "Alan") == "Hello, Alan!"
     assert env.run(shout, "hey") == "HEY"
+
+
+def test_call_is_made_when_the_function_ends_before_anybody_heard_of_it(env: Environment) -> None:
+    """Whatever else was under way: what a body has called is called."""
+    assert env.run(parting) == "bye, False"
+    env.advance(seconds=1)
+    assert env.runs(greet) == 1
 
 
 async def test_calls_go_to_the_environment_when_the_test_is_async(env: Environment) -> None:

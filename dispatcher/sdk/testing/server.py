@@ -158,8 +158,10 @@ class Server:
             self._follow(call, status, response.exit)
 
     def lost(self, call: Record) -> None:
-        """No answer came: the same run again, at once."""
-        self._schedule(call, self.now_us)
+        """No answer came: the same run again, before all others, so that a crash that loses an
+        answer changes the order of nothing."""
+        call.due_us = self.now_us
+        heapq.heappush(self._agenda, (self.now_us, -next(self._numbers), call))
 
     def _follow(self, call: Record, status: Status, exit: Exit) -> None:
         match status.then:

@@ -1,6 +1,7 @@
 """Whatever Python says by the way: warnings, stderr, exceptions that nobody could raise.
 
-One thing a program may say, and does: that nobody looked at the exception of one of its tasks.
+Two things are said of programs and may be: that one of their functions failed, and that nobody
+looked at the exception of one of their tasks.
 """
 
 from __future__ import annotations
@@ -39,4 +40,5 @@ def silent() -> Iterator[None]:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    return not record.getMessage().endswith("exception was never retrieved")
+    message = record.getMessage()
+    return not (" failed (call " in message or message.endswith("exception was never retrieved"))
