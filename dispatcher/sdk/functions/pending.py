@@ -111,7 +111,6 @@ class Pending(Coroutine[Any, Any, T_co]):
                 RuntimeWarning,
                 self._place.file,
                 self._place.line,
-                source=self,
             )
 
     def __repr__(self) -> str:
