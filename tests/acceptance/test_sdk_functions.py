@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import dispatcher.sdk as dispatch
+from dispatcher.sdk.functions import apps
 from dispatcher.sdk.serving.serve import serving
 from dispatcher.testing.process import ServerProcess
 from tests.acceptance.running import quick
@@ -159,6 +160,7 @@ async def app(server: ServerProcess) -> AsyncIterator[dispatch.Dispatch]:
     async with serving(app):
         yield app
     app.close()
+    apps.gone(app)
     for function in FUNCTIONS:
         function.give_to(None)
 

@@ -13,7 +13,7 @@ import pytest
 
 import dispatcher.sdk as dispatch
 from dispatcher.sdk.errors import failure_of
-from dispatcher.sdk.functions import context
+from dispatcher.sdk.functions import apps, context
 from dispatcher.sdk.functions.context import Inside
 from dispatcher.sdk.replay.model import Raised, Told
 from dispatcher.sdk.values import encode
@@ -74,8 +74,11 @@ async def test_call_goes_through_the_application_that_its_function_was_given_to(
     assert [call.function for call, _ in app.made] == ["own"]
 
 
-async def test_call_says_what_to_write_when_there_is_no_application() -> None:
+async def test_call_says_what_to_write_when_there_is_no_application(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Nothing could carry it out."""
+    monkeypatch.setattr(apps, "_made", [])
     with pytest.raises(RuntimeError) as caught:
         await tenfold(1)
     at = f"tests/unit/test_sdk_functions_calls.py:{line() - 1}"
