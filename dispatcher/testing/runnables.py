@@ -26,10 +26,10 @@ from dispatcher.sdk.replay.model import (
 )
 from dispatcher.sdk.running.intents import Claim
 from dispatcher.sdk.running.recalling import Recall
-from dispatcher.sdk.running.requests import read_run, value_of
-from dispatcher.sdk.running.responses import any_of, error_of
+from dispatcher.sdk.running.requests import read_run
 from dispatcher.sdk.running.runner import Runner
 from dispatcher.sdk.values import Signature, decode, decode_arguments, encode, encode_arguments
+from dispatcher.sdk.wire import any_of, error_of, value_of
 
 ALL = frozenset({"append", "cancel", "delay", "keep", "state-ref", "timeout", "version"})
 NOW_US = 1_700_000_000_000_000

@@ -19,7 +19,6 @@ from dispatcher.functions.shown import CallState
 from dispatcher.functions.surface import CancelMode
 from dispatcher.protocol.messages import CallResult
 from dispatcher.sdk.client.blocking import SyncClient
-from dispatcher.sdk.client.calls import any_of, value_of
 from dispatcher.sdk.client.client import Client
 from dispatcher.sdk.client.errors import (
     AlreadyCompleted,
@@ -36,6 +35,7 @@ from dispatcher.sdk.exceptions import PermanentError
 from dispatcher.sdk.functions.built import BuiltCall
 from dispatcher.sdk.replay.model import Failure, Value
 from dispatcher.sdk.values import decode, encode
+from dispatcher.sdk.wire import any_of, value_of
 from dispatcher.testing.api import ApiBench
 from dispatcher.testing.function_service import MemoryFunctions, call_id
 

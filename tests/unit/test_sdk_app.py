@@ -15,9 +15,8 @@ from dispatcher.protocol.messages import Any, CallResult, RunRequest, RunRespons
 from dispatcher.protocol.signing import RUN_PATH
 from dispatcher.protocol.statuses import Status
 from dispatcher.sdk.replay.model import Value
-from dispatcher.sdk.running.requests import value_of
-from dispatcher.sdk.running.responses import any_of
 from dispatcher.sdk.values import decode
+from dispatcher.sdk.wire import any_of, value_of
 
 HEADERS = {"Content-Type": "application/proto", "Host": "app"}
 EXTENSIONS = {"X-Dispatcher-Features": "append, cancel, delay, keep, state-ref, timeout, version"}
@@ -219,7 +218,7 @@ import asyncio
 import dispatcher.sdk as dispatch
 from dispatcher.protocol.messages import RunRequest, RunResponse
 from dispatcher.protocol.signing import RUN_PATH
-from dispatcher.sdk.running.responses import any_of
+from dispatcher.sdk.wire import any_of
 
 @dispatch.function
 async def greet(name: str) -> str:

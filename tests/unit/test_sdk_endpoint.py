@@ -17,8 +17,8 @@ from dispatcher.protocol.statuses import Status
 from dispatcher.protocol.verifying import Verifier
 from dispatcher.sdk.endpoint import Answer, Endpoint
 from dispatcher.sdk.functions import context
-from dispatcher.sdk.running.responses import any_of
 from dispatcher.sdk.values import encode
+from dispatcher.sdk.wire import any_of
 from dispatcher.testing.runnables import FakeRunnable, returned, runner
 
 NOW_S = 1_700_000_000

@@ -18,9 +18,8 @@ from dispatcher.sdk.functions.built import BuiltCall
 from dispatcher.sdk.http import Response
 from dispatcher.sdk.http.request import Request
 from dispatcher.sdk.http.sending import MOST_BYTES
-from dispatcher.sdk.running.requests import value_of
-from dispatcher.sdk.running.responses import any_of
 from dispatcher.sdk.values import decode
+from dispatcher.sdk.wire import any_of, value_of
 
 HEADERS = {"Content-Type": "application/proto", "Host": "app"}
 

@@ -17,8 +17,8 @@ from dispatcher.sdk.functions.spec import OnChange
 from dispatcher.sdk.replay.loop import running
 from dispatcher.sdk.replay.model import Failure, TailCall, Value
 from dispatcher.sdk.running import session
-from dispatcher.sdk.running.responses import any_of
 from dispatcher.sdk.values import encode
+from dispatcher.sdk.wire import any_of
 from dispatcher.testing.runnables import (
     ALL,
     NOW_US,

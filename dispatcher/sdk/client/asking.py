@@ -10,9 +10,9 @@ from urllib.parse import quote, urlencode
 from google.protobuf.message import DecodeError
 
 from dispatcher.protocol.connect import VERSION, VERSION_HEADER, Encoding
-from dispatcher.protocol.messages import CallResult, DispatchResponse, Error
+from dispatcher.protocol.messages import CallResult, DispatchResponse
 from dispatcher.protocol.statuses import Status
-from dispatcher.sdk.client.calls import any_of, check_key, dispatched, value_of
+from dispatcher.sdk.client.calls import check_key, dispatched
 from dispatcher.sdk.client.errors import (
     AlreadyCompleted,
     CallUnknown,
@@ -32,14 +32,14 @@ from dispatcher.sdk.client.refusals import refusal, slug
 from dispatcher.sdk.client.server import Server
 from dispatcher.sdk.client.trying import Tries, answered
 from dispatcher.sdk.functions.built import BuiltCall
-from dispatcher.sdk.replay.model import Failure, Result, Value
+from dispatcher.sdk.replay.model import Result
+from dispatcher.sdk.wire import call_result_of, result_of
 
 WAIT_S: Final = 30
 """For how long the server is asked to wait: proxies give up after 60 s."""
 
 _PROTO: Final = Encoding.PROTO.value
 _DISPATCH: Final = "/dispatch.sdk.v1.DispatchService/Dispatch"
-_EMPTY: Final = Value("google.protobuf.Empty", b"")
 _OUTSIDE: Final = {"promise": "/v1/promises/", "channel": "/v1/channels/"}
 
 
@@ -92,7 +92,7 @@ class Asking:
                 tries = replace(tries, patience_s=min(left_s, tries.patience_s))
             reply = yield from answered(self.server, _waiting(call_id, wait_s), tries)
             if reply.status == 200:
-                return _result(_message(CallResult, reply.body))
+                return result_of(_message(CallResult, reply.body))
             if reply.status != 202:
                 raise self._no_result(call_id, reply)
             if ends_s is not None and now_s() >= ends_s - 0.001:
@@ -150,7 +150,7 @@ class Asking:
             "POST",
             f"{_OUTSIDE[kind]}{quote(name, safe='')}{query}",
             {"Content-Type": _PROTO},
-            _outcome(result).SerializeToString(),
+            call_result_of(result).SerializeToString(),
             is_repeatable=is_promise,
         )
         reply = yield from self._answer(request)
@@ -218,23 +218,3 @@ def _message(kind: Any, body: bytes) -> Any:
         return kind.FromString(body)
     except DecodeError as error:
         raise unreadable(f"a {kind.DESCRIPTOR.name}") from error
-
-
-def _result(result: CallResult) -> Result:
-    if result.HasField("error"):
-        error = result.error
-        return Failure(error.type, error.message, error.value, error.traceback)
-    return value_of(result.output) if result.HasField("output") else _EMPTY
-
-
-def _outcome(result: Result) -> CallResult:
-    if isinstance(result, Value):
-        return CallResult(output=any_of(result))
-    return CallResult(
-        error=Error(
-            type=result.type,
-            message=result.message,
-            value=result.value,
-            traceback=result.traceback,
-        )
-    )

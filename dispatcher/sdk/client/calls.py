@@ -7,16 +7,14 @@ from collections.abc import Sequence
 from typing import Any as Anything
 from typing import Final
 
-from dispatcher.protocol.messages import Any, Call, DispatchRequest, Duration
+from dispatcher.protocol.messages import Call, DispatchRequest
 from dispatcher.sdk.client.errors import CallsRefused
 from dispatcher.sdk.functions.built import BuiltCall
-from dispatcher.sdk.replay.model import Value
+from dispatcher.sdk.functions.options import LONGEST_US
+from dispatcher.sdk.wire import call_of, duration_of
 
 MOST_CALLS: Final = 1_000
 MOST_BYTES: Final = 16_000_000
-EXPIRATION_US: Final = 365 * 86_400 * 1_000_000
-"""Of calls that say nothing: the longest that a server allows unless told otherwise. A function may
-wait for a person."""
 
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
 
@@ -56,36 +54,12 @@ def check_key(key: str) -> None:
         )
 
 
-def any_of(value: Value) -> Any:
-    """Return a value as the protocol has it."""
-    url = value.type if "/" in value.type else f"type.googleapis.com/{value.type}"
-    return Any(type_url=url, value=value.data)
-
-
-def value_of(value: Any) -> Value:
-    """Return a value of the protocol in parts."""
-    return Value(value.type_url.removeprefix("type.googleapis.com/"), value.value)
-
-
 def _call(built: BuiltCall[Anything], endpoint: str) -> Call:
-    options = built.options
-    call = Call(
-        endpoint=built.endpoint or endpoint,
-        function=built.function,
-        input=any_of(built.input),
-        expiration=_duration(options.expiration_us or EXPIRATION_US),
-        version=options.version,
-    )
-    if options.timeout_us is not None:
-        call.timeout.CopyFrom(_duration(options.timeout_us))
-    if options.delay_us is not None:
-        call.delay.CopyFrom(_duration(options.delay_us))
+    call = call_of(built.operation())
+    call.endpoint = built.endpoint or endpoint
+    if built.options.expiration_us is None:
+        call.expiration.CopyFrom(duration_of(LONGEST_US))
     return call
-
-
-def _duration(microseconds: int) -> Duration:
-    seconds, rest = divmod(microseconds, 1_000_000)
-    return Duration(seconds=seconds, nanos=rest * 1000)
 
 
 def _too_large(calls: Sequence[BuiltCall[Anything]], size: int) -> CallsRefused:

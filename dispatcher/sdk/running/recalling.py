@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 from dispatcher.protocol.connect import Code, ConnectError
 from dispatcher.protocol.messages import RecallRequest, RecallResponse
 from dispatcher.sdk.replay.model import Value
-from dispatcher.sdk.running.requests import value_of
+from dispatcher.sdk.wire import value_of
 
 KEPT_FROM: Final = 64 * 1024
 """Bytes of a value from which on it is kept; smaller ones are cheaper in the state."""

@@ -5,20 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
 
 from google.protobuf.message import DecodeError
 
 from dispatcher.protocol.connect import Code, ConnectError
-from dispatcher.protocol.messages import Any, CallResult, PollResult, RunRequest
+from dispatcher.protocol.messages import PollResult, RunRequest
 from dispatcher.protocol.states import OWN_STATE_TYPE
 from dispatcher.sdk.replay.model import Failure, Result, Told, Value
-
-if TYPE_CHECKING:
-    from dispatcher.protocol.messages import Error, Timestamp
-
-GOOGLE: Final = "type.googleapis.com/"
-NOTHING: Final = Value("google.protobuf.Empty", b"")
+from dispatcher.sdk.wire import failure_of, instant_us, result_of, value_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,23 +80,6 @@ def read_run(body: bytes, *, features: frozenset[str], timeout_ms: int | None) -
     return Run(_told(request, features), directive, within_s, {_identity(directive, body)})
 
 
-def value_of(packed: Any) -> Value:
-    """An `Any` in parts."""
-    return Value(packed.type_url.removeprefix(GOOGLE), packed.value)
-
-
-def result_of(result: CallResult) -> Result:
-    """What became of a call. Without output and error it returned nothing."""
-    if result.HasField("error"):
-        return failure_of(result.error)
-    return value_of(result.output) if result.HasField("output") else NOTHING
-
-
-def failure_of(error: Error) -> Failure:
-    """An error of the protocol in parts."""
-    return Failure(error.type, error.message, error.value, error.traceback)
-
-
 def _resume(poll: PollResult) -> Resume:
     own = poll.typed_coroutine_state
     is_own = poll.WhichOneof("state") == "typed_coroutine_state" and own.type_url == OWN_STATE_TYPE
@@ -144,15 +121,11 @@ def _told(request: RunRequest, features: frozenset[str]) -> Told:
         function=request.function,
         parent_id=request.parent_dispatch_id,
         root_id=request.root_dispatch_id or request.dispatch_id,
-        created_us=_instant_us(request.creation_time),
-        expires_us=_instant_us(request.expiration_time),
+        created_us=instant_us(request.creation_time),
+        expires_us=instant_us(request.expiration_time),
         version=request.version,
         features=features,
     )
-
-
-def _instant_us(instant: Timestamp) -> int:
-    return instant.seconds * 1_000_000 + instant.nanos // 1000
 
 
 def _wrong(message: str) -> ConnectError:

@@ -8,18 +8,14 @@ from typing import Final
 
 from dispatcher.protocol.messages import (
     Any,
-    Call,
-    CallResult,
-    Duration,
-    Error,
     Exit,
     Poll,
     RunResponse,
 )
 from dispatcher.protocol.states import OWN_STATE_TYPE
 from dispatcher.protocol.statuses import Status, Then
-from dispatcher.sdk.replay.model import Failure, Numbered, Operation, Result, Value
-from dispatcher.sdk.running.requests import GOOGLE
+from dispatcher.sdk.replay.model import Failure, Numbered, Operation, Result
+from dispatcher.sdk.wire import call_of, call_result_of, duration_of
 
 MOST_BYTES: Final = 16_000_000
 """Of an answer; a server reads no more."""
@@ -89,22 +85,6 @@ def reply_of(came: Ending | Passed | Waiting) -> Reply:
     return Reply(body, came.status is Status.OK, retry_after_s if _is_tried(came) else 0)
 
 
-def any_of(value: Value) -> Any:
-    """A value as the protocol has it."""
-    url = value.type if "/" in value.type else GOOGLE + value.type
-    return Any(type_url=url, value=value.data)
-
-
-def error_of(failure: Failure) -> Error:
-    """A failure as the protocol has it."""
-    return Error(
-        type=failure.type,
-        message=failure.message,
-        value=failure.value,
-        traceback=failure.traceback,
-    )
-
-
 def _is_tried(ending: Ending) -> bool:
     return ending.status.then is Then.RETRY
 
@@ -112,25 +92,19 @@ def _is_tried(ending: Ending) -> bool:
 def _response(came: Ending | Passed | Waiting) -> RunResponse:
     match came:
         case Ending():
-            exit_ = Exit(result=_call_result(came.result), cancel=came.cancelled)
+            exit_ = Exit(result=call_result_of(came.result), cancel=came.cancelled)
             return RunResponse(status=came.status.value, exit=exit_)
         case Passed():
-            exit_ = Exit(tail_call=_call(came.operation), cancel=came.cancelled)
+            exit_ = Exit(tail_call=call_of(came.operation), cancel=came.cancelled)
             return RunResponse(status=Status.OK.value, exit=exit_)
         case Waiting():
             return RunResponse(status=Status.OK.value, poll=_poll(came))
 
 
-def _call_result(result: Result) -> CallResult:
-    if isinstance(result, Failure):
-        return CallResult(error=error_of(result))
-    return CallResult(output=any_of(result))
-
-
 def _poll(waiting: Waiting) -> Poll:
     poll = Poll(
         typed_coroutine_state=Any(type_url=OWN_STATE_TYPE, value=waiting.state),
-        calls=[_call(one.operation, one.id) for one in waiting.calls],
+        calls=[call_of(one.operation, one.id) for one in waiting.calls],
         min_results=waiting.min_results,
         max_results=waiting.max_results,
         extends=waiting.extends,
@@ -140,31 +114,8 @@ def _poll(waiting: Waiting) -> Poll:
         keep=waiting.kept,
     )
     if waiting.wait_us is not None:
-        poll.max_wait.CopyFrom(_duration(waiting.wait_us))
+        poll.max_wait.CopyFrom(duration_of(waiting.wait_us))
     return poll
-
-
-def _call(operation: Operation, id: int = 0) -> Call:
-    options = operation.options
-    call = Call(
-        correlation_id=id,
-        endpoint=operation.endpoint,
-        function=operation.function,
-        input=any_of(operation.input),
-        version=options.version,
-    )
-    if options.expiration_us is not None:
-        call.expiration.CopyFrom(_duration(options.expiration_us))
-    if options.timeout_us is not None:
-        call.timeout.CopyFrom(_duration(options.timeout_us))
-    if options.delay_us is not None:
-        call.delay.CopyFrom(_duration(options.delay_us))
-    return call
-
-
-def _duration(us: int) -> Duration:
-    seconds, micros = divmod(us, 1_000_000)
-    return Duration(seconds=seconds, nanos=micros * 1000)
 
 
 def _too_large(came: Ending | Passed | Waiting, size_bytes: int) -> Ending:

@@ -8,7 +8,7 @@ from typing import Any
 
 from dispatcher.protocol.messages import Call, CallResult, DispatchRequest, Error
 from dispatcher.protocol.statuses import Status
-from dispatcher.sdk.client.calls import any_of, dispatched, value_of
+from dispatcher.sdk.client.calls import dispatched
 from dispatcher.sdk.client.errors import AlreadyCompleted, CallUnknown, NotEnded
 from dispatcher.sdk.client.handle import Handle, SyncHandle
 from dispatcher.sdk.client.information import CallInfo
@@ -19,6 +19,7 @@ from dispatcher.sdk.testing.calls import Record
 from dispatcher.sdk.testing.driver import Driver
 from dispatcher.sdk.testing.running import OWN
 from dispatcher.sdk.testing.world import World
+from dispatcher.sdk.wire import any_of, value_of
 
 
 class Calling:

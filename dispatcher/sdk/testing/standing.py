@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from dispatcher.protocol.statuses import Status
-from dispatcher.sdk.client.calls import value_of
 from dispatcher.sdk.errors import failure_of
 from dispatcher.sdk.functions.served import Served
 from dispatcher.sdk.replay.model import Result, Value
@@ -13,6 +12,7 @@ from dispatcher.sdk.running.responses import Ending, reply_of
 from dispatcher.sdk.testing.calls import Record
 from dispatcher.sdk.testing.doubles import Stub, awaited
 from dispatcher.sdk.values import FOREIGN, decode, encode
+from dispatcher.sdk.wire import value_of
 
 
 async def stand_in(call: Record, code: Stub, served: Served | None) -> bytes:
