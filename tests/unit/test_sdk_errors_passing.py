@@ -10,7 +10,8 @@ import ssl
 import traceback
 import urllib.error
 from email.message import Message
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 import pydantic
 import pytest
@@ -161,15 +162,27 @@ def test_the_remote_traceback_is_printed_above_the_local_one() -> None:
     assert "in raised\n    raise error from cause\n" in printed
     assert isinstance(again.__cause__, KeyError)
     assert isinstance(again.__cause__.__cause__, RemoteTraceback)
+    assert again.__cause__.__cause__.__cause__ is None
 
 
 def test_the_traceback_is_the_applications() -> None:
     """Without the frames of the SDK that called it."""
-    _, failure = failure_of(raised(OutOfStock("tea", left=1)))
+    space: dict[str, Any] = {}
+    inside = str(Path(errors.__file__).parents[1] / "running" / "some.py")
+    exec(compile("def call(body): body()", inside, "exec"), space)
 
-    text = failure.traceback.decode()
-    assert text.startswith("Traceback (most recent call last):\n")
-    assert text.endswith("OutOfStock: no more tea\n")
+    def body() -> None:
+        raise OutOfStock("tea", left=1)
+
+    with pytest.raises(OutOfStock) as caught:
+        space["call"](body)
+    error = caught.value.with_traceback(caught.tb.tb_next)  # without that of this test
+    _, failure = failure_of(error)
+
+    lines = failure.traceback.decode().splitlines()
+    assert lines[0] == "Traceback (most recent call last):"
+    assert lines[1].endswith(", in body")
+    assert lines[-1].endswith("OutOfStock: no more tea")
     assert (failure.type, failure.message) == ("OutOfStock", "no more tea")
 
 

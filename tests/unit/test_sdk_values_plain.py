@@ -131,6 +131,12 @@ def test_a_value_of_a_subclass_of_a_plain_class_is_one_of_that_class() -> None:
     assert encode(bytearray(b"x"), bytes) == encode(b"x")
 
 
+def test_a_span_that_protobuf_has_no_duration_for_is_a_text() -> None:
+    """Others refuse a Duration of more than 10 000 years."""
+    assert encode(timedelta(days=3_652_500)).type == "google.protobuf.Duration"
+    assert encode(timedelta(days=3_652_501)).type == "google.protobuf.StringValue"
+
+
 def test_an_instant_in_another_zone_comes_back_in_utc() -> None:
     """Which is the same instant."""
     there = datetime(2026, 7, 1, 12, tzinfo=timezone(timedelta(hours=2)))
