@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, Final
 
 from dispatcher.protocol.signing import RUN_PATH
+from dispatcher.sdk import http
 from dispatcher.sdk.endpoint import Endpoint
 from dispatcher.sdk.errors import failure_of
 from dispatcher.sdk.functions import context
@@ -41,7 +42,7 @@ class Application:
         caller: Caller,
         sync_caller: SyncCaller,
     ) -> None:
-        self.served: dict[str, Served] = served(functions)
+        self.served: dict[str, Served] = served((*functions, http.send))
         self.caller = caller
         self.sync_caller = sync_caller
         self.steps: Counter[str] = Counter()

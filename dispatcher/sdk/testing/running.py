@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dispatcher.protocol.messages import RunResponse
+from dispatcher.sdk import http
 from dispatcher.sdk.testing.calls import Record
 from dispatcher.sdk.testing.doubles import Doubles
 from dispatcher.sdk.testing.standing import stand_in
@@ -38,13 +39,10 @@ class Running:
         if code is not None:
             served = self.application.served.get(call.function) if is_own else None
             answer = 200, await stand_in(call, code, served)
-        elif is_own:
+        elif is_own and call.function != http.send.name:
             answer = await self._by_application(call, request)
         else:
-            raise LookupError(
-                f"{call.function} at {call.endpoint} is not here: write "
-                f"env.stub({call.function}, lambda value: …) before."
-            )
+            raise LookupError(_not_here(call, is_own=is_own))
         self.answers += 1
         if self.dies_before != self.answers - 1:
             return answer
@@ -62,6 +60,18 @@ class Running:
         if self._is_checked and call.state is not None and not has_run_steps:
             _check_same(call, answer, await application.run(request))
         return answer
+
+
+def _not_here(call: Record, *, is_own: bool) -> str:
+    if is_own:
+        return (
+            "A function makes an HTTP request, and tests make none: write env.stub("
+            "dispatch.http.send, lambda request: dispatch.http.Response(200, body=b'…')) before."
+        )
+    return (
+        f"{call.function} at {call.endpoint} is not here: write "
+        f"env.stub({call.function}, lambda value: …) before."
+    )
 
 
 def _check_same(call: Record, one: tuple[int, bytes], other: tuple[int, bytes]) -> None:
