@@ -89,7 +89,7 @@ class Activation:
             return await self._run(events, kept)
         finally:
             for task in self._begun:
-                _drop(task)
+                task.cancel()
 
     async def _run(self, events: Sequence[Event], kept: Sequence[str]) -> Ending | Passed | Waiting:
         session = self._session
@@ -122,7 +122,7 @@ class Activation:
         for id in self._session.give_up(ids):
             begun = [task for task, step in self._begun.items() if step.id == id]
             for task in begun:
-                _drop(task)
+                task.cancel()
                 del self._begun[task]
             if not begun and self._calls.pop(id, None) is None:
                 self._cancelled.append(id)
@@ -164,7 +164,7 @@ class Activation:
         is returned is of those that must not."""
         left = []
         for task, step in self._begun.items():
-            _drop(task)
+            task.cancel()
             interrupted = self._steps.interrupted(step)
             if interrupted is None:
                 self._session.steps[step.id] = step
@@ -222,12 +222,6 @@ class Activation:
             process=self._process if "state-ref" in features else "",
             kept=kept,
         )
-
-
-def _drop(task: asyncio.Task[Ended]) -> None:
-    """Cancel a step that nobody waits for: what it raises is no news."""
-    task.cancel()
-    task.add_done_callback(lambda done: done.cancelled() or done.exception())
 
 
 def _out_of_time(names: str) -> Ending:
