@@ -20,6 +20,7 @@ The order in which things become durable:
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
@@ -45,6 +46,8 @@ MOST_RESULTS: Final = 10_000
 """Of one poll, where the server has our extensions; others allow"""
 _MOST_RESULTS_ELSEWHERE: Final = 1_000
 _LEAST_WAIT_ELSEWHERE_US: Final = 1_000_000
+
+_log: Final = logging.getLogger("dispatcher.sdk")
 
 Concluded = Callable[[Outcome], Ending | Passed]
 """What an outcome means that ends the run."""
@@ -107,7 +110,7 @@ class Activation:
                 names = ", ".join(step.operation.function for step in self._begun.values())
                 ended = self._cut()
                 if not (self._is_unstored or self._calls or self._cancelled):
-                    return _out_of_time(names)
+                    return _out_of_time(self._told, names)
             outcome = session.engine.advance(ended, self._now_us())
         return self._over(outcome, kept)
 
@@ -224,10 +227,10 @@ class Activation:
         )
 
 
-def _out_of_time(names: str) -> Ending:
-    failure = Failure(
-        "TimeoutError",
+def _out_of_time(told: Told, names: str) -> Ending:
+    message = (
         f"the run had to end before these steps did: {names}. The function may have more time: "
-        "@dispatch.function(timeout=…)",
+        "@dispatch.function(timeout=…)"
     )
-    return Ending(Status.TIMEOUT, failure)
+    _log.warning("%s (call %s): %s", told.function, told.id, message)
+    return Ending(Status.TIMEOUT, Failure("TimeoutError", message))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Final, cast
 
@@ -37,7 +38,7 @@ async def run_plain(runnable: Runnable, run: Run) -> Ending | Passed | Operation
             return await (_on_loop if runnable.spec.is_async else _off_loop)(runnable, run, call)
     except TimeoutError as error:
         if limit.expired():
-            return _out_of_time(runnable, within_s)
+            return _out_of_time(runnable, run, within_s)
         return raised(runnable, error, call_id=run.told.id)
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
@@ -52,6 +53,7 @@ async def run_plain(runnable: Runnable, run: Run) -> Ending | Passed | Operation
         return raised(runnable, error, call_id=run.told.id)
 
 
+_log: Final = logging.getLogger("dispatcher.sdk")
 _ROOM_S: Final = 1.0
 """Before the server gives up the answer has to be there; of a short time, a tenth."""
 
@@ -108,6 +110,10 @@ async def _off_loop(runnable: Runnable, run: Run, call: Callable[[], object]) ->
     return returned(runnable, value)
 
 
-def _out_of_time(runnable: Runnable, within_s: float | None) -> Ending:
-    message = f"{runnable.spec.name} did not end within {within_s:g} s"
+def _out_of_time(runnable: Runnable, run: Run, within_s: float | None) -> Ending:
+    spec = runnable.spec
+    message = f"{spec.name} did not end within {within_s:g} s"
+    if spec.timeout_us is None:
+        message += ". It may have more: @dispatch.function(timeout=…)"
+    _log.warning("%s (call %s)", message, run.told.id)
     return Ending(Status.TIMEOUT, Failure("TimeoutError", message))
