@@ -20,6 +20,7 @@ from dispatcher.protocol.statuses import Status
 from dispatcher.sdk import errors
 from dispatcher.sdk.errors import CallError, RemoteTraceback, exception_of, failure_of
 from dispatcher.sdk.replay.model import Failure
+from dispatcher.sdk.values import encode
 
 
 class OutOfStock(Exception):
@@ -184,6 +185,17 @@ def test_the_traceback_is_the_applications() -> None:
     assert lines[1].endswith(", in body")
     assert lines[-1].endswith("OutOfStock: no more tea")
     assert (failure.type, failure.message) == ("OutOfStock", "no more tea")
+
+
+def test_what_the_sdk_raises_by_itself_has_no_traceback() -> None:
+    """Its text says what is wrong; where in the SDK it was found helps nobody."""
+    with pytest.raises(errors.EncodeError) as caught:
+        encode("x", int)
+    error = caught.value.with_traceback(caught.tb.tb_next)  # without that of this test
+
+    assert failure_of(error)[1].traceback.decode() == (
+        "dispatcher.sdk.exceptions.EncodeError: the value has to be int, not 'x' (str).\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from dispatcher.sdk.errors.codes import status_of_code
 from dispatcher.sdk.errors.retrying import retry_after_of
 from dispatcher.sdk.errors.sending import exception_of, failure_of
 from dispatcher.sdk.errors.statuses import Errors, Means, checked, register, status_of
-from dispatcher.sdk.errors.tracebacks import RemoteTraceback
+from dispatcher.sdk.errors.tracebacks import RemoteTraceback, of_application
 from dispatcher.sdk.exceptions import (
     CallError,
     Cancelled,
@@ -61,6 +61,7 @@ __all__ = [
     "checked",
     "exception_of",
     "failure_of",
+    "of_application",
     "register",
     "retry_after_of",
     "status_of",

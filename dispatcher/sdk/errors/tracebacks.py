@@ -7,6 +7,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
+from dispatcher.sdk.exceptions import DispatchError
+
 _OWN: Final = str(Path(__file__).parents[1])
 _MOST_CHARS: Final = 32_000
 
@@ -27,17 +29,19 @@ class RemoteTraceback(Exception):
 def text_of(error: BaseException) -> str:
     """The traceback as Python prints it, from the application's first line on; of a very long one
     the end, where the error is."""
-    first = _from_application(error.__traceback__)
+    first = of_application(error)
     lines = traceback.TracebackException(type(error), error, first, compact=True).format()
     text = "".join(lines)
     return text if len(text) <= _MOST_CHARS else f"…\n{text[-_MOST_CHARS:]}"
 
 
-def _from_application(first: TracebackType | None) -> TracebackType | None:
-    entry = first
+def of_application(error: BaseException) -> TracebackType | None:
+    """The traceback from the application's first line on. An error that the SDK raises by itself,
+    as of arguments that do not fit, has none; of a mistake in the SDK all of it is shown."""
+    entry = error.__traceback__
     while entry is not None and entry.tb_frame.f_code.co_filename.startswith(_OWN):
         entry = entry.tb_next
-    return entry or first
+    return entry if entry is not None or isinstance(error, DispatchError) else error.__traceback__
 
 
 def hang(error: BaseException, text: str) -> None:

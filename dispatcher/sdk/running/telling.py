@@ -6,6 +6,7 @@ import logging
 from typing import Final
 
 from dispatcher.protocol.statuses import Status, Then
+from dispatcher.sdk.errors import of_application
 
 _log: Final = logging.getLogger("dispatcher.sdk")
 
@@ -25,5 +26,5 @@ def tell(what: str, call_id: str, error: BaseException, *, status: Status | None
         ", and is tried again" if is_tried else "",
         type(error).__name__,
         error,
-        exc_info=None if is_meant else error,
+        exc_info=None if is_meant else (type(error), error, of_application(error)),
     )
