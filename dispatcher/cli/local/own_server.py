@@ -43,7 +43,7 @@ class OwnServer:
         watch(self._api, self._happenings)
         path = write_environment(self._session, {**self.environment(), **self._of_commands()})
         lines = [
-            f"Calls run here. The dashboard is http://{api}/, its key {self._session.facts.key}",
+            f"Dashboard: http://{api}/, key {self._session.facts.key}",
             f"In other terminals: . {shlex.quote(str(path))}",
         ]
         waiting = self._not_ended()

@@ -33,7 +33,7 @@ from dispatcher.cli.local.ports import HOST, free_port, is_free
 from dispatcher.errors import LogLocked, PortTaken
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_KEY_BYTES: Final = 24
+_KEY_BYTES: Final = 15
 _GUARD_S: Final = 6.0
 _POLL_S: Final = 0.05
 
