@@ -12,9 +12,10 @@ from collections.abc import Sequence
 
 from dispatcher.sdk.replay.journal import decode
 from dispatcher.sdk.replay.model import Told
+from dispatcher.testing.programs.host import player_of
 from dispatcher.testing.programs.node import Node
 from dispatcher.testing.programs.plan import Plan
-from dispatcher.testing.programs.player import Answer, Player, Wrong
+from dispatcher.testing.programs.player import Answer, Wrong
 from dispatcher.testing.programs.server import START_US, Activation, Life, Regime, Server, Watch
 
 CALM = Regime("calm")
@@ -24,6 +25,7 @@ ROUGH = (
     Regime(
         "everything, appended", warm=1_000, hosts=2, crash=0.3, lost=0.3, repeated=0.5, append=True
     ),
+    Regime("results kept by the server", warm=1, crash=0.3, repeated=0.3, keep=True),
     Regime("room for one", warm=1, repeated=0.2, append=True),
 )
 
@@ -60,7 +62,7 @@ def check_cold(life: Life, activation: Activation) -> None:
 def replayed(activation: Activation, *, singly: bool) -> Activation:
     """The same activation by a body that begins anew."""
     request = activation.request
-    player = Player(request.node, request.told, request.state)
+    player = player_of(request)
     try:
         answer = player.advance(request.events, request.now_us, singly=singly)
         state, nonce = player.run.state(), player.run.nonce
@@ -76,7 +78,12 @@ def _check_against(calm: Sequence[Life], regime: Regime) -> Watch:
         number = len(life.past)
         if number >= len(before.past):
             raise Wrong(f"{regime.name}: goes on after {before.answer.end}")
-        _same(regime.name, before.past[number], activation, with_state=not regime.append)
+        _same(
+            regime.name,
+            before.past[number],
+            activation,
+            with_state=not (regime.append or regime.keep),
+        )
 
     return check
 

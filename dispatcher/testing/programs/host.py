@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from dispatcher.sdk.replay.model import Event, Told
+from dispatcher.sdk.replay.model import Event, Result, Told
 from dispatcher.testing.programs.node import Node
 from dispatcher.testing.programs.player import Answer, Player
 
@@ -14,7 +14,8 @@ from dispatcher.testing.programs.player import Answer, Player
 @dataclass(frozen=True, slots=True)
 class Request:
     """An activation, as the server sends it, once or more. `nonce` is that of `state`, 0 without
-    one; `may_append`: the answer may hold only what is new in the state."""
+    one; `may_append`: the answer may hold only what is new in the state; `kept` are results that
+    the state refers to."""
 
     node: Node
     told: Told
@@ -23,6 +24,7 @@ class Request:
     events: Sequence[Event]
     now_us: int
     may_append: bool
+    kept: Mapping[str, Result]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ class Host:
 
     def run(self, request: Request) -> Reply:
         kept = self._continued(request)
-        player = kept or Player(request.node, request.told, request.state)
+        player = kept or player_of(request)
         answer = player.advance(request.events, request.now_us)
         reply = _replied(request, player, answer, was_warm=kept is not None)
         if answer.end is None:
@@ -74,6 +76,11 @@ class Host:
         self._kept[id] = player, nonce
         while len(self._kept) > self._room:
             self._kept.popitem(last=False)[1][0].run.close()
+
+
+def player_of(request: Request) -> Player:
+    """A body that begins anew, from the state that the request brings."""
+    return Player(request.node, request.told, request.state, kept=request.kept)
 
 
 def _replied(request: Request, player: Player, answer: Answer, *, was_warm: bool) -> Reply:

@@ -3,7 +3,7 @@ what was decided before is stored, and answers after each."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -17,6 +17,7 @@ from dispatcher.sdk.replay.model import (
     Operation,
     Outcome,
     Raised,
+    Result,
     Returned,
     Suspended,
     Told,
@@ -61,11 +62,18 @@ class Answer:
 class Player:
     """A body, its `Run`, and the steps it waits for."""
 
-    def __init__(self, node: Node, told: Told, state: bytes | None) -> None:
+    def __init__(
+        self,
+        node: Node,
+        told: Told,
+        state: bytes | None,
+        *,
+        kept: Mapping[str, Result] | None = None,
+    ) -> None:
         self.steps: dict[int, Operation] = {}
         self._node = node
         self._stage = Stage(KINDS)
-        self.run = Run(self._body, told, state)
+        self.run = Run(self._body, told, state, kept=kept)
 
     def advance(self, events: Sequence[Event], now_us: int, *, singly: bool = False) -> Answer:
         """`singly`: each event in an advance of its own, as if they had come one by one."""

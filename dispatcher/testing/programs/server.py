@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from dispatcher.sdk.replay.model import Cancelled, Ended, Event, Failure, PollRefused, Told
+from dispatcher.sdk.replay.model import Cancelled, Ended, Event, Failure, PollRefused, Result, Told
 from dispatcher.testing.programs.host import Host, Reply, Request
 from dispatcher.testing.programs.node import Node
 from dispatcher.testing.programs.plan import Due, Plan
@@ -20,7 +21,8 @@ MOST_ACTIVATIONS = 600
 @dataclass(frozen=True, slots=True)
 class Regime:
     """What goes wrong: how often a host dies before it has answered, and the rest from 0 to 1.
-    `warm` is how many bodies a host keeps."""
+    `warm` is how many bodies a host keeps. `append`: states are sent in pieces. `keep`: the server
+    keeps results, and states hold where they are."""
 
     name: str
     warm: int = 1_000
@@ -29,6 +31,7 @@ class Regime:
     lost: float = 0
     repeated: float = 0
     append: bool = False
+    keep: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,7 @@ class Life:
     answer: Answer = field(default_factory=Answer)
     outstanding: dict[int, Due] = field(default_factory=dict)
     delivered: list[Ended] = field(default_factory=list)
+    kept: dict[str, Result] = field(default_factory=dict)
     stored_steps: set[int] = field(default_factory=set)
     past: list[Activation] = field(default_factory=list)
 
@@ -94,13 +98,16 @@ class Server:
     def _request(self, life: Life) -> Request:
         delivered = tuple(life.delivered)
         now_us, events = _next(life)
+        if self._regime.keep:
+            events = [_kept(life, event) for event in events]
         if self._chance(self._regime.repeated) and delivered:
             late = self._drawn.choice(delivered)
             again = [event for event in events[-1:] if isinstance(event, Ended)]
             events = [late, *events] if self._chance(0.5) else [*events, *again, late]
         state, nonce = life.state, life.nonce
         append = self._regime.append
-        return Request(life.node, life.told, state, nonce, events, now_us, append)
+        kept = {id: value for id, value in life.kept.items() if state is not None}
+        return Request(life.node, life.told, state, nonce, events, now_us, append, kept)
 
     def _answered(self, life: Life, request: Request) -> Reply:
         """The answer that arrives. Those that get lost have to be the same."""
@@ -149,6 +156,14 @@ def _next(life: Life) -> tuple[int, list[Event]]:
         life.delivered.append(ended)
         events.append(ended)
     return turn.now_us, events
+
+
+def _kept(life: Life, event: Event) -> Event:
+    """The same event, with a value that the server keeps."""
+    if not isinstance(event, Ended) or isinstance(event.result, Failure):
+        return event
+    life.kept[event.dispatch_id] = event.result
+    return dataclasses.replace(event, is_kept=True)
 
 
 def _is_refused(life: Life) -> bool:
