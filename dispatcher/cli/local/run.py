@@ -166,12 +166,15 @@ def address(text: str) -> str:
 
 @contextmanager
 def _signals(happenings: Happenings) -> Iterator[None]:
-    """Put signals that ask for the end into the queue."""
+    """Put signals that ask for the end into the queue. With nohup the end of the terminal is none
+    of them."""
 
     def ask(number: int, frame: FrameType | None) -> None:
         happenings.put(Asked(number))
 
-    before = {number: signal.signal(number, ask) for number in _SIGNALS}
+    is_kept_on = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    taken = [number for number in _SIGNALS if number is not signal.SIGHUP or not is_kept_on]
+    before = {number: signal.signal(number, ask) for number in taken}
     try:
         yield
     finally:
