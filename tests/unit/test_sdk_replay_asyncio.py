@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
+import uvloop
 
 from dispatcher.sdk.replay.loop import running
 from dispatcher.sdk.replay.model import Ended, Returned
@@ -339,3 +340,42 @@ def test_loop_says_that_it_replays_until_all_on_record_is_replayed() -> None:
     assert seen == [True, True, False]
     again.close()
     run.close()
+
+
+def test_anyio_works_where_it_only_waits() -> None:
+    """Task groups, timeouts and sleeps of anyio are made of those of asyncio."""
+
+    anyio = pytest.importorskip("anyio")
+
+    async def pipeline() -> object:
+        found: list[int] = []
+
+        async def child(number: int) -> None:
+            found.append(await call("f", number))
+
+        async with anyio.create_task_group() as group:
+            for number in range(3):
+                group.start_soon(child, number)
+        with anyio.move_on_after(0.5) as scope:
+            await call("slow")
+        await anyio.sleep(0.1)
+        return found, scope.cancelled_caught
+
+    events = [ended(1, 5), ended(0, 6), ended(2, 7), ended(9, 0), ended(9, 0)]
+    assert _played(pipeline, *events) == ([5, 6, 7], True)
+
+
+def test_host_may_be_uvloop() -> None:
+    """A durable loop asks nothing of the one that it puts aside."""
+
+    async def pipeline() -> int:
+        async with asyncio.timeout(60):
+            return await call("f")
+
+    async def host() -> object:
+        run = start(pipeline)
+        suspended(run)
+        await asyncio.sleep(0)
+        return advance(run, ended(0, 7))
+
+    assert uvloop.run(host()) == Returned(7, [])

@@ -129,6 +129,19 @@ def test_io_ends_the_call_when_the_body_swallows_it_for_ever() -> None:
     evicting.graveyard.pop()
 
 
+def test_io_names_the_library_when_that_does_it_in_a_task_of_its_own() -> None:
+    """The user's line is where the task that made it waits, and the library what it waits in."""
+
+    anyio = pytest.importorskip("anyio")
+
+    async def pipeline() -> None:
+        await anyio.connect_tcp("127.0.0.1", 1)
+
+    message = _said(pipeline)
+    assert "does I/O by itself: anyio opens a connection, called at tests/unit/" in message
+    assert "in pipeline. A durable" in message
+
+
 @pytest.mark.parametrize("is_first", [True, False])
 def test_io_ends_the_call_when_calls_are_under_way_beside_it(is_first: bool) -> None:
     """On the first run, in either order: never only on a replay."""
@@ -219,18 +232,26 @@ def test_thread_ends_the_call_when_it_wakes_a_body_that_waits_for_a_call() -> No
     """It is refused where it wakes, and the call is told at its next activation."""
     future: concurrent.futures.Future[int] = concurrent.futures.Future()
 
-    async def pipeline() -> None:
-        await asyncio.gather(call("beside"), asyncio.wrap_future(future))
+    body = body_of("""
+    async def waits(future):
+        return await asyncio.wrap_future(future)
 
-    run = start(pipeline)
+    async def pipeline():
+        await asyncio.gather(call("beside"), waits(future))
+""")
+    body.__globals__.update({"future": future})
+    run = start(body)
     suspended(run)
     thread = threading.Thread(target=future.set_result, args=(1,))
     thread.start()
     thread.join()
     outcome = advance(run, ended(0, 1))
     assert isinstance(outcome, Faulted)
-    assert outcome.message.startswith(
-        "A future, a task or a lock of pipeline (call 01f3) was used from outside of it"
+    assert outcome.message == (
+        "A future, a task or a lock of pipeline (call 01f3) was used from outside of it, while it "
+        "was suspended or by a thread (the body waits at app.py:5 in pipeline; task 1 waits at "
+        "app.py:5 for beside; task 2 waits at app.py:2 in waits). What wakes a durable function "
+        "has to be on record: await a dispatch.promise(…) and resolve that, or use `dispatch.step`."
     )
 
 

@@ -51,12 +51,15 @@ def never_waits(told: Told, turns: int, standing: Sequence[str]) -> str:
     )
 
 
-def used_from_outside(told: Told, at: Spot | None) -> str:
-    """Something that belongs to a suspended body was used by code that is not part of it."""
+def used_from_outside(told: Told, at: Spot | None, standing: Sequence[str] = ()) -> str:
+    """Something that belongs to a suspended body was used by code that is not part of it. Where
+    that is no line of the user's, a thread of a library, `standing` says what the body waits for.
+    """
+    waits = f" ({'; '.join(standing)})" if standing else ""
     return (
         f"A future, a task or a lock of {_name(told)} was used from outside of it"
-        f"{_at(at)}, while it was suspended or by a thread. What wakes a durable function has to "
-        "be on record: await a dispatch.promise(…) and resolve that, or use `dispatch.step`."
+        f"{_at(at)}, while it was suspended or by a thread{waits}. What wakes a durable function "
+        "has to be on record: await a dispatch.promise(…) and resolve that, or use `dispatch.step`."
     )
 
 

@@ -95,8 +95,8 @@ class Issuing:
         return _IS_TRUE
 
     def waiting(self, path: str) -> list[Operation]:
-        """The operations under way of the task with this path."""
-        return [each.operation for each in self.open.values() if each.path == path]
+        """The operations under way of the task with this path. A thread may ask, too."""
+        return [each.operation for each in list(self.open.values()) if each.path == path]
 
     def replayed(self) -> None:
         """Forget the record: what the body comes by from now on is new."""

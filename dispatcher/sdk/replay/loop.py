@@ -310,7 +310,9 @@ class Loop(DenyingLoop):
         if self.is_closing:
             return
         at = where.spot(sys._getframe(2), Loop.run.__code__)
-        self.fault = self.fault or Faulted(faults.used_from_outside(self.told, at))
+        if self.fault is None:
+            standing = self.standing() if at is None else ()
+            self.fault = Faulted(faults.used_from_outside(self.told, at, standing))
         raise RuntimeError(self.fault.message)
 
     def _generator_begins(self, generator: Any) -> None:

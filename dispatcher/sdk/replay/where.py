@@ -42,10 +42,14 @@ def spot(frame: FrameType | None, end: CodeType) -> Spot | None:
 def standing(awaitable: object) -> Spot | None:
     """Return the line of the user's code where a suspended coroutine waits, the innermost."""
     found: FrameType | None = None
+    inner: FrameType | None = None
     for frame in _inwards(awaitable):
-        if is_of_user(frame.f_code.co_filename):
-            found = frame
-    return _spot(found, None) if found is not None else None
+        filename = frame.f_code.co_filename
+        if is_of_user(filename):
+            found, inner = frame, None
+        elif inner is None and not filename.startswith(_SDK):
+            inner = frame
+    return _spot(found, inner) if found is not None else None
 
 
 def raised_at(traceback: TracebackType | None) -> Spot | None:
