@@ -16,6 +16,7 @@ from dispatcher.sdk.replay.engine import Run
 from dispatcher.sdk.replay.model import (
     INTENT,
     Ended,
+    Kind,
     Numbered,
     Operation,
     Outcome,
@@ -40,7 +41,7 @@ class Play:
 
     `calls` and `steps` are all operations that came out, `ids` those of the calls, `cancelled` what
     was given up, `rounds` how many calls came out at a time. Each activation is cold, and
-    gets one result.
+    gets one result; steps that were not done in the one before come out again.
     """
 
     body: Callable[[], Coroutine[Any, Any, object]]
@@ -61,8 +62,8 @@ class Play:
         outcome = run.advance([], self.now_us)
         while isinstance(outcome, Suspended):
             self._note(outcome)
-            waiting = [each for each in waiting if each.id not in outcome.cancelled]
             waiting += [*outcome.calls, *outcome.steps]
+            waiting = [each for each in waiting if each.id not in outcome.cancelled]
             event = self._next(waiting)
             if event is None:
                 assert outcome.wake_us is not None, f"nothing ends {waiting}"
@@ -71,6 +72,8 @@ class Play:
                 state = run.state()
                 run.close()
                 run = Run(self.body, self.told, state)
+                # Who was to do its steps is gone: they come out again, if they are still wanted.
+                waiting = [each for each in waiting if each.operation.kind is not Kind.STEP]
             outcome = run.advance([] if event is None else [event], self.now_us)
         self.cancelled += outcome.cancelled if hasattr(outcome, "cancelled") else []
         run.close()
