@@ -77,6 +77,7 @@ async def parting() -> str:
         await greet("Ada")
 
     task = asyncio.create_task(greets())
+    await asyncio.sleep(0)  # its step begins first
     await dispatch.step(slow, 50)
     return f"bye, {task.done()}"
 

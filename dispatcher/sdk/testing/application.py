@@ -91,7 +91,8 @@ class Application:
 
 
 class _DoubledSteps(Steps):
-    """Steps, with others in their places where the test says so."""
+    """Steps, with others in their places where the test says so. They run at the same time, and end
+    in the order in which they began: which of two threads is faster must not decide a test."""
 
     def __init__(
         self,
@@ -104,6 +105,7 @@ class _DoubledSteps(Steps):
         super().__init__(_failure_of, Intents(claim, now_us=now_us))
         self._application = application
         self._doubles = doubles
+        self._last: asyncio.Task[Ended] | None = None
 
     def begin(self, step: Numbered, told: Told) -> asyncio.Task[Ended]:
         self._application.steps[step.operation.function] += 1
@@ -112,7 +114,18 @@ class _DoubledSteps(Steps):
             args, kwargs = _arguments(work)
             work = replace(work, call=lambda: awaited(double, args, kwargs), is_async=True)
             step = Numbered(step.id, replace(step.operation, carrier=work))
-        return super().begin(step, told)
+        turn = _after(self._last, super().begin(step, told))
+        self._last = asyncio.get_running_loop().create_task(turn)
+        return self._last
+
+
+async def _after(last: asyncio.Task[Ended] | None, step: asyncio.Task[Ended]) -> Ended:
+    try:
+        if last is not None and not last.done():
+            await asyncio.wait({last})
+        return await step
+    finally:
+        step.cancel()
 
 
 def _arguments(work: StepRun) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from dispatcher.protocol.messages import Call, CallResult, DispatchRequest, Error
+from dispatcher.protocol.messages import Call, DispatchRequest
 from dispatcher.protocol.statuses import Status
 from dispatcher.sdk.client.calls import dispatched
 from dispatcher.sdk.client.errors import AlreadyCompleted, CallUnknown, NotEnded
@@ -14,12 +14,12 @@ from dispatcher.sdk.client.handle import Handle, SyncHandle
 from dispatcher.sdk.client.information import CallInfo
 from dispatcher.sdk.client.outcome import returned
 from dispatcher.sdk.functions.built import BuiltCall
-from dispatcher.sdk.replay.model import Failure, Result, Value
+from dispatcher.sdk.replay.model import Result
 from dispatcher.sdk.testing.calls import Record
 from dispatcher.sdk.testing.driver import Driver
 from dispatcher.sdk.testing.running import OWN
 from dispatcher.sdk.testing.world import World
-from dispatcher.sdk.wire import any_of, value_of
+from dispatcher.sdk.wire import call_result_of, result_of
 
 
 class Calling:
@@ -125,7 +125,7 @@ def complete(driver: Driver, endpoint: str, result: Result) -> None:
     Raises:
         AlreadyCompleted: the promise has one.
     """
-    if not driver.server.complete(endpoint, _message(result)):
+    if not driver.server.complete(endpoint, call_result_of(result)):
         raise AlreadyCompleted(
             f"Promise {endpoint.partition(':')[2]} was completed before, and that counts."
         )
@@ -137,14 +137,6 @@ def found(driver: Driver, call_id: str) -> Record:
     if call is None:
         raise CallUnknown(f"The environment knows no call {call_id[:60]}.", status=Status.NOT_FOUND)
     return call
-
-
-def result_of(result: CallResult) -> Result:
-    """What became of a call."""
-    if result.HasField("error"):
-        error = result.error
-        return Failure(error.type, error.message, error.value, error.traceback)
-    return value_of(result.output) if result.HasField("output") else _NOTHING
 
 
 def info(call: Record) -> CallInfo:
@@ -183,16 +175,5 @@ def _state(call: Record) -> str:
     return "ready" if call.due_us is not None else "running"
 
 
-def _message(result: Result) -> CallResult:
-    if isinstance(result, Value):
-        return CallResult(output=any_of(result))
-    error = Error(type=result.type, message=result.message, value=result.value)
-    error.traceback = result.traceback
-    return CallResult(error=error)
-
-
 def _instant(us: int) -> datetime:
     return datetime.fromtimestamp(us / 1_000_000, UTC)
-
-
-_NOTHING = Value("google.protobuf.Empty", b"")

@@ -6,11 +6,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from dispatcher.protocol.messages import CallResult
-from dispatcher.sdk.replay.journal import decode
-from dispatcher.sdk.replay.model import Kind
+from dispatcher.sdk.exceptions import DecodeError
+from dispatcher.sdk.replay.journal import decode as decode_state
+from dispatcher.sdk.replay.model import Failure, Kind, Result, Value
 from dispatcher.sdk.running.stored import split
 from dispatcher.sdk.testing.calls import Record
+from dispatcher.sdk.values import decode
+from dispatcher.sdk.wire import result_of
 
 R = TypeVar("R")
 
@@ -73,19 +75,27 @@ def _shown(played: Played[R]) -> list[str]:
 
 
 def _lines(call: Record) -> Iterator[str]:
-    came = call.result or CallResult()
-    result = came.error if came.HasField("error") else came.output
-    yield f"call of {call.function}: {result}".replace("\n", " ")
-    yield from (f"step of {call.function}: {step}" for step in _steps(call))
+    if call.result is not None:
+        yield f"{call.function} {_came(result_of(call.result))}"
+    yield from (f"{call.function}, step {step}" for step in _steps(call))
 
 
 def _steps(call: Record) -> Iterator[str]:
     """The steps that are stored, each with its result."""
     if call.state is None:
         return
-    columns = decode(split(call.state.value)[1])
+    columns = decode_state(split(call.state.value)[1])
     for id, result in zip(columns.event_of, columns.results, strict=True):
-        if id < len(columns.place_of):
+        if isinstance(result, Value | Failure):
             kind, function, *_ = columns.places[columns.place_of[id]].split("\0")
             if kind == Kind.STEP.value:
-                yield f"{function} {result}"
+                yield f"{function} {_came(result)}"
+
+
+def _came(result: Result) -> str:
+    if isinstance(result, Failure):
+        return f"raised {result.type}: {result.message}"
+    try:
+        return f"returned {decode(result, None)!r}"
+    except DecodeError:
+        return f"returned {result!r}"

@@ -10,6 +10,7 @@ from dispatcher.testing.programs.node import Node, from_json
 from dispatcher.testing.programs.operations import fold, shown
 from dispatcher.testing.programs.player import KINDS
 from dispatcher.testing.programs.stage import Failed, Played, Stage
+from dispatcher.testing.programs.tasks import begun
 
 
 @dispatch.function
@@ -88,6 +89,17 @@ async def _withdrawn(stage: Stage, node: Node) -> int:
     return await dispatch.race(plain(10 * number + 1), threaded.with_options(delay=1)(number))
 
 
+async def _gather(stage: Stage, node: Node) -> int:
+    return fold(list(await dispatch.gather(*begun(stage, node))))
+
+
+async def _first(stage: Stage, node: Node) -> int:
+    """The first that ends, or that succeeds."""
+    if node.number % 2:
+        return await dispatch.race(*begun(stage, node))
+    return await dispatch.any(*begun(stage, node))
+
+
 _KINDS: dict[str, Played] = {
     "sleep": _sleep,
     "patch": _patch,
@@ -95,6 +107,8 @@ _KINDS: dict[str, Played] = {
     "together": _together,
     "forgotten": _forgotten,
     "withdrawn": _withdrawn,
+    "gather": _gather,
+    "first": _first,
 }
 
 
