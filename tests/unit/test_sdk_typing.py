@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, assert_type
 
+import aiohttp.web
+
 import dispatcher.sdk as dispatch
 
 
@@ -114,6 +116,28 @@ async def outside() -> None:
     kept: dispatch.Handle[str] = handle
     function: dispatch.Function[[list[str]], list[str]] = welcome
     print(kept.id, function.name)
+
+
+async def with_clients(app: dispatch.Dispatch, web: aiohttp.web.Application) -> None:
+    async with dispatch.Client() as client:
+        (handle,) = await client.dispatch(greet.build_call("a"), key="k")
+        assert_type(await handle.result(), str)
+        assert_type(await handle.info(), dispatch.CallInfo)
+        assert_type(await client.result("id", returns=int, timeout=3), int)
+        assert_type(await client.result("id"), Any)
+        assert_type(await client.handle("id", returns=Order).result(), Order)
+        assert_type((await client.calls(state="running")).items, tuple[dispatch.CallInfo, ...])
+        await client.resolve(approval, True)
+        await client.reject("approval", ValueError("no"))
+        await client.send(orders, Order("1"))
+        await client.cancel("id", kill=True)
+    with dispatch.SyncClient(api_url="http://h") as blocked:
+        (waits,) = blocked.dispatch(ship.build_call(Order("1")))
+        assert_type(waits.result(), int)
+    batch = app.batch().add(greet, "a", loud=True).add_call(ship.build_call(Order("1")))
+    for one in await batch.dispatch(key="k"):
+        assert_type(await one.result(), Any)
+    dispatch.aiohttp.mount(web, app)
 
 
 async def mistakes() -> None:

@@ -58,7 +58,7 @@ class SyncClient:
     def __repr__(self) -> str:
         return f"<SyncClient of {self._server.url}>"
 
-    def dispatch(self, *calls: BuiltCall[Any], key: str | None = None) -> list[SyncHandle[Any]]:
+    def dispatch(self, *calls: BuiltCall[T], key: str | None = None) -> list[SyncHandle[T]]:
         """See `Client`."""
         ids = self._caller.dispatch(calls, key=key)
         return [self._handle(id, call.returns) for id, call in zip(ids, calls, strict=True)]

@@ -72,7 +72,7 @@ class Client:
     def __repr__(self) -> str:
         return f"<Client of {self._server.url}>"
 
-    async def dispatch(self, *calls: BuiltCall[Any], key: str | None = None) -> list[Handle[Any]]:
+    async def dispatch(self, *calls: BuiltCall[T], key: str | None = None) -> list[Handle[T]]:
         """Make calls, all or none, and return their handles once they are on the server's disk.
 
         The same `key` with the same calls makes no others, and answers with the same ids, for as

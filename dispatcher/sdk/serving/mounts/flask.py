@@ -15,7 +15,7 @@ WsgiApp = Callable[[Any, Any], Iterable[bytes]]
 class HasWsgiApp(Protocol):
     """Flask."""
 
-    wsgi_app: Any
+    def wsgi_app(self, environ: Any, start_response: Any) -> Any: ...
 
 
 def mount(api: HasWsgiApp, app: Application, *, path: str | None = None) -> None:
@@ -36,4 +36,4 @@ def mount(api: HasWsgiApp, app: Application, *, path: str | None = None) -> None
         is_run = environ.get("PATH_INFO", "").startswith(prefix)
         return runs(environ, start_response) if is_run else others(environ, start_response)
 
-    api.wsgi_app = either
+    api.wsgi_app = either  # type: ignore[method-assign] # as Flask says to do it
