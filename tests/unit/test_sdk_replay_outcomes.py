@@ -395,6 +395,19 @@ def test_time_never_goes_back_when_the_clock_does() -> None:
     run.close()
 
 
+def test_name_with_a_zero_byte_is_refused_and_moves_nothing() -> None:
+    """The name of a promise may come from anywhere. The body can go on, now and in a replay."""
+
+    async def pipeline() -> int:
+        with pytest.raises(ValueError, match="has a zero byte"):
+            await call("a\0b")
+        return await call("f")
+
+    run = start(pipeline)
+    suspended(run)
+    assert advance(_cold(pipeline, run), ended(0, 3)) == Returned(3, [])
+
+
 def test_events_after_the_end_of_the_body_are_dropped() -> None:
     """Whatever comes in one activation with the result that ended it."""
 

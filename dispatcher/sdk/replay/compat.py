@@ -20,13 +20,13 @@ def install() -> None:
     global _is_installed
     if _is_installed:
         return
-    _is_installed = True
     _replace("as_completed", _in_order(asyncio.tasks.as_completed))
     if sys.version_info < (3, 12):
         _replace("wait_for", _without_task(asyncio.tasks.wait_for))
     gathering: Any = asyncio.tasks._GatheringFuture  # type: ignore[attr-defined]
     gathering.__hash__ = _hash_of_gathering
     _silence_unawaited()
+    _is_installed = True
 
 
 _is_installed = False
@@ -36,10 +36,19 @@ def _replace(name: str, function: object) -> None:
     """Put `function` in the place of asyncio's, also in modules that have imported it by name."""
     original = getattr(asyncio.tasks, name)
     for module in list(sys.modules.values()):
-        names: Any = getattr(module, "__dict__", None)
-        if isinstance(names, dict):
-            for each in [each for each, value in names.items() if value is original]:
-                names[each] = function
+        names = _names(module)
+        for each in [each for each, value in names.items() if value is original]:
+            names[each] = function
+
+
+def _names(module: object) -> dict[str, Any]:
+    """The names in a module. A lazy one, which loads itself when it is asked for anything, is not
+    asked; some that C code has put among the modules have none."""
+    try:
+        names = object.__getattribute__(module, "__dict__")
+    except AttributeError:
+        return {}
+    return names if isinstance(names, dict) else {}
 
 
 def _in_order(original: Callable[..., Any]) -> Callable[..., Any]:

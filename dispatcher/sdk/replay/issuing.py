@@ -60,7 +60,13 @@ class Issuing:
         self, operation: Operation, place: Place, future: asyncio.Future[Result], group: object
     ) -> Contradicted | None:
         """Give an operation its id; `future` is to have its result. Return the contradiction, if it
-        is not what is on record there."""
+        is not what is on record there.
+
+        Raises:
+            ValueError: a name has a zero byte, which a record has between names.
+        """
+        if "\0" in operation.function or "\0" in operation.endpoint:
+            raise ValueError(f"{operation.function or operation.endpoint!r} has a zero byte")
         index = place.operations
         place.operations += 1
         is_new = index >= len(place.known)
@@ -166,7 +172,14 @@ class Issuing:
         issued = self.open.pop(id_)
         self.calls -= issued.operation.kind is Kind.CALL
         if issued.group is not None:
-            self._groups[id(issued.group)] -= 1
+            self._leave(id(issued.group))
         if issued.operation.kind is Kind.SLEEP:
             self._timers.drop(id_)
         return issued
+
+    def _leave(self, group: int) -> None:
+        left = self._groups[group] - 1
+        if left:
+            self._groups[group] = left
+        else:
+            del self._groups[group]  # the next group may have the address of this one

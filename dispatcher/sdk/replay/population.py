@@ -27,6 +27,7 @@ class Population:
         self._most_tasks = 64
         self._adopted: dict[AnyTask, Place] = {}
         self._generators: list[ref[Any]] = []
+        self._most_generators = 64
         self._kept: list[Any] = []
 
     def root(self) -> Place:
@@ -71,6 +72,10 @@ class Population:
         """The tasks that have not ended, in the order in which they were made."""
         return [task for task in (*self._tasks, *self._adopted) if not task.done()]
 
+    def __len__(self) -> int:
+        """How many tasks there are, some that have ended with them."""
+        return len(self._tasks) + len(self._adopted)
+
     def task_at(self, place: Place) -> AnyTask | None:
         """The task that has this place, if it runs."""
         return next((task for task in self.tasks() if self.place_of(task) is place), None)
@@ -78,6 +83,9 @@ class Population:
     def generator_begins(self, generator: Any) -> None:
         """Remember a generator: one that waits when the body is forgotten has to be ended."""
         self._generators.append(ref(generator))
+        if len(self._generators) > self._most_generators:
+            self._generators = [each for each in self._generators if each() is not None]
+            self._most_generators = 2 * len(self._generators) + 64
 
     def keep(self, generator: Any) -> None:
         """Keep a generator till the end."""
