@@ -12,6 +12,7 @@
 Importing it needs the standard library, protobuf and cryptography, and nothing of the server.
 """
 
+from dispatcher.protocol.statuses import Status
 from dispatcher.sdk import http
 from dispatcher.sdk.app import Dispatch
 from dispatcher.sdk.client.batch import Batch, SyncBatch
@@ -105,6 +106,7 @@ __all__ = [
     "Remote",
     "Reset",
     "ResultGone",
+    "Status",
     "SyncBatch",
     "SyncClient",
     "SyncHandle",

@@ -210,12 +210,14 @@ def test_an_exceptions_own_status_counts_before_all_others() -> None:
     try:
         register(Numbered, Status.TIMEOUT)
         register(OSError, lambda error: Status.TIMEOUT if error.errno == 5 else None)
+        register(LookupError, lambda error: errors.NotFoundError)
 
         assert status_of(Teapot(), own) is Status.THROTTLED
         assert status_of(Numbered(), own) is Status.DNS_ERROR
         assert status_of(Numbered()) is Status.TIMEOUT
         assert status_of(OSError(5, "x")) is Status.TIMEOUT
         assert status_of(OSError(6, "x")) is Status.TEMPORARY_ERROR
+        assert status_of(KeyError()) is Status.NOT_FOUND
         assert status_of(after(RuntimeError(), Numbered()), own) is Status.DNS_ERROR
     finally:
         _REGISTERED.clear()
@@ -239,7 +241,7 @@ def test_the_nearest_class_counts() -> None:
          "dispatch.TemporaryError"),
         ({KeyError: 6},
          "KeyError can't mean 6: write one of the SDK's errors, such as dispatch.TemporaryError, "
-         "or a function that returns a Status"),
+         "or a function that returns one"),
     ],
 )  # fmt: skip
 def test_what_an_exception_cannot_mean_is_refused(entry: errors.Errors, text: str) -> None:

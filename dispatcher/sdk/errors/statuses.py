@@ -17,9 +17,11 @@ from dispatcher.protocol.statuses import Status, Then
 from dispatcher.sdk.errors.tables import attribute, rule_of
 from dispatcher.sdk.exceptions import DispatchError
 
-Means: TypeAlias = Status | type[DispatchError] | Callable[[Any], Status | None]
-"""What an exception means: a status; an exception of the SDK, for its status; or what tells it from
-the exception, None where it can't."""
+Said: TypeAlias = Status | type[DispatchError]
+"""A status, or an exception of the SDK, for its status."""
+
+Means: TypeAlias = Said | Callable[[Any], Said | None]
+"""What an exception means, or what tells it from the exception, None where it can't."""
 
 Errors: TypeAlias = Mapping[type[BaseException], Means]
 
@@ -51,7 +53,7 @@ def checked(errors: Errors) -> Errors:
         if not (isinstance(means, Status) or callable(means)):
             raise TypeError(
                 f"{kind.__name__} can't mean {means!r}: write one of the SDK's errors, such as "
-                "dispatch.TemporaryError, or a function that returns a Status"
+                "dispatch.TemporaryError, or a function that returns one"
             )
     return errors
 
@@ -92,11 +94,9 @@ def _nearest(error: BaseException, find: Callable[[Any], Means | None]) -> Statu
 
 
 def _meant(error: BaseException, means: Means) -> Status | None:
-    if isinstance(means, Status):
-        return _failing(means)
-    if isinstance(means, type):
-        return _failing(getattr(means, "status", None))
-    return _failing(means(error))
+    is_said = isinstance(means, Status | type)
+    said = means if is_said else means(error)  # type: ignore[operator]  # else it is a function
+    return _failing(said if isinstance(said, Status) else getattr(said, "status", None))
 
 
 def _failing(status: object) -> Status | None:
