@@ -47,6 +47,15 @@ def test_name_is_made_to_fit_the_wire() -> None:
     assert größe.name == "test_name_is_made_to_fit_the_wire.<locals>.gr__e"
 
 
+def test_decorator_may_have_empty_parentheses() -> None:
+    """They say nothing."""
+
+    @dispatch.function()
+    async def f() -> None: ...
+
+    assert f.spec.durable is None
+
+
 def test_options_are_in_its_spec() -> None:
     """In microseconds, and as enums."""
 

@@ -135,6 +135,28 @@ def test_gather_refuses_a_limit_that_means_nothing(limit: Any, words: str) -> No
     assert str(caught.value) == words
 
 
+@pytest.mark.parametrize(
+    ("xs", "words"),
+    [
+        (
+            "Ada",
+            "gather makes a call for each of several arguments, and was given one text, 'Ada': "
+            "write `await tenfold.gather([…])`.",
+        ),
+        (
+            3,
+            "gather makes a call for each of several arguments, as in "
+            "`await tenfold.gather([1, 2])`, and was given 3.",
+        ),
+    ],
+)
+def test_gather_refuses_what_is_not_several_arguments(xs: Any, words: str) -> None:
+    """A text is one, not its letters."""
+    with pytest.raises(TypeError) as caught:
+        tenfold.gather(xs)
+    assert str(caught.value) == words
+
+
 def test_gather_says_how_to_pass_more_than_one_argument() -> None:
     """It gives one to each call."""
 
@@ -527,6 +549,10 @@ def test_step_is_compared_by_its_arguments() -> None:
             lambda: dispatch.step(add_later(1)),  # type: ignore[call-overload]  # the mistake
             "a step is given a function and its arguments, which it calls itself: write "
             "dispatch.step(add_later, …) in place of dispatch.step(add_later(…)).",
+        ),
+        (
+            lambda: dispatch.step(dispatch.sleep, 3),
+            "sleep is durable by itself: await it without a step around it.",
         ),
         (
             lambda: dispatch.step(3),  # type: ignore[call-overload]  # the mistake

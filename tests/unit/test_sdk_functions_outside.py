@@ -255,20 +255,34 @@ def test_log_says_each_thing_once_however_often_it_is_replayed(kept: Kept) -> No
 def test_log_has_fields_and_the_call(kept: Kept, net: FakeNet) -> None:
     """Behind the message, and in the record for who formats it as JSON."""
     log = dispatch.log.bind(shop="north")
-    log.info("charged %s", "Ada", amount=12, rate="5%")
+    log.info("charged %s", "Ada", amount=12, rate="5%", level="top", msg="m")
     [record] = kept.records
-    assert record.getMessage() == "charged Ada shop='north' amount=12 rate='5%'"
+    assert record.getMessage() == (
+        "charged Ada shop='north' amount=12 rate='5%' level='top' msg='m'"
+    )
     assert record.__dict__["dispatch"] == {
         "call": "c1",
         "function": "pay",
         "shop": "north",
         "amount": 12,
         "rate": "5%",
+        "level": "top",
+        "msg": "m",
     }
     assert (record.filename, record.funcName) == (
         "test_sdk_functions_outside.py",
         "test_log_has_fields_and_the_call",
     )
+
+
+@pytest.mark.parametrize("level", ["debug", "info", "warning", "error", "critical"])
+def test_log_has_a_method_for_each_level(kept: Kept, level: str) -> None:
+    """And says where it was called."""
+    logging.getLogger("dispatch").setLevel(logging.DEBUG)
+    getattr(dispatch.log, level)("x")
+    dispatch.log.log(getattr(logging, level.upper()), "y")
+    assert {record.levelname for record in kept.records} == {level.upper()}
+    assert {record.filename for record in kept.records} == {"test_sdk_functions_outside.py"}
 
 
 def test_log_without_fields_or_arguments_is_as_it_is(kept: Kept) -> None:

@@ -78,7 +78,7 @@ class Callee(Generic[P, R]):
             raise TypeError(f"limit= must be a whole number, and is {limit!r}.")
         if limit is not None and limit < 1:
             raise ValueError(f"limit= must be 1 or more, and is {limit!r}; None means all at once.")
-        calls = [self._built_of_one(x, place) for x in xs]
+        calls = [self._built_of_one(x, place) for x in self._several(xs)]
         return Gathering(self._name, calls, limit=limit, home=self._home, place=place)
 
     def dispatch(self, *args: P.args, **kwargs: P.kwargs) -> Pending[Handle[R]]:
@@ -149,6 +149,21 @@ class Callee(Generic[P, R]):
             endpoint=endpoint,
         )
         return twin
+
+    def _several(self, xs: object) -> Iterable[Any]:
+        """What gather is given, if it is several arguments."""
+        name = self._name.rpartition(".")[2]
+        if isinstance(xs, str | bytes):
+            raise TypeError(
+                f"gather makes a call for each of several arguments, and was given one text, "
+                f"{xs!r:.80}: write `await {name}.gather([…])`."
+            )
+        if not isinstance(xs, Iterable):
+            raise TypeError(
+                f"gather makes a call for each of several arguments, as in "
+                f"`await {name}.gather([1, 2])`, and was given {xs!r:.80}."
+            )
+        return xs
 
     def _built_of_one(self, x: object, place: Place) -> BuiltCall[R]:
         try:

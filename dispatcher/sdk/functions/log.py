@@ -12,7 +12,7 @@ _OWN: Final = ("exc_info", "stack_info", "stacklevel", "extra")
 """Keyword arguments that are logging's; the others are fields of the line."""
 
 
-class Log(logging.LoggerAdapter[logging.Logger]):
+class Log:
     """`dispatch.log`: a logger of the standard library for the code of functions.
 
         dispatch.log.info("charged %s", customer, amount=12)
@@ -23,7 +23,7 @@ class Log(logging.LoggerAdapter[logging.Logger]):
     """
 
     def __init__(self, logger: logging.Logger, fields: Mapping[str, object] | None = None) -> None:
-        super().__init__(logger, None)
+        self.logger = logger
         self._fields = dict(fields or {})
 
     def of(self, logger: logging.Logger) -> Log:
@@ -38,16 +38,48 @@ class Log(logging.LoggerAdapter[logging.Logger]):
         """Whether a line of this level is written here and now."""
         return not _is_silent() and self.logger.isEnabledFor(level)
 
-    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
-        """Write a line: `msg % args`, and the fields."""
-        if self.isEnabledFor(level):
-            fields = {**self._fields, **{key: kwargs[key] for key in kwargs if key not in _OWN}}
-            left = {key: kwargs[key] for key in kwargs if key in _OWN}
-            left["extra"] = {**(left.get("extra") or {}), "dispatch": {**_call(), **fields}}
-            # The caller is one frame further up.
-            left["stacklevel"] = left.get("stacklevel", 1) + 1
-            text = f"{msg}{_shown(fields, is_formatted=bool(args))}" if fields else msg
-            self.logger.log(level, text, *args, **left)
+    # The message comes first and has no name, so that fields may be called `msg` and `level`.
+
+    def debug(self, msg: object, /, *args: object, **kwargs: Any) -> None:
+        """Write a line of level DEBUG."""
+        self._write(logging.DEBUG, msg, args, kwargs)
+
+    def info(self, msg: object, /, *args: object, **kwargs: Any) -> None:
+        """Write a line of level INFO."""
+        self._write(logging.INFO, msg, args, kwargs)
+
+    def warning(self, msg: object, /, *args: object, **kwargs: Any) -> None:
+        """Write a line of level WARNING."""
+        self._write(logging.WARNING, msg, args, kwargs)
+
+    def error(self, msg: object, /, *args: object, **kwargs: Any) -> None:
+        """Write a line of level ERROR."""
+        self._write(logging.ERROR, msg, args, kwargs)
+
+    def exception(self, msg: object, /, *args: object, **kwargs: Any) -> None:
+        """Write a line of level ERROR with the traceback of the exception that is handled."""
+        self._write(logging.ERROR, msg, args, {"exc_info": True, **kwargs})
+
+    def critical(self, msg: object, /, *args: object, **kwargs: Any) -> None:
+        """Write a line of level CRITICAL."""
+        self._write(logging.CRITICAL, msg, args, kwargs)
+
+    def log(self, level: int, msg: object, /, *args: object, **kwargs: Any) -> None:
+        """Write a line of a level: `msg % args`, and the fields."""
+        self._write(level, msg, args, kwargs)
+
+    def _write(
+        self, level: int, msg: object, args: tuple[object, ...], kwargs: dict[str, Any]
+    ) -> None:
+        if not self.isEnabledFor(level):
+            return
+        fields = {**self._fields, **{key: kwargs[key] for key in kwargs if key not in _OWN}}
+        left = {key: kwargs[key] for key in kwargs if key in _OWN}
+        left["extra"] = {**(left.get("extra") or {}), "dispatch": {**_call(), **fields}}
+        # The caller is two frames further up.
+        left["stacklevel"] = left.get("stacklevel", 1) + 2
+        text = f"{msg}{_shown(fields, is_formatted=bool(args))}" if fields else msg
+        self.logger.log(level, text, *args, **left)
 
     def __repr__(self) -> str:
         return f"<log of dispatch to {self.logger.name!r}>"

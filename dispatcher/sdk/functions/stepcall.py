@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dispatcher.sdk.functions import naming
+from dispatcher.sdk.functions import marks, naming
 from dispatcher.sdk.functions.callee import Callee
 from dispatcher.sdk.functions.pending import Pending
 
@@ -38,6 +38,10 @@ def refuse_unfit(fn: object) -> None:
         raise TypeError(
             f"{fn.name} is a function of dispatch, and recorded without a step: write "
             f"`await {fn.name}(…)`, or `await dispatch.step({fn.name}.local, …)` to run it here."
+        )
+    if isinstance(getattr(fn, marks.ATTRIBUTE, None), marks.Mark) and callable(fn):
+        raise TypeError(
+            f"{naming.shown(fn)} is durable by itself: await it without a step around it."
         )
     if isinstance(fn, Pending) or inspect.isawaitable(fn):
         name = getattr(fn, "__qualname__", "fetch")
