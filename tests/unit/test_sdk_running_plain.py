@@ -117,8 +117,8 @@ async def test_an_exception_is_in_the_log_of_the_application(
     assert bool(record.exc_info) == has_traceback
 
 
-async def test_a_result_that_can_not_be_sent_is_final() -> None:
-    """It would be the same another time."""
+async def test_a_result_that_can_not_be_sent_is_final(caplog: pytest.LogCaptureFixture) -> None:
+    """It would be the same another time. Who wrote the function has it in the log."""
 
     async def odd() -> object:
         return object()
@@ -126,6 +126,9 @@ async def test_a_result_that_can_not_be_sent_is_final() -> None:
     status, kind, message = failed(await asking(odd).first())
     assert (status, kind) == (Status.PERMANENT_ERROR, "EncodeError")
     assert "the result of odd" in message
+    assert [record.getMessage() for record in caplog.records] == [
+        f"odd failed (call 01f3): EncodeError: {message}"
+    ]
 
 
 @pytest.mark.parametrize("timeout_us", [None, 1000])

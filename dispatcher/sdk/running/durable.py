@@ -154,7 +154,7 @@ def _made(
     kept: Mapping[str, Value] | None = None,
 ) -> Session | Ending:
     """A session that has not begun, or not been replayed yet."""
-    call = bound(runnable, input)
+    call = bound(runnable, input, call_id=run.told.id)
     if isinstance(call, Ending):
         return call
     if not runnable.spec.is_async:
@@ -174,7 +174,7 @@ def _concluded(runnable: Runnable, run: Run, outcome: Outcome) -> Ending | Passe
     """How a run ends whose body is over, or can't go on."""
     match outcome:
         case Returned():
-            ending = returned(runnable, outcome.value)
+            ending = returned(runnable, outcome.value, call_id=run.told.id)
             return Ending(ending.status, ending.result, cancelled=outcome.cancelled)
         case Became():
             return Passed(outcome.operation, outcome.cancelled)

@@ -29,7 +29,7 @@ async def run_plain(runnable: Runnable, run: Run) -> Ending | Passed | Operation
         An operation where it turned out to be durable: nothing was done, and it is to be run so.
     """
     assert isinstance(run.directive, Value)
-    call = bound(runnable, run.directive)
+    call = bound(runnable, run.directive, call_id=run.told.id)
     if isinstance(call, Ending):
         return call
     within_s = allowed_s(runnable, run)
@@ -78,7 +78,7 @@ async def _on_loop(runnable: Runnable, run: Run, call: Callable[[], object]) -> 
         value = await _Driven(net, cast(Coroutine[Any, Any, object], body))
     finally:
         context.inside.reset(token)
-    return returned(runnable, value) if net.caught is None else net.caught
+    return returned(runnable, value, call_id=run.told.id) if net.caught is None else net.caught
 
 
 async def _awaited(value: Any) -> object:
@@ -107,7 +107,7 @@ async def _off_loop(runnable: Runnable, run: Run, call: Callable[[], object]) ->
             f"{name} is a function that is not async, and returned a coroutine: "
             f"make it `async def {name}`"
         )
-    return returned(runnable, value)
+    return returned(runnable, value, call_id=run.told.id)
 
 
 def _out_of_time(runnable: Runnable, run: Run, within_s: float | None) -> Ending:

@@ -51,28 +51,33 @@ class Runnable(Protocol):
         ...
 
 
-def bound(runnable: Runnable, input: Value) -> Callable[[], object] | Ending:
-    """The body with its arguments, ready to be called; an ending where the input holds others."""
+def bound(runnable: Runnable, input: Value, *, call_id: str) -> Callable[[], object] | Ending:
+    """The body with its arguments, ready to be called; an ending where the input holds others. Here
+    and below what went wrong is in the application's log, too."""
     try:
         arguments = runnable.bind(input)
     except Exception as error:
-        _, failure = runnable.failure(error)
-        return Ending(Status.INVALID_ARGUMENT, failure)
+        return _final(runnable, error, Status.INVALID_ARGUMENT, call_id=call_id)
     body = runnable.spec.body
     return lambda: body(*arguments.args, **arguments.kwargs)
 
 
-def returned(runnable: Runnable, value: object) -> Ending:
+def returned(runnable: Runnable, value: object, *, call_id: str) -> Ending:
     """How a body ends that returned a value."""
     try:
         return Ending(Status.OK, runnable.encode(value))
     except Exception as error:
-        _, failure = runnable.failure(error)
-        return Ending(Status.PERMANENT_ERROR, failure)
+        return _final(runnable, error, Status.PERMANENT_ERROR, call_id=call_id)
 
 
 def raised(runnable: Runnable, error: BaseException, *, call_id: str) -> Ending:
-    """How a run ends whose body raised an exception. The application's log has it too."""
+    """How a run ends whose body raised an exception."""
     status, failure = runnable.failure(error)
     tell(runnable.spec.name, call_id, error, status=status)
     return Ending(status, failure, runnable.retry_after_s(error))
+
+
+def _final(runnable: Runnable, error: Exception, status: Status, *, call_id: str) -> Ending:
+    _, failure = runnable.failure(error)
+    tell(runnable.spec.name, call_id, error, status=status)
+    return Ending(status, failure)
