@@ -113,6 +113,13 @@ def test_function_is_tried_again_when_it_fails_for_a_time(env: Environment) -> N
     assert env.now == START + timedelta(days=3, seconds=1.5)
 
 
+def test_function_is_tried_again_when_its_error_says(env: Environment) -> None:
+    """Not before `retry_after` has passed."""
+    env.fail(greet, dispatch.ThrottledError("slow down", retry_after=600))
+    assert env.run(greet, "Ada") == "Hello, Ada!"
+    assert env.now == START + timedelta(seconds=600)
+
+
 def test_caller_gets_the_error_when_a_function_fails_for_good(env: Environment) -> None:
     """In its own class, as on a server."""
     env.fail(greet, ValueError("no such name"))

@@ -23,9 +23,10 @@ With `pytest_plugins = ["dispatcher.sdk.testing.plugin"]` in conftest.py there i
 """
 
 from dispatcher.sdk.testing.crashes import CrashShows
-from dispatcher.sdk.testing.environment import START, Environment
+from dispatcher.sdk.testing.environment import Environment
 from dispatcher.sdk.testing.everywhere import crash_everywhere
 from dispatcher.sdk.testing.history import History, NoLongerFits
+from dispatcher.sdk.testing.parts import START
 from dispatcher.sdk.testing.replaying import replay
 from dispatcher.sdk.testing.running import NotDeterministic
 from dispatcher.sdk.testing.tree import Branch, Tree

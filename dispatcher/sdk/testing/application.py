@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from dispatcher.protocol.signing import RUN_PATH
 from dispatcher.sdk import http
-from dispatcher.sdk.endpoint import Endpoint
+from dispatcher.sdk.endpoint import Answer, Endpoint
 from dispatcher.sdk.errors import failure_of
 from dispatcher.sdk.functions import context
 from dispatcher.sdk.functions.function import Function
@@ -56,14 +56,13 @@ class Application:
         for function in functions:
             function.give_to(self)
 
-    async def run(self, request: bytes) -> tuple[int, bytes]:
-        """Answer a Run: HTTP status, and body."""
+    async def run(self, request: bytes) -> Answer:
+        """Answer a Run."""
         token = context.app.set(self)
         try:
-            answer = await self._endpoint.handle("POST", RUN_PATH, _HEADERS, request)
+            return await self._endpoint.handle("POST", RUN_PATH, _HEADERS, request)
         finally:
             context.app.reset(token)
-        return answer.status, answer.body
 
     def die(self) -> None:
         """Forget all that the process had in memory."""

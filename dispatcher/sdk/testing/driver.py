@@ -8,6 +8,8 @@ from typing import Protocol
 
 from dispatcher.protocol.messages import Exit, RunResponse
 from dispatcher.protocol.statuses import Status, status_of_http
+from dispatcher.sdk.endpoint import Answer
+from dispatcher.sdk.testing.asking import request_of
 from dispatcher.sdk.testing.calls import Record, ended_with
 from dispatcher.sdk.testing.server import Server
 from dispatcher.sdk.testing.waiting import stuck
@@ -24,9 +26,9 @@ class Exchange:
 
 
 class Runs(Protocol):
-    """Runs a call: HTTP status and body of the answer; None: the answer got lost."""
+    """Runs a call; None: the answer got lost."""
 
-    async def __call__(self, call: Record, request: bytes) -> tuple[int, bytes] | None: ...
+    async def __call__(self, call: Record, request: bytes) -> Answer | None: ...
 
 
 class Driver:
@@ -46,7 +48,7 @@ class Driver:
     async def advance(self, until_us: int) -> None:
         """Let time pass, and run what is due meanwhile, each at its time."""
         await self.settle()
-        while (at_us := self.server.next_us()) is not None and at_us <= until_us:
+        while (at_us := self.server.agenda.next_us()) is not None and at_us <= until_us:
             await self._pause(at_us)
             await self.settle()
         await self._pause(until_us)
@@ -59,7 +61,7 @@ class Driver:
         """
         await self.settle()
         while not call.is_over:
-            at_us = self.server.next_us(patient=False)
+            at_us = self.server.agenda.next_us(patient=False)
             if until_us is not None and (at_us is None or at_us > until_us):
                 await self._pause(until_us)
                 return
@@ -71,23 +73,25 @@ class Driver:
     async def _run(self, call: Record) -> None:
         """Run a call once."""
         is_resume = call.state is not None
-        request = self.server.request(call).SerializeToString()
+        request = request_of(call).SerializeToString()
         answer = await self._runs(call, request)
         if answer is None:
             self.server.lost(call)
             return
-        response = _response(*answer)
+        response = _response(answer)
         self.exchanges.append(Exchange(call, request, response, is_resume))
         if not call.is_over:  # it may have been killed, or have expired
-            self.server.answered(call, response)
+            retry_after_us = int(dict(answer.headers).get("Retry-After", 0)) * 1_000_000
+            self.server.answered(call, response, retry_after_us=retry_after_us)
 
 
-def _response(code: int, body: bytes) -> RunResponse:
+def _response(answer: Answer) -> RunResponse:
     """What an answer of the application means."""
-    if code == 200:
-        return RunResponse.FromString(body)
-    status = status_of_http(code)
-    result = ended_with(_type_of(status), f"HTTP {code}: {body.decode(errors='replace')}")
+    if answer.status == 200:
+        return RunResponse.FromString(answer.body)
+    status = status_of_http(answer.status)
+    message = f"HTTP {answer.status}: {answer.body.decode(errors='replace')}"
+    result = ended_with(_type_of(status), message)
     return RunResponse(status=status.value, exit=Exit(result=result))
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import time as clock
 import weakref
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Literal, ParamSpec, Self, TypeVar
+from typing import Any, Literal, ParamSpec, Self, TypeVar
 
 from dispatcher.sdk.client.handle import SyncHandle
 from dispatcher.sdk.client.outcome import Named, endpoint_of, failed, given
@@ -14,25 +12,16 @@ from dispatcher.sdk.functions.built import BuiltCall
 from dispatcher.sdk.functions.callee import Callee
 from dispatcher.sdk.functions.function import Function
 from dispatcher.sdk.replay.model import Result
-from dispatcher.sdk.testing.application import Application
-from dispatcher.sdk.testing.calling import Calling, SyncCalling
 from dispatcher.sdk.testing.crashes import Played, crash_all
-from dispatcher.sdk.testing.doubles import Doubles, Stub, name_of
-from dispatcher.sdk.testing.driver import Driver
+from dispatcher.sdk.testing.doubles import Stub, name_of
 from dispatcher.sdk.testing.history import History
-from dispatcher.sdk.testing.reach import reachable
-from dispatcher.sdk.testing.running import Running
-from dispatcher.sdk.testing.server import Server
+from dispatcher.sdk.testing.parts import Parts
 from dispatcher.sdk.testing.tree import Tree, tree
 from dispatcher.sdk.testing.waiting import Stuck
 from dispatcher.sdk.testing.world import World
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-START: Final = datetime(2026, 1, 1, tzinfo=UTC)
-"""What time it is at first where time is simulated."""
-_WARM: Final = 10_000
 
 
 class Environment:
@@ -65,29 +54,11 @@ class Environment:
         _check(time, ("simulated", "real"), "time")
         _check(replay, ("always", "never"), "replay")
         self._functions = functions
-        self._is_simulated = time == "simulated"
-        begins = START if self._is_simulated else datetime.now(UTC)
-        self._world = World()
-        self._doubles = Doubles()
-        self.server = Server(round(begins.timestamp()) * 1_000_000)
-        self._running = Running(self._doubles, is_checked=replay == "always")
-        self._driver = Driver(self.server, self._running, self._pause)
-        self._calling = Calling(self._driver, self._world)
-        self._sync_calling = SyncCalling(self._calling, self._world)
-        self._application = Application(
-            reachable(functions),
-            warm=0 if replay == "always" else _WARM,
-            now_us=self._now_us,
-            doubles=self._doubles,
-            claim=self.server.claim,
-            caller=self._calling,
-            sync_caller=self._sync_calling,
-        )
-        self._running.application = self._application
-        weakref.finalize(self, World.close, self._world)
+        self._parts = Parts(functions, is_simulated=time == "simulated", is_warm=replay == "never")
+        weakref.finalize(self, World.close, self._parts.world)
 
     def __repr__(self) -> str:
-        return f"<Environment of {', '.join(self._application.served)}>"
+        return f"<Environment of {', '.join(self._parts.application.served)}>"
 
     def __enter__(self) -> Self:
         return self
@@ -97,8 +68,7 @@ class Environment:
 
     def close(self) -> None:
         """End it. Functions belong to the application again that they belonged to before."""
-        self._application.close()
-        self._world.close()
+        self._parts.close()
 
     # Calls.
 
@@ -119,9 +89,9 @@ class Environment:
             it stands ("suspended", "succeeded", …), `handle.cancel()` asks it to end.
         """
         call = function.build_call(*args, **kwargs)
-        (dispatch_id,) = self._sync_calling.dispatch([call], key=call.key)
-        self._world.block(self._driver.settle())
-        return self._sync_calling.handle(dispatch_id, call.returns)
+        (dispatch_id,) = self._parts.sync_caller.dispatch([call], key=call.key)
+        self._parts.world.block(self._parts.driver.settle())
+        return self._parts.sync_caller.handle(dispatch_id, call.returns)
 
     # What happens outside.
 
@@ -138,13 +108,13 @@ class Environment:
         by += timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
         if by < timedelta(0):
             raise ValueError(f"Time goes on only: advance was given {by}.")
-        until_us = self._now_us() + by // timedelta(microseconds=1)
-        self._world.block(self._driver.advance(until_us))
+        until_us = self._parts.now_us() + by // timedelta(microseconds=1)
+        self._parts.world.block(self._parts.driver.advance(until_us))
 
     @property
     def now(self) -> datetime:
         """What time it is here."""
-        return datetime.fromtimestamp(self._now_us() / 1_000_000, UTC)
+        return datetime.fromtimestamp(self._parts.now_us() / 1_000_000, UTC)
 
     def resolve(self, promise: str | Named, value: object = None) -> None:
         """Give a promise its value, and run what waited for it.
@@ -170,17 +140,17 @@ class Environment:
         Args:
             what: a function, what a step runs, or the name of a step.
         """
-        self._doubles.fail(name_of(what), error, times)
+        self._parts.doubles.fail(name_of(what), error, times)
 
     def stub(self, what: object, code: Stub) -> None:
         """Have `code` run, with the same arguments, in place of a function, of what a step runs, or
         of the step of this name. `code` may be async. That of a remote function gets the one value
         that it is called with."""
-        self._doubles.stub(name_of(what), code)
+        self._parts.doubles.stub(name_of(what), code)
 
     def crash(self) -> None:
         """Have the application's process die, and another one begin."""
-        self._application.die()
+        self._parts.application.die()
 
     def crash_everywhere(self, function: Callee[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call a function in environments like this one as it stands (stubs, errors, promises that
@@ -208,12 +178,12 @@ class Environment:
         """How often something has begun: runs of a function from its input, so first ones and
         retries, or runs of a step."""
         name = name_of(what)
-        of_functions = sum(c.runs for c in self.server.calls.values() if c.function == name)
-        return of_functions + self._application.steps[name]
+        of_functions = sum(c.runs for c in self._parts.server.calls.values() if c.function == name)
+        return of_functions + self._parts.application.steps[name]
 
     def tree(self) -> Tree:
         """All calls, as a tree: `print(env.tree())`."""
-        return tree(self.server.calls.values())
+        return tree(self._parts.server.calls.values())
 
     def history(self, function: Callee[..., Any]) -> History:
         """What the last call of a function did until now, to be kept in a file, and given to
@@ -222,7 +192,7 @@ class Environment:
         Raises:
             LookupError: it was not called, or has not waited for anything.
         """
-        for one in reversed(self._driver.exchanges):
+        for one in reversed(self._parts.driver.exchanges):
             if one.call.function == function.name and one.is_resume:
                 return History(function.name, one.request, one.response.SerializeToString())
         raise LookupError(
@@ -234,43 +204,34 @@ class Environment:
 
     def _twin(self) -> Environment:
         """Another one, with the same stubs, errors and promises."""
-        time: Literal["simulated", "real"] = "simulated" if self._is_simulated else "real"
+        time: Literal["simulated", "real"] = "simulated" if self._parts.is_simulated else "real"
         env = Environment(*self._functions, time=time, replay="never")
-        env._doubles.take(self._doubles)
-        env.server.take(self.server)
+        env._parts.take(self._parts)
         return env
 
     def _played(self, call: BuiltCall[R], killed_before: int | None) -> Played[R]:
-        self._running.dies_before = killed_before
+        self._parts.running.dies_before = killed_before
         value, error = None, None
         try:
-            (dispatch_id,) = self._sync_calling.dispatch([call])
-            value = self._sync_calling.handle(dispatch_id, call.returns).result()
+            (dispatch_id,) = self._parts.sync_caller.dispatch([call])
+            value = self._parts.sync_caller.handle(dispatch_id, call.returns).result()
         except Stuck:
             raise
         except Exception as raised:
             error = raised
-        calls, running = self.server.calls.values(), self._running
+        calls, running = self._parts.server.calls.values(), self._parts.running
         return Played(value, error, calls, running.answers, running.died_in)
 
     def answer(self, history: History) -> bytes:
         """The RunResponse to the run that a history ends with."""
-        status, body = self._world.block(self._application.run(history.request))
-        if status != 200:
-            raise ValueError(f"The history can't be run: HTTP {status}, {body.decode()}")
-        return body
-
-    def _now_us(self) -> int:
-        return self.server.now_us if self._is_simulated else clock.time_ns() // 1000
-
-    async def _pause(self, until_us: int) -> None:
-        if not self._is_simulated:
-            await asyncio.sleep(max(0, until_us - self._now_us()) / 1_000_000)
-        self.server.now_us = max(until_us, self._now_us())
+        answer = self._parts.world.block(self._parts.application.run(history.request))
+        if answer.status != 200:
+            raise ValueError(f"The history can't be run: {answer.body.decode(errors='replace')}")
+        return answer.body
 
     def _complete(self, endpoint: str, result: Result) -> None:
-        self._sync_calling.complete(endpoint, result)
-        self._world.block(self._driver.settle())
+        self._parts.sync_caller.complete(endpoint, result)
+        self._parts.world.block(self._parts.driver.settle())
 
 
 def _check(value: str, known: tuple[str, ...], what: str) -> None:

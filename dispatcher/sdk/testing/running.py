@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from dispatcher.protocol.messages import RunResponse
 from dispatcher.sdk import http
+from dispatcher.sdk.endpoint import Answer
 from dispatcher.sdk.testing.calls import Record
 from dispatcher.sdk.testing.doubles import Doubles
 from dispatcher.sdk.testing.standing import stand_in
@@ -33,12 +34,12 @@ class Running:
         self._doubles = doubles
         self._is_checked = is_checked
 
-    async def __call__(self, call: Record, request: bytes) -> tuple[int, bytes] | None:
+    async def __call__(self, call: Record, request: bytes) -> Answer | None:
         code = self._doubles.of(call.function) if call.state is None else None
         is_own = call.endpoint in ("", OWN)
         if code is not None:
             served = self.application.served.get(call.function) if is_own else None
-            answer = 200, await stand_in(call, code, served)
+            answer = await stand_in(call, code, served)
         elif is_own and call.function != http.send.name:
             answer = await self._by_application(call, request)
         else:
@@ -52,7 +53,7 @@ class Running:
         self.application.die()
         return None
 
-    async def _by_application(self, call: Record, request: bytes) -> tuple[int, bytes]:
+    async def _by_application(self, call: Record, request: bytes) -> Answer:
         application = self.application
         steps_before = application.steps.total()
         answer = await application.run(request)
@@ -74,11 +75,11 @@ def _not_here(call: Record, *, is_own: bool) -> str:
     )
 
 
-def _check_same(call: Record, one: tuple[int, bytes], other: tuple[int, bytes]) -> None:
+def _check_same(call: Record, one: Answer, other: Answer) -> None:
     """Raises NotDeterministic."""
     if one == other:
         return
-    first, second = (_shown(*answer) for answer in (one, other))
+    first, second = _shown(one), _shown(other)
     raise NotDeterministic(
         f"{call.function} was replayed from its record, and did something else.\n"
         f"  first  {first}\n  then   {second}\n"
@@ -87,10 +88,10 @@ def _check_same(call: Record, one: tuple[int, bytes], other: tuple[int, bytes]) 
     )
 
 
-def _shown(status: int, body: bytes) -> str:
-    response = RunResponse.FromString(body) if status == 200 else None
-    if response is None:
-        return f"HTTP {status}"
+def _shown(answer: Answer) -> str:
+    if answer.status != 200:
+        return f"HTTP {answer.status}"
+    response = RunResponse.FromString(answer.body)
     if response.HasField("poll"):
         return f"waits for {', '.join(call.function for call in response.poll.calls)}"
     return str(response.exit.result).replace("\n", " ")
