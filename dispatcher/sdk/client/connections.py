@@ -88,9 +88,12 @@ class Connections:
 
     def _take(self) -> HTTPConnection | None:
         with self._lock:
-            if self._process != os.getpid():
+            if (
+                self._process != os.getpid()
+            ):  # it was forked: to close them here leaves the parent's
                 self._process = os.getpid()
-                self._idle = deque()
+                while self._idle:
+                    self._idle.pop()[0].close()
             while self._idle:
                 connection, until_s = self._idle.pop()
                 if connection.sock is not None and time.monotonic() < until_s:
