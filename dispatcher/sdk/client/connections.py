@@ -88,9 +88,7 @@ class Connections:
 
     def _take(self) -> HTTPConnection | None:
         with self._lock:
-            if (
-                self._process != os.getpid()
-            ):  # it was forked: to close them here leaves the parent's
+            if self._process != os.getpid():  # forked: the parent still has those it had
                 self._process = os.getpid()
                 while self._idle:
                     self._idle.pop()[0].close()
