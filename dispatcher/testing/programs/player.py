@@ -83,7 +83,8 @@ class Player:
                 self._take(answer, self.run.advance(some, now_us))
         if self.steps and answer.end is None and not (answer.calls or answer.cancelled):
             self._carry_out(answer, now_us)
-        answer.is_flush = answer.end is None and bool(self.steps or answer.steps)
+        is_over = answer.wake_us is not None and answer.wake_us <= now_us
+        answer.is_flush = answer.end is None and bool(self.steps or answer.steps or is_over)
         answer.seen = tuple(self._stage.seen)
         return answer
 
