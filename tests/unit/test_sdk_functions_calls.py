@@ -451,3 +451,44 @@ def test_reset_refuses_what_it_cannot_do(call: Any, kind: type[Exception], words
     with pytest.raises(kind) as caught:
         dispatch.Reset(call)
     assert told(caught.value) == words.format(at=getattr(call, "site", ""))
+
+
+async def test_call_that_is_cancelled_before_it_begins_is_not_made() -> None:
+    """Nor does it say that nobody awaited it: its task has ended."""
+    with application() as app, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        task = asyncio.create_task(tenfold(1))
+        assert "tenfold" in repr(task)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert app.made == []
+
+
+def test_call_that_is_cancelled_in_a_durable_function_is_given_up() -> None:
+    """Before it was sent nobody hears of it."""
+
+    async def body() -> str:
+        early, late = asyncio.create_task(tenfold(1)), asyncio.create_task(tenfold(2))
+        await asyncio.sleep(0)
+        early.cancel()
+        await dispatch.sleep(1)
+        late.cancel()
+        await asyncio.wait([early, late])
+        return f"{early.cancelled()} {late.cancelled()}"
+
+    play = Play(body, lambda _: None)
+    assert play.value() == "True True"
+    assert (play.ids, play.cancelled) == ([1], [1])
+
+
+def test_call_passes_on_what_is_thrown_into_it() -> None:
+    """As a coroutine does, also where no loop runs."""
+    call = tenfold(1)
+    with pytest.raises(KeyError, match="x"):
+        call.throw(KeyError("x"))
+    call = tenfold(1)
+    with pytest.raises(ValueError, match="y"):
+        call.throw(ValueError, ValueError("y"), None)
+    with pytest.raises(RuntimeError, match="was awaited before"):
+        call.__await__()
