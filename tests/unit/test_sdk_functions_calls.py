@@ -17,7 +17,7 @@ from dispatcher.sdk.functions import apps, context
 from dispatcher.sdk.functions.context import Inside
 from dispatcher.sdk.replay.model import Raised, Told
 from dispatcher.sdk.values import encode
-from dispatcher.testing.playing import FakeApp, Play, answered, application, played
+from dispatcher.testing.playing import BEGAN_US, FakeApp, Play, answered, application, played
 
 
 @dispatch.function
@@ -326,6 +326,22 @@ def test_dispatch_in_a_durable_function_is_a_step_whose_repetition_makes_no_seco
     assert one == two
     assert one is not None
     assert one.startswith("c1:")
+
+
+def test_dispatch_after_a_tail_call_is_another_call() -> None:
+    """With the same arguments, by the same call: its record is empty, and it has begun later."""
+    app = FakeApp()
+    tenfold.give_to(app)
+
+    async def body() -> None:
+        await tenfold.dispatch(4)
+
+    try:
+        Play(body, answered).value()
+        Play(body, answered, now_us=BEGAN_US + 1).value()
+    finally:
+        tenfold.give_to(None)
+    assert len({key for _, key in app.made}) == 2
 
 
 def test_two_dispatches_of_one_call_in_a_durable_function_are_two() -> None:

@@ -699,6 +699,17 @@ def test_clock_chance_and_names_are_the_same_in_every_replay() -> None:
     assert (first[2].version, first[2].variant) == (4, uuid.RFC_4122)
 
 
+def test_chance_is_another_one_after_a_tail_call() -> None:
+    """Which has the same id, and begins later: what it names and dispatches is new."""
+
+    async def body() -> Any:
+        return dispatch.uuid4(), dispatch.random()
+
+    first = Play(body, answered)
+    later = Play(body, answered, now_us=BEGAN_US + 1)
+    assert first.value() != later.value()
+
+
 def test_clock_and_chance_are_the_systems_outside() -> None:
     """As `datetime.now` and `random`."""
     assert abs(dispatch.now() - datetime.now(UTC)) < timedelta(minutes=1)

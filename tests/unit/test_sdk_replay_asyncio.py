@@ -308,7 +308,7 @@ def test_deadline_that_has_passed_needs_no_resume() -> None:
 
 
 def test_random_numbers_are_the_same_in_every_replay_of_a_call() -> None:
-    """The seed is the id of the call."""
+    """The seed is the id of the call, and when it began: after a tail call it is another one."""
 
     async def pipeline() -> float:
         loop = running()
@@ -316,7 +316,7 @@ def test_random_numbers_are_the_same_in_every_replay_of_a_call() -> None:
         await call("f")
         return loop.random.random()
 
-    assert _played(pipeline, ended(0, 1)) == random.Random("01f3").random()
+    assert _played(pipeline, ended(0, 1)) == random.Random(f"01f3 {BEGAN_US}").random()
 
 
 def test_loop_says_that_it_replays_until_all_on_record_is_replayed() -> None:

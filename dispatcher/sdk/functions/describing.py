@@ -18,7 +18,7 @@ def describe(function: Callee[..., Any]) -> str:
 
         >>> print(dispatch.describe(welcome))
         welcome, app.py:8
-          durable: it names greet
+          durable: it names dispatch.sleep
 
     Raises:
         TypeError: it is no function of dispatch.

@@ -109,9 +109,10 @@ class Loop(DenyingLoop):
 
     @property
     def random(self) -> Random:
-        """A generator that is the same in every replay of this call."""
+        """A generator that is the same in every replay of this call, and another one after a tail
+        call, which has the same id: names that are drawn with it are new there."""
         if self._random is None:
-            self._random = Random(self.told.id)
+            self._random = Random(f"{self.told.id} {self._issuing.writer.started_us}")
         return self._random
 
     # For who runs the body.
