@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import uvloop
 
+from dispatcher.sdk.replay.journal import decode
 from dispatcher.sdk.replay.loop import running
 from dispatcher.sdk.replay.model import Ended, Returned
 from dispatcher.testing.durable import (
@@ -304,7 +305,9 @@ def test_deadline_that_has_passed_needs_no_resume() -> None:
             return "timeout"
         return "none"
 
-    assert advance(start(pipeline)) == Returned("timeout", [])
+    run = start(pipeline)
+    assert advance(run) == Returned("timeout", [])
+    assert decode(run.state()).event_of == []
 
 
 def test_random_numbers_are_the_same_in_every_replay_of_a_call() -> None:

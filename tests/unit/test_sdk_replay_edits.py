@@ -230,6 +230,20 @@ CONTRADICTING = {
         + HINT
         + "look for sets, time, random or I/O at app.py:2-3.",
     ),
+    "ended where it waited": (
+        """
+    async def pipeline():
+        first = await call("fetch", 1)
+        await sleep(60)
+""",
+        """
+  recorded   await 3: transform, called at app.py:4
+  now        it returned
+  before it  1 fetch ok · 2 sleep 60 s
+"""
+        + HINT
+        + "look for sets, time, random or I/O at app.py:3-4.",
+    ),
     "early error": (
         """
     async def pipeline():

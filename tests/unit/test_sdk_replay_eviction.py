@@ -71,6 +71,24 @@ def test_eviction_runs_what_cleans_up_and_makes_no_call(noise: list[object]) -> 
     assert seen == ["evicted", "cleaned up"]
 
 
+def test_eviction_goes_on_when_code_that_cleans_up_waits(noise: list[object]) -> None:
+    """It is thrown in again, until the coroutine has ended; which task it is in can be asked."""
+    seen: list[object] = []
+
+    async def pipeline() -> None:
+        try:
+            await call("one")
+        except Evicted:
+            async with asyncio.timeout(5):
+                await asyncio.sleep(1)
+        finally:
+            task = asyncio.current_task()
+            seen.append(task and task.get_name())
+
+    _evict(pipeline)
+    assert seen == ["the body"]
+
+
 async def _generator(seen: list[str]) -> AsyncIterator[int]:
     try:
         yield await call("one")
@@ -246,6 +264,43 @@ def test_exception_that_nobody_retrieves_is_logged_once_when_the_body_is_replaye
     assert len(caplog.records) == 1
     run.close()
     again.close()
+
+
+def test_error_of_a_callback_is_logged_once_when_the_body_is_replayed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """As all that goes to the exception handler of a loop."""
+
+    async def pipeline() -> None:
+        asyncio.get_running_loop().call_soon(int, "no number")
+        await call("one")
+
+    run = start(pipeline)
+    suspended(run)
+    again = start(pipeline, run.state())
+    suspended(again)
+    assert len(caplog.records) == 1
+    assert caplog.records[0].getMessage().startswith("pipeline: Exception in callback int(")
+    run.close()
+    again.close()
+
+
+def test_errors_of_many_tasks_are_logged_when_the_body_ends(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """None of them is lost because the body is forgotten right then."""
+
+    async def fails() -> None:
+        raise Failed("nobody asks")
+
+    async def pipeline() -> None:
+        for _ in range(50):
+            asyncio.create_task(fails())  # noqa: RUF006
+        await asyncio.sleep(0)
+
+    advance(start(pipeline))
+    gc.collect()
+    assert len(caplog.records) == 50
 
 
 def test_body_is_forgotten_when_it_ends(noise: list[object]) -> None:

@@ -82,8 +82,6 @@ class Task(AnyTask):
         self.place = place  # first of all: asyncio puts the task into a set
         self._durable_loop = counter
         super().__init__(coroutine, loop=loop, name=str(name or place.shown), context=context)
-        # Who forgets a body has closed it; its tasks end with it, and that is no news.
-        self._log_destroy_pending = False
 
     def __hash__(self) -> int:
         return self.place.hash
