@@ -21,7 +21,7 @@ from tests.dispatch_py.conftest import SETTINGS, verification_key
 from tests.dispatch_py.sdk import Application
 from tests.dispatch_py.test_dispatch_py import ask, output, result
 
-_DEPLOY_S = 20.0
+_DEPLOY_S = 8.0
 _SUSPECT_MS = 1500
 _QUICK = {**SETTINGS, "CALL_STATE_SUSPECT_AFTER": str(_SUSPECT_MS)}
 _ENDS_S = 60.0
@@ -84,7 +84,7 @@ def deploying(port: int) -> Iterator[list[int]]:
             serving.join()
 
 
-def test_deploy_of_twenty_seconds_restarts_nothing(
+def test_deploy_of_eight_seconds_restarts_nothing(
     server: ServerProcess, application: Application
 ) -> None:
     """502 and 503 for much longer than CALL_STATE_SUSPECT_AFTER, while functions wait and run and
