@@ -106,6 +106,22 @@ def test_history_fits_when_the_function_is_as_it_was(tmp_path: Path) -> None:
     replay(pipeline, History.load(file))
 
 
+def test_history_runs_no_step_when_it_is_replayed() -> None:
+    """Not one that was under way then, nor one that is new."""
+    history = _recorded(pipeline)
+    _RAN.clear()
+    replay(pipeline, history)
+    assert _RAN == []
+    with pytest.raises(NoLongerFits) as told:
+        replay(_with_a_step_at_the_end(), history)
+    assert str(told.value) == (
+        "pipeline goes on otherwise than on record.\n"
+        "  recorded   calls promise\n"
+        "  now        runs the step note"
+    )
+    assert _RAN == []
+
+
 def test_history_is_contradicted_when_the_function_was_edited() -> None:
     """What suspended calls would run into after a deploy."""
     history = _recorded(pipeline)
@@ -125,6 +141,20 @@ def test_history_is_refused_when_it_is_of_another_function() -> None:
         with pytest.raises(LookupError) as nothing:
             env.history(double)
     assert str(nothing.value).startswith("double was not resumed here")
+
+
+def _with_a_step_at_the_end() -> Function[[int], Any]:
+    @dispatch.function(name="pipeline")
+    async def pipeline(number: int) -> str:
+        first = await double(number)
+        await dispatch.step(note, str(first))
+        await dispatch.sleep(3600)
+        async with asyncio.TaskGroup() as group:
+            for i in range(3):
+                group.create_task(_branch(first + i))
+        return await dispatch.step(note, "new")
+
+    return pipeline
 
 
 def _edited() -> Function[[int], Any]:

@@ -47,6 +47,8 @@ class Application:
         self.sync_caller = sync_caller
         self.steps: Counter[str] = Counter()
         """How often each step was begun."""
+        self.refused: list[str] | None = None
+        """Steps that were not run; None: they are."""
         self._warm = warm
         self._now_us = now_us
         self._doubles = doubles
@@ -109,6 +111,9 @@ class _DoubledSteps(Steps):
     def begin(self, step: Numbered, told: Told) -> asyncio.Task[Ended]:
         self._application.steps[step.operation.function] += 1
         work, double = step.operation.carrier, self._doubles.of(step.operation.function)
+        if self._application.refused is not None:
+            self._application.refused.append(step.operation.function)
+            double = _refuse
         if double is not None and isinstance(work, StepRun):
             args, kwargs = _arguments(work)
             work = replace(work, call=lambda: awaited(double, args, kwargs), is_async=True)
@@ -125,6 +130,10 @@ async def _after(last: asyncio.Task[Ended] | None, step: asyncio.Task[Ended]) ->
         return await step
     finally:
         step.cancel()
+
+
+def _refuse(*_: object, **__: object) -> None:
+    raise RuntimeError("a replay runs no steps")
 
 
 def _arguments(work: StepRun) -> tuple[tuple[Any, ...], dict[str, Any]]:

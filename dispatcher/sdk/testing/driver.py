@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 from dispatcher.protocol.messages import Exit, RunResponse
@@ -13,16 +12,6 @@ from dispatcher.sdk.testing.asking import request_of
 from dispatcher.sdk.testing.calls import Record, ended_with
 from dispatcher.sdk.testing.server import Server
 from dispatcher.sdk.testing.waiting import stuck
-
-
-@dataclass(frozen=True, slots=True)
-class Exchange:
-    """A run: what was asked and what was answered."""
-
-    call: Record
-    request: bytes
-    response: RunResponse
-    is_resume: bool
 
 
 class Runs(Protocol):
@@ -36,7 +25,6 @@ class Driver:
 
     def __init__(self, server: Server, runs: Runs, pause: Callable[[int], Awaitable[None]]) -> None:
         self.server = server
-        self.exchanges: list[Exchange] = []
         self._runs = runs
         self._pause = pause
 
@@ -72,14 +60,12 @@ class Driver:
 
     async def _run(self, call: Record) -> None:
         """Run a call once."""
-        is_resume = call.state is not None
         request = request_of(call).SerializeToString()
         answer = await self._runs(call, request)
         if answer is None:
             self.server.lost(call)
             return
         response = _response(answer)
-        self.exchanges.append(Exchange(call, request, response, is_resume))
         if not call.is_over:  # it may have been killed, or have expired
             retry_after_us = int(dict(answer.headers).get("Retry-After", 0)) * 1_000_000
             self.server.answered(call, response, retry_after_us=retry_after_us)

@@ -14,7 +14,7 @@ from dispatcher.sdk.functions.function import Function
 from dispatcher.sdk.replay.model import Result
 from dispatcher.sdk.testing.crashes import Played, crash_all
 from dispatcher.sdk.testing.doubles import Stub, name_of
-from dispatcher.sdk.testing.history import History
+from dispatcher.sdk.testing.history import History, check
 from dispatcher.sdk.testing.parts import Parts
 from dispatcher.sdk.testing.tree import Tree, tree
 from dispatcher.sdk.testing.waiting import Stuck
@@ -192,13 +192,22 @@ class Environment:
         Raises:
             LookupError: it was not called, or has not waited for anything.
         """
-        for one in reversed(self._parts.driver.exchanges):
-            if one.call.function == function.name and one.is_resume:
-                return History(function.name, one.request, one.response.SerializeToString())
+        if function.name in self._parts.running.resumes:
+            return History(function.name, *self._parts.running.resumes[function.name])
         raise LookupError(
             f"{function.name} was not resumed here, so nothing of it is on record: run it until it "
             "has waited for something."
         )
+
+    def check(self, history: History) -> None:
+        """Run what a history ends with, without its steps. Raises NoLongerFits."""
+        application = self._parts.application
+        refused: list[str] = []
+        application.refused = refused
+        answer = self._parts.world.block(application.run(history.request))
+        if answer.status != 200:
+            raise ValueError(f"The history can't be run: {answer.body.decode(errors='replace')}")
+        check(history, answer.body, refused)
 
     # Inside.
 
@@ -221,13 +230,6 @@ class Environment:
             error = raised
         calls, running = self._parts.server.calls.values(), self._parts.running
         return Played(value, error, calls, running.answers, running.died_in)
-
-    def answer(self, history: History) -> bytes:
-        """The RunResponse to the run that a history ends with."""
-        answer = self._parts.world.block(self._parts.application.run(history.request))
-        if answer.status != 200:
-            raise ValueError(f"The history can't be run: {answer.body.decode(errors='replace')}")
-        return answer.body
 
     def _complete(self, endpoint: str, result: Result) -> None:
         self._parts.sync_caller.complete(endpoint, result)

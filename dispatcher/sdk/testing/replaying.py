@@ -6,12 +6,12 @@ from typing import Any
 
 from dispatcher.sdk.functions.function import Function
 from dispatcher.sdk.testing.environment import Environment
-from dispatcher.sdk.testing.history import History, NoLongerFits, check
+from dispatcher.sdk.testing.history import History, NoLongerFits
 
 
 def replay(function: Function[..., Any], history: History) -> None:
     """Run a function against a history: what `Environment.history` gave, with the code of then.
-    Steps that were under way are not run.
+    No step is run.
 
     Raises:
         NoLongerFits: it does something else than what is on record. Suspended calls would begin
@@ -20,4 +20,4 @@ def replay(function: Function[..., Any], history: History) -> None:
     if history.function != function.name:
         raise NoLongerFits(f"This is a history of {history.function}, not of {function.name}.")
     with Environment(function) as env:
-        check(history, env.answer(history))
+        env.check(history)
