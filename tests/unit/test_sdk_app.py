@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import subprocess
 import sys
@@ -36,6 +37,13 @@ async def welcome(names: list[str]) -> list[str]:
 @dispatch.function
 def shout(text: str, times: int = 1) -> str:
     return text.upper() * times
+
+
+@dispatch.function
+async def hidden(names: list[str]) -> list[str]:
+    called = globals()["gre" + "et"]
+    async with asyncio.timeout(5):
+        return [await called(name) for name in names]
 
 
 @pytest.fixture(autouse=True)
@@ -114,6 +122,19 @@ async def test_a_function_that_is_not_async_is_run(app: dispatch.Dispatch) -> No
     value = await run(app, "shout", shout.build_call("hi", times=2).input)
     assert isinstance(value, Value)
     assert decode(value) == "HIHI"
+
+
+async def test_a_function_that_hides_what_it_calls_is_run_as_durable(
+    app: dispatch.Dispatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody can see what it will wait for; then it does, and is run anew."""
+    app.register(hidden)
+    assert "plain" in app.describe()[-1]
+    value = await run(app, "hidden", hidden.build_call(["Ada", "Alan"]).input)
+    assert isinstance(value, Value)
+    assert decode(value) == ["Hello, Ada!", "Hello, Alan!"]
+    (record,) = caplog.records
+    assert record.getMessage().startswith("hidden waits for greet at ")
 
 
 async def test_arguments_that_do_not_fit_say_which(app: dispatch.Dispatch) -> None:
