@@ -15,6 +15,7 @@ from dispatcher.errors import ConfigError
 from dispatcher.protocol.messages import Any, CallResult, RunRequest, RunResponse
 from dispatcher.protocol.signing import RUN_PATH
 from dispatcher.protocol.statuses import Status
+from dispatcher.sdk.functions import apps
 from dispatcher.sdk.replay.model import Value
 from dispatcher.sdk.values import decode
 from dispatcher.sdk.wire import any_of, value_of
@@ -135,6 +136,20 @@ async def test_a_function_that_hides_what_it_calls_is_run_as_durable(
     assert decode(value) == ["Hello, Ada!", "Hello, Alan!"]
     (record,) = caplog.records
     assert record.getMessage().startswith("hidden waits for greet at ")
+
+
+async def test_a_function_calls_through_the_application_that_runs_it() -> None:
+    """And not through one that was made later."""
+    found: list[object] = []
+
+    @dispatch.function
+    async def looks() -> None:
+        found.append(apps.find(None))
+
+    app = dispatch.Dispatch(looks)
+    dispatch.Dispatch()
+    await run(app, looks.name, looks.build_call().input)
+    assert found == [app]
 
 
 async def test_arguments_that_do_not_fit_say_which(app: dispatch.Dispatch) -> None:

@@ -92,6 +92,30 @@ async def test_a_call_in_memory_goes_on_where_it_is() -> None:
     assert asking.runner.suspended == 0
 
 
+@pytest.mark.parametrize("features", [ALL, frozenset()])
+async def test_a_call_in_memory_is_found_by_its_whole_state(features: frozenset[str]) -> None:
+    """As servers send it that know no nonces, or that have been started anew."""
+    asking, bodies = pair()
+    asking.features = features
+    await asking.first()
+    await asking.resume({0: 1})
+    assert returned(await asking.resume({1: 2})) == [1, 2]
+    assert bodies.begun == 1
+
+
+async def test_a_nonce_of_an_older_state_asks_for_the_state() -> None:
+    """What is in memory has gone on; that answer was lost."""
+    asking, _ = pair()
+    await asking.first()
+    nonce = asking.nonce
+    await asking.resume({0: 1})
+    asking.nonce = nonce
+    asking.runner.forget_answers()
+    with pytest.raises(ConnectError) as raised:
+        await asking.resume({0: 1}, by_nonce=True)
+    assert raised.value.code is Code.FAILED_PRECONDITION
+
+
 async def test_a_call_that_is_not_in_memory_is_replayed() -> None:
     """From the state, once for each resume."""
     asking, bodies = pair(warm=0)

@@ -270,6 +270,7 @@ async def test_a_timeout_around_a_hidden_operation_is_a_durable_one() -> None:
     assert task.cancelling() == 0
 
 
+@pytest.mark.filterwarnings("error")
 async def test_a_body_that_is_left_runs_its_finally_without_effect() -> None:
     """Also one that catches everything, and waits for more on its way out."""
     left = []

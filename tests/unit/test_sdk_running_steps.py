@@ -393,6 +393,31 @@ async def test_a_step_that_may_have_begun_does_not_run_again(done: Done, who: st
     assert done.steps.count("a") == (who != "another process")
 
 
+async def test_a_step_that_is_to_run_once_and_is_cut_does_not_begin_again(done: Done) -> None:
+    """The function is told at once, and that is stored before it does more."""
+
+    async def hangs() -> object:
+        done.steps.append("hangs")
+        await asyncio.Event().wait()
+        return None
+
+    async def cut() -> object:
+        loop = running()
+        assert loop is not None
+        intent = await loop.perform(Operation(Kind.STEP, "hangs", "app.py:4", carrier=INTENT))
+        assert isinstance(intent, Value)
+        try:
+            return await does(hangs, intent=intent)
+        except RuntimeError as error:
+            return [str(error)[:11], await does(done.step("b"))]
+
+    ask = asking(cut, timeout_ms=50)
+    await ask.first()
+    assert is_stored_and_resumed(await ask.resume())
+    assert returned(await ask.resume()) == ["Interrupted", 1]
+    assert done.steps == ["hangs", "b"]
+
+
 class Claims:
     """A server that lets each word be claimed once."""
 

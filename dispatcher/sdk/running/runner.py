@@ -112,15 +112,14 @@ class Runner:
         return await self._durable.run(runnable, run)
 
     def _turn(self, name: str, operation: Operation) -> None:
-        if name not in self._turned:
-            self._turned.add(name)
-            _log.warning(
-                "%s waits for %s at %s, so it is durable, which its code did not show; it was run "
-                "anew. Write @dispatch.function(durable=True)",
-                name,
-                operation.function or operation.kind.value,
-                operation.site,
-            )
+        self._turned.add(name)
+        _log.warning(
+            "%s waits for %s at %s, so it is durable, which its code did not show; it was run "
+            "anew. Write @dispatch.function(durable=True)",
+            name,
+            operation.function or operation.kind.value,
+            operation.site,
+        )
 
     def _unknown(self, name: str) -> ConnectError:
         close = get_close_matches(name, self._runnables, 1)
