@@ -13,13 +13,14 @@ from __future__ import annotations
 import logging
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from dispatcher import __version__
 from dispatcher.protocol.verifying import Verifier
 from dispatcher.sdk import http
+from dispatcher.sdk.check import Checked
 from dispatcher.sdk.claim import claim_with
 from dispatcher.sdk.client.batch import Batch
 from dispatcher.sdk.client.blocking import SyncClient
@@ -35,6 +36,7 @@ from dispatcher.sdk.functions.ports import Caller, SyncCaller
 from dispatcher.sdk.functions.registry import by_name
 from dispatcher.sdk.functions.served import Served
 from dispatcher.sdk.recall import recall_from
+from dispatcher.sdk.replay.engine import Run
 from dispatcher.sdk.running.recalling import Recall
 from dispatcher.sdk.running.runnable import Runnable
 from dispatcher.sdk.running.runner import Runner
@@ -97,6 +99,7 @@ class Dispatch:
             recall=self._recall(),
             claim=claim_with(lambda: self.caller) if self._can_ask else None,
             failure_of=lambda error: failure_of(error)[1],
+            engine=partial(Checked, report=_log.error) if self.config.is_checked else Run,
         )
         keys = self.config.verification_keys
         self._endpoint = Endpoint(self._runner, Verifier(keys) if keys else None, about=self._about)

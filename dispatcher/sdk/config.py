@@ -9,7 +9,8 @@
                                                    not verified
 
 What is written wrongly is an error when the application is made; what is missing, where it is
-needed: an application that only answers runs needs none of them.
+needed: an application that only answers runs needs none of them. DISPATCH_CHECK=1, which
+`dispatcher run --check` sets, has durable functions watched and replayed.
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ class Config:
     address: Address = Address("127.0.0.1", 8000)
     verification_keys: tuple[Ed25519PublicKey, ...] = ()
     warm: int = DEFAULT_WARM
+    is_checked: bool = False
     api_url_from: str = "DISPATCH_API_URL"
     api_key_from: str = "DISPATCH_API_KEY"
 
@@ -109,7 +111,8 @@ def read_config(
         "address": address,
         "verification_key": verification_key,
     }
-    said = _Said(given, os.environ if environ is None else environ)
+    environ = os.environ if environ is None else environ
+    said = _Said(given, environ)
     return Config(
         api_url=_api_url(said),
         api_url_from=said.where("api_url"),
@@ -119,6 +122,7 @@ def read_config(
         address=_address(said),
         verification_keys=_verification_keys(said),
         warm=_warm(warm),
+        is_checked=environ.get("DISPATCH_CHECK") == "1",
     )
 
 

@@ -221,7 +221,7 @@ def test_replay_is_compared_when_a_function_ends(env: Environment) -> None:
     """Also where no operation shows that it is not deterministic."""
     with pytest.raises(NotDeterministic) as told:
         env.run(forgetful)
-    assert "forgetful was replayed from its record, and did something else." in str(told.value)
+    assert "was replayed at once, to check it, and went another way: first" in str(told.value)
 
 
 def test_body_goes_on_where_it_is_when_it_is_not_replayed(

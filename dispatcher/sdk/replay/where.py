@@ -39,6 +39,20 @@ def spot(frame: FrameType | None, end: CodeType) -> Spot | None:
     return None
 
 
+def user_of(frame: FrameType | None) -> Spot | None:
+    """Return the line of the user's code that `frame` stands in, or that called the libraries it
+    stands in. None where the SDK or an import is in between: then it is theirs."""
+    inner: FrameType | None = None
+    while frame is not None:
+        filename = frame.f_code.co_filename
+        if is_of_user(filename):
+            return _spot(frame, inner)
+        if filename.startswith((_SDK, "<frozen importlib")):
+            return None
+        inner, frame = frame, frame.f_back
+    return None
+
+
 def standing(awaitable: object) -> Spot | None:
     """Return the line of the user's code where a suspended coroutine waits, the innermost."""
     found: FrameType | None = None

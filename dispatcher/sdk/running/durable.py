@@ -61,8 +61,11 @@ class Durable:
         steps: Steps,
         recall: Recall | None,
         now_us: Callable[[], int],
+        engine: Callable[..., Engine] = Engine,
     ) -> None:
+        """`engine` makes runs, as `Engine` does."""
         self._warm = warm
+        self._engine = engine
         self._steps = steps
         self._recall = recall
         self._now_us = now_us
@@ -133,7 +136,7 @@ class Durable:
                 return session
             session.close()  # the server has another state than it had
         if not isinstance(resume, Resume):
-            return _made(runnable, run, resume)
+            return _made(self._engine, runnable, run, resume)
         if resume.state is None:
             if resume.nonce:
                 raise ConnectError(
@@ -143,10 +146,11 @@ class Durable:
         input, record = split(resume.state)
         names = kept_in(record) if resume.permit else []
         kept = await recalled(self._recall, run.told.id, resume.permit, names)
-        return _made(runnable, run, input, record, kept)
+        return _made(self._engine, runnable, run, input, record, kept)
 
 
 def _made(
+    engine_of: Callable[..., Engine],
     runnable: Runnable,
     run: Run,
     input: Value,
@@ -160,7 +164,7 @@ def _made(
     if not runnable.spec.is_async:
         raise BadState(f"{runnable.spec.name} is not async any more, and was suspended")
     body = cast(Callable[[], Coroutine[Any, Any, object]], call)
-    engine = Engine(body, run.told, record, kept=kept, judged=runnable.judged)
+    engine = engine_of(body, run.told, record, kept=kept, judged=runnable.judged)
     session = Session(engine, head_of(input))
     if isinstance(run.directive, Resume):
         session.nonce = engine.nonce

@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from typing import Final
 
 from dispatcher.protocol.connect import Code, ConnectError
+from dispatcher.sdk.replay.engine import Run as Engine
 from dispatcher.sdk.replay.model import Failure, Operation
 from dispatcher.sdk.running.answers import Answers
 from dispatcher.sdk.running.durable import Durable
@@ -43,10 +44,11 @@ class Runner:
         failure_of: Callable[[BaseException], Failure],
         now_us: Callable[[], int] = wall_us,
         steps: Steps | None = None,
+        engine: Callable[..., Engine] = Engine,
     ) -> None:
         """`runnables` may grow. `warm`: suspended calls that are kept in memory at most. `recall`
         and `claim` ask the server, None: it can't be asked. `steps`: who carries them out, in place
-        of the usual."""
+        of the usual. `engine` makes the runs of durable functions, as `replay.Run` does."""
         self._runnables = runnables
         self._warm: Warm[Session] = Warm(warm)
         self._answers = Answers(warm)
@@ -57,6 +59,7 @@ class Runner:
             steps=steps or Steps(failure_of, Intents(claim, now_us=now_us)),
             recall=recall,
             now_us=now_us,
+            engine=engine,
         )
 
     @property

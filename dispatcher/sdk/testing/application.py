@@ -18,6 +18,7 @@ from dispatcher.sdk.functions.function import Function
 from dispatcher.sdk.functions.ports import Caller, SyncCaller
 from dispatcher.sdk.functions.served import Served, served
 from dispatcher.sdk.functions.stepcall import called
+from dispatcher.sdk.replay.engine import Run
 from dispatcher.sdk.replay.model import Ended, Failure, Numbered, StepRun, Told
 from dispatcher.sdk.running.intents import Claim, Intents
 from dispatcher.sdk.running.runner import Runner
@@ -41,6 +42,7 @@ class Application:
         claim: Claim,
         caller: Caller,
         sync_caller: SyncCaller,
+        engine: Callable[..., Run],
     ) -> None:
         self.served: dict[str, Served] = served((*functions, http.send))
         self.caller = caller
@@ -53,6 +55,7 @@ class Application:
         self._now_us = now_us
         self._doubles = doubles
         self._claim = claim
+        self._engine = engine
         self._owners = {function: function._home.app for function in functions}
         self._begin()
         for function in functions:
@@ -87,6 +90,7 @@ class Application:
             failure_of=_failure_of,
             now_us=self._now_us,
             steps=_DoubledSteps(self, self._doubles, claim=self._claim, now_us=self._now_us),
+            engine=self._engine,
         )
         self._endpoint = Endpoint(self._runner, None, about=lambda: "an environment of tests")
 

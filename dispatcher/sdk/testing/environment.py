@@ -48,8 +48,8 @@ class Environment:
             functions: what is tested; whatever their modules name is there too.
             time: "simulated" jumps to whatever is due next, and begins with 2026; "real" waits.
             replay: "always" runs a durable function anew from its record each time it is resumed,
-                as after a crash, and once more when it has ended: it has to do the same. "never"
-                goes on where it is.
+                as after a crash, and once more when it has ended: it has to do the same, and is
+                watched for clocks, randomness and I/O. "never" goes on where it is.
         """
         _check(time, ("simulated", "real"), "time")
         _check(replay, ("always", "never"), "replay")

@@ -6,9 +6,12 @@ import asyncio
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
+from dispatcher.sdk.check import Checked
 from dispatcher.sdk.functions.function import Function
+from dispatcher.sdk.replay.engine import Run
 from dispatcher.sdk.testing.application import Application
 from dispatcher.sdk.testing.calling import Calling, SyncCalling
 from dispatcher.sdk.testing.doubles import Doubles
@@ -25,7 +28,7 @@ _WARM: Final = 10_000
 
 class Parts:
     """They are made here, and know each other. Where it `is_warm`, suspended bodies are kept in
-    memory; else they are replayed each time, and once more at their end."""
+    memory; else they are replayed each time, and checked."""
 
     def __init__(
         self, functions: Sequence[Function[..., Any]], *, is_simulated: bool, is_warm: bool
@@ -34,7 +37,7 @@ class Parts:
         self.world = World()
         self.doubles = Doubles()
         self.server = Server(_us(START) if is_simulated else time.time_ns() // 1000)
-        self.running = Running(self.doubles, is_checked=not is_warm)
+        self.running = Running(self.doubles)
         self.driver = Driver(self.server, self.running, self._pause)
         self.caller = Calling(self.driver, self.world)
         self.sync_caller = SyncCalling(self.caller, self.world)
@@ -46,6 +49,7 @@ class Parts:
             claim=self.server.given.claim,
             caller=self.caller,
             sync_caller=self.sync_caller,
+            engine=Run if is_warm else partial(Checked, report=self.running.complaints.append),
         )
         self.running.application = self.application
 

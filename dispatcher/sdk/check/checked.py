@@ -1,0 +1,142 @@
+"""A run that is watched, and replayed once more after each of its outcomes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, Final
+
+from dispatcher.sdk.check.watching import BLOCKS, CLOCK, RANDOM, watching
+from dispatcher.sdk.exceptions import EncodeError
+from dispatcher.sdk.replay.engine import Run
+from dispatcher.sdk.replay.model import (
+    Became,
+    Contradicted,
+    Ended,
+    Event,
+    Outcome,
+    Raised,
+    Returned,
+    Suspended,
+    Told,
+    Value,
+)
+from dispatcher.sdk.replay.where import Spot
+from dispatcher.sdk.values import encode
+
+_INSTEAD: Final = {
+    CLOCK: "A replay reads another time. Write dispatch.now(), or read it in a step.",
+    RANDOM: "A replay draws another one. Write dispatch.random() or dispatch.uuid4().",
+    BLOCKS: "Nothing else runs meanwhile. Write `await dispatch.sleep(seconds)`.",
+}
+_SHOWN_CHARS: Final = 200
+_IO: Final = (
+    "Every replay does it again, and nothing else runs meanwhile. Make it a step, "
+    "`await dispatch.step(fn, …)`."
+)
+
+
+class Checked(Run):
+    """`Run`, and `report` is told in a sentence what its body must not do: once for each place, or
+    each way in which a replay of it ends otherwise."""
+
+    def __init__(
+        self,
+        body: Callable[[], Coroutine[Any, Any, object]],
+        told: Told,
+        state: bytes | None,
+        *,
+        kept: Mapping[str, Value] | None = None,
+        judged: str = "",
+        report: Callable[[str], None],
+    ) -> None:
+        super().__init__(body, told, state, kept=kept, judged=judged)
+        self._call = body, told
+        self._kept: dict[str, Value] = dict(kept or {})
+        self._report = report
+        self._name = f"{told.function} (call {told.id})"
+        self._seen: set[tuple[str, str]] = set()
+
+    def advance(self, events: Sequence[Event], now_us: int) -> Outcome:
+        """Run it as `Run` does; then replay it from what is on record now, and compare."""
+        for event in events:
+            if isinstance(event, Ended) and event.is_kept and isinstance(event.result, Value):
+                self._kept[event.dispatch_id] = event.result
+        with watching(self._found):
+            outcome = super().advance(events, now_us)
+        if isinstance(outcome, Suspended | Returned | Raised | Became):
+            self._compare(outcome, self._again(now_us))
+        return outcome
+
+    def _again(self, now_us: int) -> Outcome:
+        shadow = Run(*self._call, self.state(), kept=self._kept)
+        try:
+            return shadow.advance((), now_us)
+        finally:
+            shadow.close()
+
+    def _found(self, what: str, at: Spot) -> None:
+        if (what, at.site) in self._seen:
+            return
+        self._seen.add((what, at.site))
+        by = f", by {at.library}" if at.library else ""
+        instead = _INSTEAD.get(what, _IO)
+        self._report(f"{self._name} {what}, at {at.site} in {at.function}{by}. {instead}")
+
+    def _compare(self, first: Outcome, again: Outcome) -> None:
+        if isinstance(again, Contradicted):
+            self._report(f"{self._name} was replayed at once, to check it. {again.message}")
+        elif not _is_same(first, again):
+            self._report(
+                f"{self._name} was replayed at once, to check it, and went another way: first it "
+                f"{_shown(first)}, then it {_shown(again)}. Look for sets, time, randomness, I/O "
+                "or globals in it."
+            )
+
+
+def _is_same(first: Outcome, again: Outcome) -> bool:
+    """Whether a replay of all that is on record came to the same. What a suspended body has asked
+    for is on record, so the replay asks for nothing but steps, which may have to be run again."""
+    match first, again:
+        case Suspended(), Suspended():
+            asks = again.calls or again.cancelled
+            waits = (first.outstanding, first.wake_us) == (again.outstanding, again.wake_us)
+            return waits and not asks
+        case Returned(), Returned():
+            return _is_same_value(first.value, again.value)
+        case Raised(), Raised():
+            return _shown(first) == _shown(again)
+        case Became(), Became():
+            one, other = first.operation, again.operation
+            return (one.function, one.input) == (other.function, other.input)
+        case _:
+            return False
+
+
+def _is_same_value(one: object, other: object) -> bool:
+    """By comparison, or as they are sent: not all objects know when they are equal."""
+    if one == other:
+        return True
+    try:
+        return encode(one) == encode(other)
+    except EncodeError:
+        return True  # it can't be returned at all: that is said elsewhere
+
+
+def _shown(outcome: Outcome) -> str:
+    match outcome:
+        case Suspended():
+            asked = [f"the call of {one.operation.function}" for one in outcome.calls]
+            asked += [f"the step {one.operation.function}" for one in outcome.steps]
+            return f"waited for {', '.join(asked) or 'nothing new'}"
+        case Returned():
+            return f"returned {_cut(repr(outcome.value))}"
+        case Raised():
+            return f"raised {type(outcome.error).__name__}: {_cut(str(outcome.error))}"
+        case Became():
+            return f"became a call of {outcome.operation.function}"
+        case _:
+            return f"ended: {_cut(outcome.message)}"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}…"

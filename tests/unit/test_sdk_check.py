@@ -1,0 +1,155 @@
+"""What a durable body must not do is found in tests, and under `dispatcher run --check`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import secrets
+import socket
+import subprocess
+import time
+import uuid
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+import dispatcher.sdk as dispatch
+from dispatcher.protocol.messages import RunRequest, RunResponse
+from dispatcher.protocol.signing import RUN_PATH
+from dispatcher.protocol.statuses import Status
+from dispatcher.sdk.app import Dispatch
+from dispatcher.sdk.testing import Environment, NotDeterministic
+from dispatcher.sdk.wire import any_of
+
+CALLS = 0
+
+
+@dispatch.function
+async def double(number: int) -> int:
+    """Something to wait for."""
+    return 2 * number
+
+
+def _careless(what: Callable[[], object]) -> dispatch.Function[[int], int]:
+    @dispatch.function(name="careless", durable=True)
+    async def careless(number: int) -> int:
+        await double(number)
+        what()
+        return number
+
+    return careless
+
+
+def _said_of(what: Callable[[], object]) -> str:
+    careless = _careless(what)
+    with Environment(careless, double) as env, pytest.raises(NotDeterministic) as error:
+        env.run(careless, 1)
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("what", "does", "instead"),
+    [
+        (time.time, "reads the clock", "Write dispatch.now()"),
+        (lambda: time.monotonic(), "reads the clock", "Write dispatch.now()"),
+        (lambda: datetime.now(), "reads the clock", "Write dispatch.now()"),
+        (lambda: random.random(), "draws a random number", "Write dispatch.random()"),
+        (lambda: random.randint(1, 6), "draws a random number", "Write dispatch.random()"),
+        (lambda: uuid.uuid4(), "draws a random number", "Write dispatch.random()"),
+        (lambda: secrets.token_hex(), "draws a random number", "Write dispatch.random()"),
+        (lambda: time.sleep(0), "blocks", "Write `await dispatch.sleep(seconds)`"),
+        (lambda: Path(os.devnull).read_text(), "opens a file", "`await dispatch.step(fn, …)`"),
+        (lambda: os.listdir("/"), "reads a directory", "`await dispatch.step(fn, …)`"),
+        (lambda: subprocess.run(["true"]), "starts a process", "`await dispatch.step(fn, …)`"),
+    ],
+)
+def test_code_that_is_not_the_same_each_time_is_named_with_its_line(
+    what: Callable[[], object], does: str, instead: str
+) -> None:
+    """And what to write in its place."""
+    said = _said_of(what)
+    assert said.startswith("careless (call "), said
+    assert f") {does}, at tests/unit/test_sdk_check.py:" in said
+    assert instead in said
+
+
+def test_connection_of_a_blocking_library_is_named() -> None:
+    """No loop is asked for it."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+
+        def connect() -> None:
+            socket.create_connection(listening.getsockname()).close()
+
+        said = _said_of(connect)
+    assert "looks up the address of a host, at tests/unit/test_sdk_check.py:" in said
+
+
+def test_replay_that_returns_something_else_is_told_with_both_values() -> None:
+    """What reaches no operation is on no record: only the value shows it."""
+
+    def count() -> None:
+        global CALLS
+        CALLS += 1
+
+    @dispatch.function(durable=True)
+    async def counting(number: int) -> int:
+        await double(number)
+        count()
+        return CALLS
+
+    with Environment(counting, double) as env, pytest.raises(NotDeterministic) as error:
+        env.run(counting, 1)
+    assert "was replayed at once, to check it, and went another way: first it returned " in str(
+        error.value
+    )
+
+
+@dispatch.function
+async def careful(number: int) -> list[object]:
+    """Everything in the ways that are meant for it."""
+    import json
+
+    own = random.Random(number)
+    started = dispatch.now()
+    logging.getLogger("test").warning("a line has a time")
+    dispatch.log.warning("this too")
+    first = await double(own.randint(1, 6))
+    await dispatch.sleep(5)
+    later = await dispatch.step(time.time)
+    return [
+        first,
+        json.dumps(str(dispatch.now() - started)),
+        dispatch.random(),
+        str(dispatch.uuid4()),
+        later,
+    ]
+
+
+def test_code_that_is_the_same_each_time_is_left_in_peace() -> None:
+    """Clocks and randomness of this package, a generator of its own, logging, imports and steps."""
+    with Environment(careful, double) as env:
+        assert len(env.run(careful, 3)) == 5
+
+
+async def test_application_under_check_says_it_in_its_log(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And the call goes on."""
+    monkeypatch.setenv("DISPATCH_CHECK", "1")
+
+    @dispatch.function(durable=True)
+    async def careless(number: int) -> int:
+        return number if time.time() else 0
+
+    app = Dispatch(careless)
+    input = any_of(careless.build_call(17).input)
+    sent = RunRequest(function=careless.name, dispatch_id="1", input=input).SerializeToString()
+    answer = await app.handle("POST", RUN_PATH, {"Content-Type": "application/proto"}, sent)
+    assert RunResponse.FromString(answer.body).status == Status.OK
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert "(call 1) reads the clock, at tests/unit/test_sdk_check.py:" in caplog.text
