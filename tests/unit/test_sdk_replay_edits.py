@@ -386,7 +386,7 @@ def test_message_says_so_when_another_python_recorded_it() -> None:
     state = _waiting_for_transform().replace(bytes((4 << 3, minor)), bytes((4 << 3, 9)), 1)
     outcome = replayed(body_of(CONTRADICTING["renamed"][0]), state)
     assert isinstance(outcome, Contradicted)
-    assert outcome.message.endswith(f"\nIt was recorded by Python 3.9, and this is 3.{minor}.")
+    assert outcome.message.endswith(f"\nIt began on Python 3.9, and this is 3.{minor}.")
 
 
 def test_input_is_not_compared_when_the_function_has_opted_out() -> None:

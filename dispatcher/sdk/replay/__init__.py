@@ -14,7 +14,7 @@ what happens meanwhile goes in as events.
     evicting        how it is forgotten; parking, what lives until the process ends
     record          what a state holds, as it is replayed
     writing         what a state will hold
-    journal         the format of a state; results and varints are parts
+    journal         the format of a state; columns, decoding, results and varints are parts
     contradictions  what is said of code that was edited
     faults          what is said of code that must not be in a durable function
     standing        where tasks stand; where, lines of the user's code

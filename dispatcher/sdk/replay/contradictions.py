@@ -102,8 +102,7 @@ def _other_python(record: Record) -> list[str]:
     if record.columns.python == sys.version_info.minor:
         return []
     return [
-        f"It was recorded by Python 3.{record.columns.python}, "
-        f"and this is 3.{sys.version_info.minor}."
+        f"It began on Python 3.{record.columns.python}, and this is 3.{sys.version_info.minor}."
     ]
 
 

@@ -37,44 +37,24 @@ on reading the old ones for as long as calls that have them may be suspended, a 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from sys import byteorder
 from typing import Final
 
 from dispatcher.sdk.replay import results, varints
-from dispatcher.sdk.replay.model import Cancelled
-from dispatcher.sdk.replay.results import Recorded
+from dispatcher.sdk.replay.columns import BadState, Columns
+from dispatcher.sdk.replay.decoding import (
+    BYTES,
+    NONCE_TAG,
+    VARINT,
+    VERSION,
+    decode,
+    first_piece,
+)
 
-VERSION: Final = 1
+__all__ = ["COMPACTED_FROM", "BadState", "Columns", "compacted", "decode", "encode"]
+
 COMPACTED_FROM: Final = 4096
 """Bytes below which a state is not worth being written anew."""
-
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_NONCE_TAG = 2 << 3 | _FIXED32
-
-
-class BadState(ValueError):
-    """These bytes are no state of this SDK, or of a later version of it."""
-
-
-@dataclass(slots=True)
-class Columns:
-    """A whole state, or a piece that extends one. See the module for what the fields hold."""
-
-    nonce: int = 0
-    started_us: int = 0
-    python: int = 0
-    outcomes: int = 0
-    sent: int = 0
-    places: list[str] = field(default_factory=list)
-    paths: list[str] = field(default_factory=list)
-    place_of: list[int] = field(default_factory=list)
-    path_of: list[int] = field(default_factory=list)
-    inputs: list[int] = field(default_factory=list)
-    event_of: list[int] = field(default_factory=list)
-    event_ms: list[int] = field(default_factory=list)
-    results: list[Recorded] = field(default_factory=list)
 
 
 def encode(columns: Columns, *, whole: bool) -> bytes:
@@ -82,7 +62,7 @@ def encode(columns: Columns, *, whole: bool) -> bytes:
     out = bytearray()
     if whole:
         _put_number(out, 1, VERSION)
-    out.append(_NONCE_TAG)
+    out.append(NONCE_TAG)
     out += columns.nonce.to_bytes(4, "little")
     if whole:
         _put_number(out, 3, columns.started_us)
@@ -104,158 +84,20 @@ def encode(columns: Columns, *, whole: bool) -> bytes:
     return bytes(out)
 
 
-def decode(state: bytes) -> Columns:
-    """Return what a state holds, checked: no number in it points to nothing.
-
-    Raises:
-        BadState: it can't be read.
-    """
-    try:
-        columns = _read(state)
-        _check(columns)
-    except BadState:
-        raise
-    except (ValueError, IndexError, OverflowError) as error:
-        raise BadState(f"the state is damaged: {error}") from error
-    return columns
-
-
 def compacted(state: bytes) -> bytes:
     """Return the same state in one piece where what was appended has doubled it, else as it is."""
-    if len(state) < COMPACTED_FROM or len(state) < 2 * _first_piece(state):
+    if len(state) < COMPACTED_FROM or len(state) < 2 * first_piece(state):
         return state
     return encode(decode(state), whole=True)
 
 
-def _first_piece(state: bytes) -> int:
-    """How many bytes there are before the first piece that was appended."""
-    nonces = 0
-    for at, tag, _ in _fields(state):
-        nonces += tag == _NONCE_TAG
-        if nonces == 2:
-            return at
-    return len(state)
-
-
-def _read(state: bytes) -> Columns:
-    if state[:2] != bytes((1 << 3, VERSION)):
-        raise BadState(_why_not_ours(state))
-    columns = Columns()
-    for _, tag, value in _fields(state):
-        if isinstance(value, int):
-            _take_number(columns, tag, value)
-        else:
-            _take_bytes(columns, tag, value)
-    return columns
-
-
-def _why_not_ours(state: bytes) -> str:
-    if state[:1] == bytes((1 << 3,)):
-        return (
-            f"the state has version {varints.get(state, 1)[0]} of the format, this SDK knows "
-            f"{VERSION}: a later version of the SDK wrote it"
-        )
-    return "the state is none that this SDK wrote"
-
-
-def _take_number(columns: Columns, tag: int, value: int) -> None:
-    match tag >> 3:
-        case 1:
-            if value != VERSION:
-                raise BadState("the state has parts in another version")
-        case 2:
-            columns.nonce = value
-        case 3:
-            columns.started_us = value
-        case 4:
-            columns.python = value
-        case 5:
-            columns.outcomes = value
-        case 6:
-            columns.sent = value
-        case number:
-            raise BadState(f"the state has a field {number}, which nothing is known of")
-
-
-def _take_bytes(columns: Columns, tag: int, value: bytes) -> None:
-    match tag >> 3:
-        case 7:
-            columns.places.append(value.decode("utf-8", "surrogatepass"))
-        case 8:
-            columns.paths.append(value.decode())
-        case 9:
-            columns.place_of += varints.get_column(value)
-        case 10:
-            columns.path_of += varints.get_column(value)
-        case 11:
-            columns.inputs += _get_fixed(value)
-        case 12:
-            columns.event_of += varints.get_steps(value)
-        case 13:
-            columns.event_ms += varints.get_column(value)
-        case 14:
-            columns.results += results.decode(value)
-        case number:
-            raise BadState(f"the state has a field {number}, which nothing is known of")
-
-
-def _check(columns: Columns) -> None:
-    operations, events = len(columns.place_of), len(columns.event_of)
-    if not len(columns.path_of) == len(columns.inputs) == operations:
-        raise BadState("the state has operations in part")
-    if not len(columns.event_ms) == len(columns.results) == events:
-        raise BadState("the state has events in part")
-    if columns.sent > operations or not columns.nonce:
-        raise BadState("the state begins wrongly")
-    _check_range(columns.place_of, len(columns.places), "a place")
-    _check_range(columns.path_of, len(columns.paths), "a path")
-    # The end of the call is an event of the body, and has no operation: it says 0.
-    ended = sum(isinstance(result, Cancelled) for result in columns.results)
-    end = max(operations, 1) if ended == events else operations
-    _check_range(columns.event_of, end, "an operation")
-    for place in columns.places:
-        if place.count("\0") != 3:
-            raise BadState("the state has a place in other than four parts")
-    if len(set(columns.paths)) != len(columns.paths):
-        raise BadState("the state has a path twice")
-
-
-def _check_range(numbers: list[int], end: int, what: str) -> None:
-    if numbers and (min(numbers) < 0 or max(numbers) >= end):
-        raise BadState(f"the state names {what} that it does not have")
-
-
-def _fields(state: bytes) -> Iterator[tuple[int, int, int | bytes]]:
-    """Where each field begins, its tag and its value."""
-    at, end = 0, len(state)
-    while at < end:
-        begins = at
-        tag, at = varints.get(state, at)
-        wire = tag & 7
-        if wire == _VARINT:
-            number, at = varints.get(state, at)
-            yield begins, tag, number
-            continue
-        if wire == _BYTES:
-            size, at = varints.get(state, at)
-        elif wire == _FIXED32:
-            size = 4
-        else:
-            raise BadState(f"the state has a field of wire type {wire}")
-        if at + size > end:
-            raise BadState("the state ends too early")
-        value = state[at : at + size]
-        at += size
-        yield begins, tag, value if wire == _BYTES else int.from_bytes(value, "little")
-
-
 def _put_number(out: bytearray, number: int, value: int) -> None:
-    out.append(number << 3 | _VARINT)
+    out.append(number << 3 | VARINT)
     varints.put(out, value)
 
 
 def _put_bytes(out: bytearray, number: int, value: bytes) -> None:
-    out.append(number << 3 | _BYTES)
+    out.append(number << 3 | BYTES)
     varints.put(out, len(value))
     out += value
 
@@ -265,11 +107,3 @@ def _put_fixed(numbers: list[int]) -> bytes:
     if byteorder == "big":
         column.byteswap()
     return column.tobytes()
-
-
-def _get_fixed(data: bytes) -> list[int]:
-    column = array("I")
-    column.frombytes(data)
-    if byteorder == "big":
-        column.byteswap()
-    return column.tolist()
