@@ -720,6 +720,14 @@ class Traps:
     def __getattr__(self, name: str) -> Any:
         raise AssertionError("__getattr__ was run")
 
+    @property  # type: ignore[misc]  # as lazy objects of frameworks have it
+    def __class__(self) -> Any:
+        raise AssertionError("it was asked for its class")
+
+    @property
+    def __dict__(self) -> Any:  # type: ignore[override]  # as above
+        raise AssertionError("it was asked for what it has")
+
     def __call__(self) -> Any:
         raise AssertionError("it was called")
 
@@ -736,13 +744,38 @@ class Traps:
         raise AssertionError("it was counted")
 
 
+class Odd:
+    """What is decorated twice, and what looks back."""
+
+    trap = Traps()
+    bound = ["a"].append
+
+    @classmethod
+    @functools.lru_cache
+    def cached(cls) -> Any:
+        return leaf(1)
+
+
 traps = Traps()
+builtin_method = types.MethodType(len, "abc")
 
 
 async def touches_traps() -> None:
     await traps.quiet.more()
     await traps.other()
     await traps()
+
+
+async def names_odd_things() -> None:
+    Odd.cached()
+    Odd().trap.quiet()
+    Odd.bound("b")
+    builtin_method()
+
+
+def test_judging_stands_whatever_a_name_is() -> None:
+    """What is behind decorators of other kinds is found, if it says what it wraps."""
+    assert judged(names_odd_things).chain == ("body", "Odd.cached", "leaf")
 
 
 def test_judging_runs_nothing_of_the_user() -> None:

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from dispatcher.sdk.functions.deciding.chains import CALLED, Chain, Root
 from dispatcher.sdk.functions.deciding.scanning import inner, scanned
-from dispatcher.sdk.functions.deciding.things import Bound, Instance, class_of
+from dispatcher.sdk.functions.deciding.things import Bound, Instance, class_of, is_a
 
 _NOTHING: Final = object()
 _MOST_ALIASES: Final = 8
@@ -73,7 +73,7 @@ class Names:
         code = self._function.__code__
         names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
         hints = hints_of(self._function)
-        known = {name: Instance(hints[name]) for name in names if isinstance(hints.get(name), type)}
+        known = {name: Instance(hints[name]) for name in names if is_a(hints.get(name), type)}
         owned = {names[0]: self._owner} if names and self._owner is not None else {}
         return {**known, **owned}
 
@@ -93,7 +93,7 @@ class Names:
     def _super(self, chain: Chain) -> Iterator[tuple[object, Chain]]:
         """What comes behind the class of the method in the order of its object's classes."""
         here = self._cells.get("__class__")
-        if self._owner is None or not isinstance(here, type) or len(chain.attributes) < 2:
+        if self._owner is None or not is_a(here, type) or len(chain.attributes) < 2:
             return
         name, rest = chain.attributes[1], chain.attributes[2:]
         order = class_of(self._owner).__mro__
@@ -108,35 +108,43 @@ def attribute(thing: object, name: str) -> list[object]:
     """Return what an attribute may be, or a call where `name` is `CALLED`. [] for nothing known."""
     if name == CALLED:
         return _called(thing)
-    if isinstance(thing, ModuleType):
+    if is_a(thing, ModuleType):
         value = vars(thing).get(name, sys.modules.get(f"{thing.__name__}.{name}", _NOTHING))
         return [] if value is _NOTHING else [value]
-    target = thing.cls if isinstance(thing, Instance) else thing
+    target = thing.cls if is_a(thing, Instance) else thing
     value = inspect.getattr_static(target, name, _NOTHING)
     found = [] if value is _NOTHING else _bound(value, thing)
     hint = hints_of(class_of(thing)).get(name)
     # Of `client: Client` in a class the hint says more than a default None.
-    if isinstance(hint, type) and (
-        value is _NOTHING or value is None or isinstance(thing, Instance)
-    ):
+    if is_a(hint, type) and (value is _NOTHING or value is None or is_a(thing, Instance)):
         found.append(Instance(hint))
     return found
 
 
 def _bound(value: object, owner: object) -> list[object]:
     """What a class has, as an attribute of `owner`."""
-    if isinstance(value, FunctionType):
-        return [value if isinstance(owner, type) else Bound(value, owner)]
-    if isinstance(value, staticmethod):
+    if is_a(value, FunctionType):
+        return [value if is_a(owner, type) else Bound(value, owner)]
+    if is_a(value, staticmethod):
         return [value.__func__]
-    if isinstance(value, classmethod):
-        method: Any = value.__func__
-        return [Bound(method, class_of(owner))]
-    getter = value.fget if isinstance(value, property) else getattr(value, "func", None)
-    if isinstance(getter, FunctionType) and inspect.isdatadescriptor(value) | _is_cached(value):
-        returns = hints_of(getter).get("return")
-        return [Bound(getter, owner), *([Instance(returns)] if isinstance(returns, type) else [])]
-    return [value]
+    if is_a(value, classmethod):
+        # Another decorator may stand below it, as lru_cache, which makes no function of Python's.
+        below: object = value.__func__
+        return [Bound(below, class_of(owner)) if is_a(below, FunctionType) else below]
+    getter = _getter(value)
+    if getter is None:
+        return [value]
+    returns = hints_of(getter).get("return")
+    return [Bound(getter, owner), *([Instance(returns)] if is_a(returns, type) else [])]
+
+
+def _getter(value: object) -> FunctionType | None:
+    """What runs when a property is looked at, None where it is none."""
+    if is_a(value, property):
+        getter: object = value.fget
+    else:
+        getter = inspect.getattr_static(value, "func", None) if _is_cached(value) else None
+    return getter if is_a(getter, FunctionType) else None
 
 
 def _is_cached(value: object) -> bool:
@@ -145,13 +153,13 @@ def _is_cached(value: object) -> bool:
 
 def _called(thing: object) -> list[object]:
     """What a call gives: an object of a class, or of the class that a function's hint names."""
-    if isinstance(thing, type):
+    if is_a(thing, type):
         return [Instance(thing)]
-    function = thing.function if isinstance(thing, Bound) else thing
-    if isinstance(function, MethodType):
+    function = thing.function if is_a(thing, Bound) else thing
+    if is_a(function, MethodType):
         function = function.__func__
-    returns = hints_of(function).get("return") if isinstance(function, FunctionType) else None
-    return [Instance(returns)] if isinstance(returns, type) else []
+    returns = hints_of(function).get("return") if is_a(function, FunctionType) else None
+    return [Instance(returns)] if is_a(returns, type) else []
 
 
 def hints_of(thing: Any) -> dict[str, Any]:

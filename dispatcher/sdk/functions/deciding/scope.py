@@ -8,8 +8,10 @@ from __future__ import annotations
 import sys
 import sysconfig
 from functools import lru_cache
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Final
+
+from dispatcher.sdk.functions.deciding.things import is_a
 
 _SDK: Final = "dispatcher.sdk"
 _INSTALLED: Final = tuple({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
@@ -38,17 +40,19 @@ def _uses_the_sdk(package: str) -> bool:
     return any(
         _names_the_sdk(module)
         for name, module in list(sys.modules.items())
-        if (name == package or name.startswith(prefix)) and isinstance(module, ModuleType)
+        if (name == package or name.startswith(prefix)) and issubclass(type(module), ModuleType)
     )
 
 
 def _names_the_sdk(module: ModuleType) -> bool:
-    return any(
-        value.__name__.startswith(_SDK)
-        if isinstance(value, ModuleType)
-        else str(getattr(type(value), "__module__", "")).startswith(_SDK)
-        or str(vars(value).get("__module__", "") if isinstance(value, type) else "").startswith(
-            _SDK
-        )
-        for value in list(vars(module).values())
-    )
+    return any(_is_of_the_sdk(value) for value in list(vars(module).values()))
+
+
+def _is_of_the_sdk(value: object) -> bool:
+    if is_a(value, ModuleType):
+        return value.__name__.startswith(_SDK)
+    if is_a(value, type):
+        return str(vars(value).get("__module__")).startswith(_SDK)
+    if is_a(value, FunctionType):
+        return str(value.__module__).startswith(_SDK)
+    return str(vars(type(value)).get("__module__")).startswith(_SDK)

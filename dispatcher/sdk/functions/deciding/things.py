@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import FunctionType
+from typing import TypeGuard, TypeVar
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -21,8 +24,14 @@ class Bound:
     owner: object
 
 
+def is_a(thing: object, kind: type[T]) -> TypeGuard[T]:
+    """Whether a thing is of a class. Unlike `isinstance` it does not ask the thing: Flask's
+    `request` and Django's lazy objects are not what they say, and begin something when asked."""
+    return issubclass(type(thing), kind)
+
+
 def class_of(thing: object) -> type:
     """Return the class whose attributes a thing has."""
-    if isinstance(thing, Instance):
+    if is_a(thing, Instance):
         return thing.cls
-    return thing if isinstance(thing, type) else type(thing)
+    return thing if is_a(thing, type) else type(thing)

@@ -15,7 +15,7 @@ from dispatcher.sdk.functions.deciding.chains import CALLED, Chain
 from dispatcher.sdk.functions.deciding.resolving import Names, attribute
 from dispatcher.sdk.functions.deciding.scanning import inner, scanned
 from dispatcher.sdk.functions.deciding.scope import is_looked_into
-from dispatcher.sdk.functions.deciding.things import Bound, Instance, class_of
+from dispatcher.sdk.functions.deciding.things import Bound, Instance, class_of, is_a
 
 MOST_CALLS: Final = 5
 """How far down is looked: the function, and so many that are called one by the other."""
@@ -67,39 +67,50 @@ _DURABLE: Final = object()
 
 
 def _key(thing: object) -> tuple[int, int]:
-    if isinstance(thing, Bound):
+    if is_a(thing, Bound):
         return id(thing.function), id(class_of(thing.owner))
-    return (id(thing.cls), 1) if isinstance(thing, Instance) else (id(thing), 0)
+    return (id(thing.cls), 1) if is_a(thing, Instance) else (id(thing), 0)
 
 
 def _mark(thing: object) -> marks.Mark | None:
-    target = thing.cls if isinstance(thing, Instance) else thing
+    target = thing.cls if is_a(thing, Instance) else thing
     mark = inspect.getattr_static(target, marks.ATTRIBUTE, None)
-    return mark if isinstance(mark, marks.Mark) else None
+    return mark if is_a(mark, marks.Mark) else None
 
 
 def _reached(look: _Look) -> Iterator[_Look]:
     """What is to be looked at next."""
     thing = look.thing
-    match thing:
-        case FunctionType():
-            yield from _in_function(look, thing, None)
-        case Bound():
-            yield from _in_function(look, thing.function, thing.owner)
-        case MethodType():
-            yield _Look(Bound(thing.__func__, thing.__self__), look.trail, look.calls)  # type: ignore[arg-type]  # a method of a user is one of a function
-        case staticmethod() | classmethod():
-            yield _Look(thing.__func__, look.trail, look.calls)
-        case functools.partial():
-            yield from _each(look, (thing.func, *thing.args, *thing.keywords.values()))
-        case list() | tuple() | set() | frozenset():
-            yield from _each(look, thing if len(thing) <= _MOST_ENTRIES else ())
-        case dict():
-            yield from _each(look, thing.values() if len(thing) <= _MOST_ENTRIES else ())
-        case ModuleType() | str() | bytes() | int() | float() | None:
-            return
-        case _:
-            yield from _of_object(look)
+    if is_a(thing, FunctionType):
+        yield from _in_function(look, thing, None)
+    elif is_a(thing, Bound):
+        yield from _in_function(look, thing.function, thing.owner)
+    elif is_a(thing, MethodType):
+        function: object = thing.__func__
+        inside = Bound(function, thing.__self__) if is_a(function, FunctionType) else function
+        yield _Look(inside, look.trail, look.calls)
+    elif is_a(thing, staticmethod) or is_a(thing, classmethod):
+        yield _Look(thing.__func__, look.trail, look.calls)
+    elif not issubclass(type(thing), _SIMPLE):
+        entries = _entries(thing)
+        yield from _of_object(look) if entries is None else _each(look, entries)
+
+
+_SIMPLE: Final = (ModuleType, str, bytes, int, float, type(None))
+
+
+def _entries(thing: object) -> Iterable[object] | None:
+    """What a container of Python's has in it, nothing of a large one; None for other things. The
+    methods of its class are called, and no user's in their place."""
+    if is_a(thing, functools.partial):
+        return (thing.func, *thing.args, *thing.keywords.values())
+    for kind in (list, tuple, set, frozenset):
+        if issubclass(type(thing), kind):
+            container: Any = thing
+            return kind.__iter__(container) if kind.__len__(container) <= _MOST_ENTRIES else ()
+    if is_a(thing, dict):
+        return dict.values(thing) if dict.__len__(thing) <= _MOST_ENTRIES else ()
+    return None
 
 
 def _each(look: _Look, things: Iterable[object]) -> Iterator[_Look]:
@@ -112,22 +123,17 @@ def _of_object(look: _Look) -> Iterator[_Look]:
     whose names occur where it was named."""
     thing = look.thing
     cls = class_of(thing)
-    wrapped = _own(thing, "__wrapped__") or _own(thing, "dependency")
-    if wrapped is not None:
-        yield _Look(wrapped, look.trail, look.calls)
+    for name in () if is_a(thing, Instance) else ("__wrapped__", "dependency"):
+        wrapped = inspect.getattr_static(thing, name, None)
+        if wrapped is not None:
+            yield _Look(wrapped, look.trail, look.calls)
     if not is_looked_into(cls.__module__, ""):
         return
-    owner = Instance(cls) if isinstance(thing, type) else thing
+    owner = Instance(cls) if is_a(thing, type) else thing
     for name in (*_OF_OBJECTS, *sorted(look.words)):
         for found in attribute(owner, name) if _has(cls, name) else ():
-            if isinstance(found, Bound | FunctionType):
+            if is_a(found, Bound) or is_a(found, FunctionType):
                 yield _Look(found, (*look.trail, name), look.calls)
-
-
-def _own(thing: object, name: str) -> object:
-    """An attribute of the object itself, None where there is none."""
-    names: Any = getattr(thing, "__dict__", None) if not isinstance(thing, Instance) else None
-    return names.get(name) if isinstance(names, dict) else None
 
 
 def _has(cls: type, name: str) -> bool:
@@ -172,7 +178,7 @@ def _along(look: _Look, names: Names, chain: Chain, words: frozenset[str]) -> It
             reached = [each for thing in reached for each in attribute(thing, name)]
             longer = (*look.trail, _shown(found, index + 1))
             yield from (
-                _Look(each, longer, look.calls + 1) for each in reached if isinstance(each, Bound)
+                _Look(each, longer, look.calls + 1) for each in reached if is_a(each, Bound)
             )
 
 
