@@ -7,7 +7,17 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from dispatcher.sdk.replay.model import Cancelled, Contradicted, Ended, Event, Outcome, Suspended
+from dispatcher.sdk.replay.contradictions import named
+from dispatcher.sdk.replay.model import (
+    Cancelled,
+    Contradicted,
+    Ended,
+    Event,
+    Kind,
+    Operation,
+    Outcome,
+    Suspended,
+)
 from dispatcher.testing.durable import (
     BEGAN_US,
     body_of,
@@ -449,6 +459,24 @@ def test_body_that_ends_before_it_was_cancelled_is_a_contradiction() -> None:
         "  recorded   the call was cancelled: by alice\n"
         "  now        it returned\n" + HINT + "look for sets, time, random or I/O before it ends."
     )
+
+
+@pytest.mark.parametrize(
+    ("operation", "name"),
+    [
+        (Operation(Kind.CALL, "greet", ""), "greet"),
+        (Operation(Kind.CALL, "greet", "", endpoint="https://b/"), "greet of https://b/"),
+        (Operation(Kind.CALL, "promise", "", endpoint="promise:a:b"), "promise a:b"),
+        (Operation(Kind.CALL, "channel", "", endpoint="channel:x"), "channel x"),
+        (Operation(Kind.STEP, "resize", ""), "step resize"),
+        (Operation(Kind.SLEEP, "sleep", "", duration_us=1_500_000), "sleep 1.5 s"),
+        (Operation(Kind.SLEEP, "sleep", "", duration_us=86_400_000_000), "sleep 86400 s"),
+        (Operation(Kind.SLEEP, "sleep", "", duration_us=10**14), "sleep 100000000 s"),
+    ],
+)
+def test_operation_is_named_as_who_wrote_it_knows_it(operation: Operation, name: str) -> None:
+    """By what it waits for, also where the record has a number of it only."""
+    assert named(operation) == name
 
 
 PATCHED = """

@@ -140,7 +140,9 @@ def _words(kind: str, function: str, endpoint: str, number: int) -> str:
         return f"sleep {seconds}{f'.{ms:03}'.rstrip('0') if ms else ''} s"
     if kind == Kind.STEP.value:
         return f"step {function}"
-    return f"{function} of {endpoint}" if endpoint and function else function or endpoint
+    if endpoint.startswith(("promise:", "channel:")):
+        return endpoint.replace(":", " ", 1)
+    return f"{function} of {endpoint}" if endpoint else function
 
 
 def ordinal(number: int) -> str:
