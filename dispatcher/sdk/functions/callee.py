@@ -85,7 +85,8 @@ class Callee(Generic[P, R]):
         """Make the call and don't wait for it: `handle = await f.dispatch(x)`.
 
         The call is on the server's disk when it returns, and goes on without its caller. In a
-        durable function it is a step: done once.
+        durable function it is a step: done once. A plain one that is tried again dispatches again,
+        unless the call has a key: `f.with_options(key=…).dispatch(x)`.
         """
         place = sites.caller()
         return _Dispatching(self._built(args, kwargs, place), self._home, place)
