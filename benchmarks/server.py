@@ -61,7 +61,7 @@ class Dispatcher:
 
     def metrics(self) -> dict[str, float]:
         """Every sample of `/metrics` under its name with its labels."""
-        status, body = self._get("/metrics")
+        status, body = self.get("/metrics")
         if status != 200:
             raise SystemExit(f"/metrics answered {status}")
         return parse_metrics(body.decode())
@@ -96,13 +96,14 @@ class Dispatcher:
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline and self.process.poll() is None:
             with contextlib.suppress(OSError, http.client.HTTPException):
-                if self._get("/readyz")[0] == 200:
+                if self.get("/readyz")[0] == 200:
                     return
             time.sleep(0.002)
         output = (self.site.directory / "output.log").read_text(errors="replace")
         raise SystemExit(f"the dispatcher did not get ready:\n{output[-4000:]}")
 
-    def _get(self, path: str) -> tuple[int, bytes]:
+    def get(self, path: str) -> tuple[int, bytes]:
+        """Status and body of the answer of the API."""
         connection = http.client.HTTPConnection(HOST, self.site.api_port, timeout=30)
         try:
             connection.request("GET", path)
