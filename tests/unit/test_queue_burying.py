@@ -293,7 +293,7 @@ def test_letter_that_no_record_holds_is_told_and_its_message_is_kept_and_left_al
         bench.accept(message(destination("other")))
         await asyncio.sleep(0.1)
         bench.end(bench.deliverer.flying[-1], failed(404))
-        await asyncio.sleep(24 * 3600)
+        await asyncio.sleep(2 * 3600)
         assert len(queue.dead_letters) == 1
         assert bench.deliverer.flying == []
         assert len(bench.notes.too_large) == 1
