@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import given, settings
 
 from dispatcher.testing.programs import strategies
@@ -11,9 +13,15 @@ from dispatcher.testing.programs.comparing import compare
 from dispatcher.testing.programs.node import Node
 from dispatcher.testing.programs.plan import Plan
 from dispatcher.testing.programs.player import KINDS
-from dispatcher.testing.programs.quiet import silent
+from dispatcher.testing.programs.quiet import apart, silent
 
 PROGRAMS = int(os.environ.get("PROGRAMS", "100"))  # by hand: thousands
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _apart() -> Iterator[None]:
+    with apart():
+        yield
 
 
 @settings(max_examples=PROGRAMS)

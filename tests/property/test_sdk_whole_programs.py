@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import given, settings
 
 from dispatcher.sdk.testing import Environment
 from dispatcher.testing.programs import strategies
 from dispatcher.testing.programs.node import Node
-from dispatcher.testing.programs.quiet import silent
+from dispatcher.testing.programs.quiet import apart, silent
 from dispatcher.testing.programs.whole import program
 
 PROGRAMS = int(os.environ.get("WHOLE_PROGRAMS", "15"))  # by hand: thousands
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _apart() -> Iterator[None]:
+    with apart():
+        yield
 
 
 @settings(max_examples=PROGRAMS)

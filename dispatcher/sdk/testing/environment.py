@@ -35,6 +35,9 @@ class Environment:
     In tests that are async, too: nothing here is awaited. `await welcome(…)` and
     `await welcome.dispatch(…)` of the test, of plain functions and of steps go here as well, until
     it is closed: `with Environment(welcome) as env:`, or the fixture of `testing.plugin`.
+
+    There is one run at a time, in the order in which they are due, so that a test is the same each
+    time. HTTP requests of `dispatch.http` and functions of other applications need a stub.
     """
 
     def __init__(
