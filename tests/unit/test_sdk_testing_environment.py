@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import cProfile
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -222,6 +223,13 @@ def test_replay_is_compared_when_a_function_ends(env: Environment) -> None:
     with pytest.raises(NotDeterministic) as told:
         env.run(forgetful)
     assert "was replayed at once, to check it, and went another way: first" in str(told.value)
+
+
+def test_function_runs_as_usual_when_somebody_profiles_it(env: Environment) -> None:
+    """A profiler stays in its place."""
+    with cProfile.Profile() as profile:
+        assert env.run(welcome, ["Ada"]) == ["Hello, Ada!"]
+    assert any(entry.code == welcome.spec.body.__code__ for entry in profile.getstats())
 
 
 def test_body_goes_on_where_it_is_when_it_is_not_replayed(

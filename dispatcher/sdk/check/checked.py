@@ -61,11 +61,22 @@ class Checked(Run):
         for event in events:
             if isinstance(event, Ended) and event.is_kept and isinstance(event.result, Value):
                 self._kept[event.dispatch_id] = event.result
-        with watching(self._found):
-            outcome = super().advance(events, now_us)
-        if isinstance(outcome, Suspended | Returned | Raised | Became):
+        outcome = super().advance(events, now_us)
+        if self._is_waiting(outcome) or isinstance(outcome, Returned | Raised | Became):
             self._compare(outcome, self._again(now_us))
         return outcome
+
+    def _advance(self, events: Sequence[Event], now_us: int) -> Outcome:
+        """What is replayed was watched when it first ran: watching it again takes long."""
+        if self._record is not None and self._body.root is None and self._body.loop.fault is None:
+            self._begin(now_us)
+        with watching(self._found):
+            return super()._advance(events, now_us)
+
+    def _is_waiting(self, outcome: Outcome) -> bool:
+        """Whether the body waits. One that made calls as it ended is suspended too, until they are
+        made, and a replay of it has ended."""
+        return isinstance(outcome, Suspended) and not self._body.is_done
 
     def _again(self, now_us: int) -> Outcome:
         shadow = Run(*self._call, self.state(), kept=self._kept)

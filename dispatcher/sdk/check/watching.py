@@ -45,15 +45,18 @@ _AUDITED: Final = {
     "sqlite3.connect": "opens a database",
     "subprocess.Popen": "starts a process",
 }
-# They look at the clock for themselves, and nothing of it comes back.
-_QUIET: Final = frozenset({"asyncio", "logging", "threading", "warnings", "_warnings"})
+# They look at the clock for themselves, and nothing of it comes back. Hypothesis measures garbage
+# collections, and there may be one on any line.
+_QUIET: Final = frozenset(
+    {"asyncio", "hypothesis", "logging", "threading", "warnings", "_warnings"}
+)
 
 _watched = threading.local()
 
 
 @contextmanager
 def watching(report: Report) -> Iterator[None]:
-    """Watch this thread while the block runs."""
+    """Watch this thread while the block runs; under a profiler only what the audit hooks name."""
     _install_audit()
     before, outer = sys.getprofile(), getattr(_watched, "report", None)
     _watched.report = report
@@ -63,11 +66,13 @@ def watching(report: Report) -> Iterator[None]:
         if what is not None:
             _tell(report, what, frame)
 
-    sys.setprofile(profile)
+    if before is None:  # somebody who measures goes first, and could not be put back
+        sys.setprofile(profile)
     try:
         yield
     finally:
-        sys.setprofile(before)
+        if before is None:
+            sys.setprofile(None)
         _watched.report = outer
 
 
@@ -89,8 +94,9 @@ def _shared_random() -> random.Random:
 
 
 def _tell(report: Report, what: str, frame: FrameType) -> None:
+    caller = str(frame.f_globals.get("__name__", "")).partition(".")[0]
     at = user_of(frame)
-    if at is not None and at.library not in _QUIET:
+    if at is not None and _QUIET.isdisjoint((at.library, caller)):
         report(what, at)
 
 
