@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from functools import lru_cache
 from random import Random
 from typing import Any
 
@@ -29,6 +30,7 @@ from dispatcher.testing.loop import run
 POLICY = RetryPolicy(retry_limit=3, delay_ms=100, max_delay_ms=20_000)
 
 
+@lru_cache(maxsize=1000)
 def destination(name: str = "a.example") -> Destination:
     """A destination by its host name."""
     return Origin.parse(name.encode("ascii")).destination
