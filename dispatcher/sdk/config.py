@@ -36,7 +36,10 @@ _VARIABLES: Final = {
     "address": "DISPATCH_ENDPOINT_ADDR",
     "verification_key": "DISPATCH_VERIFICATION_KEY",
 }
-_RUN: Final = "`dispatcher run -- COMMAND` sets it, and starts a server"
+_RUN: Final = (
+    "`dispatcher run -- COMMAND` sets it, and starts a server; other terminals type the line that "
+    "it shows"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,10 @@ class Endpoint:
                 return _refused(405, Code.UNIMPLEMENTED, "a Run is a POST", ("Allow", "POST"))
             return Answer(200, [_TEXT], f"{self._about()}\n".encode() if method == "GET" else b"")
         if method != "POST" or not is_run:
-            message = f"nothing is here but POST …{RUN_PATH}, where the server sends its runs"
+            message = (
+                f"this is an application, and answers only POST …{RUN_PATH}, where the server "
+                "sends its runs; DISPATCH_API_URL is the address of the server"
+            )
             raise ConnectError(Code.NOT_FOUND, message)
         fields = {name.lower(): value for name, value in headers}
         if connect.encoding_of(fields.get("content-type")) is not Encoding.PROTO:

@@ -29,7 +29,8 @@ def _there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_init_writes_an_application_into_a_new_directory() -> None:
     """And says how it is started."""
     said = init("a b/hello")
-    assert sorted(os.listdir("a b/hello")) == ["README.md", "app.py", "start.py", "test_app.py"]
+    written = ["README.md", "app.py", "pytest.ini", "start.py", "test_app.py"]
+    assert sorted(os.listdir("a b/hello")) == written
     assert said.startswith("cd 'a b/hello'\ndispatcher run --session hello -- python app.py\n")
 
 

@@ -55,6 +55,10 @@ class Bench:
         tries = Tries(lambda: self.now_s, lambda: 1.0, 30.0)
         self.asking = Asking(server, tries, "http://app.example")
 
+    def comes(self, *came: Came) -> None:
+        """Have something else come from now on."""
+        self._came = [(one, 0.01) for one in came]
+
     def hold(self, conversation: Conversation[T]) -> T:
         """Hold one; returns or raises what it does."""
         came: Came = None
@@ -185,6 +189,26 @@ def test_server_that_is_away_is_asked_until_patience_is_over() -> None:
     )
     assert isinstance(caught.value, ConnectionError)
     assert caught.value.status is Status.TCP_ERROR
+
+
+def test_server_that_is_away_is_mentioned_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """Once in half a minute, however many wait: whoever sits before it would think that it hangs.
+    A restart that takes less than a second is not worth a word."""
+    bench = Bench(_REFUSED, _REFUSED, _REFUSED, ids("a"))
+    bench.hold(bench.asking.dispatch([built()], "k"))
+    assert caplog.messages == []
+    bench = Bench(*[_REFUSED] * 4, ids("a"), *[_REFUSED] * 4, ids("b"))
+    bench.hold(bench.asking.dispatch([built()], "k"))
+    bench.hold(bench.asking.dispatch([built()], "l"))
+    assert caplog.messages == [
+        "No answer from http://127.0.0.1:8081 (api_url=…) yet: connection refused. It is asked "
+        "again, for 29 s at most."
+    ]
+    bench.now_s += 30
+    bench.comes(_REFUSED)
+    with pytest.raises(Unreachable):
+        bench.hold(bench.asking.dispatch([built()], "m"))
+    assert len(caplog.messages) == 2
 
 
 def test_server_that_does_not_answer_gets_no_more_time_than_there_is() -> None:

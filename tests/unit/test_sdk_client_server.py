@@ -45,7 +45,7 @@ def test_arguments_go_before_the_environment() -> None:
             None,
             f"DISPATCH_API_URL is not set: {_WRITE}, or pass "
             'api_url="http://127.0.0.1:8081"; `dispatcher run -- COMMAND` sets it, and starts a '
-            "server",
+            "server; other terminals type the line that it shows",
         ),
         ("", None, f"api_url=… is empty: {_WRITE}, or leave it away"),
         ("ftp://h", None, f"api_url=… is 'ftp://h': {_WRITE}"),

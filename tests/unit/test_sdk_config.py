@@ -152,7 +152,8 @@ def test_what_is_missing_is_said_where_it_is_needed() -> None:
     assert str(api.value) == (
         "DISPATCH_API_URL is not set: write the URL of the server's API, such as "
         'http://127.0.0.1:8081, or pass Dispatch(api_url="http://127.0.0.1:8081"); '
-        "`dispatcher run -- COMMAND` sets it, and starts a server"
+        "`dispatcher run -- COMMAND` sets it, and starts a server; other terminals type the line "
+        "that it shows"
     )
     with pytest.raises(ConfigError) as endpoint:
         config.where_endpoint()
@@ -160,5 +161,6 @@ def test_what_is_missing_is_said_where_it_is_needed() -> None:
         "DISPATCH_ENDPOINT_URL is not set: write the URL at which the server reaches this "
         "application, such as http://127.0.0.1:8000, or pass "
         'Dispatch(endpoint_url="http://127.0.0.1:8000"); '
-        "`dispatcher run -- COMMAND` sets it, and starts a server"
+        "`dispatcher run -- COMMAND` sets it, and starts a server; other terminals type the line "
+        "that it shows"
     )

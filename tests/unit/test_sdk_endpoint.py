@@ -157,7 +157,10 @@ async def test_a_request_that_is_malformed_is_told_so(
 
 async def test_other_requests_are_told_what_there_is() -> None:
     """Another path, another method."""
-    nothing = f"nothing is here but POST …{RUN_PATH}, where the server sends its runs"
+    nothing = (
+        f"this is an application, and answers only POST …{RUN_PATH}, where the server sends its "
+        "runs; DISPATCH_API_URL is the address of the server"
+    )
     assert error(await post(b"", path="/other")) == (404, "not_found", nothing)
     assert error(await endpoint().handle("DELETE", "/", {}, b""))[0] == 404
     answer = await endpoint().handle("GET", RUN_PATH, {}, b"")

@@ -427,7 +427,7 @@ async def test_a_function_that_is_not_here_is_named_with_one_that_is() -> None:
         await asking.ask(RunRequest(function="wellcome", input=Any()))
     assert raised.value.code is Code.NOT_FOUND
     assert raised.value.message == (
-        "the application has no function 'wellcome'; there is 'welcome': give it to Dispatch(…)"
+        "the application has no function 'wellcome': give it to Dispatch(…); or is 'welcome' meant?"
     )
 
 

@@ -54,7 +54,8 @@ class Server:
         if url is None:
             raise ConfigError(
                 f'{URL_VARIABLE} is not set: write {_URL}, or pass api_url="{_EXAMPLE}"; '
-                "`dispatcher run -- COMMAND` sets it, and starts a server"
+                "`dispatcher run -- COMMAND` sets it, and starts a server; other terminals type "
+                "the line that it shows"
             )
         parts = _address(url, url_from)
         _check_key(key or "", key_from)

@@ -7,13 +7,15 @@
     everything else                            an answer
 
 The first time it is tried again at once, for what was lost may have been a connection that had been
-idle for too long; then after 0.1 s, which doubles up to 5 s, with jitter.
+idle for too long; then after 0.1 s, which doubles up to 5 s, with jitter. The log says once that
+it waits: half a minute without a word looks as if the program hung.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from dispatcher.protocol.connect import Code, error_of
@@ -27,8 +29,33 @@ _LEAST_S: Final = 0.05
 """Nobody is given less time to answer."""
 _BYTES_A_SECOND: Final = 1_000_000
 """A slow line: what a large body may take beside the answer."""
+_TOLD_AT_TRY: Final = 4
+"""After half a second or so: a server that is only starting again is none of anybody's concern."""
+_TOLD_EVERY_S: Final = 30.0
+_log: Final = logging.getLogger("dispatcher.sdk")
 _REFUSED_FOR_NOW: Final = frozenset({"starting", "recovering", "api_busy", "too_many_wait"})
 """Slugs of a 503 with which nothing was begun."""
+
+
+@dataclass(slots=True)
+class Telling:
+    """Says in the log that a server is away: for a thousand requests that wait, once in 30 s."""
+
+    again_s: float = 0.0
+
+    def tell(self, server: Server, came: Came, left_s: float, now_s: float) -> None:
+        """Say it, unless it was said. `left_s` is for how long the request is tried yet."""
+        if now_s < self.again_s:
+            return
+        self.again_s = now_s + _TOLD_EVERY_S
+        why = f": {came.reason}" if isinstance(came, Lost) else ""
+        _log.warning(
+            "No answer from %s (%s) yet%s. It is asked again, for %.0f s at most.",
+            server.url,
+            server.url_from,
+            why,
+            left_s,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +66,7 @@ class Tries:
     now_s: Callable[[], float]
     jitter: Callable[[], float]
     patience_s: float
+    telling: Telling = field(default_factory=Telling)
 
 
 def answered(server: Server, request: Request, tries: Tries) -> Conversation[Reply]:
@@ -66,6 +94,8 @@ def answered(server: Server, request: Request, tries: Tries) -> Conversation[Rep
             if isinstance(came, Reply):
                 return came
             raise _given_up(server, request, came, tried)
+        if tried == _TOLD_AT_TRY:
+            tries.telling.tell(server, came, ends_s - tries.now_s(), tries.now_s())
         yield Pause(delay_s)
 
 

@@ -126,8 +126,8 @@ class Runner:
 
     def _unknown(self, name: str) -> ConnectError:
         close = get_close_matches(name, self._runnables, 1)
-        hint = f"; there is {close[0]!r}" if close else ""
+        hint = f"; or is {close[0]!r} meant?" if close else ""
         return ConnectError(
             Code.NOT_FOUND,
-            f"the application has no function {name[:100]!r}{hint}: give it to Dispatch(…)",
+            f"the application has no function {name[:100]!r}: give it to Dispatch(…){hint}",
         )
