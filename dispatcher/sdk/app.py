@@ -250,8 +250,12 @@ class Dispatch:
 
     @property
     def _can_ask(self) -> bool:
-        """Whether it is known where the server is, and who this is there."""
-        return self.config.api_url is not None and self.config.api_key is not None
+        """Whether it is known where the server is, and who this is there: without a key nobody is
+        but by loopback, where a server may have none."""
+        config = self.config
+        if config.api_url is None:
+            return False
+        return config.api_key is not None or urlsplit(config.api_url).hostname in _LOOPBACK
 
     def _server(self) -> Server:
         """Raises ConfigError where nothing says which."""

@@ -170,7 +170,7 @@ class FakeApp:
         self._waiting -= 1
         return self.answer(self.made[int(dispatch_id[2:])][0])
 
-    async def complete(self, endpoint: str, result: Result) -> None:
+    async def complete(self, endpoint: str, result: Result, *, is_again: bool = False) -> None:
         self.completed.append((endpoint, result))
 
     def handle(self, dispatch_id: str, returns: object) -> FakeHandle:

@@ -17,7 +17,7 @@ from dispatcher.protocol.signing import RUN_PATH
 from dispatcher.protocol.statuses import Status
 from dispatcher.sdk.functions import apps
 from dispatcher.sdk.replay.model import Value
-from dispatcher.sdk.values import decode
+from dispatcher.sdk.values import decode, encode
 from dispatcher.sdk.wire import any_of, value_of
 
 HEADERS = {"Content-Type": "application/proto", "Host": "app"}
@@ -33,6 +33,11 @@ async def greet(name: str) -> str:
 async def welcome(names: list[str]) -> list[str]:
     await dispatch.sleep(60)
     return await greet.gather(names)
+
+
+@dispatch.function
+async def relays(name: str) -> str:
+    return await greet(await greet(name))
 
 
 @dispatch.function
@@ -105,6 +110,37 @@ async def test_an_application_runs_its_functions(
     value = await run(app, "welcome", welcome.build_call(["Ada", "Alan"]).input, **headers)
     assert isinstance(value, Value)
     assert decode(value, list[str]) == ["Hello, Ada!", "Hello, Alan!"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_kept"),
+    [
+        ({}, False),
+        ({"api_url": "http://127.0.0.1:1"}, True),
+        ({"api_url": "http://far.example"}, False),
+        ({"api_url": "http://far.example", "api_key": "a key"}, True),
+    ],
+)
+async def test_large_results_are_kept_by_the_server_where_it_can_be_asked(
+    settings: dict[str, str], is_kept: bool
+) -> None:
+    """On loopback also without a key, as a server there may have none."""
+    app = dispatch.Dispatch(welcome, greet, **settings)  # type: ignore[arg-type]  # `warm` is no str
+    first = any_of(relays.build_call("Ada").input)
+    app.register(relays)
+    poll = (await ask(app, RunRequest(function="relays", dispatch_id="1", input=first))).poll
+    request = RunRequest(function="relays", dispatch_id="1")
+    request.poll_result.typed_coroutine_state.CopyFrom(poll.typed_coroutine_state)
+    request.poll_result.results.append(
+        CallResult(
+            correlation_id=poll.calls[0].correlation_id,
+            dispatch_id="child",
+            output=any_of(encode("x" * 100_000)),
+        )
+    )
+    poll = (await ask(app, request, **EXTENSIONS)).poll
+    assert list(poll.keep) == (["child"] if is_kept else [])
+    app.close()
 
 
 class Clock:

@@ -33,6 +33,7 @@ from dispatcher.sdk.client.server import Server
 from dispatcher.sdk.client.trying import Tries
 from dispatcher.sdk.functions.built import BuiltCall
 from dispatcher.sdk.replay.model import CallOptions, Failure, Value
+from dispatcher.sdk.wire import call_result_of
 
 T = TypeVar("T")
 
@@ -461,6 +462,28 @@ def test_promise_that_was_completed_is_an_error() -> None:
     with pytest.raises(AlreadyCompleted) as caught:
         bench.hold(bench.asking.complete("promise:p", Failure("E", "m")))
     assert str(caught.value) == "Promise p was completed before, and that counts."
+
+
+def completes_again(found: CallResult) -> None:
+    """Give a value to a promise that has this result."""
+    completed = reply(409, {"error": "promise_completed", "message": "x"})
+    bench = Bench(completed, ids("1"), reply(200, found.SerializeToString()))
+    value = Value("google.protobuf.StringValue", b"mine")
+    bench.hold(bench.asking.complete_again("promise:p", value))
+    call = DispatchRequest.FromString(bench.sent[1].body).calls[0]
+    assert (call.endpoint, bench.sent[2].method) == ("promise:p", "GET")
+
+
+def test_promise_is_completed_by_who_gave_it_the_same_before() -> None:
+    """Whose answer was lost, and who gives it again."""
+    value = Value("google.protobuf.StringValue", b"mine")
+    completes_again(call_result_of(value))
+
+
+def test_promise_with_another_result_is_an_error_also_where_it_is_given_again() -> None:
+    """The first one counts."""
+    with pytest.raises(AlreadyCompleted):
+        completes_again(call_result_of(Value("google.protobuf.StringValue", b"other's")))
 
 
 def test_channel_is_never_sent_to_twice() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 import dispatcher.sdk as dispatch
 from dispatcher.sdk import Function
+from dispatcher.sdk.client.errors import AlreadyCompleted
 from dispatcher.sdk.testing import (
     CrashShows,
     Environment,
@@ -60,6 +61,12 @@ async def shaky() -> int:
 
 
 @dispatch.function
+async def approves() -> str:
+    await dispatch.promise("approval", str).resolve("yes")
+    return await dispatch.promise("approval", str)
+
+
+@dispatch.function
 async def failing() -> None:
     await double(1)
     raise KeyError("gone")
@@ -72,6 +79,15 @@ def test_function_comes_to_the_same_when_it_is_crashed_everywhere() -> None:
         came = env.crash_everywhere(pipeline, 2)
     assert came == {"noted": "noted 4", "branches": [14, 16, 18], "answer": "yes"}
     assert _RAN.count("4") > 1, "the step ran again after the crash that lost its result"
+
+
+def test_promise_is_resolved_once_more_by_who_crashed_when_it_was() -> None:
+    """Its step is done again, and finds the value that it gives; another value counts."""
+    assert crash_everywhere(approves) == "yes"
+    with Environment(approves) as env:
+        env.resolve("approval", "no")
+        with pytest.raises(AlreadyCompleted):
+            env.run(approves)
 
 
 def test_difference_is_shown_when_a_crash_makes_one() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -32,9 +33,11 @@ from dispatcher.sdk.client.refusals import refusal, slug
 from dispatcher.sdk.client.server import Server
 from dispatcher.sdk.client.trying import Tries, answered
 from dispatcher.sdk.functions.built import BuiltCall
-from dispatcher.sdk.replay.model import Result
+from dispatcher.sdk.replay.model import Result, Value
 from dispatcher.sdk.wire import call_result_of, result_of
 
+_NOTHING: Final = Value("google.protobuf.Empty", b"")
+_SOON_S: Final = 20.0
 WAIT_S: Final = 30
 """For how long the server is asked to wait: proxies give up after 60 s."""
 
@@ -162,6 +165,22 @@ class Asking:
             )
         if reply.status != 204:
             raise refusal(self.server, reply)
+
+    def complete_again(self, endpoint: str, result: Result) -> Conversation[None]:
+        """`complete` by who may have done it before and does not know: a promise that has the same
+        result is completed.
+
+        Raises:
+            AlreadyCompleted: the promise has another result.
+            ClientError: as `complete`.
+        """
+        try:
+            yield from self.complete(endpoint, result)
+        except AlreadyCompleted:
+            wait: BuiltCall[Any] = BuiltCall(endpoint.partition(":")[0], _NOTHING, "", endpoint)
+            (call_id,) = yield from self.dispatch([wait], secrets.token_hex(16))
+            if (yield from self.result(call_id, _SOON_S)) != result:
+                raise
 
     def _answer(self, request: Request) -> Conversation[Reply]:
         return answered(self.server, request, self.tries)

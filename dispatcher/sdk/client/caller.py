@@ -49,9 +49,11 @@ class Calling:
         """See `Caller`."""
         return await self._hold(self._asking.result(dispatch_id, timeout_s))
 
-    async def complete(self, endpoint: str, result: Result) -> None:
+    async def complete(self, endpoint: str, result: Result, *, is_again: bool = False) -> None:
         """See `Caller`."""
-        await self._hold(self._asking.complete(endpoint, result))
+        asking = self._asking
+        complete = asking.complete_again if is_again else asking.complete
+        await self._hold(complete(endpoint, result))
 
     def handle(self, dispatch_id: str, returns: object) -> Handle[Any]:
         """See `Caller`."""

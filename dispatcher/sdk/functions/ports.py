@@ -78,8 +78,9 @@ class Caller(Protocol):
         """Return the result of a call. Raises `TimeoutError` where it is not there in time."""
         ...
 
-    async def complete(self, endpoint: str, result: Result) -> None:
-        """Give a result to `promise:NAME` or `channel:NAME`."""
+    async def complete(self, endpoint: str, result: Result, *, is_again: bool = False) -> None:
+        """Give a result to `promise:NAME` or `channel:NAME`. `is_again`: perhaps it was given
+        before, and who gave it does not know: a promise that has the same result is completed."""
         ...
 
     def handle(self, dispatch_id: str, returns: object) -> Handle[Any]:

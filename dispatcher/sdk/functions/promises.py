@@ -10,7 +10,7 @@ from collections.abc import Generator
 from typing import Any, Final, Generic, TypeVar, overload
 
 from dispatcher.sdk.errors import failure_of
-from dispatcher.sdk.functions import marks, naming, performing, sites
+from dispatcher.sdk.functions import durable, marks, naming, performing, sites
 from dispatcher.sdk.functions.built import BuiltCall
 from dispatcher.sdk.functions.call import Call, Home
 from dispatcher.sdk.functions.durations import Seconds
@@ -85,9 +85,11 @@ class Promise(_Outside[T]):
         return self._wait(None).__await__()
 
     def resolve(self, value: T) -> Pending[None]:
-        """Give the value: `await promise.resolve(True)`. In a durable function it is a step.
+        """Give the value: `await promise.resolve(True)`. In a durable function it is a step, and a
+        promise that has the same value already is as good.
 
         Raises:
+            AlreadyCompleted: the promise has another value.
             EncodeError: the value can't be sent.
         """
         return self._give("resolve", self._encoded(value))
@@ -205,10 +207,12 @@ class _Giving(Pending[None]):
         return "nothing was sent"
 
     def _run(self) -> Generator[Any, Any, None]:
-        caller = self._home.caller(self.what, self._place)
+        is_step = durable.running() is not None
 
         async def give() -> None:
-            await caller.complete(self._endpoint, self._result)
+            # A step that was not stored is done again, and then the promise has its result.
+            caller = self._home.caller(self.what, self._place)  # a body does not see whose it is
+            await caller.complete(self._endpoint, self._result, is_again=is_step)
 
         encoded = self._result if isinstance(self._result, Value) else _EMPTY
         yield from performing.as_step(

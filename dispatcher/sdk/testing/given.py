@@ -36,6 +36,10 @@ class Given:
         self._promises[endpoint] = result
         return True
 
+    def has(self, endpoint: str, result: CallResult) -> bool:
+        """Whether a promise has this result."""
+        return self._promises.get(endpoint) == result
+
     def take(self, endpoint: str) -> CallResult | None:
         """The result of a promise, the next value of a channel; None where there is none."""
         if endpoint.startswith("promise:"):
