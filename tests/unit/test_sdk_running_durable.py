@@ -265,6 +265,34 @@ async def test_a_call_that_is_asked_to_end_may_clean_up() -> None:
     assert cleaned == ["yes"]
 
 
+@pytest.mark.parametrize("warm", [0, 100])
+async def test_a_call_may_clean_up_when_what_it_waits_for_is_cancelled_with_it(warm: int) -> None:
+    """It is told that it is to end, before what became of that; what came to something is not
+    lost."""
+    seen = []
+
+    async def long() -> None:
+        try:
+            await asyncio.gather(first(), calls("never"))
+        finally:
+            seen.append(await calls("clean"))
+
+    async def first() -> None:
+        seen.append(await calls("first"))
+        await sleeps(1000)
+
+    asking = Asking(runner(FakeRunnable(long, durable=True), warm=warm), "long")
+    called = {call.function: call.correlation_id for call in (await asking.first()).poll.calls}
+    cancelled = Failure("Cancelled", "long was cancelled: clean up and end.")
+    results = {called["never"]: cancelled, called["first"]: "came"}
+    (clean,) = (await asking.resume(results, error=cancelled)).poll.calls
+    assert clean.function == "clean"
+    seen.clear()
+    done = await asking.resume({clean.correlation_id: "yes"}, error=cancelled)
+    assert failed(done) == (Status.PERMANENT_ERROR, *("Cancelled", cancelled.message))
+    assert seen == (["yes"] if warm else ["came", "yes"])
+
+
 async def test_calls_of_a_poll_that_is_refused_fail() -> None:
     """The body is told, and may go on."""
 

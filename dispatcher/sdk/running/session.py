@@ -85,8 +85,13 @@ class Session:
                 kept.append(one.dispatch_id)
             events.append(Ended(one.id, one.result, one.dispatch_id, is_kept))
         if told.error is not None:
-            is_cancel = told.error.type == CANCELLED
-            events.append(Cancelled(told.error.message) if is_cancel else PollRefused(told.error))
+            if told.error.type != CANCELLED:
+                return [*events, PollRefused(told.error)], kept
+            # What was cancelled with the call comes behind: else the body would begin to clean up
+            # for that, and be cancelled in the middle of it.
+            events.sort(key=_was_cancelled)
+            first = sum(not _was_cancelled(event) for event in events)
+            events.insert(first, Cancelled(told.error.message))
         return events, kept
 
     def _keeps(self, result: Result) -> bool:
@@ -102,3 +107,8 @@ class Session:
     def give_up(self, ids: Sequence[int]) -> list[int]:
         """Forget steps that have not begun, and return the ids that are none of these."""
         return [id for id in ids if self.steps.pop(id, None) is None]
+
+
+def _was_cancelled(event: Event) -> bool:
+    result = event.result if isinstance(event, Ended) else None
+    return isinstance(result, Failure) and result.type == CANCELLED
