@@ -138,6 +138,8 @@ def what(entry: Json) -> str:
             return f"attempt {entry['attempt']}: {_run(entry)}"
         case "suspended" if entry["count"]:
             return f"waits for {output.plural(entry['count'], 'call')}{_next(entry, ', until')}"
+        case "suspended" if _is_due(entry):
+            return "has a step on record, and goes on"
         case "suspended":
             return f"sleeps{_next(entry, ' until')}"
         case "resumed":
@@ -151,6 +153,12 @@ def _run(entry: Json) -> str:
     took = f"{entry['status'] or 'no answer'} in {entry['duration_ms']} ms"
     why = "" if entry["error"] in (None, entry["status"]) else f": {entry['error']}"
     return f"{took}{_next(entry, ', next at')}{why}"
+
+
+def _is_due(entry: Json) -> bool:
+    """Whether it waits for nothing: a function is suspended also to have what it did recorded."""
+    at, next_at = entry.get("at") or entry.get("time"), entry["next_at"]
+    return at is not None and next_at is not None and next_at <= at
 
 
 def _next(entry: Json, words: str) -> str:

@@ -204,3 +204,15 @@ def test_spans_are_short() -> None:
     assert [span(one) for one in spans] == [
         "0 ms", "999 ms", "1.0 s", "59.9 s", "1m 0s", "4m 10s", "1h 0m", "1d 1h",
     ]  # fmt: skip
+
+
+def test_function_that_goes_on_at_once_is_not_said_to_sleep() -> None:
+    """It is suspended for as long as it takes to have its step on record."""
+    told = Told()
+    told.tell("pay", "created")
+    told.tell("pay", "suspended", 2, next_at=instant(1.9))
+    told.tell("pay", "suspended", 3, next_at=instant(4))
+    assert [line.partition("pay  pay  ")[2] for line in told.lines[1:]] == [
+        "has a step on record, and goes on",
+        "sleeps until 2026-01-31T12:00:04.000Z",
+    ]

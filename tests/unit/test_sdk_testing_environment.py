@@ -247,3 +247,20 @@ def test_functions_go_back_to_their_application_when_an_environment_is_closed() 
     with Environment(greet):
         assert greet._home.app is not app
     assert greet._home.app is app
+
+
+def plain(name: str) -> str:
+    return name
+
+
+def test_what_is_no_function_of_dispatch_is_refused() -> None:
+    """With a sentence: a call in place of a function, and a function without its decorator."""
+    with pytest.raises(TypeError) as made:
+        Environment(plain)  # type: ignore[arg-type]  # that is the mistake
+    assert str(made.value) == ("plain is no function of dispatch: put @dispatch.function above it.")
+    with Environment(greet) as env, pytest.raises(TypeError) as asked:
+        env.run(plain, "Ada")  # type: ignore[arg-type]  # that is the mistake
+    assert str(asked.value).startswith(
+        "a test names a function of dispatch, and then its arguments, as env.run(greet, 'Ada'), "
+        "and this one names <function plain at "
+    )

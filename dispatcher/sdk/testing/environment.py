@@ -16,6 +16,7 @@ from dispatcher.sdk.testing.crashes import Played, crash_all
 from dispatcher.sdk.testing.doubles import Stub, name_of
 from dispatcher.sdk.testing.history import History, check
 from dispatcher.sdk.testing.parts import Parts
+from dispatcher.sdk.testing.reach import built
 from dispatcher.sdk.testing.tree import Tree, tree
 from dispatcher.sdk.testing.waiting import Stuck
 from dispatcher.sdk.testing.world import World
@@ -91,7 +92,7 @@ class Environment:
             Its handle: `handle.result()` goes on until it has ended, `handle.info().state` says how
             it stands ("suspended", "succeeded", …), `handle.cancel()` asks it to end.
         """
-        call = function.build_call(*args, **kwargs)
+        call = built(function, args, kwargs)
         (dispatch_id,) = self._parts.sync_caller.dispatch([call], key=call.key)
         self._parts.world.block(self._parts.driver.settle())
         return self._parts.sync_caller.handle(dispatch_id, call.returns)
@@ -171,7 +172,7 @@ class Environment:
 
         def play(killed_before: int | None) -> Played[R]:
             with self._twin() as env:
-                return env._played(function.build_call(*args, **kwargs), killed_before)
+                return env._played(built(function, args, kwargs), killed_before)
 
         return crash_all(play)
 
