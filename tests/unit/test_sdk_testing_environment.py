@@ -200,6 +200,34 @@ def test_cancelled_call_cleans_up(env: Environment) -> None:
     assert handle.info().state == "cancelled"
 
 
+_CLEANED: list[str] = []
+
+
+@dispatch.function
+async def tidy(swallows: bool) -> str:
+    try:
+        return await dispatch.promise("nobody", str)
+    except asyncio.CancelledError:
+        _CLEANED.append(await greet("Ada"))
+        if not swallows:
+            raise
+    return "swallowed"
+
+
+@pytest.mark.parametrize("swallows", [True, False])
+def test_cancelled_call_calls_others_to_clean_up(
+    env: Environment, swallows: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever it ends with, it was cancelled; and nobody reads in a log that it has failed."""
+    _CLEANED.clear()
+    handle = env.start(tidy, swallows)
+    handle.cancel()
+    with pytest.raises(dispatch.Cancelled):
+        handle.result()
+    assert _CLEANED
+    assert not caplog.records
+
+
 def test_tree_shows_calls_below_who_made_them(env: Environment) -> None:
     """With how they ended, and how often they ran."""
     env.fail(greet, ConnectionError)

@@ -177,10 +177,11 @@ class Returned:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Raised:
-    """The body is over: an exception left it."""
+    """The body is over: an exception left it. `was_asked`: that with which it was asked to end."""
 
     error: BaseException
     cancelled: Sequence[int] = ()
+    was_asked: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,6 @@ from dispatcher.sdk.replay.model import (
     Returned,
     Suspended,
     TailCall,
-    Told,
 )
 from dispatcher.sdk.replay.tasks import Task
 
@@ -30,7 +29,7 @@ def outcome_of(body: Body) -> Outcome:
     calls, steps = [list(issuing.take_new(kind)) for kind in (Kind.CALL, Kind.STEP)]
     issuing.told()
     if root.done() and not calls:
-        return _end_of(root, cancelled, loop.told)
+        return _end_of(body, root, cancelled)
     if not (root.done() or issuing.open or loop.timers):
         return Faulted(faults.waits_for_nothing(loop.told, loop.standing()))
     return Suspended(
@@ -50,15 +49,15 @@ def _wake_us(body: Body) -> int | None:
     return None if at_ms is None else body.issuing.writer.started_us + at_ms * 1000
 
 
-def _end_of(root: Task, cancelled: list[int], told: Told) -> Outcome:
+def _end_of(body: Body, root: Task, cancelled: list[int]) -> Outcome:
     try:
         error = root.exception()
     except asyncio.CancelledError as cancellation:
-        return Raised(cancellation, cancelled)
+        return Raised(cancellation, cancelled, was_asked=body.is_cancelled)
     if error is None:
         return Returned(root.result(), cancelled)
     if isinstance(error, TailCall):
         return Became(error.operation, cancelled)
     if (other := faults.other_loop_in(error)) is not None:
-        return Faulted(faults.of_another_loop(told, other))
+        return Faulted(faults.of_another_loop(body.loop.told, other))
     return Raised(error, cancelled)

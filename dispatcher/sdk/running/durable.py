@@ -7,7 +7,6 @@ not fit the code any more the function's `on_change` says what becomes of the ca
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import secrets
@@ -38,7 +37,7 @@ from dispatcher.sdk.running.recalling import Gone, NotRecalled, Recall, recalled
 from dispatcher.sdk.running.requests import Resume, Run, digest_of, identity_of
 from dispatcher.sdk.running.responses import Ending, Passed, Waiting
 from dispatcher.sdk.running.runnable import Runnable, bound, returned
-from dispatcher.sdk.running.session import Session
+from dispatcher.sdk.running.session import CANCELLED, Session
 from dispatcher.sdk.running.steps import Steps
 from dispatcher.sdk.running.stored import head_of, split
 from dispatcher.sdk.running.telling import tell
@@ -195,10 +194,8 @@ def _concluded(runnable: Runnable, run: Run, outcome: Outcome) -> Ending | Passe
 
 def _failed(runnable: Runnable, run: Run, outcome: Raised) -> Ending:
     """For good, whatever the exception: its cause is on record, and a replay raises it again."""
-    resume = run.directive
-    error = resume.error if isinstance(resume, Resume) else None
-    if isinstance(outcome.error, asyncio.CancelledError) and error is not None:
-        failure = error
+    if outcome.was_asked:
+        failure = Failure(CANCELLED, str(outcome.error))
     else:
         _, failure = runnable.failure(outcome.error)
         tell(runnable.spec.name, run.told.id, outcome.error, status=Status.PERMANENT_ERROR)

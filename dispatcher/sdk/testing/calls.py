@@ -23,8 +23,8 @@ class Record:
 
     `due_us` is when it is run next, None while it waits for results, for a promise, or is over.
     `arrived` are results that no run was given yet, `given` those of the run that is due: it is
-    repeated with the same ones. `is_cancelled` until it was told. `open` are its children that have
-    not ended, by correlation id.
+    repeated with the same ones. `is_cancelled` until it was told, `is_ending` from then on. `open`
+    are its children that have not ended, by correlation id.
     """
 
     id: str
@@ -45,6 +45,7 @@ class Record:
     open: dict[int, Record] = field(default_factory=dict)
     children: list[Record] = field(default_factory=list)
     is_cancelled: bool = False
+    is_ending: bool = False
     runs: int = 0
     attempts: int = 0
     failures: int = 0

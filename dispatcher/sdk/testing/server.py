@@ -167,6 +167,8 @@ class Server:
             self._end(call, Status.OK, result)
 
     def _end(self, call: Record, status: Status, result: CallResult) -> None:
+        if call.is_ending:  # whatever it has come to
+            status, result = Status.PERMANENT_ERROR, _cancelled(call)
         call.status, call.due_us, call.wait = status, None, None
         call.ended_us = self.now_us
         call.result = CallResult(correlation_id=call.correlation_id, dispatch_id=call.id)
@@ -191,7 +193,7 @@ class Server:
 
     def _tell_cancelled(self, call: Record) -> None:
         call.refused = _cancelled(call).error
-        call.is_cancelled = False
+        call.is_cancelled, call.is_ending = False, True
         self.agenda.put(call, self.now_us)
 
     def _give_up(self, call: Record, ids: Iterable[int]) -> None:
