@@ -102,6 +102,31 @@ def test_difference_is_shown_when_a_crash_makes_one() -> None:
     )
 
 
+@dispatch.function
+async def careful(text: str) -> str:
+    try:
+        return await dispatch.step.options(at_most_once=True)(note, text)
+    except dispatch.Interrupted:
+        return "who knows"
+
+
+def test_step_that_runs_once_at_most_is_told_of_when_a_crash_hides_its_end() -> None:
+    """With how to test what follows: that it was announced is no difference."""
+    with pytest.raises(CrashShows) as told:
+        crash_everywhere(careful, "this")
+    assert str(told.value) == (
+        "After a crash before a resume of careful was answered:\n"
+        "  now      careful returned 'who knows'\n"
+        "  without  careful returned 'noted this'\n"
+        "A step with at_most_once=True is not repeated after a crash, so crash_everywhere is for "
+        "functions without one: test what follows with env.fail(step, dispatch.Interrupted)."
+    )
+    with Environment(careful) as env:
+        env.fail(note, dispatch.Interrupted)
+        assert env.run(careful, "this") == "who knows"
+        assert env.runs(note) == 1
+
+
 def test_error_of_the_function_is_raised_when_it_fails_each_time() -> None:
     """An error is a result as well."""
     with pytest.raises(KeyError, match="gone"):

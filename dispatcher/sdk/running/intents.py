@@ -22,6 +22,7 @@ from dispatcher.protocol.messages import StringValue
 from dispatcher.sdk.replay.model import Value
 
 _MOST_WORDS: Final = 100_000
+_WORD_BYTES: Final = 8
 _FRESH_US: Final = 3_600_000_000
 """After an hour nobody begins: a server forgets what was claimed, after a day unless told
 otherwise."""
@@ -46,7 +47,7 @@ class Intents:
 
     def announce(self) -> Value:
         """Return a new intent."""
-        word = secrets.token_hex(8)
+        word = secrets.token_hex(_WORD_BYTES)
         with self._lock:
             self._own[word] = None
             if len(self._own) > _MOST_WORDS:
@@ -67,6 +68,12 @@ class Intents:
             return False
         claimed = None if self._claim is None else await self._claim(word)
         return is_own if claimed is None else claimed
+
+
+def is_intent(value: Value) -> bool:
+    """Whether it looks like one: no two are alike."""
+    word, said_us = _read(value)
+    return len(word) == _WORD_BYTES * 2 and said_us > 0
 
 
 def _read(intent: Value) -> tuple[str, int]:

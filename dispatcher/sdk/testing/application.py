@@ -113,18 +113,25 @@ class _DoubledSteps(Steps):
         self._last: asyncio.Task[Ended] | None = None
 
     def begin(self, step: Numbered, told: Told) -> asyncio.Task[Ended]:
-        self._application.steps[step.operation.function] += 1
-        work, double = step.operation.carrier, self._doubles.of(step.operation.function)
         if self._application.refused is not None:
             self._application.refused.append(step.operation.function)
-            double = _refuse
-        if double is not None and isinstance(work, StepRun):
-            args, kwargs = _arguments(work)
-            work = replace(work, call=lambda: awaited(double, args, kwargs), is_async=True)
-            step = Numbered(step.id, replace(step.operation, carrier=work))
+        work = step.operation.carrier
+        if isinstance(work, StepRun):  # else it is only announced
+            step = self._doubled(step, work)
         turn = _after(self._last, super().begin(step, told))
         self._last = asyncio.get_running_loop().create_task(turn)
         return self._last
+
+    def _doubled(self, step: Numbered, work: StepRun) -> Numbered:
+        """The step with what is to run in its place."""
+        name = step.operation.function
+        self._application.steps[name] += 1
+        double = _refuse if self._application.refused is not None else self._doubles.of(name)
+        if double is None:
+            return step
+        args, kwargs = _arguments(work)
+        work = replace(work, call=lambda: awaited(double, args, kwargs), is_async=True)
+        return Numbered(step.id, replace(step.operation, carrier=work))
 
 
 async def _after(last: asyncio.Task[Ended] | None, step: asyncio.Task[Ended]) -> Ended:

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 from dispatcher.sdk.exceptions import DecodeError
 from dispatcher.sdk.replay.journal import decode as decode_state
 from dispatcher.sdk.replay.model import Failure, Kind, Result, Value
+from dispatcher.sdk.running.intents import is_intent
 from dispatcher.sdk.running.stored import split
 from dispatcher.sdk.testing.calls import Record
 from dispatcher.sdk.values import decode
 from dispatcher.sdk.wire import result_of
 
 R = TypeVar("R")
+
+
+_LOOK: Final = (
+    "Look for time, randomness, sets, I/O or globals; stub what gives another value each time."
+)
+_ONCE: Final = (
+    "A step with at_most_once=True is not repeated after a crash, so crash_everywhere is for "
+    "functions without one: test what follows with env.fail(step, dispatch.Interrupted)."
+)
 
 
 class CrashShows(AssertionError):
@@ -48,21 +58,21 @@ def crash_all(play: Play[R]) -> R:
     """
     calm = play(None)
     expected = _shown(calm)
+    is_once = any(_is_announced(result) for call in calm.calls for _, result in _stored(call))
     for number in range(calm.answers):
         crashed = play(number)
-        _compare(expected, _shown(crashed), crashed.killed)
+        _compare(expected, _shown(crashed), crashed.killed, _ONCE if is_once else _LOOK)
     if calm.error is not None:
         raise calm.error
     return calm.value  # type: ignore[return-value]  # there is one where there is no error
 
 
-def _compare(expected: list[str], now: list[str], killed: str) -> None:
+def _compare(expected: list[str], now: list[str], killed: str, hint: str) -> None:
     for one, other in zip(expected + [""] * len(now), now + [""] * len(expected), strict=True):
         if one != other:
             raise CrashShows(
                 f"After a crash before {killed} was answered:\n  now      {other or 'nothing'}\n"
-                f"  without  {one or 'nothing'}\nLook for time, randomness, sets, I/O or globals; "
-                "stub what gives another value each time."
+                f"  without  {one or 'nothing'}\n{hint}"
             )
 
 
@@ -81,7 +91,17 @@ def _lines(call: Record) -> Iterator[str]:
 
 
 def _steps(call: Record) -> Iterator[str]:
-    """The steps that are stored, each with its result."""
+    """The steps that are stored, each with its result; not that one was announced."""
+    for function, result in _stored(call):
+        if not _is_announced(result):
+            yield f"{function} {_came(result)}"
+
+
+def _is_announced(result: Result) -> bool:
+    return isinstance(result, Value) and is_intent(result)
+
+
+def _stored(call: Record) -> Iterator[tuple[str, Result]]:
     if call.state is None:
         return
     columns = decode_state(split(call.state.value)[1])
@@ -89,7 +109,7 @@ def _steps(call: Record) -> Iterator[str]:
         if isinstance(result, Value | Failure):
             kind, function, *_ = columns.places[columns.place_of[id]].split("\0")
             if kind == Kind.STEP.value:
-                yield f"{function} {_came(result)}"
+                yield function, result
 
 
 def _came(result: Result) -> str:
