@@ -37,7 +37,8 @@ def nobody_listens(name: str, endpoint: str) -> str:
     """Say that runs find nobody."""
     return (
         f"Nobody listens at {endpoint}, where runs are sent. Does {name} listen on "
-        "DISPATCH_ENDPOINT_ADDR? If it listens elsewhere, say where: --endpoint host:port."
+        "DISPATCH_ENDPOINT_ADDR, as app.serve() and `async with app.serving()` do? If it listens "
+        "elsewhere, say where: --endpoint host:port."
     )
 
 
