@@ -200,6 +200,56 @@ def test_cancelled_call_cleans_up(env: Environment) -> None:
     assert handle.info().state == "cancelled"
 
 
+_IN_A_STEP = "`await dispatch.step(…)` with a function that asks"
+
+
+@pytest.mark.parametrize(
+    ("what", "instead"),
+    [
+        (
+            "result",
+            "`await f(…)` in place of its dispatch, or `await dispatch.step(handle.result)`",
+        ),
+        ("info", _IN_A_STEP),
+        ("cancel", "`await dispatch.step(handle.cancel)`"),
+    ],
+)
+def test_handle_is_refused_when_a_durable_function_asks_with_it(what: str, instead: str) -> None:
+    """It would ask in each replay; in a step it may."""
+
+    @dispatch.function(durable=True)
+    async def asks(is_step: bool) -> None:
+        ask = getattr(await greet.dispatch("Ada"), what)
+        if not is_step:
+            await ask()
+        elif what != "info":  # a value that can't be on record
+            await dispatch.step(ask)
+
+    with Environment(asks, greet) as env:
+        with pytest.raises(RuntimeError) as told:
+            env.run(asks, False)
+        env.run(asks, True)
+    assert str(told.value) == (
+        f"handle.{what}() would ask the server again in each replay of a durable function: write "
+        f"{instead}."
+    )
+
+
+def test_client_is_refused_when_a_durable_function_asks_with_it() -> None:
+    """Before anything is sent."""
+
+    @dispatch.function(durable=True)
+    async def asks() -> None:
+        await dispatch.Client(api_url="http://127.0.0.1:1", api_key="k").calls()
+
+    with Environment(asks) as env, pytest.raises(RuntimeError) as told:
+        env.run(asks)
+    assert str(told.value) == (
+        f"A client would ask the server again in each replay of a durable function: write "
+        f"{_IN_A_STEP}."
+    )
+
+
 _CLEANED: list[str] = []
 
 

@@ -6,6 +6,7 @@ from collections.abc import Generator
 from typing import Any, Generic, NoReturn, Protocol, TypeVar, cast
 
 from dispatcher.sdk.client.information import CallInfo
+from dispatcher.sdk.client.replayed import refuse_replayed
 
 R_co = TypeVar("R_co", covariant=True)
 
@@ -65,16 +66,22 @@ class Handle(Generic[R_co]):
             ResultGone: it is no longer kept.
             BaseException: what the function raised.
         """
+        refuse_replayed(
+            "handle.result()",
+            "`await f(…)` in place of its dispatch, or `await dispatch.step(handle.result)`",
+        )
         found = await self._client.result(self._id, returns=self._returns, timeout=timeout)
         return cast(R_co, found)
 
     async def info(self) -> CallInfo:
         """Return how the call stands."""
+        refuse_replayed("handle.info()", "`await dispatch.step(…)` with a function that asks")
         return await self._client.info(self._id)
 
     async def cancel(self, *, kill: bool = False) -> None:
         """Ask the call to end, with all that it called: it may clean up. With `kill` nothing of it
         runs any more. If it has ended it stays as it is."""
+        refuse_replayed("handle.cancel()", "`await dispatch.step(handle.cancel)`")
         await self._client.cancel(self._id, kill=kill)
 
 
