@@ -13,6 +13,7 @@ from typing import Any
 
 from dispatcher.protocol.messages import CallResult, Error, PollResult, RunRequest, RunResponse
 from dispatcher.protocol.statuses import Status
+from dispatcher.sdk.errors.portraits import text_of
 from dispatcher.sdk.functions import context
 from dispatcher.sdk.functions.spec import OnChange, Place, Spec
 from dispatcher.sdk.replay.loop import running
@@ -37,7 +38,7 @@ NOW_US = 1_700_000_000_000_000
 
 def failure_of(error: BaseException) -> Failure:
     """What is recorded of an exception."""
-    return Failure(type(error).__name__, str(error))
+    return Failure(type(error).__name__, text_of(error))
 
 
 class FakeRunnable:

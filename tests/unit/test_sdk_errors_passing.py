@@ -316,6 +316,19 @@ def test_an_exception_without_a_text_of_its_own_is_told_all_the_same() -> None:
     assert str(passed(ValueError(_Zone()))) == "<a zone>"
 
 
+def test_an_exception_whose_attributes_fail_is_told_without_them() -> None:
+    """Also where that is all of them."""
+
+    class Closed(Exception):
+        @property
+        def __dict__(self) -> dict[str, object]:  # type: ignore[override]  # that is the trouble
+            raise RuntimeError
+
+    status, failure = failure_of(Closed("shut"))
+    assert (status, failure.type.rpartition(".")[2]) == (Status.PERMANENT_ERROR, "Closed")
+    assert failure.message == "shut"
+
+
 def test_causes_in_a_circle_end() -> None:
     """As code that raises an exception from itself makes them."""
     one, two = ValueError(1), ValueError(2)

@@ -91,6 +91,11 @@ async def test_an_exception_has_its_status() -> None:
     assert (await ask.runner.answer(run)).retry_after_s == 2
 
 
+class _Mute(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
 @pytest.mark.parametrize(
     ("error", "level", "text", "has_traceback"),
     [
@@ -100,6 +105,12 @@ async def test_an_exception_has_its_status() -> None:
             "WARNING",
             "fails failed (call 01f3), and is tried again: TemporaryError: later",
             False,
+        ),
+        (
+            _Mute(),
+            "ERROR",
+            "fails failed (call 01f3): _Mute: <_Mute has no text: RuntimeError>",
+            True,
         ),
     ],
 )

@@ -75,7 +75,10 @@ def exception_of(failure: Failure) -> Exception:
 
 def _drawn(error: BaseException) -> bytes:
     """Its portrait, encoded; a large one without some of its parts."""
-    whole = portrait(error)
+    try:
+        whole = portrait(error)
+    except Exception:  # its attributes are code of its own
+        return b""
     for without in _SPARED:
         drawn = {name: part for name, part in whole.items() if name not in without}
         data = _encoded(drawn)

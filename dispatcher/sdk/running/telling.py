@@ -7,6 +7,7 @@ from typing import Final
 
 from dispatcher.protocol.statuses import Status, Then
 from dispatcher.sdk.errors import of_application
+from dispatcher.sdk.errors.portraits import text_of
 
 _log: Final = logging.getLogger("dispatcher.sdk")
 
@@ -25,6 +26,6 @@ def tell(what: str, call_id: str, error: BaseException, *, status: Status | None
         call_id,
         ", and is tried again" if is_tried else "",
         type(error).__name__,
-        error,
+        text_of(error),
         exc_info=None if is_meant else (type(error), error, of_application(error)),
     )
