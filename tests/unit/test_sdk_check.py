@@ -89,6 +89,23 @@ def test_connection_of_a_blocking_library_is_named() -> None:
     assert "looks up the address of a host, at tests/unit/test_sdk_check.py:" in said
 
 
+def test_all_that_is_careless_is_told_at_once_when_a_test_runs_it() -> None:
+    """A clock last, as libraries read it on their way to something worse; and told once."""
+
+    def what() -> None:
+        time.time()
+        os.listdir("/")
+
+    careless = _careless(what)
+    with Environment(careless, double) as env:
+        with pytest.raises(NotDeterministic) as error:
+            env.run(careless, 1)
+        directory, clock = str(error.value).splitlines()
+        assert env.run(double, 1) == 2
+    assert "reads a directory" in directory
+    assert "reads the clock" in clock
+
+
 def test_replay_that_returns_something_else_is_told_with_both_values() -> None:
     """What reaches no operation is on no record: only the value shows it."""
 
