@@ -174,6 +174,20 @@ async def test_a_function_that_hides_what_it_calls_is_run_as_durable(
     assert record.getMessage().startswith("hidden waits for greet at ")
 
 
+async def test_a_durable_function_calls_through_the_application_that_runs_it() -> None:
+    """Its body is in no context of the request, and sees that all the same."""
+    found: list[object] = []
+
+    @dispatch.function(durable=True)
+    async def looks() -> None:
+        found.append(apps.find(None))
+
+    app = dispatch.Dispatch(looks)
+    dispatch.Dispatch()
+    await run(app, looks.name, looks.build_call().input)
+    assert found == [app]
+
+
 async def test_a_function_calls_through_the_application_that_runs_it() -> None:
     """And not through one that was made later."""
     found: list[object] = []

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from dispatcher.sdk.functions.ports import App, Net
+from dispatcher.sdk.replay.loop import CARRIED
 from dispatcher.sdk.replay.model import Told
 
 
@@ -24,3 +25,4 @@ inside: Final[ContextVar[Inside | None]] = ContextVar("dispatch.inside", default
 
 app: Final[ContextVar[App | None]] = ContextVar("dispatch.app", default=None)
 """The application that the code here belongs to; it goes before the one that was made last."""
+CARRIED.append(app)

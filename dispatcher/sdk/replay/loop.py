@@ -16,7 +16,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from contextvars import Context
+from contextvars import Context, ContextVar
 from random import Random
 from threading import get_ident
 from typing import Any, Final, TypeVarTuple
@@ -40,6 +40,8 @@ from dispatcher.sdk.replay.standing import running_at, standing
 from dispatcher.sdk.replay.tasks import Future, Place, Task
 from dispatcher.sdk.replay.timers import Timer, Timers, deadline_ms
 
+CARRIED: Final[list[ContextVar[Any]]] = []
+"""What a body sees of who runs it: the same in every replay."""
 TURNS: Final = 100_000
 """How often something may run, without a new operation, task or timer, before that is taken for a
 loop without end: about a second."""
@@ -135,9 +137,12 @@ class Loop(DenyingLoop):
             self._thread = None
 
     def begin(self, body: Coroutine[Any, Any, object]) -> Task:
-        """Return the task of the body. Its context is empty: that of the request that happens to
-        run it would be another one in a replay."""
-        return self._add(body, self.population.root(), context=Context())
+        """Return the task of the body. Its context is empty but for CARRIED: that of the request
+        that happens to run it would be another one in a replay."""
+        context = Context()
+        for variable in CARRIED:
+            context.run(variable.set, variable.get(None))
+        return self._add(body, self.population.root(), context=context)
 
     def run(self) -> None:
         """Run what is ready, and what that makes ready, until nothing is or there is a fault."""
