@@ -121,6 +121,31 @@ def test_function_is_tried_again_when_its_error_says(env: Environment) -> None:
     assert env.now == START + timedelta(seconds=600)
 
 
+@dispatch.function
+async def hopeless() -> None:
+    raise ConnectionError("nobody is there")
+
+
+def test_function_that_always_fails_is_not_tried_for_a_year(
+    environment: Callable[..., Environment],
+) -> None:
+    """What would never end with a server ends the test, and says why."""
+    env = environment(hopeless)
+    with pytest.raises(Stuck) as told:
+        env.run(hopeless)
+    assert str(told.value) == (
+        "hopeless has failed 1,000 times in a row, the last time with ConnectionError: nobody is "
+        "there. It would be tried again until it expires: have it raise a PermanentError, or call "
+        "it with with_options(expiration=…)."
+    )
+
+
+def test_what_is_no_exception_can_not_be_failed_with(env: Environment) -> None:
+    """It would only show when the function runs."""
+    with pytest.raises(TypeError, match=r"greet can't fail with 'no': write an exception\."):
+        env.fail(greet, "no")  # type: ignore[arg-type]  # the mistake
+
+
 def test_caller_gets_the_error_when_a_function_fails_for_good(env: Environment) -> None:
     """In its own class, as on a server."""
     env.fail(greet, ValueError("no such name"))

@@ -239,3 +239,15 @@ def test_what_cannot_be_read_is_named(value: Value, text: str) -> None:
         decode(value)
 
     assert str(caught.value) == text
+
+
+async def test_call_that_was_not_awaited_is_no_value() -> None:
+    """`return f(x)` in place of `return await f(x)`."""
+
+    async def value() -> int:
+        return 1
+
+    forgotten = value()
+    with pytest.raises(EncodeError, match="which nobody has awaited: write `await` before it"):
+        encode(forgotten)
+    await forgotten

@@ -27,6 +27,8 @@ class Doubles:
         """Have the next `times` runs end with `error`."""
         if times < 1:
             raise ValueError(f"times= must be 1 or more, and is {times!r}.")
+        if not (isinstance(error, BaseException) or _is_class_of_errors(error)):
+            raise TypeError(f"{name} can't fail with {error!r}: write an exception.")
         self.errors[name].extend([error() if isinstance(error, type) else error] * times)
 
     def stub(self, name: str, code: Stub) -> None:
@@ -64,6 +66,10 @@ async def awaited(code: Stub, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
     """Call `code`, and wait for what it returns where that can be awaited."""
     value = code(*args, **kwargs)
     return await value if inspect.isawaitable(value) else value
+
+
+def _is_class_of_errors(error: object) -> bool:
+    return isinstance(error, type) and issubclass(error, BaseException)
 
 
 def _raise(error: BaseException) -> object:

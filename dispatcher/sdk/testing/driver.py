@@ -11,7 +11,7 @@ from dispatcher.sdk.endpoint import Answer
 from dispatcher.sdk.testing.asking import request_of
 from dispatcher.sdk.testing.calls import Record, ended_with
 from dispatcher.sdk.testing.server import Server
-from dispatcher.sdk.testing.waiting import stuck
+from dispatcher.sdk.testing.waiting import MOST_FAILURES, Stuck, failing, stuck
 
 
 class Runs(Protocol):
@@ -27,6 +27,7 @@ class Driver:
         self.server = server
         self._runs = runs
         self._pause = pause
+        self._hopeless: Stuck | None = None
 
     async def settle(self) -> None:
         """Run everything that is due now, and what comes of it, until nothing is due."""
@@ -45,7 +46,8 @@ class Driver:
         """Run until a call has ended, or it is `until_us`; time passes to what is due next.
 
         Raises:
-            Stuck: the call waits for something that the test has to bring about.
+            Stuck: the call waits for something that the test has to bring about, or something
+                fails again and again.
         """
         await self.settle()
         while not call.is_over:
@@ -57,6 +59,8 @@ class Driver:
                 raise stuck(call)
             await self._pause(at_us)
             await self.settle()
+            if self._hopeless is not None:
+                raise self._hopeless
 
     async def _run(self, call: Record) -> None:
         """Run a call once."""
@@ -69,6 +73,8 @@ class Driver:
         if not call.is_over:  # it may have been killed, or have expired
             retry_after_us = int(dict(answer.headers).get("Retry-After", 0)) * 1_000_000
             self.server.answered(call, response, retry_after_us=retry_after_us)
+            if call.failures >= MOST_FAILURES:
+                self._hopeless = failing(call, _why(response))
 
 
 def _response(answer: Answer) -> RunResponse:
@@ -79,6 +85,11 @@ def _response(answer: Answer) -> RunResponse:
     message = f"HTTP {answer.status}: {answer.body.decode(errors='replace')}"
     result = ended_with(_type_of(status), message)
     return RunResponse(status=status.value, exit=Exit(result=result))
+
+
+def _why(response: RunResponse) -> str:
+    error = response.exit.result.error
+    return f"{error.type}: {error.message}" if error.type else f"status {response.status}"
 
 
 def _type_of(status: Status) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from dataclasses import is_dataclass
 from enum import Enum
 
@@ -12,6 +13,8 @@ def refuse(value: object) -> object:
     """The fallback of values that come back as what they were, or not at all. Raises Misfit."""
     if isinstance(value, type) or callable(value):
         raise Misfit(f"is {_what(value)}, which can't be sent: send what it can be looked up by")
+    if isinstance(value, Awaitable):
+        raise Misfit(f"is {shown(value)}, which nobody has awaited: write `await` before it")
     kind = type(value)
     if is_dataclass(kind) or isinstance(value, Enum) or hasattr(kind, "model_fields"):
         raise Misfit(
