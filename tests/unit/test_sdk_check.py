@@ -21,8 +21,11 @@ from dispatcher.protocol.messages import RunRequest, RunResponse
 from dispatcher.protocol.signing import RUN_PATH
 from dispatcher.protocol.statuses import Status
 from dispatcher.sdk.app import Dispatch
+from dispatcher.sdk.check import Checked
+from dispatcher.sdk.replay.model import Returned, Suspended, Told
 from dispatcher.sdk.testing import Environment, NotDeterministic
 from dispatcher.sdk.wire import any_of
+from dispatcher.testing.durable import advance, call, ended
 
 CALLS = 0
 
@@ -124,6 +127,30 @@ def test_replay_that_returns_something_else_is_told_with_both_values() -> None:
     assert "was replayed at once, to check it, and went another way: first it returned " in str(
         error.value
     )
+
+
+def test_replay_that_does_not_fit_is_told_once() -> None:
+    """However often the call waits afterwards; and nobody has edited it."""
+    drawn = iter(range(100))
+
+    async def clock() -> int:
+        first = await call("double", next(drawn))
+        return await call("double", first) + first
+
+    said: list[str] = []
+    run = Checked(clock, Told("1", "clock"), None, report=said.append)
+    assert isinstance(advance(run), Suspended)
+    assert isinstance(advance(run, ended(0, 7)), Suspended)
+    assert advance(run, ended(1, 8)) == Returned(15, [])
+    (one,) = said
+    lines = one.splitlines()
+    assert (
+        lines[0] == "clock (call 1) did something else when it was replayed at once, to check it."
+    )
+    assert lines[1].startswith("  recorded   await 1: double, called at ")
+    assert lines[2].startswith("  now        await 1: double with another input, called at ")
+    assert lines[3].startswith("Look for sets, time, random or I/O at ")
+    assert len(lines) == 4
 
 
 @dispatch.function

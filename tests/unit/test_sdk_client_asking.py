@@ -464,10 +464,12 @@ def test_promise_that_was_completed_is_an_error() -> None:
     assert str(caught.value) == "Promise p was completed before, and that counts."
 
 
+_COMPLETED = reply(409, {"error": "promise_completed", "message": "x"})
+
+
 def completes_again(found: CallResult) -> None:
     """Give a value to a promise that has this result."""
-    completed = reply(409, {"error": "promise_completed", "message": "x"})
-    bench = Bench(completed, ids("1"), reply(200, found.SerializeToString()))
+    bench = Bench(_COMPLETED, ids("1"), reply(200, found.SerializeToString()))
     value = Value("google.protobuf.StringValue", b"mine")
     bench.hold(bench.asking.complete_again("promise:p", value))
     call = DispatchRequest.FromString(bench.sent[1].body).calls[0]
@@ -484,6 +486,34 @@ def test_promise_with_another_result_is_an_error_also_where_it_is_given_again() 
     """The first one counts."""
     with pytest.raises(AlreadyCompleted):
         completes_again(call_result_of(Value("google.protobuf.StringValue", b"other's")))
+
+
+@pytest.mark.parametrize("lost", [_CUT, reply(502)])
+def test_promise_is_completed_by_a_try_whose_answer_was_lost(lost: Came) -> None:
+    """The next one finds what the first has done."""
+    value = Value("google.protobuf.StringValue", b"mine")
+    found = reply(200, call_result_of(value).SerializeToString())
+    bench = Bench(lost, _COMPLETED, ids("1"), found)
+    bench.hold(bench.asking.complete("promise:p", value))
+    assert [one.method for one in bench.sent] == ["POST", "POST", "POST", "GET"]
+
+
+@pytest.mark.parametrize(
+    ("application", "came"),
+    [
+        (None, [_REFUSED, _COMPLETED]),  # nothing was sent before
+        ("shop", [_CUT, _COMPLETED]),  # another one's, whose promises can't be awaited
+        (None, [_CUT, _COMPLETED, reply(403, {"error": "forbidden", "message": "x"})]),
+    ],
+)
+def test_promise_that_was_completed_is_an_error_where_nobody_knows_whose_result_it_is(
+    application: str | None, came: list[Came]
+) -> None:
+    """The message is the same in each case."""
+    bench = Bench(*came)
+    with pytest.raises(AlreadyCompleted, match="Promise p was completed before, and that counts"):
+        bench.hold(bench.asking.complete("promise:p", Value("t", b""), application))
+    assert len(bench.sent) == len(came)
 
 
 def test_channel_is_never_sent_to_twice() -> None:

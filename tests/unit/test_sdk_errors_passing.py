@@ -305,6 +305,14 @@ def test_a_failure_stays_small() -> None:
     assert type(passed(error)) is OutOfStock
 
 
+@pytest.mark.parametrize("kind", [ValueError, OutOfStock, OSError])
+def test_an_exception_with_a_very_long_text_has_its_beginning(kind: type[Exception]) -> None:
+    """In place of an argument that is not sent."""
+    came = passed(OutOfStock("x" * 500_000, left=1) if kind is OutOfStock else kind("x" * 500_000))
+    assert type(came) is kind
+    assert str(came) == ("no more " if kind is OutOfStock else "").ljust(10_000, "x")
+
+
 def test_an_exception_without_a_text_of_its_own_is_told_all_the_same() -> None:
     """Its `__str__` may fail, or its arguments be what can't be sent."""
 

@@ -427,8 +427,12 @@ async def test_local_runs_the_bare_function() -> None:
 
 def test_reset_leaves_the_function_for_a_call() -> None:
     """The same by a method and by an exception."""
-    with pytest.raises(dispatch.Reset) as caught:
-        tenfold.reset(4)
+    token = context.inside.set(Inside(Told("c1", "pay")))
+    try:
+        with pytest.raises(dispatch.Reset) as caught:
+            tenfold.reset(4)
+    finally:
+        context.inside.reset(token)
     assert (caught.value.operation.function, str(caught.value)) == (
         "tenfold",
         "a call of tenfold takes the place of this one",
@@ -436,6 +440,21 @@ def test_reset_leaves_the_function_for_a_call() -> None:
     reset = dispatch.Reset(tenfold(4))
     assert reset.call.input == tenfold.build_call(4).input
     assert not isinstance(reset, Exception)
+
+
+def test_reset_is_refused_where_no_call_runs_that_it_could_end() -> None:
+    """And says where it belongs."""
+
+    def outside() -> None:
+        tenfold.reset(4)
+
+    with pytest.raises(RuntimeError) as caught:
+        outside()
+    at = f"tests/unit/test_sdk_functions_calls.py:{outside.__code__.co_firstlineno + 1}"
+    assert told(caught.value) == (
+        f"tenfold.reset(…) at {at} ends the call that runs here, and none does: it belongs in the "
+        "body of a function. Elsewhere write `await tenfold(…)`."
+    )
 
 
 def test_call_that_takes_the_place_of_this_one_is_not_to_be_awaited() -> None:

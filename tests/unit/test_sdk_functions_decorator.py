@@ -157,8 +157,8 @@ def test_what_cannot_be_a_function_is_refused_with_what_to_write(thing: Any, wor
     [
         (
             {"name": "grüß"},
-            "the name of {f} must be a letter or _, and then letters, digits, _, <, > and dots, "
-            "1000 at most, and is 'grüß'.",
+            "the name of {f} must be a letter (a to z, A to Z) or _, and then letters, digits, _, "
+            "<, > and dots, 1000 at most, and is 'grüß'.",
         ),
         ({"name": 3}, "the name of {f} must be a string, and is 3."),
         ({"durable": "yes"}, "durable= must be True or False, and is 'yes'."),

@@ -358,7 +358,7 @@ def test_remote_function_is_a_child_of_a_durable_one() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"name": "a b"}, "the name of a function must be a letter or _"),
+        ({"name": "a b"}, "the name of a function must be a letter (a to z, A to Z) or _"),
         ({"name": "a", "endpoint": "far"}, "endpoint= must be the URL of an application"),
         ({"name": "a", "style": "go"}, 'style= must be "plain" or "dispatch-py", and is \'go\'.'),
     ],

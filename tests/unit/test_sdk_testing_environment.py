@@ -260,12 +260,16 @@ def test_handle_is_refused_when_a_durable_function_asks_with_it(what: str, inste
     )
 
 
-def test_client_is_refused_when_a_durable_function_asks_with_it() -> None:
+@pytest.mark.parametrize("is_async", [True, False])
+def test_client_is_refused_when_a_durable_function_asks_with_it(is_async: bool) -> None:
     """Before anything is sent."""
 
     @dispatch.function(durable=True)
     async def asks() -> None:
-        await dispatch.Client(api_url="http://127.0.0.1:1", api_key="k").calls()
+        if is_async:
+            await dispatch.Client(api_url="http://127.0.0.1:1", api_key="k").calls()
+        else:
+            dispatch.SyncClient(api_url="http://127.0.0.1:1", api_key="k").calls()
 
     with Environment(asks) as env, pytest.raises(RuntimeError) as told:
         env.run(asks)

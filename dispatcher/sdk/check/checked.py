@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from dispatcher.sdk.check.watching import BLOCKS, CLOCK, RANDOM, watching
 from dispatcher.sdk.exceptions import EncodeError
+from dispatcher.sdk.replay.contradictions import without_edits
 from dispatcher.sdk.replay.engine import Run
 from dispatcher.sdk.replay.model import (
     Became,
@@ -55,6 +56,7 @@ class Checked(Run):
         self._report = report
         self._name = f"{told.function} (call {told.id})"
         self._seen: set[tuple[str, str]] = set()
+        self._fits = True
 
     def advance(self, events: Sequence[Event], now_us: int) -> Outcome:
         """Run it as `Run` does; then replay it from what is on record now, and compare."""
@@ -62,7 +64,8 @@ class Checked(Run):
             if isinstance(event, Ended) and event.is_kept and isinstance(event.result, Value):
                 self._kept[event.dispatch_id] = event.result
         outcome = super().advance(events, now_us)
-        if self._is_waiting(outcome) or isinstance(outcome, Returned | Raised | Became):
+        has_ended = isinstance(outcome, Returned | Raised | Became)
+        if self._fits and (has_ended or self._is_waiting(outcome)):
             self._compare(outcome, self._again(now_us))
         return outcome
 
@@ -95,7 +98,11 @@ class Checked(Run):
 
     def _compare(self, first: Outcome, again: Outcome) -> None:
         if isinstance(again, Contradicted):
-            self._report(f"{self._name} was replayed at once, to check it. {again.message}")
+            self._fits = False  # nor will it later, at the same place
+            self._report(
+                f"{self._name} did something else when it was replayed at once, to check it.\n"
+                f"{without_edits(again.message)}"
+            )
         elif not _is_same(first, again):
             self._report(
                 f"{self._name} was replayed at once, to check it, and went another way: first it "

@@ -140,7 +140,8 @@ class Asking:
         self, endpoint: str, result: Result, application: str | None = None
     ) -> Conversation[None]:
         """Give a result to `promise:NAME`, or one to `channel:NAME`. `application` is the name of
-        the API key whose it is, for operators.
+        the API key whose it is, for operators. A promise that has the same result since a try of
+        this whose answer was lost is completed.
 
         Raises:
             AlreadyCompleted: the promise has a result.
@@ -158,6 +159,9 @@ class Asking:
         )
         reply = yield from self._answer(request)
         if slug(reply) == "promise_completed":
+            is_own = reply.is_of_retry and application is None
+            if is_own and (yield from self._has(endpoint, result)):
+                return
             raise AlreadyCompleted(
                 f"Promise {name} was completed before, and that counts.",
                 code="promise_completed",
@@ -177,10 +181,17 @@ class Asking:
         try:
             yield from self.complete(endpoint, result)
         except AlreadyCompleted:
-            wait: BuiltCall[Any] = BuiltCall(endpoint.partition(":")[0], _NOTHING, "", endpoint)
-            (call_id,) = yield from self.dispatch([wait], secrets.token_hex(16))
-            if (yield from self.result(call_id, _SOON_S)) != result:
+            if not (yield from self._has(endpoint, result)):
                 raise
+
+    def _has(self, endpoint: str, result: Result) -> Conversation[bool]:
+        """Whether a promise that is completed has this result, as far as one can know."""
+        wait: BuiltCall[Any] = BuiltCall(endpoint.partition(":")[0], _NOTHING, "", endpoint)
+        try:
+            (call_id,) = yield from self.dispatch([wait], secrets.token_hex(16))
+            return (yield from self.result(call_id, _SOON_S)) == result
+        except ClientError:
+            return False
 
     def _answer(self, request: Request) -> Conversation[Reply]:
         return answered(self.server, request, self.tries)

@@ -12,6 +12,7 @@ from dispatcher.sdk.client.exchange import Came, Conversation, Send
 from dispatcher.sdk.client.handle import SyncHandle
 from dispatcher.sdk.client.information import CallInfo, CallPage
 from dispatcher.sdk.client.outcome import Named, endpoint_of, failed, given, returned
+from dispatcher.sdk.client.replayed import refuse_replayed
 from dispatcher.sdk.client.server import Server
 from dispatcher.sdk.client.settings import PATIENCE_S, asking, common_headers
 from dispatcher.sdk.functions.built import BuiltCall
@@ -159,6 +160,7 @@ class SyncClient:
         return SyncHandle(self, call_id, returns)
 
     def _hold(self, conversation: Conversation[T], /) -> T:
+        refuse_replayed("A client", "`await dispatch.step(…)` with a function that asks")
         came: Came = None
         while True:
             try:

@@ -36,11 +36,13 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the server answered. Names of headers are in lower case."""
+    """What the server answered. Names of headers are in lower case. `is_of_retry`: an earlier try
+    may have done what was asked."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    is_of_retry: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from dispatcher.protocol.connect import Code, error_of
@@ -79,13 +79,15 @@ def answered(server: Server, request: Request, tries: Tries) -> Conversation[Rep
     """
     ends_s = tries.now_s() + tries.patience_s
     tried = 0
+    may_be_done = False
     while True:
         tried += 1
         left_s = max(ends_s - tries.now_s(), _LEAST_S)
         allowed_s = request.within_s + len(request.body) / _BYTES_A_SECOND
         came = yield Send(request, allowed_s if request.is_waiting else min(allowed_s, left_s))
         if isinstance(came, Reply) and not _is_passing(came):
-            return came
+            return replace(came, is_of_retry=may_be_done)
+        may_be_done |= isinstance(came, Reply) or (isinstance(came, Lost) and came.was_sent)
         if request.is_waiting and tried == 1:
             ends_s = tries.now_s() + tries.patience_s
         delay_s = _delay_s(came, tried, tries.jitter())

@@ -142,7 +142,8 @@ def _imported(module: str, name: str) -> type[Exception] | None:
 
 
 def _made(kind: type[Exception], drawn: Mapping[str, object]) -> Exception | None:
-    args = tuple(_list(drawn, "args"))
+    # A large one comes without its arguments, and its text is what is left of them.
+    args = tuple(_list(drawn, "args") if "args" in drawn else [str(drawn.get("text", ""))])
     base: Any = next(one for one in kind.__mro__ if one.__module__ == "builtins")
     if issubclass(kind, ExceptionGroup):
         members = [lookalike(one) for one in _list(drawn, "exceptions")]

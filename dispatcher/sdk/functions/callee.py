@@ -117,8 +117,17 @@ class Callee(Generic[P, R]):
 
         The new one has the id and the expiration of the old one, and an empty record: so a function
         can go on for ever. Whoever waits for the old call gets the result of the new one.
+
+        Raises:
+            RuntimeError: no call runs here.
         """
-        raise Reset(self._built(args, kwargs, sites.caller()))
+        place = sites.caller()
+        if not performing.is_inside():
+            raise RuntimeError(
+                f"{self._name}.reset(…) at {place} ends the call that runs here, and none does: it "
+                f"belongs in the body of a function. Elsewhere write `await {self._name}(…)`."
+            )
+        raise Reset(self._built(args, kwargs, place))
 
     def with_options(
         self: C,

@@ -1,5 +1,5 @@
-"""Names of functions and steps, as the wire has them: a letter or _, then letters, digits, _, <, >
-and dots."""
+"""Names of functions and steps, as the wire has them: a letter (a to z, A to Z) or _, then letters,
+digits, _, <, > and dots."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def checked(name: object, *, of: str) -> str:
         raise TypeError(f"the name of {of} must be a string, and is {name!r}.")
     if _NAME.fullmatch(name) is None or len(name) > MOST_CHARS:
         raise ValueError(
-            f"the name of {of} must be a letter or _, and then letters, digits, _, <, > and dots, "
-            f"{MOST_CHARS} at most, and is {name!r}."
+            f"the name of {of} must be a letter (a to z, A to Z) or _, and then letters, digits, "
+            f"_, <, > and dots, {MOST_CHARS} at most, and is {name!r}."
         )
     return name
 

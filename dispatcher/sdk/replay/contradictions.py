@@ -94,6 +94,12 @@ def _head(told: Told, record: Record) -> str:
     )
 
 
+def without_edits(message: str) -> str:
+    """Return what a message says where nobody can have edited the code: not whose it is, which is
+    its first line."""
+    return message.partition("\n")[2].replace(f"{_EDITED} Not edited: look", "Look")
+
+
 def _under(word: str, lines: Sequence[str]) -> list[str]:
     return [f"  {word if not n else '':<9}  {line}" for n, line in enumerate(lines)]
 
