@@ -9,8 +9,8 @@ from dispatcher.core.breaker import Signal
 from dispatcher.core.outcome import AttemptResult, Failure
 from dispatcher.functions import limits
 from dispatcher.functions.deciding.deciding import decide
-from dispatcher.functions.deciding.decisions import Context, Decision, RetryAt
-from dispatcher.functions.events import Exited, Polled, Restarted, TailCalled
+from dispatcher.functions.deciding.decisions import Context, Decision, RestartAt, RetryAt
+from dispatcher.functions.events import Exited, Polled, TailCalled
 from dispatcher.functions.model import Call, How
 from dispatcher.functions.rules import Asked, Rules
 from dispatcher.protocol.messages import CallResult, Error, RunResponse
@@ -351,19 +351,25 @@ def test_incompatible_state_begins_anew() -> None:
     """On a resume, and on a first run."""
     answer = answered(calls.ended_with(Status.INCOMPATIBLE_STATE))
     decision = run(answer, a_resumed_call())
-    assert decision.outcome == Restarted(calls.KEY, 1)
+    assert decision.outcome == RestartAt(NOW_US + 500_000)
     assert decision.function is Concurrency.NONE
-    assert run(answer).outcome == Restarted(calls.KEY, 0)
+    assert isinstance(run(answer).outcome, RestartAt)
 
 
 @pytest.mark.parametrize(
     ("restarts", "made", "reached", "is_over"),
-    [(2, 1, 1, False), (3, 1, 1, True), (3, 2, 1, False), (3, 0, 4, True)],
+    [
+        (2, 1, 1, False),
+        (14, 1, 1, False),  # 0.5 s + 1 + 2 + 4 + 8 + 16 + 32, and seven minutes
+        (16, 1, 1, True),
+        (16, 2, 1, False),
+        (16, 0, 4, True),
+    ],
 )
 def test_restarts_that_get_no_further_end(
     restarts: int, made: int, reached: int, is_over: bool
 ) -> None:
-    """After three of them; one that got further is not counted."""
+    """After ten minutes of them; one that got further is not counted."""
     call = a_resumed_call()
     call.step, call.began_step = 9, 9 - made
     call.restarts, call.reached = restarts, reached
@@ -372,9 +378,39 @@ def test_restarts_that_get_no_further_end(
         how, result = exited(decision)
         assert (how, result.error.type) == (How.FAILED, "E")
     else:
-        assert decision.outcome == Restarted(calls.KEY, 9)
+        assert isinstance(decision.outcome, RestartAt)
     bare = run(answered(calls.ended_with(Status.INCOMPATIBLE_STATE)), call)
     assert not is_over or exited(bare)[1].error.type == "IncompatibleState"
+
+
+@pytest.mark.parametrize(
+    ("rules", "is_over"),
+    [
+        (Rules(suspect_after_ms=0), [False, False, False, True, True]),
+        (Rules(retry_delay_ms=400_000, retry_max_delay_ms=400_000), [False] * 3 + [True] * 2),
+        (Rules(retry_delay_ms=9, retry_max_delay_ms=2, suspect_after_ms=8), [False] * 4 + [True]),
+    ],
+)
+def test_restarts_end_when_number_and_time_are_reached(rules: Rules, is_over: list[bool]) -> None:
+    """Three at the least, and CALL_STATE_SUSPECT_AFTER; 0 is no time."""
+    for restarts, expected in enumerate(is_over):
+        call = a_resumed_call()
+        call.restarts, call.reached = restarts, 1
+        answer = answered(calls.ended_with(Status.INCOMPATIBLE_STATE))
+        assert isinstance(run(answer, call, rules=rules).outcome, Exited) is expected
+
+
+@pytest.mark.parametrize(
+    ("restarts", "reached", "expected_ms"), [(0, 1, 500), (1, 1, 1000), (6, 1, 32_000), (6, 0, 500)]
+)
+def test_restart_is_delayed_as_a_retry_is(restarts: int, reached: int, expected_ms: int) -> None:
+    """Doubled with each that got no further; not beyond its expiration."""
+    call = a_resumed_call()
+    call.restarts, call.reached = restarts, reached
+    answer = answered(calls.ended_with(Status.INCOMPATIBLE_STATE))
+    assert run(answer, call).outcome == RestartAt(NOW_US + expected_ms * 1000)
+    call.expires_us = NOW_US + 100_000
+    assert run(answer, call).outcome == RestartAt(call.expires_us)
 
 
 def test_result_that_is_too_large_ends_the_call() -> None:

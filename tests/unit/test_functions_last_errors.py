@@ -9,8 +9,8 @@ import pytest
 
 from dispatcher.core.breaker import Signal
 from dispatcher.functions import errors
-from dispatcher.functions.deciding.decisions import Decision, Outcome, RetryAt
-from dispatcher.functions.events import Exited, Restarted
+from dispatcher.functions.deciding.decisions import Decision, Outcome, RestartAt, RetryAt
+from dispatcher.functions.events import Exited
 from dispatcher.functions.model import Call, How
 from dispatcher.functions.views.last_errors import LastErrors
 from dispatcher.protocol.messages import CallResult
@@ -41,7 +41,7 @@ def test_it_is_that_of_the_last_run_and_goes_with_one_that_goes_well() -> None:
     assert last.of(call()) is None
     last.ran(call(), ran(RetryAt(5, 1), Status.TEMPORARY_ERROR, 503))
     assert last.of(call()) == "http_503"
-    last.ran(call(), ran(Restarted(7, 0), Status.INCOMPATIBLE_STATE))
+    last.ran(call(), ran(RestartAt(5), Status.INCOMPATIBLE_STATE))
     assert last.of(call()) == "incompatible_state"
     last.ran(call(), ran(exited(How.OK, OUTPUT.SerializeToString()), Status.OK))
     assert last.of(call()) is None

@@ -10,9 +10,9 @@ import pytest
 from dispatcher.core.answer import Answer
 from dispatcher.core.outcome import AttemptResult, Failure
 from dispatcher.functions.deciding.deciding import decide
-from dispatcher.functions.deciding.decisions import Context, Decision, RetryAt
+from dispatcher.functions.deciding.decisions import Context, Decision, RestartAt, RetryAt
 from dispatcher.functions.deciding.streaks import NO_STREAK, Others, Streak
-from dispatcher.functions.events import Exited, Restarted
+from dispatcher.functions.events import Exited
 from dispatcher.functions.model import Call
 from dispatcher.functions.rules import Asked, Rules
 from dispatcher.protocol.messages import CallResult
@@ -145,7 +145,7 @@ def test_server_that_was_killed_may_have_lost_a_response() -> None:
 def test_state_that_is_suspect_begins_anew() -> None:
     """Five or more for ten minutes on a resume, while others succeed: one warning."""
     decision = runs(a_resumed_call(), *[http(500)] * 11)
-    assert isinstance(decision.outcome, Restarted)
+    assert isinstance(decision.outcome, RestartAt)
     assert decision.warning is not None
     assert "begins anew" in decision.warning
     assert decision.streak == NO_STREAK
@@ -181,13 +181,13 @@ def test_500s_here_do_not_interrupt_a_row() -> None:
     """What was lacking on this machine says nothing about the application."""
     lacking = AttemptResult(None, Failure.CONNECTION, "no descriptors", 1, ours=True)
     decision = runs(a_resumed_call(), *[http(500)] * 6, lacking, *[http(500)] * 4)
-    assert isinstance(decision.outcome, Restarted)
+    assert isinstance(decision.outcome, RestartAt)
 
 
 def test_suspect_state_is_given_up_after_restarts() -> None:
     """The bound of INCOMPATIBLE_STATE holds for it too."""
     call = a_resumed_call()
-    call.restarts, call.reached = 3, 1
+    call.restarts, call.reached = 20, 1
     decision = runs(call, *[http(500)] * 11)
     assert isinstance(decision.outcome, Exited)
     assert decision.status is Status.INCOMPATIBLE_STATE

@@ -5,7 +5,8 @@
                                             that the call does not have
     OK, exit                                Exited
     TIMEOUT, THROTTLED, …_ERROR             RetryAt
-    INCOMPATIBLE_STATE                      Restarted; failed when that did not help three times
+    INCOMPATIBLE_STATE                      RestartAt; failed when that did not help, three times
+                                            and for CALL_STATE_SUSPECT_AFTER
     other statuses, UNSPECIFIED             Exited, failed
     OK without exit or poll, no RunResponse,
     another 2xx, too large to be sent on    Exited, failed with InvalidResponse
@@ -15,7 +16,8 @@
     other HTTP statuses, egress rules       Exited, failed
     no complete response                    RetryAt
 
-Delays are CALL_RETRY_DELAY, doubling to CALL_RETRY_MAX_DELAY, with jitter. A `Retry-After` is a
+Delays are CALL_RETRY_DELAY, doubling to CALL_RETRY_MAX_DELAY, with jitter, those of restarts with
+each that got no further than the one before. A `Retry-After` is a
 lower bound above that maximum too: an application that says an hour means an hour. The call's
 expiration bounds all of it.
 """

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from dispatcher.core.breaker import Signal
 from dispatcher.functions.deciding.streaks import NO_OTHERS, NO_STREAK, Others, Streak
-from dispatcher.functions.events import Exited, Polled, Restarted, TailCalled
+from dispatcher.functions.events import Exited, Polled, TailCalled
 from dispatcher.protocol.statuses import Concurrency, Status
 
 
@@ -21,7 +21,15 @@ class RetryAt:
     is_spent: bool = True
 
 
-Outcome: TypeAlias = Polled | Exited | TailCalled | Restarted | RetryAt
+@dataclass(frozen=True, slots=True)
+class RestartAt:
+    """Begin anew from its input, with a first run not before `due_us` (microseconds since the
+    epoch)."""
+
+    due_us: int
+
+
+Outcome: TypeAlias = Polled | Exited | TailCalled | RestartAt | RetryAt
 
 
 @dataclass(frozen=True, slots=True)

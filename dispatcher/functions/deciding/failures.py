@@ -8,10 +8,9 @@ from dispatcher.core.breaker import Signal, classify
 from dispatcher.core.outcome import AttemptResult, Failure
 from dispatcher.core.policy import NO_RETRY
 from dispatcher.functions.deciding.answers import answered, is_final, lacks_state, status_of
-from dispatcher.functions.deciding.decisions import Decision, Outcome, RetryAt
+from dispatcher.functions.deciding.decisions import Decision, Outcome, RestartAt, RetryAt
 from dispatcher.functions.deciding.ended_run import EndedRun
 from dispatcher.functions.deciding.streaks import NO_STREAK, Streak
-from dispatcher.functions.events import Restarted
 from dispatcher.protocol.statuses import Concurrency, Status
 
 _NOT_SPENT_MS: Final = 1000
@@ -80,6 +79,6 @@ def _of_500(run: EndedRun, streak: Streak) -> Decision | None:
     else:
         return None
     warning = f"{call.function}: {why}"
-    if isinstance(outcome, Restarted):
+    if isinstance(outcome, RestartAt):
         warning += ", and it begins anew from its input"
     return Decision(outcome, status, Signal.FAILURE, Concurrency.NONE, why, warning=warning)

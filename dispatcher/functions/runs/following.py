@@ -14,8 +14,8 @@ from dispatcher.core.clock import SteadyClock
 from dispatcher.errors import Refusal
 from dispatcher.functions import errors
 from dispatcher.functions.deciding.appending import is_to_be_one
-from dispatcher.functions.deciding.decisions import Decision, Outcome, RetryAt
-from dispatcher.functions.events import Dropped, Event, Exited, Polled, Retried
+from dispatcher.functions.deciding.decisions import Decision, Outcome, RestartAt, RetryAt
+from dispatcher.functions.events import Dropped, Event, Exited, Polled, Restarted, Retried
 from dispatcher.functions.lanes.turns import Turns
 from dispatcher.functions.limits import CLEANUP_US
 from dispatcher.functions.model import Call
@@ -78,6 +78,8 @@ class Following:
         event: Event
         if isinstance(outcome, RetryAt):
             event = Retried(call.key, run.step, outcome.attempts, outcome.due_us)
+        elif isinstance(outcome, RestartAt):
+            event = Restarted(call.key, run.step)
         else:
             event = outcome
         unneeded = self._named(call, decision.cancel) if decision.cancel else ()
@@ -87,6 +89,8 @@ class Following:
             self._turns.stored()
             if refusal is None:
                 self._under_way.stored()
+                if isinstance(outcome, RestartAt) and call.step == run.step + 1:
+                    call.due_us = outcome.due_us  # after a crash it may begin at once
                 self._has_gone_on(run, call, decision.process, unneeded)
                 self._under_way.over(run)
             elif isinstance(outcome, RetryAt):

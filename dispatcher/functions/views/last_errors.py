@@ -4,8 +4,8 @@ nothing of the call is left here."""
 from __future__ import annotations
 
 from dispatcher.functions import errors
-from dispatcher.functions.deciding.decisions import Decision, RetryAt
-from dispatcher.functions.events import Exited, Restarted
+from dispatcher.functions.deciding.decisions import Decision, RestartAt, RetryAt
+from dispatcher.functions.events import Exited
 from dispatcher.functions.model import Call, How
 from dispatcher.protocol.messages import CallResult
 
@@ -22,7 +22,7 @@ class LastErrors:
     def ran(self, call: Call, decision: Decision) -> None:
         """A run has ended."""
         match decision.outcome:
-            case RetryAt() | Restarted():
+            case RetryAt() | RestartAt():
                 self._known[call.key] = decision.slug
             case Exited(how=How.FAILED, result=bytes() as result):
                 self.ends(call, result)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from dispatcher.functions.deciding.decisions import Decision, RetryAt
-from dispatcher.functions.events import Restarted, TailCalled
+from dispatcher.functions.deciding.decisions import Decision, RestartAt, RetryAt
+from dispatcher.functions.events import TailCalled
 from dispatcher.functions.model import Call, Phase
 from dispatcher.functions.shown import Entry, Step
 from dispatcher.functions.views.history import History
@@ -58,11 +58,11 @@ class Timelines:
             duration_ms=max(0, at_us - started_us) // 1000,
             status=_NAMES[decision.status],
             error=decision.why,
-            next_at_us=outcome.due_us if isinstance(outcome, RetryAt) else None,
+            next_at_us=outcome.due_us if isinstance(outcome, RetryAt | RestartAt) else None,
             http_status=decision.http_status,
         )
         self._add(call, run)
-        if isinstance(outcome, Restarted):
+        if isinstance(outcome, RestartAt):
             self._add(call, Entry(Step.RESTARTED, at_us))
         elif isinstance(outcome, TailCalled):
             self._add(call, Entry(Step.TAIL_CALLED, at_us))
