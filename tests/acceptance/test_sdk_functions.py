@@ -123,6 +123,16 @@ async def hides_it(name: str) -> int:
         return int(await function(4))
 
 
+@dispatch.function
+async def weighs(load: bytes) -> int:
+    return len(load)
+
+
+@dispatch.function
+async def weighs_all(count: int) -> int:
+    return sum(await weighs.gather([bytes(1_000_000)] * count))
+
+
 FUNCTIONS = (
     double,
     in_a_thread,
@@ -133,6 +143,8 @@ FUNCTIONS = (
     asks,
     answers,
     hides_it,
+    weighs,
+    weighs_all,
 )
 
 
@@ -230,3 +242,9 @@ async def test_key_makes_one_call_of_two_dispatches() -> None:
     assert first.id == second.id
     assert await first.result(timeout=30) == 8
     assert await double.with_options(key="many").gather(range(3)) == [0, 2, 4]
+
+
+@pytest.mark.usefixtures("app")
+async def test_calls_that_are_too_large_for_one_answer_are_all_made() -> None:
+    """In several; a server reads 16 MB."""
+    assert await weighs_all(20) == 20_000_000

@@ -82,6 +82,7 @@ def columns(draw: st.DrawFn, *, most: int = 6) -> Columns:
         python=draw(st.integers(11, 200)),
         outcomes=draw(st.integers(0, 2**40)),
         sent=draw(st.integers(0, operations)),
+        untold=draw(st.none() | st.integers(0, operations)),
         places=places,
         paths=paths,
         place_of=column(st.integers(0, len(places) - 1), operations),
@@ -97,6 +98,7 @@ def _merged(first: Columns, second: Columns) -> Columns:
     """The second record behind the first, as two columns are."""
     both = deepcopy(first)
     both.nonce, both.outcomes, both.sent = second.nonce, second.outcomes, second.sent
+    both.untold = second.untold
     for name in ("places", "paths", "place_of", "path_of", "inputs"):
         getattr(both, name).extend(getattr(second, name))
     for name in ("event_of", "event_ms", "results"):

@@ -20,6 +20,7 @@ from dispatcher.protocol.connect import Code, ConnectError
 from dispatcher.protocol.messages import RunResponse
 from dispatcher.sdk.replay.loop import running
 from dispatcher.sdk.replay.model import INTENT, Failure, Kind, Operation, Value
+from dispatcher.sdk.running import parts
 from dispatcher.sdk.running.runner import Runner
 from dispatcher.testing.runnables import (
     ALL,
@@ -183,6 +184,7 @@ class Server:
         self.asking = Asking(self.hosts[0], "body", features)
         self.results: dict[int, object] = {}
         self.outstanding: dict[int, object] = {}
+        self.made: set[int] = set()
 
     def host(self) -> Runner:
         function = FakeRunnable(self.world.body(self.node), durable=True)
@@ -209,6 +211,8 @@ class Server:
             self.outstanding.pop(id, None)
             self.results.pop(id, None)
         for call in poll.calls:
+            assert call.correlation_id not in self.made
+            self.made.add(call.correlation_id)
             number = int(_number(call.input.value)) if call.function != "never" else 0
             if call.function == "call":
                 self.outstanding[call.correlation_id] = f"called {number}"
@@ -272,12 +276,18 @@ def _number(data: bytes) -> int:
 
 @pytest.mark.parametrize("loses", [False, True])
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-@given(node=NODES, seed=st.integers(0, 2**32), extends=st.booleans())
+@given(
+    node=NODES,
+    seed=st.integers(0, 2**32),
+    extends=st.booleans(),
+    most=st.sampled_from((1, 2, parts.MOST_CALLS)),
+)
 def test_a_function_returns_what_it_returns_without_crashes(
-    loses: bool, node: Node, seed: int, extends: bool
+    loses: bool, node: Node, seed: int, extends: bool, most: int
 ) -> None:
-    """Crashes at any activation, two processes, states by nonce, whole or appended; and answers
-    that are lost. Where none is lost each step runs once; one that says so never runs twice."""
+    """Crashes at any activation, two processes, states by nonce, whole or appended, few calls in an
+    answer; and answers that are lost. No call is made twice. Where no answer is lost each step runs
+    once; one that says so never runs twice."""
 
     async def run() -> None:
         world = World()
@@ -292,4 +302,6 @@ def test_a_function_returns_what_it_returns_without_crashes(
             assert set(world.steps.values()) <= {1}
             assert set(world.steps) == steps_in(named, "step", "bad step", "once")
 
-    asyncio.run(run())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parts, "MOST_CALLS", most)
+        asyncio.run(run())

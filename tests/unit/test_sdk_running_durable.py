@@ -415,13 +415,13 @@ async def test_an_answer_that_no_server_reads_is_an_error_that_says_so() -> None
     """And not a call that fails for a reason that nobody sees."""
 
     async def large() -> object:
-        return await asyncio.gather(*(calls("one", "x" * 9_000_000) for _ in range(2)))
+        return await calls("one", "x" * 18_000_000)
 
     asking = Asking(runner(FakeRunnable(large, durable=True)), "large")
     status, kind, message = failed(await asking.first())
     assert (status, kind, asking.runner.suspended) == (Status.PERMANENT_ERROR, "TooLarge", 0)
     assert re.fullmatch(
-        r"The calls that it makes at once: 18000\d{3} bytes, and 16000000 is the most that a "
+        r"The input of one, called at app\.py:1: 18000\d{3} bytes, and 16000000 is the most that a "
         r"server takes\. Store large values elsewhere, and pass where they are",
         message,
     )

@@ -21,6 +21,7 @@ class Columns:
     python: int = 0
     outcomes: int = 0
     sent: int = 0
+    untold: int | None = None
     places: list[str] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     place_of: list[int] = field(default_factory=list)

@@ -71,7 +71,7 @@ def _take_number(columns: Columns, tag: int, value: int) -> None:
             if value != VERSION:
                 raise BadState("the state has parts in another version")
         case 2:
-            columns.nonce = value
+            columns.nonce, columns.untold = value, None
         case 3:
             columns.started_us = value
         case 4:
@@ -80,6 +80,8 @@ def _take_number(columns: Columns, tag: int, value: int) -> None:
             columns.outcomes = value
         case 6:
             columns.sent = value
+        case 15:
+            columns.untold = value
         case number:
             raise BadState(f"the state has a field {number}, which nothing is known of")
 
@@ -112,7 +114,7 @@ def _check(columns: Columns) -> None:
         raise BadState("the state has operations in part")
     if not len(columns.event_ms) == len(columns.results) == events:
         raise BadState("the state has events in part")
-    if columns.sent > operations or not columns.nonce:
+    if max(columns.sent, columns.untold or 0) > operations or not columns.nonce:
         raise BadState("the state begins wrongly")
     _check_range(columns.place_of, len(columns.places), "a place")
     _check_range(columns.path_of, len(columns.paths), "a path")

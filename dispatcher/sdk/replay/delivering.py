@@ -41,9 +41,9 @@ def _parts(body: Body, event: Event) -> Iterator[tuple[int, Result, Recorded]]:
 
 
 def _refused(body: Body, failure: Failure) -> Iterator[tuple[int, Result, Recorded]]:
-    first = body.issuing.writer.refusable
+    writer = body.issuing.writer
     for id, issued in body.issuing.open.items():
-        if id >= first and issued.operation.kind is Kind.CALL:
+        if writer.refusable <= id < writer.untold and issued.operation.kind is Kind.CALL:
             yield id, failure, failure
 
 

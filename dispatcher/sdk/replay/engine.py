@@ -97,6 +97,12 @@ class Run:
         state, 0 without one."""
         return self._writer.nonce if self._body.root is not None else self._writer.given_nonce
 
+    def hold(self, first: int) -> None:
+        """Say, before the state is asked for, that the server will not be told yet of the call with
+        this id and those after it: who replays the state has them anew among what the body wants.
+        """
+        self._writer.hold(first)
+
     def mark(self) -> None:
         """Say that the server has the record as it stands: in pieces, or whole if `state` was asked
         for last."""

@@ -84,7 +84,7 @@ class Issuing:
                 record.reached[id] = 1
         # A step on record that has not ended was begun by a process that is gone, or was it not:
         # whoever drives this one has yet to be told of it.
-        untold = is_new or operation.kind is Kind.STEP
+        untold = is_new or operation.kind is Kind.STEP or id >= self.writer.untold
         self._open(id, Issued(place.path, operation, future, group, untold))
         if operation.kind is Kind.SLEEP:
             self._sleep(id, operation)

@@ -25,10 +25,12 @@ are one state with the columns of both: who appends does not parse.
     12     packed varint    per event: its operation; zigzag, from the event before in this piece
     13     packed varint    per event: milliseconds since the event before, or since the beginning
     14     bytes, repeated  per event: what it brought, see `results`
+    15     varint           the first operation that nobody was told of yet, where this outcome has
+                            not all calls: the next ones have the rest
 
-Of fields 1 to 6 the last one counts. Texts are UTF-8. The index of an operation in its task is
-nowhere: it is the n-th of that task. A timer of asyncio is there once it has ended; timers and
-patches don't count in the index.
+Of fields 1 to 6 the last one counts; of 15 only one in the last piece. Texts are UTF-8. The index
+of an operation in its task is nowhere: it is the n-th of that task. A timer of asyncio is there
+once it has ended; timers and patches don't count in the index.
 
 To change the format: give it another version, add a golden file of it in tests/golden/sdk, and go
 on reading the old ones for as long as calls that have them may be suspended, a year.
@@ -69,6 +71,8 @@ def encode(columns: Columns, *, whole: bool) -> bytes:
         _put_number(out, 4, columns.python)
     _put_number(out, 5, columns.outcomes)
     _put_number(out, 6, columns.sent)
+    if columns.untold is not None:
+        _put_number(out, 15, columns.untold)
     for place in columns.places:
         _put_bytes(out, 7, place.encode("utf-8", "surrogatepass"))
     for path in columns.paths:

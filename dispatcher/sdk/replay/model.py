@@ -134,7 +134,8 @@ class Cancelled:
 
 @dataclass(frozen=True, slots=True)
 class PollRefused:
-    """None of the calls of the poll before this was made; each of them fails with it."""
+    """None of the calls of the poll before this was made; each of them fails with it. Those that it
+    did not have, because they were too many, are still to be made."""
 
     failure: Failure
 

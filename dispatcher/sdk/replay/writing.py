@@ -29,9 +29,11 @@ class Writer:
         self._nonce = self.given_nonce = columns.nonce
         self._base = bytearray(state)  # so that appending to it copies nothing
         self._sent_whole = b""
-        self._sent = self.operations
         self.refusable = columns.sent
-        """The first operation that the poll before this one asked for."""
+        """The first operation that the poll before this one asked for, and"""
+        self.untold = self.operations if columns.untold is None else columns.untold
+        """the first that it did not ask for: nobody was told of that one yet."""
+        self._held: int | None = None
         self._piece = Columns()
         self._bytes: bytes | None = None
 
@@ -73,6 +75,12 @@ class Writer:
         self._encoded()
         return self._piece.nonce
 
+    def hold(self, first: int) -> None:
+        """Have it be on record, with the next mark, that nobody was told of this operation and
+        those after it."""
+        self._held = first
+        self._bytes = None
+
     def mark(self) -> None:
         """Have the next piece extend the record as it stands; of `piece` and `whole`, whichever
         was asked for last is what the server has."""
@@ -82,7 +90,8 @@ class Writer:
         else:
             self._base += piece
         self._nonce, self._outcomes = self._piece.nonce, self._piece.outcomes
-        self.refusable, self._sent = self._sent, self.operations
+        told = self.operations if self._held is None else self._held
+        self.refusable, self.untold, self._held = self.untold, told, None
         self._piece = Columns()
         self._bytes = None
 
@@ -90,7 +99,8 @@ class Writer:
         if self._bytes is None:
             piece = self._piece
             is_whole = not self._base
-            piece.started_us, piece.sent = self.started_us, self._sent
+            piece.started_us, piece.sent = self.started_us, self.untold
+            piece.untold = self._held
             piece.python, piece.outcomes = sys.version_info.minor, self._outcomes + 1
             piece.nonce = self._nonce
             piece.nonce = crc32(encode(piece, whole=is_whole)) or 1

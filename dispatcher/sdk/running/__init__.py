@@ -6,6 +6,7 @@
     steps, intents        what a durable function has done outside of it
     session, warm         suspended functions, kept in memory
     answers               last answers, kept in memory
+    parts                 more calls than one answer takes
     recalling             large results, kept by the server
     requests, responses   the messages of a run as values, and back
     stored                the input of a call in front of its record

@@ -13,7 +13,9 @@ The order in which things become durable:
  2. What ended in an activation is told to the body at once. What it does next waits, until all
     steps that have begun have ended or were given up: no step runs beyond an answer, so none runs
     in two processes.
- 3. A body that fails after a step has ended is answered with the step first, and then with the
+ 3. Calls that are too many or too large for one answer are made in several, in the order of their
+    ids: each is resumed at once. The record says up to which they are made.
+ 4. A body that fails after a step has ended is answered with the step first, and then with the
     failure; one that ends with calls that were not made yet, with the calls first.
 """
 
@@ -38,6 +40,7 @@ from dispatcher.sdk.replay.model import (
     Suspended,
     Told,
 )
+from dispatcher.sdk.running.parts import part_of
 from dispatcher.sdk.running.responses import Ending, Passed, Waiting
 from dispatcher.sdk.running.session import Session
 from dispatcher.sdk.running.steps import Steps
@@ -78,7 +81,7 @@ class Activation:
         loop = asyncio.get_running_loop()
         self._ends_at = None if within_s is None else loop.time() + within_s
         self._begun: dict[asyncio.Task[Ended], Numbered] = {}
-        self._calls: dict[int, Numbered] = {}
+        self._calls, session.calls = session.calls, {}
         self._cancelled: list[int] = []
         self._is_unstored = False
         """A step has ended, and only this process knows."""
@@ -96,6 +99,8 @@ class Activation:
 
     async def _run(self, events: Sequence[Event], kept: Sequence[str]) -> Ending | Passed | Waiting:
         session = self._session
+        if session.ending is not None:
+            return self._waiting(0, (), outstanding=0, missing=1)
         outcome = session.engine.advance(events, self._now_us())
         while isinstance(outcome, Suspended):
             self._take(outcome)
@@ -208,14 +213,12 @@ class Activation:
         self, wait_us: int | None, kept: Sequence[str], *, outstanding: int, missing: int
     ) -> Waiting:
         session, features = self._session, self._told.features
-        state, extends = session.stored(extends="append" in features)
+        state, extends = session.state(extends="append" in features)
         most = MOST_RESULTS if features else _MOST_RESULTS_ELSEWHERE
-        if wait_us is not None and not features:
-            wait_us = max(wait_us, _LEAST_WAIT_ELSEWHERE_US)
         max_results = max(1, min(outstanding, most))
-        return Waiting(
+        waiting = Waiting(
             state,
-            session.nonce,
+            session.engine.nonce,
             extends,
             calls=[self._calls[id] for id in sorted(self._calls)],
             cancelled=self._cancelled,
@@ -225,6 +228,22 @@ class Activation:
             process=self._process if "state-ref" in features else "",
             kept=kept,
         )
+        waiting = self._parted(waiting)
+        session.mark(waiting.state, extends=extends)
+        return waiting
+
+    def _parted(self, waiting: Waiting) -> Waiting:
+        """The same with as many of its calls as fit: then it is resumed at once, for the rest."""
+        session, features = self._session, self._told.features
+        part = part_of(waiting, may_be_none="append" in features)
+        if len(part) < len(waiting.calls):
+            session.hold(waiting.calls[len(part) :])
+            state, _ = session.state(extends="append" in features)
+            nonce = session.engine.nonce
+            waiting = replace(waiting, state=state, nonce=nonce, calls=part, wait_us=0)
+        if waiting.wait_us is None or features:
+            return waiting
+        return replace(waiting, wait_us=max(waiting.wait_us, _LEAST_WAIT_ELSEWHERE_US))
 
 
 def _out_of_time(told: Told, names: str) -> Ending:

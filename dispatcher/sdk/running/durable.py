@@ -84,7 +84,7 @@ class Durable:
             return Ending(Status.TEMPORARY_ERROR, Failure("NotRecalled", str(error)))
         if isinstance(session, Ending):
             return session
-        if session.ending is not None:
+        if session.ending is not None and not session.calls:
             session.close()
             return session.ending
         try:

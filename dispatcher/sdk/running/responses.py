@@ -72,7 +72,7 @@ class Reply:
 
 def reply_of(came: Ending | Passed | Waiting) -> Reply:
     """Write an answer. One that is larger than a server reads is an error that says so."""
-    response = _response(came)
+    response = response_of(came)
     body = response.SerializeToString()
     if len(body) > MOST_BYTES:
         return reply_of(_too_large(came, len(body)))
@@ -89,7 +89,8 @@ def _is_tried(ending: Ending) -> bool:
     return ending.status.then is Then.RETRY
 
 
-def _response(came: Ending | Passed | Waiting) -> RunResponse:
+def response_of(came: Ending | Passed | Waiting) -> RunResponse:
+    """An answer as the protocol has it."""
     match came:
         case Ending():
             exit_ = Exit(result=call_result_of(came.result), cancel=came.cancelled)
@@ -126,11 +127,22 @@ def _too_large(came: Ending | Passed | Waiting, size_bytes: int) -> Ending:
         case Passed():
             what = f"the input of {came.operation.function}, which takes its place"
         case Waiting():
-            inputs = sum(len(one.operation.input.data) for one in came.calls)
-            what = "the calls that it makes at once" if inputs > len(came.state) else "its record"
+            what = _largest(came)
     message = (
         f"{what}: {size_bytes} bytes, and {MOST_BYTES} is the most that a server takes. Store "
         "large values elsewhere, and pass where they are"
     )
     failure = Failure("TooLarge", message[0].upper() + message[1:])
     return Ending(Status.PERMANENT_ERROR, failure)
+
+
+def _largest(waiting: Waiting) -> str:
+    """It has as many calls as fit, so where its record is not too large, there is one."""
+    call = max((one.operation for one in waiting.calls), key=_input_bytes, default=None)
+    if call is None or _input_bytes(call) <= len(waiting.state):
+        return "its record"
+    return f"the input of {call.function}, called at {call.site}"
+
+
+def _input_bytes(operation: Operation) -> int:
+    return len(operation.input.data)

@@ -32,7 +32,8 @@ CANCELLED = "Cancelled"
 @dataclass(slots=True)
 class Session:
     """`head` is what its state begins with. `nonce` and `digest` are those of the state that the
-    server has, 0 while it has none. `steps` are to be carried out, in the order of their ids.
+    server has, 0 while it has none. `steps` are to be carried out, in the order of their ids;
+    `calls` did not fit into the last answer, and are to be made.
     `ending` is there when the body is over, and only its answer is missing."""
 
     engine: Engine
@@ -40,6 +41,7 @@ class Session:
     nonce: int = 0
     digest: hashlib.blake2b = field(default_factory=lambda: digest_of(b""))
     steps: dict[int, Numbered] = field(default_factory=dict)
+    calls: dict[int, Numbered] = field(default_factory=dict)
     ending: Ending | Passed | None = None
     kept: int = 0
     kept_bytes: int = 0
@@ -55,18 +57,25 @@ class Session:
             return resume.digest == self.digest.digest()
         return resume.nonce != 0 and resume.nonce == self.nonce
 
-    def stored(self, *, extends: bool) -> tuple[bytes, int]:
+    def state(self, *, extends: bool) -> tuple[bytes, int]:
         """The state as it is now, whole, or what of it comes behind the one that the server has;
-        and which one that is, 0 for a whole one. From now on the server has it."""
+        and which one that is, 0 for a whole one."""
         before = self.nonce if extends else 0
         engine = self.engine
-        state = engine.appended() if before else self.head + engine.state()
-        if not before:
+        return engine.appended() if before else self.head + engine.state(), before
+
+    def hold(self, calls: Sequence[Numbered]) -> None:
+        """Have these calls, the last ones, be made later. The state is another one then."""
+        self.calls = {one.id: one for one in calls}
+        self.engine.hold(calls[0].id)
+
+    def mark(self, state: bytes, *, extends: int) -> None:
+        """Say that the server has this state, the last one that was asked for."""
+        if not extends:
             self.digest = digest_of(b"")
         self.digest.update(state)
-        self.nonce = engine.nonce  # a mark begins the next state
-        engine.mark()
-        return state, before
+        self.nonce = self.engine.nonce  # a mark begins the next state
+        self.engine.mark()
 
     def close(self) -> None:
         """Evict it: nothing comes of that."""
