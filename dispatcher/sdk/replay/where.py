@@ -84,11 +84,18 @@ def site(filename: str, line: int) -> str:
 
 def lines(sites: list[str]) -> str:
     """Return the lines between these sites, "app.py:38-44", where all are in the last one's file;
-    others are left out."""
+    others are left out. A damaged record may name one that is no line: it is returned as it is."""
     file = sites[-1].rpartition(":")[0]
-    numbers = [int(each.rpartition(":")[2]) for each in sites if each.rpartition(":")[0] == file]
+    parts = [each.rpartition(":") for each in sites]
+    numbers = [int(line) for where, _, line in parts if where == file and _is_line(line)]
+    if not numbers:
+        return sites[-1]
     first, last = min(numbers), max(numbers)
     return f"{file}:{first}" if first == last else f"{file}:{first}-{last}"
+
+
+def _is_line(text: str) -> bool:
+    return text.isdecimal() and len(text) < 10
 
 
 @lru_cache(maxsize=4096)
