@@ -1,9 +1,9 @@
 """The entrance: takes messages, finds each a connection, and says how its attempt ended.
 
-For every `deliver` the home of the message is told exactly once, later, unless the pool is closed
-first: then the attempt is abandoned and the message is delivered after the next start. Nothing on
-the way of a message that goes well makes a task, a future or a timer; opening a connection and
-streaming a large body do.
+For every `deliver` the home of the message is told exactly once, later, unless the attempt is
+abandoned: by its owner, or as the pool is closed (then the message is delivered after the next
+start). Nothing on the way of a message that goes well makes a task, a future or a timer; opening a
+connection and streaming a large body do.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import asyncio
 import dataclasses
 import ipaddress
 import ssl
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from typing import assert_never
 
 from dispatcher.core.message import Message
@@ -122,6 +122,13 @@ class Pool:
             attempt.task = self._tasks.spawn("connecting", self._connect(attempt))
         else:
             self._start(attempt, connection)
+
+    def abandon(self, messages: Set[Message]) -> None:
+        """End the attempts of these messages that are under way: nobody wants to know how they end,
+        and their homes are not told. Looks through all attempts."""
+        for attempt in [one for one in self._deadlines if one.message in messages]:
+            self._deadlines.discard(attempt)
+            self._detach(attempt)
 
     def under_way(self, message_id: bytes) -> tuple[int, int] | None:
         """When the attempt of a message started, and its timeout in ms (`queue.ports.Deliverer`).

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from typing import Protocol
 
+from dispatcher.core.message import Message
 from dispatcher.errors import Refusal
 from dispatcher.functions.events import Event
 from dispatcher.functions.spans import Span
+from dispatcher.queue.ports import Deliverer
 
 Then = Callable[[Refusal | None], None]
 """Told once what became of an event: None when it is durable and was applied."""
@@ -43,3 +45,11 @@ class Store(Protocol):
             LogBusy: descriptors or memory are lacking for a while; ask again.
             LogError: the log is damaged, and the partition ends.
         """
+
+
+class Sender(Deliverer, Protocol):
+    """Who sends runs."""
+
+    def abandon(self, messages: Set[Message]) -> None:
+        """End the attempts of these messages that are under way: their connections are closed, and
+        no home is told."""

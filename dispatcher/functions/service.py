@@ -23,6 +23,7 @@ from dispatcher.functions.intake import Intake
 from dispatcher.functions.lanes.lanes import Lanes
 from dispatcher.functions.lanes.turns import Turns
 from dispatcher.functions.model import NONE, Call, Phase
+from dispatcher.functions.ports import Sender
 from dispatcher.functions.results.store import Results
 from dispatcher.functions.runs.asking import FEATURES, Targets
 from dispatcher.functions.runs.config import RunnerConfig
@@ -44,7 +45,7 @@ from dispatcher.functions.views.timelines import Timelines
 from dispatcher.protocol.signing import Signer
 from dispatcher.queue.commit.stalls import tell_pace
 from dispatcher.queue.partition import Partition
-from dispatcher.queue.ports import Deliverer, LogName
+from dispatcher.queue.ports import LogName
 from dispatcher.queue.recovery.reconcile import reconcile_calls
 from dispatcher.telemetry.supervisor import Supervisor
 from dispatcher.txlog import TransactionLog
@@ -67,7 +68,7 @@ class FunctionService:
         *,
         make_results_log: Callable[[], TransactionLog],
         has_results: bool,
-        deliverer: Deliverer,
+        deliverer: Sender,
         clock: SteadyClock,
         random: Random,
         incarnation: int,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from typing import Any as Anything
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -19,6 +19,7 @@ from dispatcher.functions.ids import Keys
 from dispatcher.functions.lanes.lanes import Lanes
 from dispatcher.functions.lanes.turns import Turns
 from dispatcher.functions.model import Call as Known
+from dispatcher.functions.ports import Sender
 from dispatcher.functions.rules import Rules
 from dispatcher.functions.runs.asking import Targets
 from dispatcher.functions.runs.config import RunnerConfig
@@ -95,6 +96,7 @@ class FakeApplication:
         self.messages: list[Message] = []
         self.times: list[float] = []
         self.held: list[Message] = []
+        self.abandoned: list[Message] = []
         self.in_flight: dict[str, int] = {}
         self.most_in_flight = 0
 
@@ -115,7 +117,9 @@ class FakeApplication:
             loop.call_soon(self.tell, message, reply)
 
     def tell(self, message: Message, reply: Reply) -> None:
-        """Answer a message that was held."""
+        """Answer a message that was held, unless it was abandoned."""
+        if message in self.abandoned:
+            return
         del self.in_flight[RunRequest.FromString(message.body).dispatch_id]
         message.answer = None
         if isinstance(reply, AttemptResult):
@@ -127,6 +131,12 @@ class FakeApplication:
         message.answer = reply
         message.home.delivered(message, reply.status)
 
+    def abandon(self, messages: Set[Message]) -> None:
+        """They are not answered any more."""
+        for message in messages:
+            self.abandoned.append(message)
+            del self.in_flight[RunRequest.FromString(message.body).dispatch_id]
+
     def under_way(self, message_id: bytes) -> tuple[int, int] | None:
         """Nobody asks."""
         return None
@@ -137,7 +147,7 @@ class Running:
 
     def __init__(
         self,
-        deliverer: Deliverer,
+        deliverer: Sender,
         clock: Clock,
         *,
         store: MemoryStore | None = None,

@@ -664,3 +664,25 @@ async def test_request_with_a_large_body_is_not_written_before_its_body_is(pool:
         connection.connection_made(Transport())
         connection.send(Attempt(large, 0.0, 1.0))
         assert connection.written is is_written
+
+
+async def test_attempts_that_are_abandoned_lose_their_connections_and_nobody_is_told(
+    pool: Pool, home: RecordingHome, destination: FakeDestination
+) -> None:
+    """One that hangs, one that is still being connected, and one that is over; others go on."""
+    destination.script(answer(200, b""), [Wait(60)], [Wait(60)])
+    over, hanging, other, opening = (home.outgoing(destination.authority) for _ in range(4))
+    pool.deliver(over)
+    await home.settled(1)
+    pool.deliver(hanging)
+    await destination.received(2)
+    pool.deliver(other)
+    await destination.received(3)
+    pool.deliver(opening)
+    pool.abandon({over, hanging, opening})
+    assert pool.in_flight == 1
+    await until(lambda: pool.open_connections == 1)
+    pool.abandon({hanging})
+    assert [call.message for call in home.calls] == [over]
+    pool.abandon({other})
+    await until(lambda: pool.open_connections == 0)

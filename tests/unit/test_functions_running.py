@@ -344,6 +344,73 @@ def test_cancelled_call_gets_one_last_resume_with_an_error() -> None:
     loop.run(main)
 
 
+async def kill(running: Running, call: Call) -> None:
+    """End a call with all below it."""
+    now_us = running.clock.wall_us()
+    event = Ended(call.key, How.CANCELLED, errors.cancelled("f"), now_us, with_children=True)
+    await running.store.stored(event)
+
+
+def test_run_of_a_call_that_was_killed_gives_its_place_back() -> None:
+    """Nobody waits for its answer: its connection is closed, and what waited has its turn. A child
+    that is gone is no different."""
+
+    async def main(clock: SimulatedClock) -> None:
+        hangs: Callable[[RunRequest], Reply] = lambda request: None  # noqa: E731 - as the others
+        application = FakeApplication(
+            each(parent=script(polls("hangs", "hangs")), hangs=hangs, well=script(exits()))
+        )
+        running = Running(application, clock, most=2)
+        (parent,) = await running.dispatch("parent")
+        await running.until(lambda: len(application.held) == 2)
+        (well,) = await running.dispatch("well")
+        hanging = list(application.held)
+        await kill(running, parent)
+        await running.until(lambda: well.phase is Phase.ENDED)
+        assert set(application.abandoned) == set(hanging)
+        assert (running.runner.in_flight, running.lanes.in_flight) == (0, 0)
+        await running.stop()
+
+    loop.run(main)
+
+
+def test_run_of_a_call_whose_clean_up_is_over_gives_its_place_back() -> None:
+    """After its 30 seconds, and not before."""
+
+    async def main(clock: SimulatedClock) -> None:
+        application = FakeApplication(lambda request: None)
+        running = Running(application, clock)
+        (call,) = await running.dispatch("f")
+        await running.until(lambda: application.held)
+        await ask_to_end(running, call)
+        begun_s = asyncio.get_running_loop().time()
+        await running.until(lambda: not running.runner.in_flight)
+        assert 30 <= asyncio.get_running_loop().time() - begun_s < 31
+        assert call.how is How.CANCELLED
+        assert len(application.abandoned) == 1
+        await running.stop()
+
+    loop.run(main)
+
+
+def test_run_that_ends_its_call_is_not_abandoned() -> None:
+    """Nor that of a call that has expired: its timeout comes, and tells of its application."""
+
+    async def main(clock: SimulatedClock) -> None:
+        application = FakeApplication(script(exits(), None))
+        running = Running(application, clock)
+        (well,) = await running.dispatch("f")
+        await running.until(lambda: well.phase is Phase.ENDED)
+        (late,) = await running.dispatch("f", expires_us=running.clock.wall_us() + 1_000_000)
+        await running.until(lambda: late.phase is Phase.ENDED)
+        await asyncio.sleep(1)
+        assert application.abandoned == []
+        assert running.runner.in_flight == 1
+        await running.stop()
+
+    loop.run(main)
+
+
 def test_call_that_is_cancelled_while_it_is_told_another_error_is_told_that_too() -> None:
     """That its poll was refused, here."""
 

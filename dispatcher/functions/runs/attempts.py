@@ -18,7 +18,8 @@ from dispatcher.functions.lanes.lane import Place
 from dispatcher.functions.lanes.turns import Turns
 from dispatcher.functions.machine import Machine
 from dispatcher.functions.model import Call
-from dispatcher.functions.ports import Store
+from dispatcher.functions.ports import Sender, Store
+from dispatcher.functions.runs.abandoning import Abandoning
 from dispatcher.functions.runs.asking import Targets
 from dispatcher.functions.runs.config import RunnerConfig
 from dispatcher.functions.runs.following import Following
@@ -39,6 +40,7 @@ class Attempts:
     """Makes the runs of a partition (`message.RunHome`)."""
 
     __slots__ = (
+        "_abandoning",
         "_clock",
         "_following",
         "_judging",
@@ -58,7 +60,7 @@ class Attempts:
         *,
         turns: Turns,
         targets: Targets,
-        deliverer: Deliverer,
+        deliverer: Sender,
         fetched: Deliverer | None,
         judging: Judging,
         rooms: Rooms,
@@ -74,6 +76,7 @@ class Attempts:
         self._judging = judging
         self._clock = clock
         self._watcher = watcher
+        self._abandoning = Abandoning(under_way, deliverer)
         self._sending = Sending(
             under_way,
             store,
@@ -95,6 +98,10 @@ class Attempts:
     def begin(self, call: Call, place: Place) -> None:
         """Run a call that has its turn."""
         self._sending.begin(call, place)
+
+    def ended(self, call: Call) -> None:
+        """A call has ended, or is gone: nobody waits for its run, if there is one."""
+        self._abandoning.ended(call)
 
     # What delivery tells (`core.message.Home`).
 
@@ -152,7 +159,7 @@ class Attempts:
             if answer is not None:
                 answer.release()
             return
-        run.answer = answer
+        run.message, run.answer = None, answer
         call = self._under_way.call_of(run)
         if call is None:
             self._turns.finish(run.place, overtaken(came))

@@ -19,7 +19,7 @@ from dispatcher.functions.lanes.lane import Place
 from dispatcher.functions.lanes.turns import NOTHING, Turns
 from dispatcher.functions.machine import Machine
 from dispatcher.functions.model import Call, How, Phase
-from dispatcher.functions.ports import Store
+from dispatcher.functions.ports import Sender, Store
 from dispatcher.functions.runs.alarms import Alarms
 from dispatcher.functions.runs.asking import Targets
 from dispatcher.functions.runs.attempts import Attempts
@@ -48,7 +48,7 @@ class Runner:
         *,
         turns: Turns,
         targets: Targets,
-        deliverer: Deliverer,
+        deliverer: Sender,
         next_key: Callable[[], int],
         config: RunnerConfig,
         clock: SteadyClock,
@@ -198,6 +198,7 @@ class Runner:
         self._alarms.drop(call)
         self._ending.discard(call.key)
         self._judging.forget(call)
+        self._attempts.ended(call)
         place = self._places.pop(call.key, None)
         if place is not None:
             self._turns.leave(place)

@@ -104,6 +104,7 @@ class Sending:
         """Send the request of a run once more, to this target. It is the same attempt."""
         call = self._under_way.call_of(run)
         assert call is not None
+        run.message = None
         body = bytes(message.body)
         again = self._send_body(run, call, body, message.asked, target)
         self._under_way.spawn("run", run, again)
@@ -210,9 +211,12 @@ class Sending:
         run.started_us = self._clock.wall_us()
         if self._watcher.is_wanted and not target.is_other:
             self._watcher.run_started(call, message.attempt, run.started_us)
-        deliverer = self._deliverer if target.signed is not None else self._fetched
-        assert deliverer is not None
-        deliverer.deliver(message)
+        if target.signed is not None:
+            run.message = message
+            self._deliverer.deliver(message)
+        else:
+            assert self._fetched is not None
+            self._fetched.deliver(message)
 
 
 def _asked(run: Run, call: Call, plan: Plan, given: Given) -> Asked:

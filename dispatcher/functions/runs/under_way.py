@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 from dispatcher.core.answer import Answer
 from dispatcher.core.clock import SteadyClock
+from dispatcher.core.message import Message
 from dispatcher.core.room import Room
 from dispatcher.errors import DispatcherError
 from dispatcher.functions.lanes.lane import Place
@@ -28,11 +29,11 @@ class Run:
     """The run of a call, at the step at which it was begun.
 
     `started_us` is when its request was sent, by the wall clock, 0 before that; `room` is what its
-    request takes; `answer` is there until what it means is durable. `is_referred`: its state was
-    left out.
+    request takes; `answer` is there until what it means is durable; `message` while it is sent and
+    not answered, and not fetched. `is_referred`: its state was left out.
     """
 
-    __slots__ = ("answer", "is_referred", "key", "place", "room", "started_us", "step")
+    __slots__ = ("answer", "is_referred", "key", "message", "place", "room", "started_us", "step")
 
     def __init__(self, place: Place, step: int) -> None:
         self.place = place
@@ -40,6 +41,7 @@ class Run:
         self.step = step
         self.started_us = 0
         self.is_referred = False
+        self.message: Message | None = None
         self.room: Room | None = None
         self.answer: Answer | None = None
 
