@@ -12,8 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from dispatcher.sdk.replay import evicting
-from dispatcher.sdk.replay import loop as loops
+from dispatcher.sdk.replay import evicting, scheduling
 from dispatcher.sdk.replay.engine import Run
 from dispatcher.sdk.replay.model import Faulted
 from dispatcher.testing.durable import (
@@ -192,7 +191,7 @@ def test_body_that_waits_for_nothing_durable_ends_when_nothing_else_is_under_way
 
 def test_body_that_goes_round_without_waiting_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     """`while not done: await asyncio.sleep(0)` would never give the thread back."""
-    monkeypatch.setattr(loops, "TURNS", 1000)
+    monkeypatch.setattr(scheduling, "TURNS", 1000)
     body = body_of("""
     async def pipeline():
         beside = asyncio.create_task(call("beside"))
@@ -210,7 +209,7 @@ def test_body_may_go_round_for_long_when_it_makes_operations(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A large gather is no loop without end."""
-    monkeypatch.setattr(loops, "TURNS", 100)
+    monkeypatch.setattr(scheduling, "TURNS", 100)
 
     async def pipeline() -> None:
         await asyncio.gather(*[call("work", n % 9) for n in range(500)])

@@ -9,7 +9,8 @@ what happens meanwhile goes in as events.
     outcomes        what it wants then
     body            its coroutine, its loop and its operations
     issuing         operations: their ids, which are under way, whether they are on record
-    loop            the event loop that it runs on; denied, population, tasks and timers are parts
+    loop            the event loop that it runs on; scheduling, timers, tasks, population, and
+                    guarded and denied, what it refuses, are parts
     compat          what has to be other in asyncio
     evicting        how it is forgotten; parking, what lives until the process ends
     record          what a state holds, as it is replayed
