@@ -188,6 +188,81 @@ def test_limit_grows_with_success_and_halves_with_overload() -> None:
     assert len(table.start()) == 25
 
 
+def hanging(table: Table, count: int) -> list[Place]:
+    """So many attempts that do not end, of a warm application that bears one at once by now."""
+    for root in range(count):
+        table.add(root, function="hangs")
+    places = table.start()
+    assert len(places) == count
+    for _ in range(8):
+        table.lanes.find(APP).limit.overload(table.now_us, table.now_us + 1)  # type: ignore[union-attr]  # it is there
+        table.now_us += 2
+    return places
+
+
+def test_attempts_that_hang_leave_room_for_two_others() -> None:
+    """After five seconds, by an alarm, whatever the limit is; and for no more than two that are not
+    slow yet."""
+    table = Table()
+    table.warm()
+    slow_us = hanging(table, 6)[0].started_us + 5 * SECOND
+    for root in range(10):
+        table.add(root, is_resume=True)
+    while table.now_us < slow_us:
+        assert not table.start()
+        table.now_us = table.lanes.wake_us()
+    assert table.now_us == slow_us
+    first = table.start()
+    assert len(first) == 2
+    table.end(first[:1])
+    assert len(table.start()) == 1
+    table.now_us += 5 * SECOND
+    assert len(table.start()) == 2
+
+
+def test_attempts_are_slow_only_where_others_are_quicker() -> None:
+    """An application whose runs take twenty seconds gets no more than it bears."""
+    table = Table()
+    table.warm()
+    for _ in range(40):
+        table.add(1)
+        (place,) = table.start()
+        table.now_us += 20 * SECOND
+        table.end([place])
+    hanging(table, 6)
+    table.add(1)
+    table.now_us += 60 * SECOND
+    assert not table.start()
+    table.now_us += 25 * SECOND
+    assert len(table.start()) == 1
+
+
+def test_attempts_that_hang_do_not_take_what_there_is_for_other_applications() -> None:
+    """An eighth of all stays; once there is more, those beside them go on by themselves."""
+    table = Table(most=16)
+    table.warm()
+    places = hanging(table, 14)
+    table.add(1)
+    table.now_us += 60 * SECOND
+    assert not table.start()
+    table.add(2, name="http://other:80")
+    assert len(table.start()) == 1
+    table.end(places[:2])
+    table.now_us = table.lanes.wake_us()
+    assert len(table.start()) == 1
+
+
+def test_busy_lane_sets_few_alarms() -> None:
+    """One for its attempts, not one for each."""
+    table = Table(most=2)
+    for _ in range(1000):
+        table.add(1)
+        table.add(1)
+        table.end(table.start())
+        table.start()
+    assert len(table.lanes._alarms) <= 2
+
+
 def test_breaker_leaves_an_application_alone_and_tries_one_call() -> None:
     """Others go on meanwhile."""
     table = Table()

@@ -393,6 +393,36 @@ def test_run_of_a_call_whose_clean_up_is_over_gives_its_place_back() -> None:
     loop.run(main)
 
 
+def test_call_cleans_up_beside_runs_that_hang() -> None:
+    """They leave room, also of an application that refused connections meanwhile."""
+
+    async def main(clock: SimulatedClock) -> None:
+        hangs: Callable[[RunRequest], Reply] = lambda request: None  # noqa: E731 - as the others
+        application = FakeApplication(
+            each(
+                well=lambda request: exits(),
+                hangs=hangs,
+                refused=script(*[LOST] * 6, exits()),
+                cleans=script(polls(wait_s=1000), exits()),
+            )
+        )
+        running = Running(application, clock)
+        await running.dispatch(*["well"] * 30)
+        (call,) = await running.dispatch("cleans")
+        await running.until(lambda: call.phase is Phase.SUSPENDED)
+        await running.dispatch(*["hangs"] * 6)
+        (refused,) = await running.dispatch("refused")
+        await running.until(lambda: refused.attempts == 5)
+        (lane,) = running.lanes
+        assert (lane.in_flight, lane.most) == (6, 2)
+        await ask_to_end(running, call)
+        await running.until(lambda: call.phase is Phase.ENDED, 10)
+        assert application.requests[-1].poll_result.error.type == errors.CANCELLED
+        await running.stop()
+
+    loop.run(main)
+
+
 def test_run_that_ends_its_call_is_not_abandoned() -> None:
     """Nor that of a call that has expired: its timeout comes, and tells of its application."""
 

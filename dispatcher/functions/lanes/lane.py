@@ -17,11 +17,18 @@ from __future__ import annotations
 from collections import deque
 from enum import Enum, auto
 from heapq import heappop, heappush, heapreplace
-from typing import Protocol
+from itertools import islice
+from typing import Final, Protocol
 
 from dispatcher.core.breaker import Breaker, State
 from dispatcher.core.limit import START, Limit
 from dispatcher.functions.lanes.line import FAILURES, Standing
+
+SLOW_US: Final = 5_000_000
+"""No attempt counts as slow before this, and"""
+_TIMES: Final = 4
+"""none that has not taken so many times what is usual in its lane."""
+_FADING: Final = 8
 
 
 class Owner(Protocol):
@@ -150,7 +157,8 @@ class Lane:
     sent. `is_held`: nothing is sent until an operator says so. `is_lined_up`: it stands in the line
     of lanes. `opens_us` is the alarm that is set for it,
     0: none; `idle_since_us` when it became idle. `failures` its application had in a row, which
-    make its `standing`.
+    make its `standing`. `running` are the places of its attempts, in the order in which they
+    started, and `usual_us` is about how long those take that are answered.
     """
 
     __slots__ = (
@@ -172,7 +180,9 @@ class Lane:
         "name",
         "opens_us",
         "paused_until_us",
+        "running",
         "standing",
+        "usual_us",
         "waiting",
     )
 
@@ -188,6 +198,8 @@ class Lane:
         self.functions: dict[str, Function] = {}
         self.waiting = 0
         self.in_flight = 0
+        self.running: dict[Place, None] = {}
+        self.usual_us = 0
         self.paused_until_us = 0
         self.opens_us = 0
         self.idle_since_us = 0
@@ -206,6 +218,26 @@ class Lane:
         """How many attempts may be under way: two at least, so that one call that hangs is not the
         end of all others."""
         return max(self.limit.value, min(START, self.limit.ceiling))
+
+    def room_us(self) -> int:
+        """From when on one more attempt may be made, 0: at once. Attempts that are slow may never
+        end: they leave room for two that are not, whatever the limit is."""
+        if self.in_flight < self.most:
+            return 0
+        newer = min(START, self.limit.ceiling)
+        place = next(islice(reversed(self.running), newer - 1, None))
+        return place.started_us + max(SLOW_US, _TIMES * self.usual_us)
+
+    def end(self, place: Place) -> None:
+        """An attempt has ended."""
+        place.at = At.OUT
+        del self.running[place]
+        self.in_flight -= 1
+        place.function.in_flight -= 1
+
+    def took(self, duration_us: int) -> None:
+        """An attempt that was answered did; what was longer ago fades."""
+        self.usual_us += (duration_us - self.usual_us) // _FADING
 
     def answered(self) -> None:
         """Its application did."""
@@ -257,6 +289,7 @@ class Lane:
             self._leave(place)
             place.at = At.RUNNING
             place.started_us = now_us
+            self.running[place] = None
             place.function.in_flight += 1
             self.in_flight += 1
             self.offer(place.function)

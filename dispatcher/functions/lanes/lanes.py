@@ -30,6 +30,8 @@ _MOST_FUNCTIONS: Final = 1_000
 _UNLIMITED: Final = 1 << 30
 _KEPT: Final = 8
 """One attempt in so many is kept for applications that answer: the others may all hang."""
+_AGAIN_US: Final = 1_000_000
+"""Until it is looked again whether slow attempts may have others beside them."""
 
 
 def pulled_lane(session: str, application: str) -> str:
@@ -166,10 +168,8 @@ class Lanes:
     def finish(self, place: Place, lesson: Lesson, now_us: int) -> None:
         """Its attempt has ended: learn from it."""
         assert place.at is At.RUNNING
-        place.at = At.OUT
         lane, function = place.lane, place.function
-        lane.in_flight -= 1
-        function.in_flight -= 1
+        lane.end(place)
         if lesson.throttles:
             _throttle(function, place, now_us)
             if lesson.rest_us:
@@ -195,6 +195,7 @@ class Lanes:
         signal = lesson.signal
         if signal is Signal.HEALTHY:
             lane.answered()
+            lane.took(now_us - place.started_us)
         if _allows_more(lesson):
             lane.limit.success()
         elif signal is Signal.OVERLOAD:
@@ -213,19 +214,27 @@ class Lanes:
     def _is_open(self, lane: Lane, now_us: int) -> bool:
         """Whether one more attempt may be made in a lane; where time alone opens it, it is looked
         at again then."""
-        if lane.is_held or lane.in_flight >= lane.most:
+        if lane.is_held:
             return False
-        until_us = lane.paused_until_us
+        until_us = max(lane.paused_until_us, self._room_us(lane, now_us))
         if until_us <= now_us and not lane.breaker.admits(now_us):
             if lane.breaker.state is not State.OPEN:
                 return False  # the probe is under way
             until_us = lane.breaker.open_until_us
         if until_us <= now_us:
             return True
-        if until_us != lane.opens_us:
+        if not lane.opens_us or until_us < lane.opens_us:
             lane.opens_us = until_us
             self._set_alarm(until_us, lane, None)
         return False
+
+    def _room_us(self, lane: Lane, now_us: int) -> int:
+        """From when on there may be room in a lane. What it gets beside slow attempts is not taken
+        from what is kept for others."""
+        room_us = lane.room_us()
+        if 0 < room_us <= now_us and self.in_flight >= self._most_unproven:
+            return now_us + _AGAIN_US
+        return room_us
 
     def _set_alarm(self, at_us: int, lane: Lane, function: Function | None) -> None:
         self._number += 1
