@@ -8,11 +8,10 @@ from typing import Final
 from dispatcher.protocol.statuses import Then
 from dispatcher.sdk.client.errors import AlreadyCompleted, ClientError
 from dispatcher.sdk.functions.ports import Caller
-from dispatcher.sdk.replay.model import Value
+from dispatcher.sdk.replay.model import NOTHING
 from dispatcher.sdk.running.intents import Claim, NotClaimed
 
 _PREFIX: Final = "promise:dispatch-step-"
-_NOTHING: Final = Value("google.protobuf.Empty", b"")
 
 
 def claim_with(caller: Callable[[], Caller]) -> Claim:
@@ -20,7 +19,7 @@ def claim_with(caller: Callable[[], Caller]) -> Claim:
 
     async def claim(word: str) -> bool | None:
         try:
-            await caller().complete(_PREFIX + word, _NOTHING)
+            await caller().complete(_PREFIX + word, NOTHING)
         except AlreadyCompleted:
             return False
         except ClientError as error:

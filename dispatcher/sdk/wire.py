@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from dispatcher.protocol.messages import Any, Call, CallResult, Duration, Error
-from dispatcher.sdk.replay.model import Failure, Operation, Result, Value
+from dispatcher.sdk.replay.model import NOTHING, Failure, Operation, Result, Value
 
 if TYPE_CHECKING:
     from dispatcher.protocol.messages import Timestamp
 
 GOOGLE: Final = "type.googleapis.com/"
-NOTHING: Final = Value("google.protobuf.Empty", b"")
 
 
 def any_of(value: Value) -> Any:

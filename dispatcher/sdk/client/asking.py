@@ -33,10 +33,9 @@ from dispatcher.sdk.client.refusals import refusal, slug
 from dispatcher.sdk.client.server import Server
 from dispatcher.sdk.client.trying import Tries, answered
 from dispatcher.sdk.functions.built import BuiltCall
-from dispatcher.sdk.replay.model import Result, Value
+from dispatcher.sdk.replay.model import NOTHING, Result
 from dispatcher.sdk.wire import call_result_of, result_of
 
-_NOTHING: Final = Value("google.protobuf.Empty", b"")
 _SOON_S: Final = 20.0
 WAIT_S: Final = 30
 """For how long the server is asked to wait: proxies give up after 60 s."""
@@ -186,7 +185,7 @@ class Asking:
 
     def _has(self, endpoint: str, result: Result) -> Conversation[bool]:
         """Whether a promise that is completed has this result, as far as one can know."""
-        wait: BuiltCall[Any] = BuiltCall(endpoint.partition(":")[0], _NOTHING, "", endpoint)
+        wait: BuiltCall[Any] = BuiltCall(endpoint.partition(":")[0], NOTHING, "", endpoint)
         try:
             (call_id,) = yield from self.dispatch([wait], secrets.token_hex(16))
             return (yield from self.result(call_id, _SOON_S)) == result

@@ -5,12 +5,12 @@ from __future__ import annotations
 import random as _random
 import time
 import uuid
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 from dispatcher.sdk.functions import durable
+from dispatcher.sdk.functions.instants import instant
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SYSTEM: Final = _random.SystemRandom()
 
 
@@ -19,7 +19,7 @@ def now() -> datetime:
     the same, and it stands still between two awaits."""
     loop = durable.running()
     now_us = time.time_ns() // 1000 if loop is None else loop.time_us()
-    return _EPOCH + timedelta(microseconds=now_us)
+    return instant(now_us)
 
 
 def uuid4() -> uuid.UUID:

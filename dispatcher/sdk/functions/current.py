@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Final
+from datetime import datetime
 
 from dispatcher.sdk.functions import context, durable
+from dispatcher.sdk.functions.instants import instant
 from dispatcher.sdk.replay.model import Told
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +54,9 @@ def _of(told: Told, *, is_durable: bool, is_replaying: bool) -> Current:
         function=told.function,
         parent_id=told.parent_id,
         root_id=told.root_id or told.id,
-        created_at=_instant(told.created_us),
-        expires_at=_instant(told.expires_us) if told.expires_us else None,
+        created_at=instant(told.created_us),
+        expires_at=instant(told.expires_us) if told.expires_us else None,
         version=told.version,
         is_durable=is_durable,
         is_replaying=is_replaying,
     )
-
-
-def _instant(at_us: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=at_us)

@@ -17,13 +17,12 @@ from dispatcher.sdk.functions.durations import Seconds
 from dispatcher.sdk.functions.options import Options, expiration_us
 from dispatcher.sdk.functions.pending import Pending
 from dispatcher.sdk.functions.spec import Place
-from dispatcher.sdk.replay.model import Result, Value
+from dispatcher.sdk.replay.model import NOTHING, Result, Value
 from dispatcher.sdk.values import encode
 
 T = TypeVar("T")
 
 _MOST_NAME_CHARS: Final = 255
-_EMPTY: Final = Value("google.protobuf.Empty", b"")
 _NOT_WAITING: Final = ("name", "kind", "endpoint")
 
 
@@ -47,7 +46,7 @@ class _Outside(Generic[T]):
         place = sites.caller()
         built: BuiltCall[T] = BuiltCall(
             self.kind,
-            _EMPTY,
+            NOTHING,
             str(place),
             endpoint=self.endpoint,
             options=Options(expiration_us=expiration_us(expiration)).on_the_wire(None, None),
@@ -214,7 +213,7 @@ class _Giving(Pending[None]):
             caller = self._home.caller(self.what, self._place)  # a body does not see whose it is
             await caller.complete(self._endpoint, self._result, is_again=is_step)
 
-        encoded = self._result if isinstance(self._result, Value) else _EMPTY
+        encoded = self._result if isinstance(self._result, Value) else NOTHING
         yield from performing.as_step(
             naming.fitting(self.__name__),
             give,

@@ -7,10 +7,9 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from dispatcher.sdk.exceptions import EncodeError
-from dispatcher.sdk.replay.model import Value
+from dispatcher.sdk.replay.model import NOTHING, Value
 from dispatcher.sdk.values import encode
 
-_NOTHING: Final = Value("google.protobuf.Empty", b"")
 _DIGEST: Final = "dispatcher.sdk.v1.Digest"
 
 
@@ -18,7 +17,7 @@ def input_of(args: tuple[object, ...], kwargs: Mapping[str, object]) -> Value:
     """Return what stands for the arguments of a step. The same arguments give the same; of one that
     can't be sent, as a client or an open file, the class alone counts."""
     if not args and not kwargs:
-        return _NOTHING
+        return NOTHING
     digest = hashlib.blake2b(digest_size=16)
     for piece in _pieces(args, kwargs):
         digest.update(len(piece).to_bytes(8, "big") + piece)

@@ -7,9 +7,9 @@ from collections.abc import Coroutine
 from typing import Any
 
 from dispatcher.sdk.replay.evicting import evict_coroutine, evict_generator
-from dispatcher.sdk.replay.issuing import NOTHING, Issuing
+from dispatcher.sdk.replay.issuing import Issuing
 from dispatcher.sdk.replay.loop import Loop
-from dispatcher.sdk.replay.model import Cancelled, Kind, Result
+from dispatcher.sdk.replay.model import NOTHING, Cancelled, Kind, Result
 from dispatcher.sdk.replay.tasks import AnyTask, Task
 
 

@@ -8,13 +8,21 @@ from dataclasses import dataclass
 from typing import Final
 
 from dispatcher.sdk.replay import contradictions
-from dispatcher.sdk.replay.model import Contradicted, Kind, Numbered, Operation, Result, Told, Value
+from dispatcher.sdk.replay.model import (
+    NOTHING,
+    Contradicted,
+    Kind,
+    Numbered,
+    Operation,
+    Result,
+    Told,
+    Value,
+)
 from dispatcher.sdk.replay.record import Record
 from dispatcher.sdk.replay.tasks import Place
 from dispatcher.sdk.replay.timers import Timers
 from dispatcher.sdk.replay.writing import Writer
 
-NOTHING: Final = Value("google.protobuf.Empty", b"")
 _IS_TRUE: Final = Value("google.protobuf.BoolValue", b"\x08\x01")
 _IS_FALSE: Final = Value("google.protobuf.BoolValue", b"")
 

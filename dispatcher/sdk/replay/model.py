@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 
 class Kind(Enum):
@@ -31,6 +31,10 @@ class Value:
 
     type: str
     data: bytes
+
+
+NOTHING: Final = Value("google.protobuf.Empty", b"")
+"""What None is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,7 @@ class Operation:
     kind: Kind
     function: str
     site: str
-    input: Value = Value("google.protobuf.Empty", b"")
+    input: Value = NOTHING
     endpoint: str = ""
     options: CallOptions = NO_OPTIONS
     duration_us: int = 0

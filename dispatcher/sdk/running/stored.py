@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from dispatcher.sdk.replay import varints
 from dispatcher.sdk.replay.journal import BadState
 from dispatcher.sdk.replay.model import Value
 
@@ -22,7 +23,11 @@ VERSION: Final = 1
 def head_of(input: Value) -> bytes:
     """What a state begins with."""
     kind = input.type.encode("utf-8", "surrogatepass")
-    return b"%c%b%b%b%b" % (VERSION, _varint(len(kind)), kind, _varint(len(input.data)), input.data)
+    head = bytearray([VERSION])
+    for piece in (kind, input.data):
+        varints.put(head, len(piece))
+        head += piece
+    return bytes(head)
 
 
 def split(state: bytes) -> tuple[Value, bytes]:
@@ -43,25 +48,10 @@ def split(state: bytes) -> tuple[Value, bytes]:
 
 
 def _piece(state: bytes, at: int) -> tuple[bytes, int]:
-    length = shift = 0
-    while True:
-        if at >= len(state) or shift > 35:
-            raise BadState("the state is damaged: it ends in the input")
-        byte = state[at]
-        at += 1
-        length |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80:
-            break
+    try:
+        length, at = varints.get(state, at)
+    except (IndexError, ValueError):
+        length = len(state)
     if at + length > len(state):
         raise BadState("the state is damaged: it ends in the input")
     return state[at : at + length], at + length
-
-
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from dispatcher.protocol.messages import Call, DispatchRequest
@@ -14,6 +13,7 @@ from dispatcher.sdk.client.handle import Handle, SyncHandle
 from dispatcher.sdk.client.information import CallInfo
 from dispatcher.sdk.client.outcome import returned
 from dispatcher.sdk.functions.built import BuiltCall
+from dispatcher.sdk.functions.instants import instant
 from dispatcher.sdk.replay.model import Result
 from dispatcher.sdk.testing.calls import Record
 from dispatcher.sdk.testing.driver import Driver
@@ -152,10 +152,10 @@ def info(call: Record) -> CallInfo:
         parent_id=call.parent.id if call.parent else None,
         root_id=call.root.id,
         depth=call.depth,
-        created_at=_instant(call.created_us),
-        expires_at=_instant(call.expires_us),
-        next_run_at=None if call.due_us is None else _instant(call.due_us),
-        ended_at=None if call.ended_us is None else _instant(call.ended_us),
+        created_at=instant(call.created_us),
+        expires_at=instant(call.expires_us),
+        next_run_at=None if call.due_us is None else instant(call.due_us),
+        ended_at=None if call.ended_us is None else instant(call.ended_us),
         attempts=call.failures,
         steps=call.attempts,
         restarts=0,
@@ -174,7 +174,3 @@ def _state(call: Record) -> str:
     if call.wait is not None:
         return "suspended"
     return "ready" if call.due_us is not None else "running"
-
-
-def _instant(us: int) -> datetime:
-    return datetime.fromtimestamp(us / 1_000_000, UTC)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal, ParamSpec, Self, TypeVar
 
 from dispatcher.sdk.client.handle import SyncHandle
@@ -11,6 +11,7 @@ from dispatcher.sdk.client.outcome import Named, endpoint_of, failed, given
 from dispatcher.sdk.functions.built import BuiltCall
 from dispatcher.sdk.functions.callee import Callee
 from dispatcher.sdk.functions.function import Function
+from dispatcher.sdk.functions.instants import instant
 from dispatcher.sdk.replay.model import Result
 from dispatcher.sdk.testing.crashes import Played, crash_all
 from dispatcher.sdk.testing.doubles import Stub, name_of
@@ -118,7 +119,7 @@ class Environment:
     @property
     def now(self) -> datetime:
         """What time it is here."""
-        return datetime.fromtimestamp(self._parts.now_us() / 1_000_000, UTC)
+        return instant(self._parts.now_us())
 
     def resolve(self, promise: str | Named, value: object = None) -> None:
         """Give a promise its value, and run what waited for it.

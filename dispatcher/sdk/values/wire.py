@@ -39,7 +39,7 @@ from dispatcher.protocol.messages import (
     UInt32Value,
     UInt64Value,
 )
-from dispatcher.sdk.replay.model import Value
+from dispatcher.sdk.replay.model import NOTHING, Value
 from dispatcher.sdk.values import marks, texts
 from dispatcher.sdk.values.misfit import Misfit
 from dispatcher.sdk.values.reading import fields_of, items_of, of_text, read
@@ -50,7 +50,6 @@ _INT64: Final = "google.protobuf.Int64Value"
 _STRING: Final = "google.protobuf.StringValue"
 _MAX_DURATION: Final = timedelta(seconds=315_576_000_000)  # 10 000 years, protobuf's own bound
 
-NOTHING: Final = Value("google.protobuf.Empty", b"")
 """None."""
 
 _TRUE: Final = Value("google.protobuf.BoolValue", b"\x08\x01")
