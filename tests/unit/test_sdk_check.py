@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import random
 import secrets
 import socket
 import subprocess
+import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import anyio.to_thread
 import pytest
+import requests
 
 import dispatcher.sdk as dispatch
 from dispatcher.protocol.messages import RunRequest, RunResponse
@@ -90,6 +96,63 @@ def test_connection_of_a_blocking_library_is_named() -> None:
 
         said = _said_of(connect)
     assert "looks up the address of a host, at tests/unit/test_sdk_check.py:" in said
+
+
+class _Answer(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@contextmanager
+def _answering() -> Iterator[str]:
+    """A server that keeps connections, in threads."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Answer) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize("is_pooled", [False, True])
+def test_request_of_a_blocking_client_is_named_with_the_library(is_pooled: bool) -> None:
+    """requests asks no loop either; and a connection that it has in its pool is not opened."""
+    with _answering() as url, requests.Session() as session:
+        session.trust_env = False  # else the first thing that it does is to read ~/.netrc
+        if is_pooled:
+            session.get(url).close()
+        said = _said_of(lambda: session.get(url))
+    does = "sends a request" if is_pooled else "looks up the address of a host"
+    assert f") {does}, at tests/unit/test_sdk_check.py:" in said, said
+    assert ", by requests. Every replay does it again" in said
+
+
+def test_thread_that_a_library_starts_is_named_when_a_call_is_under_way_beside_it() -> None:
+    """On its first run: without `check` it is told once the thread wakes the body."""
+    held = threading.Event()
+
+    async def waits() -> None:
+        await anyio.to_thread.run_sync(held.wait)
+
+    @dispatch.function(durable=True)
+    async def careless(number: int) -> int:
+        doubled, _ = await asyncio.gather(double(number), waits())
+        return doubled
+
+    with Environment(careless, double) as env, pytest.raises(NotDeterministic) as error:
+        env.run(careless, 1)
+    held.set()
+    assert ") starts a thread, at tests/unit/test_sdk_check.py:" in str(error.value)
 
 
 def test_all_that_is_careless_is_told_at_once_when_a_test_runs_it() -> None:

@@ -23,6 +23,7 @@ Report = Callable[[str, Spot], None]
 CLOCK: Final = "reads the clock"
 RANDOM: Final = "draws a random number"
 BLOCKS: Final = "blocks"
+THREAD: Final = "starts a thread"
 
 _CLOCKS: Final = {
     "time": (
@@ -31,6 +32,7 @@ _CLOCKS: Final = {
     "datetime": ("now", "utcnow", "today"),
 }  # fmt: skip
 _AUDITED: Final = {
+    "http.client.send": "sends a request",  # on a connection that was open, too
     "open": "opens a file",
     "os.listdir": "reads a directory",
     "os.scandir": "reads a directory",
@@ -64,7 +66,7 @@ def watching(report: Report) -> Iterator[None]:
     def profile(frame: FrameType, event: str, called: object) -> None:
         what = _meaning(called) if event == "c_call" else None
         if what is not None:
-            _tell(report, what, frame)
+            _tell(report, what, _starter(frame) if what == THREAD else frame)
 
     if before is None:  # somebody who measures goes first, and could not be put back
         sys.setprofile(profile)
@@ -85,6 +87,8 @@ def _meaning(called: object) -> str | None:
     module = getattr(owner, "__module__", None) or getattr(owner, "__name__", "")
     if module == "time" and name == "sleep":
         return BLOCKS
+    if module == "_thread" and name in ("start_new_thread", "start_joinable_thread"):
+        return THREAD  # audit hooks hear of it from Python 3.12 on
     return CLOCK if name in _CLOCKS.get(str(module), ()) else None
 
 
@@ -98,6 +102,13 @@ def _tell(report: Report, what: str, frame: FrameType) -> None:
     at = user_of(frame)
     if at is not None and _QUIET.isdisjoint((at.library, caller)):
         report(what, at)
+
+
+def _starter(frame: FrameType) -> FrameType:
+    """Who asked `threading` for it, where it was that."""
+    while frame.f_globals.get("__name__") == "threading" and frame.f_back is not None:
+        frame = frame.f_back
+    return frame
 
 
 @cache

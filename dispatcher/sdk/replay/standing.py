@@ -27,9 +27,17 @@ def running_at(
     """The user's line that runs at `frame`, up to the frame that runs `end`. Where a library runs a
     task of its own, it is the line where the task that made it waits."""
     found = where.spot(frame, end)
-    while found is None and place is not None and (place := place.above) is not None:
-        above = population.task_at(place)
-        found = where.standing(above.get_coro()) if above is not None else None
+    return found if found is not None or place is None else _above(population, place)
+
+
+def _above(population: Population, place: Place) -> where.Spot | None:
+    """The line where the task waits that made the one at `place`, or the task that made that."""
+    found: where.Spot | None = None
+    above = place.above
+    while found is None and above is not None:
+        task = population.task_at(above)
+        found = where.standing(task.get_coro()) if task is not None else None
+        above = above.above
     return found
 
 
@@ -42,6 +50,9 @@ def _line(task: AnyTask, population: Population, issuing: Issuing) -> str:
         line += f" at {at.site} in {at.function}"
     elif waiting:
         line += f" at {waiting[0].site}"
+    elif (at := _above(population, place)) is not None:
+        library = where.library_of(task.get_coro())
+        line += f" in {library}, called at {at.site} in {at.function}"
     if waiting:
         line += f" for {named(waiting[0])}"
     return line + (f" and {len(waiting) - 1} more" if len(waiting) > 1 else "")

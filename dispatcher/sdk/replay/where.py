@@ -66,6 +66,12 @@ def standing(awaitable: object) -> Spot | None:
     return _spot(found, inner) if found is not None else None
 
 
+def library_of(awaitable: object) -> str:
+    """Return the package whose coroutine this is, "anyio"; "a library" where it can't be seen."""
+    frame = next(_inwards(awaitable), None)
+    return (frame and _package(frame)) or "a library"
+
+
 def raised_at(traceback: TracebackType | None) -> Spot | None:
     """Return the innermost line of the user's code that an exception came through."""
     found: Spot | None = None
@@ -116,8 +122,12 @@ def _shown(filename: str) -> str:
 
 def _spot(frame: FrameType, inner: FrameType | None) -> Spot:
     code = frame.f_code
-    called = inner.f_globals.get("__name__", "") if inner is not None else ""
-    return Spot(site(code.co_filename, frame.f_lineno), code.co_name, str(called).partition(".")[0])
+    library = _package(inner) if inner is not None else ""
+    return Spot(site(code.co_filename, frame.f_lineno), code.co_name, library)
+
+
+def _package(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
 
 
 def _outwards(frame: FrameType | None, end: CodeType) -> Iterator[FrameType]:
