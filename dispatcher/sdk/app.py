@@ -12,10 +12,8 @@ from __future__ import annotations
 
 import logging
 from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
 
 from dispatcher import __version__
 from dispatcher.protocol.verifying import Verifier
@@ -25,7 +23,6 @@ from dispatcher.sdk.claim import claim_with
 from dispatcher.sdk.client.batch import Batch
 from dispatcher.sdk.client.blocking import SyncClient
 from dispatcher.sdk.client.client import Client
-from dispatcher.sdk.client.server import Server
 from dispatcher.sdk.config import DEFAULT_WARM, Address, Config, read_config
 from dispatcher.sdk.endpoint import Answer, Endpoint, Headers
 from dispatcher.sdk.errors import failure_of
@@ -35,6 +32,7 @@ from dispatcher.sdk.functions.function import Function
 from dispatcher.sdk.functions.ports import Caller, SyncCaller
 from dispatcher.sdk.functions.registry import by_name
 from dispatcher.sdk.functions.served import Served
+from dispatcher.sdk.reaching import can_ask, open_at, server_of
 from dispatcher.sdk.recall import recall_from
 from dispatcher.sdk.replay.engine import Run
 from dispatcher.sdk.running.recalling import Recall
@@ -45,7 +43,6 @@ if TYPE_CHECKING:
     from dispatcher.sdk.serving.asgi import Asgi
     from dispatcher.sdk.serving.wsgi import Wsgi
 
-_LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 _log: Final = logging.getLogger("dispatcher.sdk")
 
 AnyFunction = Function[Any, Any]
@@ -97,7 +94,7 @@ class Dispatch:
             self._runnables,
             warm=self.config.warm,
             recall=self._recall(),
-            claim=claim_with(lambda: self.caller) if self._can_ask else None,
+            claim=claim_with(lambda: self.caller) if can_ask(self.config) else None,
             failure_of=lambda error: failure_of(error)[1],
             engine=partial(Checked, report=_log.error) if self.config.is_checked else Run,
         )
@@ -141,12 +138,12 @@ class Dispatch:
     @cached_property
     def client(self) -> Client:
         """The server, as this application asks it: to look at calls, wait for them and end them."""
-        return Client.to(self._server(), endpoint_url=self.config.endpoint_url)
+        return Client.to(server_of(self.config), endpoint_url=self.config.endpoint_url)
 
     @cached_property
     def sync_client(self) -> SyncClient:
         """`client` for code that is not async."""
-        return SyncClient.to(self._server(), endpoint_url=self.config.endpoint_url)
+        return SyncClient.to(server_of(self.config), endpoint_url=self.config.endpoint_url)
 
     @property
     def caller(self) -> Caller:
@@ -236,34 +233,13 @@ class Dispatch:
         )
 
     def _warn(self) -> None:
-        """Say it where anybody on a network could run the functions."""
-        url = self.config.endpoint_url
-        if url is None or self.config.verification_keys:
-            return
-        parts = urlsplit(url)
-        if parts.scheme != "bridge" and parts.hostname not in _LOOPBACK:
+        url = open_at(self.config)
+        if url is not None:
             _log.warning(
                 "runs of anybody are answered at %s: set DISPATCH_VERIFICATION_KEY to what "
                 "`dispatcher keys show` prints on the server",
                 url,
             )
 
-    @property
-    def _can_ask(self) -> bool:
-        """Whether it is known where the server is, and who this is there: without a key nobody is
-        but by loopback, where a server may have none."""
-        config = self.config
-        if config.api_url is None:
-            return False
-        return config.api_key is not None or urlsplit(config.api_url).hostname in _LOOPBACK
-
-    def _server(self) -> Server:
-        """Raises ConfigError where nothing says which."""
-        config = self.config
-        server = Server.found(config.where_api(), config.api_key, {})
-        return replace(server, url_from=config.api_url_from, key_from=config.api_key_from)
-
     def _recall(self) -> Recall | None:
-        if not self._can_ask:
-            return None
-        return recall_from(self._server())
+        return recall_from(server_of(self.config)) if can_ask(self.config) else None

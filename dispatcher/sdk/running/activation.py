@@ -40,7 +40,7 @@ from dispatcher.sdk.replay.model import (
     Suspended,
     Told,
 )
-from dispatcher.sdk.running.parts import part_of
+from dispatcher.sdk.running.parts import parted
 from dispatcher.sdk.running.responses import Ending, Passed, Waiting
 from dispatcher.sdk.running.session import Session
 from dispatcher.sdk.running.steps import Steps
@@ -228,19 +228,8 @@ class Activation:
             process=self._process if "state-ref" in features else "",
             kept=kept,
         )
-        waiting = self._parted(waiting)
+        waiting = parted(waiting, session, appends="append" in features)
         session.mark(waiting.state, extends=extends)
-        return waiting
-
-    def _parted(self, waiting: Waiting) -> Waiting:
-        """The same with as many of its calls as fit: then it is resumed at once, for the rest."""
-        session, features = self._session, self._told.features
-        part = part_of(waiting, may_be_none="append" in features)
-        if len(part) < len(waiting.calls):
-            session.hold(waiting.calls[len(part) :])
-            state, _ = session.state(extends="append" in features)
-            nonce = session.engine.nonce
-            waiting = replace(waiting, state=state, nonce=nonce, calls=part, wait_us=0)
         if waiting.wait_us is None or features:
             return waiting
         return replace(waiting, wait_us=max(waiting.wait_us, _LEAST_WAIT_ELSEWHERE_US))

@@ -8,6 +8,7 @@ from typing import Final
 
 from dispatcher.sdk.replay.model import Numbered
 from dispatcher.sdk.running.responses import MOST_BYTES, Waiting, response_of
+from dispatcher.sdk.running.session import Session
 from dispatcher.sdk.wire import call_of
 
 MOST_CALLS: Final = 10_000
@@ -20,6 +21,18 @@ _HELD_BYTES: Final = 16
 """By which a state grows that says which calls are held."""
 _SMALL_BYTES: Final = 4_000
 """An answer that has so much beside its calls is not worth being sent alone."""
+
+
+def parted(waiting: Waiting, session: Session, *, appends: bool) -> Waiting:
+    """The same with as many of its calls as fit, and the rest is held: then it is resumed at once.
+    Its state is what `session` has, not marked yet; it `appends` where it need not come whole."""
+    part = part_of(waiting, may_be_none=appends)
+    if len(part) < len(waiting.calls):
+        session.hold(waiting.calls[len(part) :])
+        state, _ = session.state(extends=appends)
+        nonce = session.engine.nonce
+        return replace(waiting, state=state, nonce=nonce, calls=part, wait_us=0)
+    return waiting
 
 
 def part_of(waiting: Waiting, *, may_be_none: bool) -> Sequence[Numbered]:
