@@ -280,6 +280,19 @@ def pages(client: Client, query: str) -> set[str]:
         cursor = f"&cursor={page['next']}"
 
 
+def test_call_that_is_killed_gives_its_place_back(tmp_path: Path, endpoint: Endpoint) -> None:
+    """Its run may hang until CALL_TIMEOUT: it takes up the only place no more."""
+    with ServerProcess(tmp_path, **SETTINGS, CALL_WORKER="1") as server:
+        client = Client(server)
+        endpoint.answer = lambda run: Held(lambda: False, exits())
+        (hangs,) = client.dispatch(endpoint.call("hangs"))
+        eventually(lambda: len(endpoint.runs) == 1)
+        endpoint.answer = lambda run: exits(b"well")
+        (well,) = client.dispatch(endpoint.call("well"))
+        assert client.ask("DELETE", f"/v1/calls/{hangs}?mode=kill").status == 202
+        assert client.output(well, "20s") == b"well"
+
+
 def test_runs_in_flight_end_when_the_server_is_stopped(tmp_path: Path, endpoint: Endpoint) -> None:
     """SIGTERM: what is answered within DRAIN_TIMEOUT counts, and is not run again."""
     may_end = threading.Event()
