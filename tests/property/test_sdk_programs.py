@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
+import uvloop
 from hypothesis import given, settings
 
 from dispatcher.testing.programs import strategies
-from dispatcher.testing.programs.comparing import compare
+from dispatcher.testing.programs.comparing import CALM, ROUGH, compare, play_again
 from dispatcher.testing.programs.node import Node
 from dispatcher.testing.programs.plan import Plan
 from dispatcher.testing.programs.player import KINDS
 from dispatcher.testing.programs.quiet import apart, silent
+from dispatcher.testing.programs.server import Regime
 
 PROGRAMS = int(os.environ.get("PROGRAMS", "100"))  # by hand: thousands
+FEW = max(1, PROGRAMS // 4)
+HOURS_US = 3_600_000_000
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -33,6 +38,34 @@ def test_program_does_the_same_when_everything_that_can_goes_wrong(
     result, cold or warm; and nothing is said by the way."""
     with silent():
         compare(programs, plan)
+
+
+@settings(max_examples=FEW)
+@given(strategies.pairs(), strategies.plans())
+def test_program_does_the_same_when_a_host_with_uvloop_goes_on_with_it(
+    programs: tuple[Node, Node], plan: Plan
+) -> None:
+    """Recorded where no loop runs, and played again by an application that is served by uvloop."""
+
+    async def host(rough: Sequence[Regime]) -> None:
+        play_again(programs, plan, calm, rough=rough)
+
+    with silent():
+        calm = compare(programs, plan, rough=())
+        uvloop.run(host(ROUGH[:3]))
+
+
+@settings(max_examples=FEW)
+@given(strategies.pairs(), strategies.plans())
+def test_program_does_the_same_when_the_clocks_of_hosts_are_hours_apart(
+    programs: tuple[Node, Node], plan: Plan
+) -> None:
+    """Each activation is on a host whose clock is ahead or behind: what is on record holds, however
+    often it is replayed, and by whom."""
+    clocks = (-5 * HOURS_US, 0, 3 * HOURS_US, 26 * HOURS_US)
+    rough = [dataclasses.replace(regime, clocks=clocks) for regime in ROUGH[:3]]
+    with silent():
+        compare(programs, plan, calm=dataclasses.replace(CALM, clocks=clocks), rough=rough)
 
 
 def test_programs_have_every_kind() -> None:

@@ -39,3 +39,19 @@ def test_every_locked_package_has_its_hash(name: str) -> None:
     """pip --require-hashes refuses any other file."""
     assert len(locked(name)) >= len(NEEDED[name])
     assert all(hashes for _, hashes in locked(name).values())
+
+
+def test_uvloop_is_left_out_where_it_does_not_exist() -> None:
+    """Windows has none, and applications of the SDK are installed there: from the lock, too."""
+    (needed,) = [
+        each for each in map(Requirement, NEEDED["requirements.txt"]) if each.name == "uvloop"
+    ]
+    assert needed.marker is not None
+    assert not needed.marker.evaluate({"sys_platform": "win32"})
+    assert needed.marker.evaluate({"sys_platform": "linux"})
+    text = (ROOT / "config" / "packaging" / "requirements.txt").read_text(encoding="utf-8")
+    assert re.search(
+        rf"^uvloop==\S+ ; {re.escape(str(needed.marker)).replace(chr(34), chr(39))} ",
+        text,
+        re.MULTILINE,
+    )

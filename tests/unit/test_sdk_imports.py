@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 
@@ -83,4 +84,29 @@ def test_the_sdk_has_all_that_it_says_it_has() -> None:
         "import dispatcher.sdk as d; names = d.__all__\n"
         "assert sorted(set(names)) == sorted(names)\n"
         "assert [name for name in names if not hasattr(d, name)] == []"
+    )
+
+
+def test_every_module_of_the_sdk_is_imported_where_there_is_no_uvloop() -> None:
+    """As on Windows: applications are served by asyncio's own loop there."""
+    run(
+        "import sys; sys.modules['uvloop'] = None\n"
+        "import asyncio, importlib, pkgutil\n"
+        "import dispatcher.sdk\n"
+        "for each in pkgutil.walk_packages(dispatcher.sdk.__path__, 'dispatcher.sdk.'):\n"
+        "    importlib.import_module(each.name)\n"
+        "from dispatcher.sdk.serving.serve import _runner\n"
+        "with _runner() as runner:\n"
+        "    assert isinstance(runner.get_loop(), asyncio.BaseEventLoop)\n"
+    )
+
+
+@pytest.mark.skipif(importlib.util.find_spec("uvloop") is None, reason="uvloop is not installed.")
+def test_applications_are_served_by_uvloop_where_there_is_one() -> None:
+    """Else the test before would show nothing."""
+    run(
+        "import uvloop\n"
+        "from dispatcher.sdk.serving.serve import _runner\n"
+        "with _runner() as runner:\n"
+        "    assert isinstance(runner.get_loop(), uvloop.Loop)\n"
     )

@@ -126,6 +126,32 @@ FITTING = {
         if first == 7:
             second = await call("transform", 2)
 """,
+    "in a loop": """
+    async def pipeline():
+        for function, number in (("fetch", 1), ("transform", 2), ("publish", 3)):
+            await call(function, number)
+            if number == 1:
+                await sleep(60)
+""",
+    "in a try with a finally": """
+    async def pipeline():
+        try:
+            first = await call("fetch", 1)
+        finally:
+            await sleep(60)
+        second = await call("transform", 2)
+        await call("publish", 3)
+""",
+    "with a semaphore that is free": """
+    async def pipeline():
+        slots = asyncio.Semaphore(2)
+        async with slots:
+            first = await call("fetch", 1)
+        await sleep(60)
+        async with slots:
+            second = await call("transform", 2)
+        await call("publish", 3)
+""",
 }
 
 
@@ -325,7 +351,108 @@ CONTRADICTING = {
         + HINT
         + "look for sets, time, random or I/O at app.py:2-4.",
     ),
+    "two that changed places": (
+        """
+    async def pipeline():
+        await sleep(60)
+        first = await call("fetch", 1)
+        second = await call("transform", 2)
+        await call("publish", 3)
+""",
+        """
+  recorded   await 1: fetch, called at app.py:2
+  now        await 1: sleep 60 s, called at app.py:2
+"""
+        + HINT
+        + "look for sets, time, random or I/O at app.py:2.",
+    ),
+    "at a time instead of one after the other": (
+        """
+    async def pipeline():
+        await asyncio.gather(call("fetch", 1), sleep(60))
+        second = await call("transform", 2)
+        await call("publish", 3)
+""",
+        """
+  recorded   await 1: fetch, called at app.py:2
+  now        the body waits at app.py:2 in pipeline
+             task 1 waits at app.py:2 for fetch
+             task 2 waits at app.py:2 for sleep 60 s
+"""
+        + HINT
+        + "look for sets, time, random or I/O at app.py:2.",
+    ),
+    "a step instead of a call": (
+        """
+    async def pipeline():
+        first = await step("fetch", 1)
+        await sleep(60)
+        second = await call("transform", 2)
+        await call("publish", 3)
+""",
+        """
+  recorded   await 1: fetch, called at app.py:2
+  now        await 1: step fetch, called at app.py:2
+"""
+        + HINT
+        + "look for sets, time, random or I/O at app.py:2.",
+    ),
+    "a loop that goes round once more": (
+        """
+    async def pipeline():
+        for number in range(1, 3):
+            await call("fetch", number)
+        await sleep(60)
+        second = await call("transform", 2)
+""",
+        """
+  recorded   await 2: sleep 60 s, called at app.py:3
+  now        await 2: fetch, called at app.py:3
+  before it  1 fetch ok
+"""
+        + HINT
+        + "look for sets, time, random or I/O at app.py:2-3.",
+    ),
+    "a sleep of asyncio instead of a durable one": (
+        """
+    async def pipeline():
+        first = await call("fetch", 1)
+        await asyncio.sleep(60)
+        second = await call("transform", 2)
+        await call("publish", 3)
+""",
+        """
+  recorded   await 2: sleep 60 s, called at app.py:3
+  now        the body waits at app.py:3 in pipeline
+  before it  1 fetch ok
+"""
+        + HINT
+        + "look for sets, time, random or I/O at app.py:2-3.",
+    ),
+    "a condition turned round": (
+        """
+    async def pipeline():
+        first = await call("fetch", 1)
+        if first != 7:
+            await sleep(60)
+        second = await call("transform", 2)
+        await call("publish", 3)
+""",
+        """
+  recorded   await 2: sleep 60 s, called at app.py:3
+  now        await 2: transform, called at app.py:5
+  before it  1 fetch ok
+"""
+        + HINT
+        + "look for sets, time, random or I/O at app.py:2-5.",
+    ),
 }
+
+
+def test_the_catalogue_has_more_than_twenty_edits() -> None:
+    """What fits and what does not: each written otherwise, the unchanged one not counted."""
+    sources = {*FITTING.values(), *(source for source, _ in CONTRADICTING.values())}
+    assert len(sources - {PIPELINE}) > 20
 
 
 @pytest.mark.parametrize("edit", CONTRADICTING)

@@ -36,17 +36,26 @@ def lives(programs: Sequence[Node], plan: Plan) -> list[Life]:
     return [Life(node, _told(i), dataclasses.replace(plan, seed=plan.seed + i)) for i, node in made]
 
 
-def compare(programs: Sequence[Node], plan: Plan, *, rough: Sequence[Regime] = ROUGH) -> list[Life]:
+def compare(
+    programs: Sequence[Node], plan: Plan, *, calm: Regime = CALM, rough: Sequence[Regime] = ROUGH
+) -> list[Life]:
     """Play programs calmly, and then again in each regime. Returns the calm lives.
 
     Raises: Wrong, with the activation and both answers.
     """
-    calm = lives(programs, plan)
-    Server(CALM, plan.seed, watch=check_cold).play(calm)
+    played = lives(programs, plan)
+    Server(calm, plan.seed, watch=check_cold).play(played)
+    play_again(programs, plan, played, rough=rough)
+    return played
+
+
+def play_again(
+    programs: Sequence[Node], plan: Plan, calm: Sequence[Life], *, rough: Sequence[Regime] = ROUGH
+) -> None:
+    """Play in each regime what was played calmly, here or elsewhere. Raises: as `compare`."""
     for regime in rough:
         tried = lives(programs, plan)
         Server(regime, plan.seed, watch=_check_against(calm, regime)).play(tried)
-    return calm
 
 
 def check_cold(life: Life, activation: Activation) -> None:

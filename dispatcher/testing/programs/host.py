@@ -15,7 +15,8 @@ from dispatcher.testing.programs.player import Answer, Player
 class Request:
     """An activation, as the server sends it, once or more. `nonce` is that of `state`, 0 without
     one; `may_append`: the answer may hold only what is new in the state; `kept` are results that
-    the state refers to."""
+    the state refers to; `now_us` is by the clock of the host that it is sent to, which is
+    `ahead_us` of the server's."""
 
     node: Node
     told: Told
@@ -25,6 +26,7 @@ class Request:
     now_us: int
     may_append: bool
     kept: Mapping[str, Result]
+    ahead_us: int = 0
 
 
 @dataclass(frozen=True, slots=True)

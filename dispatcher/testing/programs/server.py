@@ -22,7 +22,8 @@ MOST_ACTIVATIONS = 600
 class Regime:
     """What goes wrong: how often a host dies before it has answered, and the rest from 0 to 1.
     `warm` is how many bodies a host keeps. `append`: states are sent in pieces. `keep`: the server
-    keeps results, and states hold where they are."""
+    keeps results, and states hold where they are. `clocks`: by how many microseconds the clock of
+    the host may be ahead at an activation, each time another one."""
 
     name: str
     warm: int = 1_000
@@ -32,6 +33,7 @@ class Regime:
     repeated: float = 0
     append: bool = False
     keep: bool = False
+    clocks: Sequence[int] = (0,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ class Life:
     told: Told
     plan: Plan
     now_us: int = START_US
+    ahead_us: int = 0
     state: bytes | None = None
     nonce: int = 0
     answer: Answer = field(default_factory=Answer)
@@ -107,7 +110,11 @@ class Server:
         state, nonce = life.state, life.nonce
         append = self._regime.append
         kept = {id: value for id, value in life.kept.items() if state is not None}
-        return Request(life.node, life.told, state, nonce, events, now_us, append, kept)
+        # Of the plan and not of the regime: whatever goes wrong, the clocks are the same.
+        drawn = random.Random(life.plan.seed * 1_000_003 + len(life.past))
+        ahead_us = drawn.choice(self._regime.clocks)
+        at_us = now_us + ahead_us
+        return Request(life.node, life.told, state, nonce, events, at_us, append, kept, ahead_us)
 
     def _answered(self, life: Life, request: Request) -> Reply:
         """The answer that arrives. Those that get lost have to be the same."""
@@ -149,7 +156,8 @@ def _next(life: Life) -> tuple[int, list[Event]]:
     answer = life.answer
     if not (waiting or answer.is_flush or answer.wake_us is not None):
         raise Wrong(f"waits for nothing: {answer}")
-    turn = life.plan.turn(life.now_us, answer.wake_us, waiting, is_flush=answer.is_flush)
+    wake_us = None if answer.wake_us is None else answer.wake_us - life.ahead_us
+    turn = life.plan.turn(life.now_us, wake_us, waiting, is_flush=answer.is_flush)
     for due in turn.due:
         del life.outstanding[due.id]
         ended = Ended(due.id, due.result, f"call-{due.id}")
@@ -172,20 +180,21 @@ def _is_refused(life: Life) -> bool:
 
 
 def _accept(life: Life, request: Request, reply: Reply) -> None:
-    answer = reply.answer
+    answer, now_us = reply.answer, request.now_us - request.ahead_us
     for id in answer.cancelled - _ended_in(life, request):
         if (due := life.outstanding.pop(id, None)) is None:
             raise Wrong(f"cancels {id}, which is not outstanding")
         life.delivered.append(Ended(id, due.result))  # it may have ended before it heard of it
     for id, operation in answer.operations.items():
         if id in answer.calls:
-            life.outstanding[id] = life.plan.due(id, operation, now_us=request.now_us)
+            life.outstanding[id] = life.plan.due(id, operation, now_us=now_us)
     # One that is resumed at once may be over already, and has not looked at all results.
     is_resumed = answer.end is not None or (answer.wake_us or request.now_us + 1) <= request.now_us
     if answer.outstanding != len(life.outstanding) and not is_resumed:
         raise Wrong(f"waits for {answer.outstanding} calls, not for {sorted(life.outstanding)}")
     life.state = reply.state if reply.extends is None else (life.state or b"") + reply.state
-    life.nonce, life.answer, life.now_us = reply.nonce, answer, request.now_us
+    life.nonce, life.answer = reply.nonce, answer
+    life.now_us, life.ahead_us = now_us, request.ahead_us
     life.stored_steps.update(answer.steps)
     life.past.append(Activation(request, reply))
 
