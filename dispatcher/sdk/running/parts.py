@@ -20,7 +20,7 @@ _FIELD_BYTES: Final = 6
 _HELD_BYTES: Final = 16
 """By which a state grows that says which calls are held."""
 _SMALL_BYTES: Final = 4_000
-"""An answer that has so much beside its calls is not worth being sent alone."""
+"""Where there is no more than that beside the calls, it is not worth an answer of its own."""
 
 
 def parted(waiting: Waiting, session: Session, *, appends: bool) -> Waiting:

@@ -10,11 +10,13 @@ from dispatcher.protocol.statuses import Status
 
 @dataclass(slots=True)
 class Wait:
-    """What a suspended call wants before it is resumed."""
+    """What a suspended call wants before it is resumed. `has_failed`: an error has arrived, and it
+    is resumed at once."""
 
     fewest: int
     most: int
     wake_us: int | None
+    has_failed: bool
 
 
 @dataclass(slots=True, eq=False)

@@ -125,7 +125,9 @@ class Server:
         call.given, call.refused, call.failures = None, None, 0
         has_timer = poll.HasField("max_wait")
         wake_us = self.now_us + poll.max_wait.ToMicroseconds() if has_timer else None
-        call.wait = Wait(max(1, poll.min_results), poll.max_results or MAX_RESULTS, wake_us)
+        has_failed = any(result.HasField("error") for result in call.arrived)
+        most = poll.max_results or MAX_RESULTS
+        call.wait = Wait(max(1, poll.min_results), most, wake_us, has_failed)
         self.agenda.put(call, wake_us)
         for made in poll.calls:
             self._make(made, call)
@@ -179,16 +181,20 @@ class Server:
         parent = call.parent
         if parent is not None and parent.open.get(call.correlation_id) is call:
             del parent.open[call.correlation_id]
-            parent.arrived.append(call.result)
-            self._wake(parent)
+            self._arrive(parent, call.result)
+
+    def _arrive(self, parent: Record, result: CallResult) -> None:
+        parent.arrived.append(result)
+        if parent.wait is not None and result.HasField("error"):
+            parent.wait.has_failed = True
+        self._wake(parent)
 
     def _wake(self, call: Record) -> None:
         """Resume it if what it waits for is there, or will not come."""
         if call.wait is None or call.is_over:
             return
         enough = min(call.wait.fewest, len(call.arrived) + len(call.open))
-        has_failed = any(result.HasField("error") for result in call.arrived)
-        if call.arrived and (has_failed or len(call.arrived) >= enough):
+        if call.arrived and (call.wait.has_failed or len(call.arrived) >= enough):
             self.agenda.put(call, self.now_us)
 
     def _tell_cancelled(self, call: Record) -> None:

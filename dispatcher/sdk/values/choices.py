@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import Enum, Flag
 
-from dispatcher.sdk.values.codec import Codec, misfit
+from dispatcher.sdk.values.codec import CHOICES, Codec, misfit
 from dispatcher.sdk.values.misfit import Misfit, shown
 
 _PLAIN = (bool, int, float, str)
@@ -31,7 +31,7 @@ def enumeration(kind: type[Enum]) -> Codec:
         except (ValueError, KeyError, TypeError):
             raise Misfit(f"has to be {name} ({_listed(choices)}), not {shown(value)}") from None
 
-    return Codec(name, lower, lift, (kind,), rank=20)
+    return Codec(name, lower, lift, (kind,), rank=CHOICES)
 
 
 def _is_whole_flag(kind: type[Enum], value: object) -> bool:
@@ -55,7 +55,7 @@ def literal(values: Sequence[object]) -> Codec:
                 return own
         raise misfit(name, value)
 
-    return Codec(name, lower, lift, tuple({type(value) for value in values}), rank=20)
+    return Codec(name, lower, lift, tuple({type(value) for value in values}), rank=CHOICES)
 
 
 def _lowered(value: object) -> object:

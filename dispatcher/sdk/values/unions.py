@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from dispatcher.sdk.values.codec import ANY, Codec, misfit
+from dispatcher.sdk.values.codec import ANY, CHOICES, Codec, misfit
 from dispatcher.sdk.values.misfit import Misfit
 from dispatcher.sdk.values.writing import Record
 
@@ -62,7 +62,6 @@ def union(members: Sequence[Codec]) -> Codec:
         return ANY
     ranked = sorted(members, key=lambda member: (member.rank, member.name))
     name = " or ".join(member.name for member in ranked)
-    choices = [member for member in ranked if member.rank == 20]
 
     def lower(value: object) -> object:
         kind = type(value)
@@ -70,23 +69,27 @@ def union(members: Sequence[Codec]) -> Codec:
         return _first(name, value, sure or ranked, lambda member: member.lower(value))
 
     def lift(value: object) -> object:
-        kind = type(value)
         if isinstance(value, Record):
             sure = [member for member in ranked if member.name == value.name]
             if sure:
                 return _first(name, value, sure, lambda member: member.lift(value))
-        sure = [*choices, *(member for member in ranked if kind in member.plain)]
-        rest = [member for member in ranked if member not in sure]
-        if isinstance(value, dict):
-            rest.sort(key=lambda member: _unknown(member, value))
-            sure, rest = [], [*rest, *sure]
-        return _first(name, value, [*sure, *rest], lambda member: member.lift(value))
+        return _first(name, value, _likely(ranked, value), lambda member: member.lift(value))
 
     classes = tuple(kind for member in ranked for kind in member.classes)
     plain = frozenset[type]().union(*(member.plain for member in ranked))
     known = [member.fields for member in ranked if member.fields is not None]
     fields = (lambda: frozenset[str]().union(*(names() for names in known))) if known else None
     return Codec(name, lower, lift, classes, plain, fields, rank=70)
+
+
+def _likely(ranked: Sequence[Codec], value: object) -> list[Codec]:
+    """The members, those first that a value as others send it is more likely of."""
+    sure = [member for member in ranked if member.rank == CHOICES]
+    sure += [member for member in ranked if type(value) in member.plain]
+    rest = [member for member in ranked if member not in sure]
+    if not isinstance(value, dict):
+        return [*sure, *rest]
+    return [*sorted(rest, key=lambda member: _unknown(member, value)), *sure]
 
 
 def _unknown(member: Codec, value: dict[str, object]) -> int:
