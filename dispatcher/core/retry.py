@@ -80,16 +80,6 @@ def delay_ms(n: int, policy: RetryPolicy, random: Random, *, at_least_ms: int = 
     return int(random.uniform(low, high))
 
 
-def delays_ms(n: int, policy: RetryPolicy) -> int:
-    """Say how long the delays before the first `n` retries take together, without jitter, in
-    milliseconds."""
-    first, maximum = min(policy.delay_ms, policy.max_delay_ms), policy.max_delay_ms
-    doubling = 0  # how many are below the maximum
-    while doubling < n and 0 < first << doubling < maximum:
-        doubling += 1
-    return first * ((1 << doubling) - 1) + (n - doubling) * min(first << doubling, maximum)
-
-
 def _backoff_ms(n: int, first: int, maximum: int) -> int:
     # Doublings beyond the maximum's bits change nothing, but would make numbers of a thousand bits.
     doublings = min(n - 1, maximum.bit_length())

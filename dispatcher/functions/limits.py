@@ -36,7 +36,7 @@ MOST_DEPTH: Final = 100
 CLEANUP_US: Final = 30_000_000
 """For which a call that is asked to end may clean up."""
 MOST_RESTARTS: Final = 3
-"""That got no further than the one before, at the least until a call is given up."""
+"""That got no further than the one before."""
 
 MOST_FUNCTION_CHARS: Final = 1_000
 MOST_ENDPOINT_CHARS: Final = 2_000

@@ -32,7 +32,6 @@ SETTINGS = {
     "CALL_RETRY_DELAY": "30",
     "CALL_RETRY_MAX_DELAY": "200",
     "CALL_START_DELAY": "0",
-    "CALL_STATE_SUSPECT_AFTER": "200",
     "DRAIN_TIMEOUT": "300",
 }
 
@@ -341,7 +340,7 @@ def test_incompatible_state_begins_anew_and_drops_older_results(
 
 
 def test_state_that_never_fits_ends_the_call(client: Client, endpoint: Endpoint) -> None:
-    """After some restarts that got no further, and CALL_STATE_SUSPECT_AFTER."""
+    """After some restarts that got no further."""
 
     def answer(run: Run) -> Reply:
         if is_first(run):

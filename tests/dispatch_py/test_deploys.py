@@ -181,16 +181,16 @@ def test_state_of_another_interpreter_begins_anew_at_once(
 def test_states_that_never_fit_end_in_a_dead_letter(
     server: ServerProcess, python: Path, tmp_path: Path
 ) -> None:
-    """Restarts that got no further than the one before, for CALL_STATE_SUSPECT_AFTER; then it can
-    be redriven to an application that is whole."""
+    """Three restarts that got no further than the one before; then it can be redriven to an
+    application that is whole."""
     key = {"DISPATCH_VERIFICATION_KEY": verification_key(tmp_path)}
     with Application(python, tmp_path, server, **key) as application:
         application.kill()
         application.start(STATES=" of another one")
         number = application.dispatch("pipeline", "never")
         assert result(server, number)["error"]["type"] == "IncompatibleStateError"
-        assert application.steps == ["slow never 1"] * 7
-        assert steps_of(server, number).count("restarted") == 6
+        assert application.steps == ["slow never 1"] * 4
+        assert steps_of(server, number).count("restarted") == 3
         until(lambda: ask(server, "/v1/stats")[1]["dead"] == 1)
         letter = ask(server, f"/v1/dead-letters/{number}")[1]
         assert (letter["kind"], letter["function"]) == ("call", "pipeline")

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from dispatcher.core.retry import RetryPolicy, delay_ms, delays_ms, parse_retry_after
+from dispatcher.core.retry import RetryPolicy, delay_ms, parse_retry_after
 from dispatcher.testing.clock import FixedRandom
 
 POLICY = RetryPolicy(retry_limit=10, delay_ms=2000, max_delay_ms=3_600_000)
@@ -174,12 +174,3 @@ def test_retry_after_with_a_leap_second_is_read() -> None:
 def test_retry_after_that_is_garbage_is_not_there(value: bytes) -> None:
     """It is as if the header were missing; nothing is raised."""
     assert parse_retry_after(value, NOW) is None
-
-
-@pytest.mark.parametrize(("first", "most"), [(500, 60_000), (500, 64_000), (9, 2), (7, 7), (0, 9)])
-def test_delays_together_are_their_sum(first: int, most: int) -> None:
-    """Without jitter."""
-    policy = RetryPolicy(retry_limit=0, delay_ms=first, max_delay_ms=most)
-    for n in range(20):
-        expected = sum(min(first << one, most) for one in range(n))
-        assert delays_ms(n, policy) == expected

@@ -187,7 +187,7 @@ def test_500s_here_do_not_interrupt_a_row() -> None:
 def test_suspect_state_is_given_up_after_restarts() -> None:
     """The bound of INCOMPATIBLE_STATE holds for it too."""
     call = a_resumed_call()
-    call.restarts, call.reached = 20, 1
+    call.restarts, call.reached = 3, 1
     decision = runs(call, *[http(500)] * 11)
     assert isinstance(decision.outcome, Exited)
     assert decision.status is Status.INCOMPATIBLE_STATE

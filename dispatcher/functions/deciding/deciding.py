@@ -5,8 +5,7 @@
                                             that the call does not have
     OK, exit                                Exited
     TIMEOUT, THROTTLED, …_ERROR             RetryAt
-    INCOMPATIBLE_STATE                      RestartAt; failed when that did not help, three times
-                                            and for CALL_STATE_SUSPECT_AFTER
+    INCOMPATIBLE_STATE                      RestartAt; failed when that did not help three times
     other statuses, UNSPECIFIED             Exited, failed
     OK without exit or poll, no RunResponse,
     another 2xx, too large to be sent on    Exited, failed with InvalidResponse

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dispatcher.core.clock import Random
-from dispatcher.core.retry import RetryPolicy, delay_ms, delays_ms, parse_retry_after
+from dispatcher.core.retry import RetryPolicy, delay_ms, parse_retry_after
 from dispatcher.functions import errors, limits
 from dispatcher.functions.deciding.decisions import Context, RestartAt, RetryAt
 from dispatcher.functions.events import Exited
@@ -59,11 +59,11 @@ class EndedRun:
 
     def restart(self, status: Status, why: str, error: Error | None) -> RestartAt | Exited:
         """Anew from its input, later; failed, with the error or for this reason, where that did not
-        get any further several times, and for long."""
+        get any further several times."""
         call = self.call
         if call.step - call.began_step > call.reached:
             return self._restart(1)
-        if not self._is_futile():
+        if call.restarts < limits.MOST_RESTARTS:
             return self._restart(call.restarts + 1)
         if error is not None:
             result = CallResult(error=error).SerializeToString()
@@ -73,15 +73,6 @@ class EndedRun:
     def _restart(self, in_row: int) -> RestartAt:
         wait_ms = delay_ms(in_row, self.policy, self.random)
         return RestartAt(self.in_time(self.now_us + wait_ms * 1000))
-
-    def _is_futile(self) -> bool:
-        """Whether restarts that got no further show that none will. Old and new code behind one URL
-        refuse each other's states for as long as they are deployed: so their number alone does not,
-        but where they are to show it for no time at all. When the first of them was is not stored:
-        their delays say it."""
-        restarts = self.call.restarts
-        waited_ms = delays_ms(restarts, self.policy)
-        return restarts >= limits.MOST_RESTARTS and waited_ms >= self.rules.suspect_after_ms
 
     def fail(self, status: Status, why: str) -> Exited:
         """It ends with an error of the server's making."""
