@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-CACHE = Path(__file__).parents[2] / ".mypy_cache" / "user-code"
+ROOT = Path(__file__).parents[2]
+CACHE = ROOT / ".mypy_cache" / "user-code"
 """Beside that of the whole project, whose options are others."""
 
 USER = """
@@ -173,9 +178,40 @@ def test_types_are_kept_and_mistakes_are_found(tmp_path: Path) -> None:
         int(match[1]): match[2]
         for match in re.finditer(r"user\.py:(\d+): error: .*(\[[\w-]+\])", found)
     }
-    expected = {
+    assert errors == _marked(), found
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="one version checks the types for all")
+def test_types_are_kept_and_mistakes_are_found_by_pyright(tmp_path: Path) -> None:
+    """As editors show them: the lines that are marked have an error, and no others."""
+    command = _pyright()
+    (tmp_path / "user.py").write_text(USER.lstrip("\n"))
+    options = {"include": ["user.py"], "typeCheckingMode": "strict", "extraPaths": [str(ROOT)]}
+    (tmp_path / "pyrightconfig.json").write_text(json.dumps(options))
+    options_of_run = ["--outputjson", "--pythonpath", sys.executable, "-p", str(tmp_path)]
+    done = subprocess.run([*command, *options_of_run], capture_output=True, text=True)
+    found = json.loads(done.stdout)["generalDiagnostics"]
+    assert {each["range"]["start"]["line"] + 1 for each in found} == set(_marked()), found
+
+
+def _marked() -> dict[int, str]:
+    """The lines that are mistakes, with what mypy calls them."""
+    return {
         number: line.partition("# E: ")[2]
         for number, line in enumerate(USER.lstrip("\n").splitlines(), 1)
         if "# E: " in line
     }
-    assert errors == expected, found
+
+
+def _pyright() -> list[str]:
+    """The command. The one that its package for Python installs may fetch what it lacks, so what it
+    holds is run by the Node that is here."""
+    spec, node = importlib.util.find_spec("pyright"), shutil.which("node")
+    if spec is not None and spec.origin is not None and node is not None:
+        script = Path(spec.origin).parent / "dist" / "index.js"
+        if script.is_file():
+            return [node, str(script)]
+    on_path = Path(shutil.which("pyright") or "").resolve()
+    if on_path.suffix == ".js":
+        return [str(on_path)]
+    pytest.skip("There is no pyright: `pip install pyright`, and Node.")
