@@ -16,6 +16,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final
 
 from dispatcher import __version__
+from dispatcher.errors import ConfigError
 from dispatcher.protocol.verifying import Verifier
 from dispatcher.sdk import http
 from dispatcher.sdk.check import Checked
@@ -79,14 +80,17 @@ class Dispatch:
             ConfigError: a setting is wrong. The message says which, and what to write.
             TypeError, ValueError: something is no function, or has the name of another one.
         """
-        self.config: Final[Config] = read_config(
-            endpoint_url=endpoint_url,
-            api_url=api_url,
-            api_key=api_key,
-            verification_key=verification_key,
-            address=address,
-            warm=warm,
-        )
+        try:
+            self.config: Final[Config] = read_config(
+                endpoint_url=endpoint_url,
+                api_url=api_url,
+                api_key=api_key,
+                verification_key=verification_key,
+                address=address,
+                warm=warm,
+            )
+        except ConfigError as error:  # its traceback is the application's: the mistake is there
+            raise error.with_traceback(None) from None
         self._functions: dict[str, AnyFunction] = {}
         # One that names no application of its own, so it is not given to this one.
         self._runnables: dict[str, Runnable] = {http.send.name: Served(http.send)}
@@ -161,11 +165,11 @@ class Dispatch:
 
     def serve(self) -> None:
         """Listen at `address` until SIGINT or SIGTERM; then let runs that are under way end, for
-        25 seconds.
+        25 seconds. Where nobody can listen there, that is printed, and the process ends with 3.
 
         Raises:
             RuntimeError: an event loop runs here already.
-            PortTaken: nobody can listen there.
+            SystemExit: nobody can listen there.
         """
         from dispatcher.sdk.serving.serve import serve
 
@@ -181,7 +185,8 @@ class Dispatch:
         """Listen while a block runs: `async with app.serving(): print(await welcome(names))`.
 
         The block is given the address (`host`, `port`). At its end, runs that are under way have 25
-        seconds to end; calls that have not ended stay with the server.
+        seconds to end; calls that have not ended stay with the server. What `serve` prints goes to
+        stderr here.
 
         Raises:
             PortTaken: nobody can listen there.

@@ -27,6 +27,8 @@ from dispatcher.errors import ConfigError
 from dispatcher.protocol.keys import KeyInvalid, read_verification_keys
 
 DEFAULT_WARM: Final = 10_000
+LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
+"""Hosts of this machine."""
 _API_EXAMPLE: Final = "http://127.0.0.1:8081"
 _ENDPOINT_EXAMPLE: Final = "http://127.0.0.1:8000"
 _VARIABLES: Final = {

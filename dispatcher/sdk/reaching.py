@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final
 from urllib.parse import urlsplit
 
 from dispatcher.sdk.client.server import Server
-from dispatcher.sdk.config import Config
-
-_LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
+from dispatcher.sdk.config import LOOPBACK, Config
 
 
 def can_ask(config: Config) -> bool:
@@ -17,7 +14,7 @@ def can_ask(config: Config) -> bool:
     is but by loopback, where a server may have none."""
     if config.api_url is None:
         return False
-    return config.api_key is not None or urlsplit(config.api_url).hostname in _LOOPBACK
+    return config.api_key is not None or urlsplit(config.api_url).hostname in LOOPBACK
 
 
 def server_of(config: Config) -> Server:
@@ -36,4 +33,4 @@ def open_at(config: Config) -> str | None:
     if url is None or config.verification_keys:
         return None
     parts = urlsplit(url)
-    return None if parts.scheme == "bridge" or parts.hostname in _LOOPBACK else url
+    return None if parts.scheme == "bridge" or parts.hostname in LOOPBACK else url

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from dispatcher.errors import PortTaken
+
 _RUN = "/dispatch.sdk.v1.FunctionService/Run"
 _SOURCE = """
 import asyncio, sys
@@ -23,7 +25,9 @@ from dispatcher.sdk.endpoint import Answer
 from dispatcher.sdk.serving.serve import serve
 
 class App:
-    config = Config(address=Address("127.0.0.1", int(sys.argv[1])))
+    config = Config(
+        api_url="http://127.0.0.1:8081", address=Address("127.0.0.1", int(sys.argv[1]))
+    )
 
     def describe(self):
         return [
@@ -108,7 +112,7 @@ def test_application_prints_where_it_listens_and_what_its_functions_are() -> Non
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_application_that_is_stopped_lets_runs_end(number: signal.Signals) -> None:
-    """It takes no others, answers what is under way, and ends well."""
+    """It takes no others, says for what it waits, answers that, and ends well."""
     with served() as app:
         answers: list[bytes] = []
         asking = threading.Thread(target=lambda: answers.append(app.post()))
@@ -120,6 +124,7 @@ def test_application_that_is_stopped_lets_runs_end(number: signal.Signals) -> No
         app.says("done")
         asking.join(30)
         assert answers == [b"done"]
+        assert app.line() == "Waits for 1 run, 25 s at most"
         assert app.line() == "over"
         assert app.process.wait(30) == 0
 
@@ -141,7 +146,7 @@ def test_application_that_is_stopped_twice_waits_for_nothing() -> None:
 
 
 def test_address_that_is_taken_is_told_in_one_line() -> None:
-    """And what to do about it."""
+    """And what to do about it; the exit code tells it too."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         process = subprocess.run(
@@ -152,8 +157,9 @@ def test_address_that_is_taken_is_told_in_one_line() -> None:
             timeout=30,
             check=False,
         )
-    assert process.stderr.splitlines()[-1] == (
-        f"dispatcher.errors.PortTaken: can't listen at 127.0.0.1:{port}: address already in use. "
+    assert process.returncode == PortTaken.exit_code
+    assert process.stderr == (
+        f"can't listen at 127.0.0.1:{port}: address already in use. "
         "Stop what uses the port, or write another one: DISPATCH_ENDPOINT_ADDR=HOST:PORT, or "
-        "Dispatch(address=…)."
+        "Dispatch(address=…).\n"
     )

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from types import ModuleType
-from typing import Any
+from typing import Any, TextIO
 
 import pytest
 from aiohttp import web
@@ -291,8 +291,8 @@ def _where_it_listens(monkeypatch: pytest.MonkeyPatch) -> None:
 
     tell = serve._tell
 
-    def told(app: Any, address: Address) -> None:
-        tell(app, address)
+    def told(app: Any, address: Address, where: TextIO) -> None:
+        tell(app, address, where)
         app.bound = address.port
 
     monkeypatch.setattr(serve, "_tell", told)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import subprocess
 import sys
+import traceback
 from collections.abc import Iterator
 
 import pytest
@@ -266,6 +267,19 @@ def test_an_address_that_is_missing_is_said_when_it_is_needed(app: dispatch.Disp
     with pytest.raises(ConfigError, match="DISPATCH_ENDPOINT_URL is not set"):
         _ = app.url
     assert dispatch.Dispatch(endpoint_url="http://127.0.0.1:8000/").url == "http://127.0.0.1:8000"
+
+
+def test_a_setting_that_is_wrong_is_told_without_how_it_was_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A module makes its application while it is imported: the sentence ends a short traceback."""
+    monkeypatch.setenv("DISPATCH_VERIFICATION_KEY", "no key")
+    with pytest.raises(ConfigError) as caught:
+        dispatch.Dispatch()
+    lines = traceback.format_exception(caught.value)
+    assert len(traceback.extract_tb(caught.value.__traceback__)) == 2
+    assert lines[-1].startswith("dispatcher.errors.ConfigError: DISPATCH_VERIFICATION_KEY is no ")
+    assert "KeyInvalid" not in "".join(lines)
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,9 @@ from typing import Any, TypeAlias
 from urllib.parse import quote
 
 from dispatcher.sdk.endpoint import Answer
-from dispatcher.sdk.serving.ports import Handler
+from dispatcher.sdk.serving.ports import Application
 from dispatcher.sdk.serving.requests import body_size, is_run
+from dispatcher.sdk.serving.telling import FirstStart
 
 Message: TypeAlias = MutableMapping[str, Any]
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -22,10 +23,13 @@ _SAFE = "/:@!$&'()*+,;=~-._"
 class Asgi:
     """Answers HTTP, takes part in the lifespan, and closes WebSockets."""
 
-    def __init__(self, handler: Handler) -> None:
-        self._handler = handler
+    def __init__(self, app: Application) -> None:
+        self._handler = app
+        self._first = FirstStart(app)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] in ("http", "lifespan"):
+            self._first.say()
         if scope["type"] == "http":
             await self._http(scope, receive, send)
         elif scope["type"] == "lifespan":

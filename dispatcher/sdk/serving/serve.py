@@ -7,14 +7,15 @@ import logging
 import os
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from textwrap import indent
-from typing import Final
+from typing import Final, TextIO
 
 from dispatcher.errors import PortTaken
 from dispatcher.sdk.config import Address
 from dispatcher.sdk.serving.ports import Application
+from dispatcher.sdk.serving.telling import block
 from dispatcher.sdk.serving.web import answered
 
 STOP_S: Final = 25.0
@@ -28,7 +29,7 @@ def serve(app: Application) -> None:
 
     Raises:
         RuntimeError: an event loop runs here already.
-        PortTaken: nobody can listen there.
+        SystemExit: nobody can listen there, which is printed; with the exit code of PortTaken.
     """
     try:
         asyncio.get_running_loop()
@@ -40,8 +41,12 @@ def serve(app: Application) -> None:
             "`await app.serve_async()`."
         )
     _show_log()
-    with _runner() as runner, suppress(asyncio.CancelledError):
-        runner.run(_until_a_signal(app))
+    try:
+        with _runner() as runner, suppress(asyncio.CancelledError):
+            runner.run(_until_a_signal(app))
+    except PortTaken as error:  # the process is ours: a traceback would tell nothing more
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)
 
 
 async def serve_async(app: Application) -> None:
@@ -51,23 +56,36 @@ async def serve_async(app: Application) -> None:
     Raises:
         PortTaken: nobody can listen there.
     """
-    async with serving(app) as address:
-        _tell(app, address)
+    async with _listening(app, sys.stdout):
         await asyncio.Event().wait()
 
 
 @asynccontextmanager
 async def serving(app: Application) -> AsyncIterator[Address]:
     """Listen at `config.address` while the block runs, which is given the address; then let runs
-    that are under way end, for 25 seconds.
+    that are under way end, for 25 seconds. stdout is the block's: what there is to say goes to
+    stderr.
 
     Raises:
         PortTaken: nobody can listen there.
     """
+    async with _listening(app, sys.stderr) as address:
+        yield address
+
+
+@asynccontextmanager
+async def _listening(app: Application, told: TextIO) -> AsyncIterator[Address]:
+    """Listen, and tell where, and for what it waits at the end."""
     from aiohttp import web
 
+    under_way: set[int] = set()
+
     async def answer(request: web.BaseRequest) -> web.StreamResponse:
-        return await answered(app, request)
+        under_way.add(id(request))
+        try:
+            return await answered(app, request)
+        finally:
+            under_way.discard(id(request))
 
     server = web.Server(answer, access_log=None, auto_decompress=False)
     runner = web.ServerRunner(server, shutdown_timeout=STOP_S)
@@ -79,8 +97,13 @@ async def serving(app: Application) -> AsyncIterator[Address]:
         except OSError as error:
             raise _taken(address, error) from error
         host, port = runner.addresses[0][:2]
-        yield Address(str(host), int(port))
+        bound = Address(str(host), int(port))
+        _tell(app, bound, told)
+        yield bound
     finally:
+        if under_way:
+            runs = "1 run" if len(under_way) == 1 else f"{len(under_way)} runs"
+            print(f"Waits for {runs}, {STOP_S:.0f} s at most", file=told, flush=True)
         await runner.cleanup()
 
 
@@ -118,11 +141,8 @@ def _show_log() -> None:
         logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
 
 
-def _tell(app: Application, address: Address) -> None:
-    functions = app.describe()
-    count = "1 function" if len(functions) == 1 else f"{len(functions)} functions"
-    print(f"Listening at http://{address}, with {count}")
-    print(indent("\n".join(functions), "  "), flush=True)
+def _tell(app: Application, address: Address, told: TextIO) -> None:
+    print(block(app, address), file=told, flush=True)
 
 
 def _taken(address: Address, error: OSError) -> PortTaken:

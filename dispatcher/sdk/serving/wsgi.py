@@ -13,8 +13,9 @@ from urllib.parse import quote
 
 from dispatcher.sdk.endpoint import Answer
 from dispatcher.sdk.serving.background import Background
-from dispatcher.sdk.serving.ports import Handler
+from dispatcher.sdk.serving.ports import Application
 from dispatcher.sdk.serving.requests import body_size, is_run
+from dispatcher.sdk.serving.telling import FirstStart
 
 Environ: TypeAlias = Mapping[str, Any]
 StartResponse: TypeAlias = Callable[[str, list[tuple[str, str]]], object]
@@ -29,8 +30,9 @@ _NO_REASON: Final = "Status"
 class Wsgi:
     """Answers requests. One may be used by any number of threads."""
 
-    def __init__(self, handler: Handler) -> None:
-        self._handler = handler
+    def __init__(self, app: Application) -> None:
+        self._handler = app
+        self._first = FirstStart(app)
         self._background = Background()
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -55,6 +57,7 @@ class Wsgi:
 
     def answer(self, method: str, path: str, headers: list[tuple[str, str]], body: bytes) -> Answer:
         """Have a request answered that was read; blocks until it is."""
+        self._first.say()
         return self._background.run(self._handled(method, path, headers, body))
 
     async def _handled(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from dispatcher.sdk.serving.ports import Application
 from dispatcher.sdk.serving.requests import SERVICE, prefix_of
+from dispatcher.sdk.serving.telling import FirstStart
 from dispatcher.sdk.serving.web import answered
 
 if TYPE_CHECKING:
@@ -23,8 +24,14 @@ def mount(api: web.Application, app: Application, *, path: str | None = None) ->
             None: the path of the endpoint's URL.
     """
 
+    first = FirstStart(app)
+
+    async def start(_: web.Application) -> None:
+        first.say()
+
     async def answer(request: web.Request) -> web.StreamResponse:
         return await answered(app, request)
 
+    api.on_startup.append(start)
     prefix = prefix_of(app.config, path)
     api.router.add_route("*", f"{prefix}{SERVICE}/{{method}}", answer)
