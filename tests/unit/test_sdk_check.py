@@ -149,9 +149,11 @@ def test_thread_that_a_library_starts_is_named_when_a_call_is_under_way_beside_i
         doubled, _ = await asyncio.gather(double(number), waits())
         return doubled
 
-    with Environment(careless, double) as env, pytest.raises(NotDeterministic) as error:
-        env.run(careless, 1)
-    held.set()
+    try:
+        with Environment(careless, double) as env, pytest.raises(NotDeterministic) as error:
+            env.run(careless, 1)
+    finally:
+        held.set()
     assert ") starts a thread, at tests/unit/test_sdk_check.py:" in str(error.value)
 
 

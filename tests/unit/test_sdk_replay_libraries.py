@@ -242,8 +242,10 @@ def test_thread_of_anyio_ends_the_call_when_it_wakes_a_body_that_waits_for_a_cal
     body.__globals__.update(anyio=anyio, held=held)
     run = start(body)
     before = set(threading.enumerate())
-    suspended(run)
-    held.set()
+    try:
+        suspended(run)
+    finally:
+        held.set()
     for thread in set(threading.enumerate()) - before:
         thread.join()
     outcome = advance(run, ended(0, 1))
