@@ -33,6 +33,7 @@ from dispatcher.sdk.functions.function import Function
 from dispatcher.sdk.functions.ports import Caller, SyncCaller
 from dispatcher.sdk.functions.registry import by_name
 from dispatcher.sdk.functions.served import Served
+from dispatcher.sdk.functions.unknown import explained
 from dispatcher.sdk.reaching import can_ask, open_at, server_of
 from dispatcher.sdk.recall import recall_from
 from dispatcher.sdk.replay.engine import Run
@@ -56,6 +57,7 @@ class Dispatch:
     `f.dispatch(x)`.
     """
 
+    @explained("Dispatch", url="write endpoint_url= or api_url=.")
     def __init__(
         self,
         *functions: AnyFunction,

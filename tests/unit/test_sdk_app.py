@@ -277,7 +277,7 @@ def test_a_setting_that_is_wrong_is_told_without_how_it_was_read(
     with pytest.raises(ConfigError) as caught:
         dispatch.Dispatch()
     lines = traceback.format_exception(caught.value)
-    assert len(traceback.extract_tb(caught.value.__traceback__)) == 2
+    assert len(traceback.extract_tb(caught.value.__traceback__)) == 3
     assert lines[-1].startswith("dispatcher.errors.ConfigError: DISPATCH_VERIFICATION_KEY is no ")
     assert "KeyInvalid" not in "".join(lines)
 

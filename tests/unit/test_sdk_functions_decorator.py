@@ -192,6 +192,33 @@ def test_options_that_mean_nothing_are_refused(options: dict[str, Any], words: s
     assert refused(lambda: dispatch.function(**options)(f)) == words.format(f=f.__qualname__)
 
 
+UNTYPED: Any = dispatch
+UNTYPED_GREET: Any = greet
+_WHERE = (
+    "calls are tried again until their expiration=, if the class of their error says that it "
+    "passes; a step has dispatch.step.options(retries=…)."
+)
+
+
+@pytest.mark.parametrize(
+    ("use", "words"),
+    [
+        (lambda: UNTYPED.function(retries=3), f"@dispatch.function has no retries=: {_WHERE}"),
+        (lambda: UNTYPED.function(timeouts=3), "@dispatch.function has no timeouts=: {}timeout=?"),
+        (lambda: UNTYPED_GREET.with_options(retries=3), f"with_options has no retries=: {_WHERE}"),
+        (lambda: UNTYPED_GREET.with_options(priority=3), "with_options has no priority=."),
+        (lambda: UNTYPED.step.options(retry=1), "step.options has no retry=: {}retries=?"),
+        (
+            lambda: UNTYPED.Dispatch(url="http://x"),
+            "Dispatch has no url=: write endpoint_url= or api_url=.",
+        ),
+    ],
+)
+def test_options_that_do_not_exist_are_told_with_what_to_write(use: Any, words: str) -> None:
+    """The one that is meant, or where it belongs."""
+    assert refused(use) == words.replace("{}", "did you mean ")
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

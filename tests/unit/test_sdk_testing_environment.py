@@ -279,6 +279,26 @@ def test_client_is_refused_when_a_durable_function_asks_with_it(is_async: bool) 
     )
 
 
+@pytest.mark.parametrize("durable", [True, False])
+def test_loop_in_the_loop_of_a_function_is_told_with_what_to_write(durable: bool) -> None:
+    """asyncio says only what can't be."""
+
+    @dispatch.function(name="nests", durable=durable)
+    async def nests() -> None:
+        coroutine = asyncio.sleep(0)
+        try:
+            asyncio.run(coroutine)
+        finally:
+            coroutine.close()
+
+    with Environment(nests) as env, pytest.raises(RuntimeError) as told:
+        env.run(nests)
+    assert (
+        str(told.value)
+        == "nests calls asyncio.run() in the event loop that runs it: write `await`."
+    )
+
+
 _CLEANED: list[str] = []
 
 

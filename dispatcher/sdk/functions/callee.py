@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterable
 from typing import Any, Generic, NoReturn, ParamSpec, TypeVar
 
 from dispatcher.sdk.exceptions import EncodeError
-from dispatcher.sdk.functions import durable, marks, performing, sites
+from dispatcher.sdk.functions import durable, marks, performing, sites, unknown
 from dispatcher.sdk.functions.built import BuiltCall
 from dispatcher.sdk.functions.call import Call, Home
 from dispatcher.sdk.functions.durations import Seconds
@@ -129,6 +129,7 @@ class Callee(Generic[P, R]):
             )
         raise Reset(self._built(args, kwargs, place))
 
+    @unknown.explained("with_options", **unknown.OF_CALLS)
     def with_options(
         self: C,
         *,

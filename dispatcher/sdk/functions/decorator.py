@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, Literal, ParamSpec, Protocol, TypeVar, overload
+from typing import Any, Final, Literal, ParamSpec, Protocol, TypeVar, overload
 
 from dispatcher.sdk.errors import Errors, checked
 from dispatcher.sdk.functions import naming
@@ -14,6 +14,7 @@ from dispatcher.sdk.functions.function import AsyncFunction, Function, SyncFunct
 from dispatcher.sdk.functions.options import expiration_us, timeout_us
 from dispatcher.sdk.functions.refusals import refuse_unfit
 from dispatcher.sdk.functions.spec import OnChange, Place, Spec
+from dispatcher.sdk.functions.unknown import OF_CALLS, refuse_unknown
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -65,6 +66,7 @@ def function(
     errors: Errors | None = None,
     on_change: Literal["restart", "wait", "fail"] = "restart",
     input_checked: bool = True,
+    **others: object,
 ) -> Any:
     """Make a function one that can be called durably: `@dispatch.function`, with or without
     arguments, on `async def` and `def`.
@@ -85,6 +87,7 @@ def function(
     Raises:
         TypeError, ValueError: this can't be run durably, or an argument means nothing.
     """
+    refuse_unknown("@dispatch.function", others, _OPTIONS, OF_CALLS)
     if body is not None and not callable(body) and not isinstance(body, staticmethod | classmethod):
         raise TypeError(
             f"@dispatch.function was given {body!r}: its arguments have names, as in "
@@ -109,6 +112,13 @@ def function(
         return AsyncFunction(spec) if spec.is_async else SyncFunction(spec)
 
     return decorate if body is None else decorate(body)
+
+
+_OPTIONS: Final = [
+    name
+    for name, one in inspect.signature(function).parameters.items()
+    if one.kind is one.KEYWORD_ONLY
+]
 
 
 def is_async(body: Callable[..., Any]) -> bool:

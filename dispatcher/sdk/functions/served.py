@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import cached_property
 from inspect import BoundArguments
-from typing import Any
+from typing import Any, Final
 
 from dispatcher.protocol.statuses import Status
 from dispatcher.sdk.errors import failure_of, retry_after_of
@@ -15,6 +15,8 @@ from dispatcher.sdk.functions.registry import by_name
 from dispatcher.sdk.functions.spec import Spec
 from dispatcher.sdk.replay.model import Failure, Value
 from dispatcher.sdk.values import decode_arguments, encode
+
+_NO_SECOND_LOOP: Final = "asyncio.run() cannot be called from a running event loop"
 
 
 class Served:
@@ -61,7 +63,16 @@ class Served:
 
     def failure(self, error: BaseException) -> tuple[Status, Failure]:
         """Return what an exception means that left the body."""
-        return failure_of(error, self.spec.errors)
+        return failure_of(self._taught(error), self.spec.errors)
+
+    def _taught(self, error: BaseException) -> BaseException:
+        """What says what to write, where asyncio says only what can't be."""
+        if type(error) is not RuntimeError or not str(error).startswith(_NO_SECOND_LOOP):
+            return error
+        said = (
+            f"{self.spec.name} calls asyncio.run() in the event loop that runs it: write `await`."
+        )
+        return RuntimeError(said).with_traceback(error.__traceback__)
 
     def retry_after_s(self, error: BaseException) -> float | None:
         """Return how long to wait at least before it is tried again, None: nothing is known."""

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Final, ParamSpec, TypeVar, overload
 
 from dispatcher.sdk.errors import exception_of
-from dispatcher.sdk.functions import marks, naming, performing, sites
+from dispatcher.sdk.functions import marks, naming, performing, sites, unknown
 from dispatcher.sdk.functions.durations import DAY_US, Seconds, microseconds
 from dispatcher.sdk.functions.pending import Pending
 from dispatcher.sdk.functions.spec import Place
@@ -65,6 +65,7 @@ class Step:
         refuse_unfit(fn)
         return _Running(self, fn, args, kwargs, sites.caller())
 
+    @unknown.explained("step.options")
     def options(
         self,
         *,
