@@ -67,6 +67,37 @@ def test_run_serves_calls_and_tells_of_them_until_interrupted(application: Start
         assert list(run.temporary.iterdir()) == []
 
 
+_CLOCK = """\
+import asyncio, time
+import dispatcher.sdk as dispatch
+
+@dispatch.function(durable=True)
+async def clock() -> float:
+    return time.time()
+
+app = dispatch.Dispatch(clock)
+
+async def main():
+    async with app.serving():
+        await clock()
+
+asyncio.run(main())
+"""
+
+
+def test_run_tells_of_what_a_function_must_not_do_when_it_checks(tmp_path: Path) -> None:
+    """With the line, and what to write; the call goes on."""
+    (tmp_path / "app.py").write_text(_CLOCK)
+    with Local(tmp_path, ["--check"], [sys.executable, "app.py"]) as run:
+        run.until(
+            r"^app.py +\| .*clock \(call \w+\) reads the clock, at \S*app.py:6 in clock\. A replay "
+            r"reads another time\. Write dispatch\.now\(\), or read it in a step\.$"
+        )
+        run.until(r"^app.py +\| .*clock \(call \w+\) was replayed at once, to check it, and went ")
+        run.until(r"ended        \w+  clock  succeeded")
+        assert run.wait() == 0
+
+
 def test_run_draws_the_tree_of_calls_on_a_terminal(tmp_path: Path) -> None:
     """Below what the application prints, and once more at the end; Ctrl-C is not the application's
     alone."""

@@ -299,6 +299,31 @@ def test_loop_in_the_loop_of_a_function_is_told_with_what_to_write(durable: bool
     )
 
 
+@pytest.mark.parametrize("verb", ["stub", "fail"])
+def test_double_of_a_name_that_nothing_has_is_told_at_the_end(verb: str) -> None:
+    """Once, with what is meant; not one for a function, or for a step that ran."""
+
+    @dispatch.function
+    async def charges() -> str:
+        return await dispatch.step.options(name="charge_card")(str)
+
+    env = Environment(charges, greet)
+    env.stub("charge_card", lambda: "stubbed")
+    env.stub(greet, lambda name: name)
+    if verb == "stub":
+        env.stub("charge_cart", lambda: "typo")
+    else:
+        env.fail("charge_cart", ValueError)
+    assert env.run(charges) == "stubbed"
+    with pytest.warns(UserWarning, match="was for nothing") as told:
+        env.close()
+    assert [str(one.message) for one in told] == [
+        f"env.{verb}('charge_cart', …) was for nothing: no function here, and no step that ran, "
+        "has that name. Did you mean 'charge_card'?"
+    ]
+    env.close()
+
+
 _CLEANED: list[str] = []
 
 

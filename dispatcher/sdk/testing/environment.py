@@ -72,8 +72,10 @@ class Environment:
         self.close()
 
     def close(self) -> None:
-        """End it. Functions belong to the application again that they belonged to before."""
+        """End it. Functions belong to the application again that they belonged to before. A stub
+        or an error that was for a name which nothing had is told in a warning."""
         self._parts.close()
+        self._parts.doubles.warn_of_unmet(self._parts.application.served)
 
     # Calls.
 
