@@ -168,7 +168,7 @@ async def test_batch_that_failed_makes_no_call_twice_when_it_is_tried_again(
         await told(batch.dispatch)
     functions.refuses = None
     copy = client.batch().add(Greeting(), "Ada")
-    copy._collected._key = batch._collected._key  # as if the first had been taken
+    copy._key = batch._key  # as if the first had been taken
     (lost,) = await told(copy.dispatch)
     (handle,) = await told(batch.dispatch)
     assert handle.id == lost.id

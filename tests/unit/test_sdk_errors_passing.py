@@ -17,8 +17,9 @@ import pydantic
 import pytest
 
 from dispatcher.protocol.statuses import Status
-from dispatcher.sdk import errors
-from dispatcher.sdk.errors import CallError, RemoteTraceback, exception_of, failure_of
+from dispatcher.sdk import exceptions
+from dispatcher.sdk.errors import RemoteTraceback, exception_of, failure_of
+from dispatcher.sdk.exceptions import CallError
 from dispatcher.sdk.replay.model import Failure
 from dispatcher.sdk.values import encode
 
@@ -115,10 +116,10 @@ def test_an_exception_comes_back_as_its_own_class_without_its_init() -> None:
         OfDisk("/x"),
         ssl.SSLCertVerificationError(1, "certificate"),
         Slotted(5),
-        errors.TLSError("tls"),
-        errors.PermissionDeniedError("no"),
-        errors.ThrottledError("slow", retry_after=3.5),
-        errors.Expired("Expired", "too late"),
+        exceptions.TLSError("tls"),
+        exceptions.PermissionDeniedError("no"),
+        exceptions.ThrottledError("slow", retry_after=3.5),
+        exceptions.Expired("Expired", "too late"),
         CallError("Go's", "boom"),
         asyncio.IncompleteReadError(b"x", 3),
         ExceptionGroup("g", [ValueError(1), ExceptionGroup("h", [KeyError("k")])]),
@@ -169,7 +170,7 @@ def test_the_remote_traceback_is_printed_above_the_local_one() -> None:
 def test_the_traceback_is_the_applications() -> None:
     """Without the frames of the SDK that called it."""
     space: dict[str, Any] = {}
-    inside = str(Path(errors.__file__).parents[1] / "running" / "some.py")
+    inside = str(Path(exceptions.__file__).parent / "running" / "some.py")
     exec(compile("def call(body): body()", inside, "exec"), space)
 
     def body() -> None:
@@ -189,7 +190,7 @@ def test_the_traceback_is_the_applications() -> None:
 
 def test_what_the_sdk_raises_by_itself_has_no_traceback() -> None:
     """Its text says what is wrong; where in the SDK it was found helps nobody."""
-    with pytest.raises(errors.EncodeError) as caught:
+    with pytest.raises(exceptions.EncodeError) as caught:
         encode("x", int)
     error = caught.value.with_traceback(caught.tb.tb_next)  # without that of this test
 
@@ -246,13 +247,13 @@ def test_an_error_of_pydantic_is_a_call_error_with_its_text() -> None:
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [
-        ("Expired", errors.Expired),
-        ("Cancelled", errors.Cancelled),
-        ("NotFound", errors.NotFoundError),
-        ("InvalidResponse", errors.InvalidResponseError),
-        ("Unauthenticated", errors.UnauthenticatedError),
-        ("PermissionDenied", errors.PermissionDeniedError),
-        ("InvalidCall", errors.InvalidArgumentError),
+        ("Expired", exceptions.Expired),
+        ("Cancelled", exceptions.Cancelled),
+        ("NotFound", exceptions.NotFoundError),
+        ("InvalidResponse", exceptions.InvalidResponseError),
+        ("Unauthenticated", exceptions.UnauthenticatedError),
+        ("PermissionDenied", exceptions.PermissionDeniedError),
+        ("InvalidCall", exceptions.InvalidArgumentError),
         ("TooDeep", CallError),
         ("wrapError", CallError),
         ("", CallError),

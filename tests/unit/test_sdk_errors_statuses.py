@@ -19,7 +19,7 @@ import requests
 from yarl import URL
 
 from dispatcher.protocol.statuses import Status
-from dispatcher.sdk import errors
+from dispatcher.sdk import errors, exceptions
 from dispatcher.sdk.errors import register, retry_after_of, status_of
 from dispatcher.sdk.errors.statuses import _REGISTERED, checked
 from dispatcher.sdk.errors.tables import rule_of
@@ -57,23 +57,23 @@ class Numbered(Exception):
 @pytest.mark.parametrize(
     ("kind", "builtin", "status"),
     [
-        (errors.TemporaryError, Exception, Status.TEMPORARY_ERROR),
-        (errors.PermanentError, Exception, Status.PERMANENT_ERROR),
-        (errors.TimeoutError, builtins.TimeoutError, Status.TIMEOUT),
-        (errors.ThrottledError, Exception, Status.THROTTLED),
-        (errors.UnauthenticatedError, Exception, Status.UNAUTHENTICATED),
-        (errors.PermissionDeniedError, PermissionError, Status.PERMISSION_DENIED),
-        (errors.NotFoundError, LookupError, Status.NOT_FOUND),
-        (errors.InvalidArgumentError, ValueError, Status.INVALID_ARGUMENT),
-        (errors.InvalidResponseError, ValueError, Status.INVALID_RESPONSE),
-        (errors.DNSError, socket.gaierror, Status.DNS_ERROR),
-        (errors.TCPError, ConnectionError, Status.TCP_ERROR),
-        (errors.TLSError, ssl.SSLError, Status.TLS_ERROR),
-        (errors.HTTPError, Exception, Status.HTTP_ERROR),
+        (exceptions.TemporaryError, Exception, Status.TEMPORARY_ERROR),
+        (exceptions.PermanentError, Exception, Status.PERMANENT_ERROR),
+        (exceptions.TimeoutError, builtins.TimeoutError, Status.TIMEOUT),
+        (exceptions.ThrottledError, Exception, Status.THROTTLED),
+        (exceptions.UnauthenticatedError, Exception, Status.UNAUTHENTICATED),
+        (exceptions.PermissionDeniedError, PermissionError, Status.PERMISSION_DENIED),
+        (exceptions.NotFoundError, LookupError, Status.NOT_FOUND),
+        (exceptions.InvalidArgumentError, ValueError, Status.INVALID_ARGUMENT),
+        (exceptions.InvalidResponseError, ValueError, Status.INVALID_RESPONSE),
+        (exceptions.DNSError, socket.gaierror, Status.DNS_ERROR),
+        (exceptions.TCPError, ConnectionError, Status.TCP_ERROR),
+        (exceptions.TLSError, ssl.SSLError, Status.TLS_ERROR),
+        (exceptions.HTTPError, Exception, Status.HTTP_ERROR),
     ],
 )
 def test_each_of_the_thirteen_errors_has_its_status_and_its_builtin(
-    kind: type[errors.DispatchError], builtin: type[Exception], status: Status
+    kind: type[exceptions.DispatchError], builtin: type[Exception], status: Status
 ) -> None:
     """And shows its text as it was given, whatever the builtin would show."""
     error = kind("the text", retry_after=3)
@@ -146,8 +146,8 @@ def test_each_of_the_thirteen_errors_has_its_status_and_its_builtin(
         (ExceptionGroup("", [OSError(), OSError()]), Status.TEMPORARY_ERROR),
         (ExceptionGroup("", [ConnectionError(), builtins.TimeoutError()]), Status.TEMPORARY_ERROR),
         (ExceptionGroup("", [ConnectionError(), KeyError()]), Status.PERMANENT_ERROR),
-        (errors.CallError("OSError", "x"), Status.PERMANENT_ERROR),
-        (errors.Expired("Expired", "x"), Status.PERMANENT_ERROR),
+        (exceptions.CallError("OSError", "x"), Status.PERMANENT_ERROR),
+        (exceptions.Expired("Expired", "x"), Status.PERMANENT_ERROR),
     ],
     ids=repr,
 )  # fmt: skip
@@ -206,11 +206,11 @@ def test_every_rule_of_an_installed_library_names_a_class_that_it_has() -> None:
 
 def test_an_exceptions_own_status_counts_before_all_others() -> None:
     """Then the function's `errors`, then what is registered, then the tables."""
-    own: errors.Errors = {Teapot: Status.NOT_FOUND, Numbered: errors.DNSError}
+    own: errors.Errors = {Teapot: Status.NOT_FOUND, Numbered: exceptions.DNSError}
     try:
         register(Numbered, Status.TIMEOUT)
         register(OSError, lambda error: Status.TIMEOUT if error.errno == 5 else None)
-        register(LookupError, lambda error: errors.NotFoundError)
+        register(LookupError, lambda error: exceptions.NotFoundError)
 
         assert status_of(Teapot(), own) is Status.THROTTLED
         assert status_of(Numbered(), own) is Status.DNS_ERROR
@@ -225,7 +225,10 @@ def test_an_exceptions_own_status_counts_before_all_others() -> None:
 
 def test_the_nearest_class_counts() -> None:
     """Whatever the order in which they were said."""
-    own: errors.Errors = {Exception: errors.TemporaryError, LookupError: errors.NotFoundError}
+    own: errors.Errors = {
+        Exception: exceptions.TemporaryError,
+        LookupError: exceptions.NotFoundError,
+    }
 
     assert status_of(KeyError(), own) is Status.NOT_FOUND
     assert status_of(ValueError(), own) is Status.TEMPORARY_ERROR
@@ -267,9 +270,9 @@ def test_an_exception_whose_attributes_fail_has_a_status() -> None:
 @pytest.mark.parametrize(
     ("error", "seconds"),
     [
-        (errors.ThrottledError("x", retry_after=2.5), 2.5),
-        (errors.ThrottledError("x"), None),
-        (after(RuntimeError(), errors.ThrottledError("x", retry_after=2)), 2),
+        (exceptions.ThrottledError("x", retry_after=2.5), 2.5),
+        (exceptions.ThrottledError("x"), None),
+        (after(RuntimeError(), exceptions.ThrottledError("x", retry_after=2)), 2),
         (requests.HTTPError(response=answered(429, **{"Retry-After": "7"})), 7),
         (requests.HTTPError(
             response=answered(429, **{"Retry-After": "Thu, 01 Jan 1970 00:16:50 GMT"})), 10),
@@ -277,8 +280,8 @@ def test_an_exception_whose_attributes_fail_has_a_status() -> None:
             response=answered(429, **{"Retry-After": "Thu, 01 Jan 1970 00:00:00 GMT"})), 0),
         (requests.HTTPError(response=answered(429, **{"Retry-After": "soon"})), None),
         (requests.HTTPError(response=answered(429)), None),
-        (errors.ThrottledError("x", retry_after=float("nan")), None),
-        (errors.ThrottledError("x", retry_after=-1), 0),
+        (exceptions.ThrottledError("x", retry_after=float("nan")), None),
+        (exceptions.ThrottledError("x", retry_after=-1), 0),
         (ValueError(), None),
     ],
 )  # fmt: skip

@@ -17,33 +17,52 @@ class Buildable(Protocol):
 
 
 class _Collected:
-    """What is in a batch. Its key stays the same until all of it was dispatched: who tries again
-    after an error makes no call twice."""
+    """What both batches are: calls that are collected. Their key stays the same until all of them
+    were dispatched: who tries again after an error makes no call twice."""
 
     def __init__(self) -> None:
-        self.calls: list[BuiltCall[Any]] = []
+        self._calls: list[BuiltCall[Any]] = []
         self._key: str | None = None
 
-    def add(self, call: BuiltCall[Any]) -> None:
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {len(self)} calls>"
+
+    def add(self, function: Buildable, /, *args: Any, **kwargs: Any) -> Self:
+        """Add a call of a function with these arguments; returns the batch."""
+        return self.add_call(function.build_call(*args, **kwargs))
+
+    def add_call(self, call: BuiltCall[Any]) -> Self:
+        """Add a call that was built; returns the batch."""
         if not isinstance(call, BuiltCall):
             raise CallsRefused(
                 f"add_call takes what f.build_call(...) gives, not {type(call).__name__}: "
                 "write add(f, ...), or add_call(f.build_call(...))."
             )
-        self.calls.append(call)
+        self._calls.append(call)
         self._key = None
-
-    def key(self, key: str | None) -> str:
-        if self._key is None or key is not None:
-            self._key = key_of(self.calls, key)
-        return self._key
+        return self
 
     def clear(self) -> None:
-        self.calls = []
+        """Forget all calls."""
+        self._calls = []
         self._key = None
 
+    def _key_or(self, key: str | None) -> str:
+        if self._key is None or key is not None:
+            self._key = key_of(self._calls, key)
+        return self._key
 
-class Batch:
+    def _dispatch_by(self, caller: SyncCaller, key: str | None) -> list[SyncHandle[Any]]:
+        calls = self._calls
+        ids = caller.dispatch(calls, key=self._key_or(key))
+        self.clear()
+        return [caller.handle(id, call.returns) for id, call in zip(ids, calls, strict=True)]
+
+
+class Batch(_Collected):
     """Collects calls for one dispatch: 1 000 calls and 16 MB at most.
 
     ```python
@@ -52,28 +71,9 @@ class Batch:
     """
 
     def __init__(self, caller: Caller, sync_caller: SyncCaller | None = None) -> None:
+        super().__init__()
         self._caller = caller
         self._sync_caller = sync_caller
-        self._collected = _Collected()
-
-    def __len__(self) -> int:
-        return len(self._collected.calls)
-
-    def __repr__(self) -> str:
-        return f"<Batch of {len(self)} calls>"
-
-    def add(self, function: Buildable, /, *args: Any, **kwargs: Any) -> Self:
-        """Add a call of a function with these arguments; returns the batch."""
-        return self.add_call(function.build_call(*args, **kwargs))
-
-    def add_call(self, call: BuiltCall[Any]) -> Self:
-        """Add a call that was built; returns the batch."""
-        self._collected.add(call)
-        return self
-
-    def clear(self) -> None:
-        """Forget all calls."""
-        self._collected.clear()
 
     async def dispatch(self, *, key: str | None = None) -> list[Handle[Any]]:
         """Make all calls, or none; returns their handles, in order, and the batch is empty. After
@@ -81,9 +81,9 @@ class Batch:
 
         Raises: as `Client.dispatch`.
         """
-        calls = self._collected.calls
-        ids = await self._caller.dispatch(calls, key=self._collected.key(key))
-        self._collected.clear()
+        calls = self._calls
+        ids = await self._caller.dispatch(calls, key=self._key_or(key))
+        self.clear()
         return [self._caller.handle(id, call.returns) for id, call in zip(ids, calls, strict=True)]
 
     def dispatch_sync(self, *, key: str | None = None) -> list[SyncHandle[Any]]:
@@ -92,44 +92,16 @@ class Batch:
             raise CallsRefused(
                 "This batch is of a Client: write `await batch.dispatch()`, or take a SyncClient."
             )
-        return _dispatched(self._sync_caller, self._collected, key)
+        return self._dispatch_by(self._sync_caller, key)
 
 
-class SyncBatch:
+class SyncBatch(_Collected):
     """`Batch` for code that is not async."""
 
     def __init__(self, caller: SyncCaller) -> None:
+        super().__init__()
         self._caller = caller
-        self._collected = _Collected()
-
-    def __len__(self) -> int:
-        return len(self._collected.calls)
-
-    def __repr__(self) -> str:
-        return f"<SyncBatch of {len(self)} calls>"
-
-    def add(self, function: Buildable, /, *args: Any, **kwargs: Any) -> Self:
-        """See `Batch`."""
-        return self.add_call(function.build_call(*args, **kwargs))
-
-    def add_call(self, call: BuiltCall[Any]) -> Self:
-        """See `Batch`."""
-        self._collected.add(call)
-        return self
-
-    def clear(self) -> None:
-        """Forget all calls."""
-        self._collected.clear()
 
     def dispatch(self, *, key: str | None = None) -> list[SyncHandle[Any]]:
         """See `Batch`."""
-        return _dispatched(self._caller, self._collected, key)
-
-
-def _dispatched(
-    caller: SyncCaller, collected: _Collected, key: str | None
-) -> list[SyncHandle[Any]]:
-    calls = collected.calls
-    ids = caller.dispatch(calls, key=collected.key(key))
-    collected.clear()
-    return [caller.handle(id, call.returns) for id, call in zip(ids, calls, strict=True)]
+        return self._dispatch_by(self._caller, key)

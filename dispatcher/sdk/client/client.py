@@ -92,7 +92,7 @@ class Client:
         call_id: str,
         *,
         returns: type[T],
-        timeout: float | None = None,  # noqa: ASYNC109
+        timeout: float | None = None,  # noqa: ASYNC109 - the server waits
     ) -> T: ...
     @overload
     async def result(
@@ -100,14 +100,14 @@ class Client:
         call_id: str,
         *,
         returns: object = None,
-        timeout: float | None = None,  # noqa: ASYNC109
+        timeout: float | None = None,  # noqa: ASYNC109 - the server waits
     ) -> Any: ...
     async def result(
         self,
         call_id: str,
         *,
         returns: object = None,
-        timeout: float | None = None,  # noqa: ASYNC109
+        timeout: float | None = None,  # noqa: ASYNC109 - the server waits
     ) -> Any:
         """Wait for what a call returns, for `timeout` seconds, None: as long as it takes.
 

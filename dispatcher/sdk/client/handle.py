@@ -17,7 +17,7 @@ class _Client(Protocol):
         call_id: str,
         *,
         returns: object = None,
-        timeout: float | None = None,  # noqa: ASYNC109
+        timeout: float | None = None,  # noqa: ASYNC109 - the server waits
     ) -> object: ...
 
     async def info(self, call_id: str) -> CallInfo: ...
@@ -58,7 +58,7 @@ class Handle(Generic[R_co]):
         """The id of the call, the same for as long as the server knows it."""
         return self._id
 
-    async def result(self, timeout: float | None = None) -> R_co:  # noqa: ASYNC109
+    async def result(self, timeout: float | None = None) -> R_co:  # noqa: ASYNC109 - the server waits
         """Wait for what the call returns, for `timeout` seconds, None: as long as it takes.
 
         Raises:

@@ -23,7 +23,7 @@ class Handle(Protocol[R_co]):
         """The id of the call, enough to find it again from any process."""
         ...
 
-    async def result(self, timeout: float | None = None) -> R_co:  # noqa: ASYNC109
+    async def result(self, timeout: float | None = None) -> R_co:  # noqa: ASYNC109 - the server waits
         """Wait for the result. `timeout` in seconds, None: as long as it takes.
 
         Raises:

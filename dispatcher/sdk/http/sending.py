@@ -6,8 +6,9 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from dispatcher.protocol.statuses import Then
-from dispatcher.sdk.errors import PermanentError, status_of_code
+from dispatcher.sdk.errors import status_of_code
 from dispatcher.sdk.errors.retrying import seconds_of
+from dispatcher.sdk.exceptions import PermanentError
 from dispatcher.sdk.functions.current import current
 from dispatcher.sdk.functions.decorator import function
 from dispatcher.sdk.http.request import Request

@@ -69,7 +69,7 @@ def _without_task(original: Callable[..., Any]) -> Callable[..., Any]:
     would have other paths, and what one version recorded would not fit another."""
 
     @wraps(original)
-    async def wait_for(fut: Awaitable[Any], timeout: float | None) -> Any:  # noqa: ASYNC109
+    async def wait_for(fut: Awaitable[Any], timeout: float | None) -> Any:  # noqa: ASYNC109 - as asyncio's
         if running() is None or timeout is None or timeout <= 0:
             return await original(fut, timeout)
         async with asyncio.timeout(timeout):
