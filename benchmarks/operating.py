@@ -1,8 +1,10 @@
-"""Operators: `python -m benchmarks.operating PORT SECONDS all FILE`, or `… ask PATH`.
+"""Operators: `python -m benchmarks.operating PORT SECONDS`, then `all FILE`, `lists FILE` or `ask
+PATH`.
 
 `all`: they do all they can at once; FILE has the ids that they may use up, as `filling` leaves
-them. `ask`: eight clients ask for PATH over and over, without a pause. Prints how many calls were
-answered, by status.
+them. `lists`: two page through the messages that wait, one through all of them and one through
+those with a label, which is read back of each. `ask`: eight clients ask for PATH over and over,
+without a pause. Prints how many calls were answered, by status.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from benchmarks.process import HOST
 _CLIENTS = 8
 _PAUSE_SECONDS = 0.05
 _LETTERS = "/v1/dead-letters"
+_LISTS = ("/v1/messages?limit=1000", "/v1/messages?limit=100&label=nobody-has-it")
 
 
 class Operator:
@@ -54,6 +57,8 @@ def main() -> None:
     port, seconds, kind, what = int(sys.argv[1]), float(sys.argv[2]), sys.argv[3], sys.argv[4]
     if kind == "ask":
         works = {f"client {n}": _asks_again(what) for n in range(_CLIENTS)}
+    elif kind == "lists":
+        works = {path: _pages(path) for path in _LISTS}
     else:
         works = _everything(json.loads(Path(what).read_text()))
     ends_at = time.monotonic() + seconds
@@ -85,6 +90,17 @@ def _asks_again(path: str) -> Work:
         while True:
             operator.ask("GET", path)
             yield 0
+
+    return work
+
+
+def _pages(path: str) -> Work:
+    def work(operator: Operator) -> Iterator[float]:
+        following = None
+        while True:
+            answer = operator.ask("GET", f"{path}&cursor={following}" if following else path)
+            following = answer and answer.get("next")
+            yield _PAUSE_SECONDS
 
     return work
 
@@ -127,14 +143,6 @@ def _everything(ids: dict[str, Any]) -> dict[str, Work]:
             operator.ask("POST", f"{_LETTERS}/redrive", {"ids": dead[start : start + 100]})
             yield _PAUSE_SECONDS
 
-    def page(operator: Operator) -> Iterator[float]:
-        following = None
-        while True:
-            cursor = f"&cursor={following}" if following else ""
-            answer = operator.ask("GET", f"{_LETTERS}?limit=1000{cursor}")
-            following = answer and answer.get("next")
-            yield _PAUSE_SECONDS
-
     def hold(operator: Operator) -> Iterator[float]:
         while True:
             operator.ask("POST", f"/v1/destinations/{held}/pause")
@@ -147,7 +155,7 @@ def _everything(ids: dict[str, Any]) -> dict[str, Work]:
         "purge ids": purge,
         "purge a destination": purge_destination,
         "redrive": redrive,
-        "page": page,
+        "page": _pages(f"{_LETTERS}?limit=1000"),
         "hold": hold,
     }
     for path in ("/metrics", "/v1/stats", "/v1/stats?lanes_order=messages", f"{_LETTERS}/groups"):

@@ -2,9 +2,9 @@
 
 Writes both logs, with messages for `--lanes` destinations, and starts the dispatcher on them.
 Callers post messages as fast as they are answered: while operators cancel, explain, purge,
-redrive, page, hold and scrape all at once, and while eight clients ask for one expensive answer
-after the other. Then the same operators meet a dispatcher of which every callback is timed
-(`watching`): what is told is the longest, with its name.
+redrive, page, hold and scrape all at once, while two page through what waits, and while eight
+clients ask for one expensive answer after the other. Then the same operators meet a dispatcher of
+which every callback is timed (`watching`): what is told is the longest, with its name.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ def main() -> None:
         script = wrk.post_script(directory, origin=f"{HOST}:{sink_port}", body_bytes=1024)
         if not options.only_watch:
             _measure(site, script, ids, options)
-        _watch(site, script, ids, options)
+        if not options.only_lists:
+            _watch(site, script, ids, options)
 
 
 def _options() -> Namespace:
@@ -66,6 +67,7 @@ def _options() -> Namespace:
     parser.add_argument("--seconds", type=int, default=20, help="length of each measurement")
     parser.add_argument("--connections", type=int, default=8, help="callers at once")
     parser.add_argument("--only-watch", action="store_true", help="nothing but the holds")
+    parser.add_argument("--only-lists", action="store_true", help="nothing but lists of what waits")
     return parser.parse_args()
 
 
@@ -92,8 +94,10 @@ def _measure(site: Site, script: Path, ids: Path, options: Namespace) -> None:
     rows: list[tuple[str, str]] = []
     with dispatcher(site):
         wrk.run(site.port, script, seconds=3, connections=options.connections)
-        works = {"with operators": ("all", str(ids))}
-        works |= {f"8 clients on {path}": ("ask", path) for path in _EXPENSIVE}
+        works = {"lists of what waits": ("lists", str(ids))}
+        if not options.only_lists:
+            works["with operators"] = ("all", str(ids))
+            works |= {f"8 clients on {path}": ("ask", path) for path in _EXPENSIVE}
         for name, work in works.items():
             # Each beside its own: the machine is not as fast at one time as at another.
             alone, _ = _loaded(site, script, None, options)

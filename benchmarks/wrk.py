@@ -127,6 +127,11 @@ def post_script(
     return _write(directory / "post.lua", text)
 
 
+def script(directory: Path, text: str) -> Path:
+    """Write a script that makes its requests by itself."""
+    return _write(directory / "made.lua", text)
+
+
 def mix_script(directory: Path, kinds: Sequence[Kind], *, pause_ms: int) -> Path:
     """Write a script that goes round the kinds; each connection waits `pause_ms` between two."""
     rows = (f'{{origin="{k.origin}", path="{k.path}", size={k.size_bytes}}}' for k in kinds)

@@ -17,15 +17,18 @@ The packages, from the top down; each imports only what stands below it:
     node       builds the parts, starts and stops them in order, signals
     api        the management API, the dashboard, health, metrics
     ingress, delivery    HTTP in, HTTP out
+    functions  function calls, on the queue's log and the same delivery
+    schedules  when something is done that was planned
     queue      messages over a transaction log: records, index, lanes, timers, dead letters
     txlog      the transaction log: bytes in order, durable
     settings, telemetry  what the operator sets, what the operator sees
     core       pure: messages, outcomes, retry, limits, breaker
+    receiver   what applications check requests with that are delivered to them
     sdk        the library that applications write durable functions with
-    protocol   the messages of function calls: shared by server and SDK
+    protocol   the messages of function calls, and signatures: shared by the server and those two
     errors     the exceptions and refusals of all of them
     build      whether this copy is compiled
     testing    simulated clock, disk and destinations; never imported by the server
 """
 
-__version__ = "0.2.0"
+__version__ = "0.4.0"

@@ -149,13 +149,17 @@ class Refusal:
 
     `status` is the HTTP status, `slug` the stable name (also the `reason` label in the metrics),
     `message` what is wrong and what to do, `retry_after_s` the value of `Retry-After` in seconds or
-    None.
+    None. `phrase` stands beside the status in place of the usual one, for clients that show nobody
+    the body. With `is_silent` the caller gets no answer at all: its connection is cut, which says
+    what nobody can say better, that the request may have been carried out or not.
     """
 
     status: int
     slug: str
     message: str
     retry_after_s: int | None = None
+    phrase: str = ""
+    is_silent: bool = False
 
 
 class Refused(DispatcherError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 
 import pytest
@@ -39,6 +40,13 @@ def _no_settings_from_outside() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What builds a wheel first: at the end it would keep one core busy, alone, for minutes."""
     items.sort(key=lambda item: item.path.name != "test_wheel.py")
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector leave the tests themselves alone. There are thousands, and to look
+    at all of them takes longer than most tests, of which some collect garbage by themselves."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_configure() -> None:

@@ -10,7 +10,15 @@ from collections.abc import Sequence
 from typing import Final
 
 from dispatcher.functions.surface import Functions
-from dispatcher.queue.admin.surface import Admin, LaneKind, LaneOrder, LanePage, LaneView
+from dispatcher.queue.admin.surface import (
+    EVERY_LANE,
+    Admin,
+    LaneFilter,
+    LaneKind,
+    LaneOrder,
+    LanePage,
+    LaneView,
+)
 
 CALLS: Final = "call:"
 _NONE: Final = LanePage([], 0, None)
@@ -22,18 +30,19 @@ async def page_of_lanes(
     order: LaneOrder,
     *,
     kind: LaneKind | None,
+    which: LaneFilter = EVERY_LANE,
     after: str,
     limit: int,
 ) -> LanePage:
-    """A page of lanes of this kind, or of both."""
+    """A page of lanes of this kind, or of both, of those that match `which`."""
     is_of_calls = after.startswith(CALLS)
     after_message, after_call = ("", after.removeprefix(CALLS)) if is_of_calls else (after, "")
     messages = calls = _NONE
     if kind is not LaneKind.CALL:
         most = 1 if is_of_calls else limit  # only their number is told then
-        messages = await admin.lanes(order, after=after_message, limit=most)
+        messages = await admin.lanes(order, which=which, after=after_message, limit=most)
     if functions is not None and kind is not LaneKind.MESSAGE:
-        calls = await functions.lanes(order, after=after_call, limit=limit)
+        calls = await functions.lanes(order, which=which, after=after_call, limit=limit)
     total = messages.total + calls.total
     if order is LaneOrder.MESSAGES:
         return LanePage(_busiest(messages.items, calls.items)[:limit], total, None)

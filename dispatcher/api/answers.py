@@ -5,6 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 from pydantic import BaseModel
 
+from dispatcher.api.json_line import json_line
 from dispatcher.api.routes import JSON, Answer
 
 
@@ -13,6 +14,7 @@ def response(answer: Answer, status: int = 200) -> web.StreamResponse:
     if answer is None:
         return web.Response(status=status)
     if isinstance(answer, BaseModel):
-        body = answer.model_dump_json().encode("utf-8")
-        return web.Response(status=status, body=body, content_type=JSON, charset="utf-8")
+        return web.Response(
+            status=status, body=json_line(answer), content_type=JSON, charset="utf-8"
+        )
     return answer

@@ -62,7 +62,7 @@ def key_guard(
         needed = roles(request)
         if not (may(key.role, request.method) if needed is None else key.role in needed):
             audit.refused(request, name=key.name, error="key_forbidden")
-            raise _forbidden(key, needed)
+            raise forbidden(key, needed)
 
     return ask_for_key
 
@@ -80,7 +80,8 @@ def may(role: Role, method: str) -> bool:
             assert_never(role)
 
 
-def _forbidden(key: Key, roles: frozenset[Role] | None) -> ApiError:
+def forbidden(key: Key, roles: frozenset[Role] | None) -> ApiError:
+    """The refusal of a key whose role is none of `roles`; None: those of the call's method."""
     if roles is not None:
         needed = " or ".join(sorted(f"{role.value!r}" for role in roles))
     else:

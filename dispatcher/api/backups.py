@@ -1,4 +1,4 @@
-"""Calls about backups: `/v1/backup`. One is made at a time; it goes on when the caller is gone."""
+"""Calls about backups: `/v1/backup`. One is made at a time, as a job."""
 
 from __future__ import annotations
 
@@ -6,14 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from pydantic import Field
 
 from dispatcher.api.audit import Action, Audit
+from dispatcher.api.errors import ApiError
 from dispatcher.api.fields import InstantOut
+from dispatcher.api.jobs.job import Job, JobKind, Unit
+from dispatcher.api.jobs.running import Jobs
 from dispatcher.api.models import Input, Nothing, Output
 from dispatcher.api.routes import AnyRoute, Asked, Route
+from dispatcher.queue.admin.surface import Course
+
+_LOOK_SECONDS: Final = 0.1
+"""How often the job of a backup looks at it."""
 
 
 class BackupState(Enum):
@@ -55,8 +62,9 @@ class Backups(Protocol):
     def view(self) -> BackupView:
         """The one that is being made, or the last one."""
 
-    async def start(self, directory: Path) -> BackupView:
-        """Begin one. Raises Refused."""
+    async def start(self, directory: Path, course: Course) -> BackupView:
+        """Begin one, whose bytes are counted in the course and copied at its rate. Raises
+        Refused."""
 
     async def stop(self) -> BackupView:
         """End the one that is being made."""
@@ -85,14 +93,17 @@ class Backup(Output):
     started_at: InstantOut | None = Field(validation_alias="started_at_us")
     ended_at: InstantOut | None = Field(validation_alias="ended_at_us")
     error: str | None = Field(description="Why it failed. What there was of it is removed.")
+    job: str | None = Field(None, description="The id of the job that makes it, or made it.")
 
 
 class BackupCalls:
     """Make a backup, look how far it is, stop it."""
 
-    def __init__(self, backups: Backups, audit: Audit) -> None:
+    def __init__(self, backups: Backups, audit: Audit, jobs: Jobs) -> None:
         self._backups = backups
         self._audit = audit
+        self._jobs = jobs
+        self._job: Job | None = None
 
     def routes(self) -> Sequence[AnyRoute]:
         """The rows of the table."""
@@ -121,16 +132,45 @@ class BackupCalls:
 
     async def _start(self, asked: Asked[Nothing, Nothing, BackupWanted]) -> Backup:
         with self._audit.acting(Action.BACKUP_BEGUN, asked.body.model_dump()) as told:
-            view = await self._backups.start(Path(asked.body.directory))
-            told.count = 1
-        return Backup.model_validate(view)
+            course = Course()
+            view = await self._backups.start(Path(asked.body.directory), course)
+            try:
+                self._job = self._jobs.begin(
+                    JobKind.BACKUP,
+                    None,
+                    asked.body.model_dump(),
+                    self._follow,
+                    course=course,
+                    unit=Unit.BYTES,
+                )
+            except ApiError:
+                await self._backups.stop()
+                raise
+            told.count, told.job = 1, self._job.id
+        return self._told(view)
+
+    async def _follow(self, course: Course) -> Backup:
+        """See it to its end, or end it."""
+        while (view := self._backups.view).state is BackupState.RUNNING:
+            if not await course.rest(_LOOK_SECONDS):
+                view = await self._backups.stop()
+                break
+        if view.state is BackupState.STOPPED:
+            course.cut()
+        elif view.state is BackupState.FAILED:
+            raise ApiError(500, "backup_failed", f"{view.error}. What there was of it is removed.")
+        return self._told(view)
+
+    def _told(self, view: BackupView) -> Backup:
+        job = None if self._job is None else self._job.id
+        return Backup.model_validate(view).model_copy(update={"job": job})
 
     async def _show(self, _: Asked[Nothing, Nothing, Nothing]) -> Backup:
-        return Backup.model_validate(self._backups.view)
+        return self._told(self._backups.view)
 
     async def _stop(self, _: Asked[Nothing, Nothing, Nothing]) -> Backup:
         was_running = self._backups.view.state is BackupState.RUNNING
         with self._audit.acting(Action.BACKUP_STOPPED, {}) as told:
             view = await self._backups.stop()
             told.count = int(was_running)
-        return Backup.model_validate(view)
+        return self._told(view)

@@ -10,12 +10,20 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, 
 from dispatcher.api import cursor
 from dispatcher.api.call_values import shown
 from dispatcher.api.errors import ApiError
-from dispatcher.api.fields import CallId, CursorIn, InstantOut, MessageId, PageSize
+from dispatcher.api.fields import CallId, CursorIn, InstantOut, MessageId, PageSize, YesOrNo
 from dispatcher.api.models import DEFAULT_PAGE, Input, Output
 from dispatcher.core import units
 from dispatcher.functions.checking import is_session
 from dispatcher.functions.limits import MOST_NAME_CHARS
-from dispatcher.functions.shown import CallFilter, CallState, CallView, Step, Timeline, TreeView
+from dispatcher.functions.shown import (
+    CallFilter,
+    CallState,
+    CallView,
+    Step,
+    Timeline,
+    TreeView,
+    WaitingReason,
+)
 from dispatcher.functions.surface import ResultView
 from dispatcher.protocol.messages import CallResult
 
@@ -35,7 +43,6 @@ Wait = Annotated[
     WithJsonSchema({"type": "string", "pattern": "^([0-9]{1,4}ms|[0-5]?[0-9]s|1m)$"}),
 ]
 """How long to wait, in milliseconds from then on."""
-Yes = Literal["true", "false"]
 
 
 def _checked_name(value: str) -> str:
@@ -88,7 +95,7 @@ class CallQuery(Input):
     state: CallState | None = None
     function: str | None = None
     endpoint: str | None = None
-    roots: Yes = Field("false", description="Leave out what other calls have called.")
+    roots: YesOrNo = Field("false", description="Leave out what other calls have called.")
     limit: PageSize = Field(DEFAULT_PAGE, description="How many at most.")
     cursor: CursorIn | None = None
 
@@ -100,7 +107,7 @@ class CallQuery(Input):
 class ShowQuery(Input):
     """What is shown with a call."""
 
-    tree: Yes = Field("true", description="The calls under it too; else `tree` is null.")
+    tree: YesOrNo = Field("true", description="The calls under it too; else `tree` is null.")
 
 
 class ResultQuery(Input):
@@ -194,6 +201,20 @@ class CallWithTree(Call):
         """A call with a tree without nodes: those are written by themselves."""
         under = None if tree is None else CallTree.of(tree)
         return cls.model_validate({**asdict(call), "tree": under})
+
+
+class CallExplanation(Output):
+    """The one reason why a call has not ended yet."""
+
+    id: MessageId
+    state: CallState
+    reason: WaitingReason
+    message: str = Field(description="A sentence for people.")
+    until: InstantOut | None = Field(validation_alias="until_us")
+    expected_at: InstantOut | None = Field(
+        validation_alias="expected_at_us",
+        description="When the next run is expected at the earliest.",
+    )
 
 
 class TimelineEntry(Output):

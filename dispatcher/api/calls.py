@@ -19,6 +19,7 @@ from dispatcher.api.auth import only
 from dispatcher.api.call_models import (
     ByCallId,
     Call,
+    CallExplanation,
     CallQuery,
     Calls,
     CallTimeline,
@@ -34,7 +35,7 @@ from dispatcher.api.call_models import (
 )
 from dispatcher.api.errors import ApiError
 from dispatcher.api.expensive import Expensive, Pieces
-from dispatcher.api.models import Nothing
+from dispatcher.api.models import DEFERRED, Nothing
 from dispatcher.api.portions import filled
 from dispatcher.api.routes import MAY_ACT, MAY_LOOK, TOO_MANY_ASK, AnyRoute, Asked, Route
 from dispatcher.api.staying import Stays, unless_gone
@@ -46,8 +47,8 @@ from dispatcher.queue.admin.pace import Pace
 _ROOT: Final = "/v1/calls"
 _UNKNOWN: Final = {404: "No such call, or another application's: `call_unknown`."}
 _PROTO: Final = "application/proto"
-_ITEMS: Final = TypeAdapter(list[Call])
-_ENTRIES: Final = TypeAdapter(list[TimelineEntry])
+_ITEMS: Final = TypeAdapter(list[Call], config=DEFERRED)
+_ENTRIES: Final = TypeAdapter(list[TimelineEntry], config=DEFERRED)
 _AT_ONCE_BYTES: Final = 16 * 1024
 _NODES: Final = '"nodes":['
 _SMALL_TREE: Final = 200
@@ -89,6 +90,12 @@ class FunctionCalls:
                 "GET", f"{_ROOT}/{{id}}/tree", self._tree, "showCallTree",
                 "The tree of a call alone",
                 ByCallId, Nothing, Nothing, answer=CallTree, refusals={**_UNKNOWN, **TOO_MANY_ASK},
+                roles=MAY_LOOK,
+            ),
+            Route(
+                "GET", f"{_ROOT}/{{id}}/explain", self._explain, "explainCall",
+                "The one reason why a call has not ended yet",
+                ByCallId, Nothing, Nothing, answer=CallExplanation, refusals=_UNKNOWN,
                 roles=MAY_LOOK,
             ),
             Route(
@@ -148,6 +155,12 @@ class FunctionCalls:
         if tree is None:
             raise unknown(call_id)
         return await filled(CallTree.of(tree), _NODES, tree.nodes, _ITEMS, pace=self._pace)
+
+    async def _explain(self, asked: Asked[ByCallId, Nothing, Nothing]) -> CallExplanation:
+        explanation = await self._functions.explain(asked.place.id, only=only())
+        if explanation is None:
+            raise unknown(asked.place.id)
+        return CallExplanation.model_validate(explanation)
 
     async def _timeline(self, asked: Asked[ByCallId, Nothing, Nothing]) -> web.StreamResponse:
         timeline = await self._functions.timeline(asked.place.id, only=only())

@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 from pydantic import AfterValidator, Field
 
 from dispatcher.api.fields import InstantIn, LastError
-from dispatcher.api.lines import MAX_RUNS, BadLine, NotBeforeEpoch
+from dispatcher.api.lines import MAX_RUNS, BadLine, NotBeforeEpoch, known_id
 from dispatcher.api.models import Input
 from dispatcher.core.calls import STATUS_WORDS, CallReason
 from dispatcher.core.outcome import Failure
@@ -106,6 +106,7 @@ def incoming_call(given: CarriedCallLine, body: bytes) -> IncomingCall:
             AttemptView(number, one.started_at, one.duration_ms, one.status, one.error, None)
             for number, one in enumerate(given.history, first)
         ],
+        copy_of=known_id(given.id),
     )
 
 

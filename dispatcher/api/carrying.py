@@ -9,17 +9,27 @@ from typing import Final, Literal
 from aiohttp import web
 from pydantic import Field
 
-from dispatcher.api.audit import Action, Audit
+from dispatcher.api.audit import Action
 from dispatcher.api.errors import ApiError
 from dispatcher.api.importing import Import, Imported
+from dispatcher.api.jobs.job import JobKind
+from dispatcher.api.jobs.running import Jobs
 from dispatcher.api.letter_models import Filter
 from dispatcher.api.models import Nothing
 from dispatcher.api.routes import TOO_MANY_ASK, AnyRoute, Asked, Route
 from dispatcher.api.streaming import begun
 from dispatcher.api.unpacking import coding_of
 from dispatcher.api.written import write_line
+from dispatcher.core.keys import Role
 from dispatcher.queue.admin.pace import Pace
-from dispatcher.queue.admin.surface import AnyCarried, Carrier, Unreadable
+from dispatcher.queue.admin.surface import (
+    Admin,
+    AnyCarried,
+    Carrier,
+    Course,
+    MessageFilter,
+    Unreadable,
+)
 from dispatcher.telemetry.events import Events
 
 NDJSON: Final = "application/x-ndjson"
@@ -42,10 +52,18 @@ class CarryCalls:
     `pace` says when a slice of an export may be made."""
 
     def __init__(
-        self, carrier: Carrier, audit: Audit, events: Events, pace: Pace, *, max_body: int
+        self,
+        carrier: Carrier,
+        admin: Admin,
+        jobs: Jobs,
+        events: Events,
+        pace: Pace,
+        *,
+        max_body: int,
     ) -> None:
         self._carrier = carrier
-        self._audit = audit
+        self._admin = admin
+        self._jobs = jobs
         self._events = events
         self._max_body = max_body
         self._pace = pace
@@ -59,6 +77,7 @@ class CarryCalls:
                 "GET", "/v1/export", self._export, "exportMessages",
                 "Messages and dead letters, a line of JSON each",
                 Nothing, ExportQuery, Nothing, content_type=NDJSON, refusals=TOO_MANY_ASK,
+                roles=frozenset({Role.ADMIN}),  # nothing in it is masked
             ),
             Route(
                 "POST", "/v1/import", self._import, "importMessages",
@@ -71,12 +90,14 @@ class CarryCalls:
     async def _export(self, asked: Asked[Nothing, ExportQuery, Nothing]) -> web.StreamResponse:
         query = asked.query
         which = query.filter()
-        if query.state != "dead" and which != type(which)(destination=query.destination):
+        if query.state != "dead" and which != type(which)(
+            destination=query.destination, label=query.label
+        ):
             raise ApiError(
                 400,
                 "parameter_invalid",
-                "Only dead letters have a kind, a function, a status, an error and a time of "
-                "death: add `state=dead`.",
+                "Without `state=dead` there is no other filter than `destination` and `label`: add "
+                "it.",
             )
         answer = web.StreamResponse(headers={"Content-Type": NDJSON})
         if asked.request.method == "HEAD":
@@ -90,16 +111,28 @@ class CarryCalls:
             )
         self._exporting += 1
         try:
-            with self._audit.acting(Action.EXPORTED, query.model_dump(exclude_none=True)) as told:
+            told = query.model_dump(exclude_none=True)
+            with self._jobs.attached(JobKind.EXPORT, Action.EXPORTED, told) as job:
+                job.course.total = await self._total(query)
+                is_whole = False
                 async with begun(asked.request, answer):
-                    told.count = await self._write(answer, self._carried(query))
+                    await self._write(answer, self._carried(query), job.course)
+                    is_whole = True
+                if not is_whole:  # its reader has gone
+                    job.course.cut()
         finally:
             self._exporting -= 1
         return answer
 
-    async def _write(self, answer: web.StreamResponse, every: AsyncIterator[AnyCarried]) -> int:
-        """Write a line for each, in slices; returns how many are whole."""
-        count = lines = size_bytes = 0
+    async def _write(
+        self, answer: web.StreamResponse, every: AsyncIterator[AnyCarried], course: Course
+    ) -> None:
+        """Write a line for each, in slices; those that are whole are counted.
+
+        Raises:
+            ApiError: the job was cancelled.
+        """
+        lines = size_bytes = 0
         async for carried in every:
             async for piece in write_line(carried):
                 await answer.write(piece)
@@ -107,21 +140,37 @@ class CarryCalls:
                 if size_bytes >= _SLICE_BYTES:
                     await self._pace.rest()
                     lines = size_bytes = 0
-            count += not isinstance(carried, Unreadable)
+            is_whole = not isinstance(carried, Unreadable)
+            course.did(int(is_whole), missed=int(not is_whole))
             lines += 1
             if lines == _SLICE_LINES:
                 await self._pace.rest()
                 lines = size_bytes = 0
-        return count
+            if not await course.turn():
+                raise ApiError(409, "job_cancelled", "The export was cancelled; it is not whole.")
+
+    async def _total(self, query: ExportQuery) -> int | None:
+        """How many there are now; None: they would have to be read for that."""
+        letters = query.filter()
+        if letters.needs_record or (query.state != "dead" and query.label is not None):
+            return None
+        total = 0
+        if query.state != "waiting":
+            total += await self._admin.count_letters(letters)
+        if query.state != "dead":
+            which = MessageFilter(destination=query.destination)
+            found = await self._admin.count_waiting(which)
+            total += found.ready + found.scheduled + found.in_flight
+        return total
 
     def _carried(self, query: ExportQuery) -> AsyncIterator[AnyCarried]:
         match query.state:
             case "dead":
                 return self._carrier.dead(query.filter())
             case "waiting":
-                return self._carrier.waiting(query.destination)
+                return self._carrier.waiting(query.destination, label=query.label)
             case "all":
-                return self._carrier.everything(query.destination)
+                return self._carrier.everything(query.destination, label=query.label)
 
     async def _import(self, asked: Asked[Nothing, Nothing, Nothing]) -> Imported:
         if asked.request.content_type != NDJSON:
@@ -136,8 +185,8 @@ class CarryCalls:
             self._events.api_failed(method=request.method, path=request.path, exc_info=error)
 
         async with self._importing:
-            with self._audit.acting(Action.IMPORTED, {}) as told:
-                lines = Import(self._carrier, max_body=self._max_body, failed=failed)
-                imported = await lines.run(request.content, coding_of(request))
-                told.count = imported.imported
-                return imported
+            with self._jobs.attached(JobKind.IMPORT, Action.IMPORTED, {}) as job:
+                lines = Import(
+                    self._carrier, max_body=self._max_body, failed=failed, course=job.course
+                )
+                return await lines.run(request.content, coding_of(request))

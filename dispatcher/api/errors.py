@@ -8,12 +8,14 @@ an event.
 
 from __future__ import annotations
 
+import json
 from http import HTTPStatus
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from dispatcher.api.connect import is_rpc, refusal
+from dispatcher.api.json_line import LINE_END
 from dispatcher.errors import LogBusy, Refusal, Refused
 from dispatcher.protocol.connect import ConnectError
 from dispatcher.telemetry.events import Events
@@ -52,6 +54,8 @@ def error_middleware(events: Events) -> Middleware:
         except ConnectError as error:
             return _connect_answer(error.http_status, error)
         except Refused as error:
+            if error.refusal.is_silent and request.transport is not None:
+                request.transport.abort()  # the answer goes nowhere
             return _answer(request, _as_api_error(error.refusal))
         except LogBusy:
             return _answer(request, _as_api_error(_LOG_BUSY))
@@ -71,8 +75,8 @@ def error_middleware(events: Events) -> Middleware:
 def _answer(request: web.Request, error: ApiError) -> web.Response:
     if is_rpc(request.path):
         return _connect_answer(*refusal(error.status, error.message), headers=error.headers)
-    body = {"error": error.slug, "message": error.message}
-    return web.json_response(body, status=error.status, headers=error.headers)
+    text = json.dumps({"error": error.slug, "message": error.message}) + LINE_END
+    return web.json_response(text=text, status=error.status, headers=error.headers)
 
 
 def _connect_answer(

@@ -29,7 +29,15 @@ class Happened(Output):
     destination: str
 
 
-class AcceptedEvent(Happened):
+class MessageHappened(Happened):
+    """The same of messages; their events have a label where the message has one."""
+
+    label: str | None = Field(
+        None, exclude_if=lambda label: label is None, description="Left out where there is none."
+    )
+
+
+class AcceptedEvent(MessageHappened):
     """A message is durable and was answered 202."""
 
     method: Text
@@ -37,7 +45,7 @@ class AcceptedEvent(Happened):
     size_bytes: int = Field(description="Bytes of the body.")
 
 
-class AttemptedEvent(Happened):
+class AttemptedEvent(MessageHappened):
     """An attempt ended."""
 
     attempt: int
@@ -47,7 +55,7 @@ class AttemptedEvent(Happened):
     next_attempt_at: InstantOut | None
 
 
-class DeliveredEvent(Happened):
+class DeliveredEvent(MessageHappened):
     """A message is done."""
 
     attempt: int
@@ -55,7 +63,7 @@ class DeliveredEvent(Happened):
     duration_ms: int
 
 
-class DeadEvent(Happened):
+class DeadEvent(MessageHappened):
     """A message or a call was given up and is a dead letter."""
 
     reason: LetterReason

@@ -14,9 +14,12 @@ from dispatcher.queue.admin.pace import Pace
 from dispatcher.queue.admin.surface import LetterDetail, LetterGone
 
 
-async def send_letter(request: web.Request, detail: LetterDetail, pace: Pace) -> web.StreamResponse:
-    """Answer with a dead letter; `pace` says when a slice of its body may be made."""
-    before, after = cut(FullLetter.of(detail), '"body":"')
+async def send_letter(
+    request: web.Request, detail: LetterDetail, headers: list[tuple[str, str]], pace: Pace
+) -> web.StreamResponse:
+    """Answer with a dead letter and these headers, as they are shown; `pace` says when a slice of
+    its body may be made."""
+    before, after = cut(FullLetter.of(detail, headers), '"body":"')
     size_bytes = len(before) + (detail.letter.size_bytes + 2) // 3 * 4 + len(after)
     pieces = _around(before, detail.body, after, pace)
     return await send_document(request, pieces, size_bytes=size_bytes)

@@ -14,13 +14,15 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
-from dispatcher.api.carried import Incoming, IncomingLetter, most_line_bytes, read_line
+from dispatcher.api.body_field import most_line_bytes
+from dispatcher.api.carried import Incoming, IncomingLetter, read_line
 from dispatcher.api.errors import ApiError
 from dispatcher.api.lines import BadLine
 from dispatcher.api.models import Output
 from dispatcher.api.pieces import Content, pieces
 from dispatcher.errors import Refused
-from dispatcher.queue.admin.surface import Carrier
+from dispatcher.queue.admin.surface import Carrier, Course
+from dispatcher.queue.refusals import IDEMPOTENCY_CONFLICT
 
 _TOGETHER: Final = 64
 _TOGETHER_BYTES: Final = 4 * 1024 * 1024
@@ -38,9 +40,13 @@ class RefusedLine(Output):
 
 
 class Imported(Output):
-    """What came of an import. All lines before `stopped_at` are stored or refused."""
+    """What came of an import. All lines before `stopped_at` are stored, duplicates or refused."""
 
     imported: int = Field(description="How many are durable now, under new ids.")
+    duplicates: int = Field(
+        description="How many were there already: imported before, or sent with the same "
+        "idempotency key."
+    )
     refused: list[RefusedLine] = Field(description="Lines that are no messages, 100 at most.")
     refused_count: int
     stopped_at: int | None = Field(
@@ -56,15 +62,22 @@ class Import:
     and the others go on."""
 
     def __init__(
-        self, carrier: Carrier, *, max_body: int, failed: Callable[[Exception], None]
+        self,
+        carrier: Carrier,
+        *,
+        max_body: int,
+        failed: Callable[[Exception], None],
+        course: Course | None = None,
     ) -> None:
         self._carrier = carrier
         self._max_body = max_body
         self._failed = failed
+        self._course = course or Course()
         self._has_failed = False
         self._together: list[tuple[int, Incoming | IncomingLetter]] = []
         self._size_bytes = 0
         self._imported = 0
+        self._duplicates = 0
         self._refused: list[RefusedLine] = []
         self._refused_count = 0
         self._stopped_at: int | None = None
@@ -78,13 +91,16 @@ class Import:
         try:
             async for number, line in read_lines(content, most, coding):
                 await self._let_others()
+                if not await self._course.turn():
+                    raise ApiError(409, "job_cancelled", "The import was cancelled.")
                 if line is None:
                     self._refuse(number, f"it has more than {most} bytes")
                 elif not await self._take(number, line):
                     return self._result()
         except ApiError as error:
             if await self._store():
-                self._stop(number + 1, error.slug, error.message)
+                is_taken = error.slug != "job_cancelled"
+                self._stop(number + is_taken, error.slug, error.message)
         else:
             await self._store()
         return self._result()
@@ -119,7 +135,7 @@ class Import:
             return True
         _, first = self._together[0]
         return (
-            len(self._together) < _TOGETHER
+            len(self._together) < self._course.portion(_TOGETHER)
             and self._size_bytes < _TOGETHER_BYTES
             and first.is_dead is incoming.is_dead
             and not first.is_large
@@ -134,14 +150,20 @@ class Import:
             return_exceptions=True,
         )
         for (number, _), result in zip(together, results, strict=True):
-            if isinstance(result, Refused):
+            if isinstance(result, Refused) and result.refusal is IDEMPOTENCY_CONFLICT:
+                self._refuse(number, result.refusal.message)
+            elif isinstance(result, Refused):
                 self._stop(number, result.refusal.slug, result.refusal.message)
             elif isinstance(result, Exception):
                 self._fail(number, result)
-            elif result is not None:
+            elif isinstance(result, BaseException):
                 raise result  # the import is cancelled
-            else:
+            elif result:
                 self._imported += 1
+                self._course.did(1)
+            else:
+                self._duplicates += 1
+                self._course.did(0, missed=1)
         return self._stopped_at is None
 
     def _stop(self, number: int, slug: str, message: str) -> None:
@@ -150,6 +172,7 @@ class Import:
 
     def _refuse(self, number: int, message: str) -> None:
         self._refused_count += 1
+        self._course.did(0, missed=1)
         if len(self._refused) < _MOST_REFUSED:
             self._refused.append(RefusedLine(line=number, message=message))
 
@@ -163,6 +186,7 @@ class Import:
         slug, message = self._why or (None, None)
         return Imported(
             imported=self._imported,
+            duplicates=self._duplicates,
             refused=self._refused,
             refused_count=self._refused_count,
             stopped_at=self._stopped_at,

@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import Enum
-from typing import Any, Final, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
-from pydantic.config import JsonDict
+from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from dispatcher.api import cursor
 from dispatcher.api.fields import (
     CursorIn,
+    DestinationIn,
     Everything,
     FunctionName,
     InstantIn,
     InstantOut,
+    LabelIn,
     LastError,
     ManyIds,
     MessageId,
+    MethodIn,
+    OrderKeyIn,
+    PaceIn,
     PageSize,
     PlaceIn,
     Status,
+    TargetIn,
     Text,
+    YesOrNo,
 )
+from dispatcher.api.masking import Revealing
 from dispatcher.api.models import DEFAULT_PAGE, Input, Output, attributes
+from dispatcher.api.selectors import MAX_IDS, check_one_selector, say_one_selector
 from dispatcher.core.calls import CallReason
 from dispatcher.core.verdict import DeadReason
 from dispatcher.queue.admin.surface import (
@@ -33,8 +42,7 @@ from dispatcher.queue.admin.surface import (
     Moved,
 )
 
-MAX_IDS: Final = 10_000
-MAX_RATE: Final = 100_000
+MAX_HEADERS: Final = 4096
 
 
 class LetterReason(Enum):
@@ -44,10 +52,23 @@ class LetterReason(Enum):
     REJECTED = DeadReason.REJECTED.value
     EGRESS_DENIED = DeadReason.EGRESS_DENIED.value
     EXPIRED = DeadReason.EXPIRED.value
+    OPERATOR = DeadReason.OPERATOR.value
     FAILED = CallReason.FAILED.value
 
 
-class Filter(Input):
+def _reason(value: str) -> str:
+    if value not in _REASONS:
+        raise ValueError(f"expected one of {', '.join(_REASONS)}")
+    return value
+
+
+_REASONS: Final = tuple(one.value for one in LetterReason)
+ReasonIn = Annotated[
+    str, AfterValidator(_reason), WithJsonSchema({"type": "string", "enum": list(_REASONS)})
+]
+
+
+class GroupQuery(Input):
     """Which dead letters: those that match everything that is said."""
 
     kind: Literal["message", "call"] | None = Field(
@@ -55,6 +76,8 @@ class Filter(Input):
     )
     destination: PlaceIn | None = None
     function: FunctionName | None = Field(None, description="Calls of this function.")
+    label: LabelIn | None = Field(None, description="Messages with this label.")
+    reason: ReasonIn | None = Field(None, description="Why it was given up.")
     status: Status | None = Field(None, description="The last status.")
     error: LastError | None = Field(
         None, description="What the last attempt came to; of a call, its status."
@@ -72,6 +95,22 @@ class Filter(Input):
             after_us=self.after,
             kind=None if self.kind is None else LetterKind(self.kind),
             function=self.function,
+            label=self.label,
+            reason=self.reason,
+        )
+
+
+class Filter(GroupQuery):
+    """Which dead letters: those that match everything that is said."""
+
+    order_key: OrderKeyIn | None = Field(None, description="Messages with this order key.")
+    method: MethodIn | None = None
+    target: TargetIn | None = Field(None, description="What the request target begins with.")
+
+    def filter(self) -> LetterFilter:
+        """As the queue understands it."""
+        return replace(
+            super().filter(), order_key=self.order_key, method=self.method, target=self.target
         )
 
 
@@ -82,25 +121,14 @@ class LetterQuery(Filter):
     cursor: CursorIn | None = None
 
 
-_SELECTORS: Final = ("ids", "destination", "all")
-_NARROWING: Final = ("kind", "function", "status", "error", "before", "after")
-
-
-def _say_one_selector(schema: JsonDict) -> None:
-    """The rules of `Selection` in JSON Schema."""
-    narrowed: list[Any] = [{"required": [name]} for name in _NARROWING]
-    schema["oneOf"] = [
-        {"required": ["ids"], "not": {"anyOf": narrowed}},
-        {"required": ["destination"]},
-        {"required": ["all"]},
-    ]
+_NARROWING: Final = tuple(name for name in Filter.model_fields if name != "destination")
 
 
 class Selection(Filter):
     """Dead letters to do something with: exactly one of `ids`, `destination` and `all`, the last
     two narrowed by what else is said."""
 
-    model_config = ConfigDict(json_schema_extra=_say_one_selector)
+    model_config = ConfigDict(json_schema_extra=say_one_selector(_NARROWING))
 
     ids: ManyIds | None = Field(None, max_length=MAX_IDS)
     all: Everything | None = None
@@ -108,25 +136,45 @@ class Selection(Filter):
 
     @model_validator(mode="after")
     def _check_selectors(self) -> Self:
-        given = [name for name in _SELECTORS if name in self.model_fields_set]
-        if len(given) != 1:
-            raise ValueError(
-                f"exactly one of `ids`, `destination` and `all` is expected, not {len(given)}"
-            )
-        narrowing = [name for name in _NARROWING if name in self.model_fields_set]
-        if self.ids is not None and narrowing:
-            raise ValueError(f"`ids` can't be narrowed with `{narrowing[0]}`")
+        check_one_selector(self.model_fields_set, _NARROWING)
         return self
+
+
+class RedriveEdit(Input):
+    """What is changed of a dead letter as it is redriven. What is left out stays as it is."""
+
+    destination: DestinationIn | None = Field(None, description="Where it is sent instead.")
+    headers: list[Annotated[list[str], Field(min_length=2, max_length=2)]] | None = Field(
+        None,
+        max_length=MAX_HEADERS,
+        description="All of its headers, name and value, bytes as Latin-1. A value that is masked "
+        "as it was shown is kept; `Host` and `Content-Length` are made right.",
+    )
+    body: str | None = Field(
+        None,
+        description="Base64; at most MAX_BODY bytes.",
+        json_schema_extra={"contentEncoding": "base64"},
+    )
 
 
 class RedriveRequest(Selection):
     """Dead letters to make ready again."""
 
-    rate: int | None = Field(None, ge=1, le=MAX_RATE, description="Messages a second at most.")
+    rate: PaceIn | None = Field(
+        None, description="How many at most: so many a second, or a text such as `10/1m`."
+    )
 
 
 class PurgeRequest(Selection):
     """Dead letters to remove for good."""
+
+
+class LetterShown(Revealing):
+    """How much of a dead letter is shown."""
+
+    body: YesOrNo = Field(
+        "true", description="With its body; else `body` is null, and `/body` has it as it is."
+    )
 
 
 class Letter(Output):
@@ -148,13 +196,19 @@ class Letter(Output):
     )
     reason: LetterReason
     size_bytes: int = Field(description="Bytes of the body; of a call, of its input.")
+    label: str | None
+    options: dict[str, str] = Field(description="As of a message.")
 
 
 class Letters(Output):
     """A page of dead letters, oldest first."""
 
     items: list[Letter]
-    next: str | None = Field(description="The `cursor` of the next page.")
+    next: str | None = Field(
+        description="The `cursor` of the next page. With `order_key`, `method` or `target` there "
+        "may be one although fewer came than were asked for, or none: a page ends when enough was "
+        "looked at."
+    )
 
     @classmethod
     def of(cls, next_cursor: int | None) -> Self:
@@ -188,10 +242,12 @@ class FullLetter(Letter):
     """All of a dead letter."""
 
     headers: list[tuple[str, str]] = Field(
-        description="Name and value, bytes as Latin-1. None of a call."
+        description="Name and value, bytes as Latin-1, secrets masked (`Bearer ***`). None of a "
+        "call."
     )
-    body: str = Field(
-        description="Base64. Of a call its input, a serialized google.protobuf.Any.",
+    body: str | None = Field(
+        description="Base64; null with `body=false`. Of a call its input, a serialized "
+        "google.protobuf.Any.",
         json_schema_extra={"contentEncoding": "base64"},
     )
     call: DeadCall | None = Field(description="Null of a message.")
@@ -200,14 +256,13 @@ class FullLetter(Letter):
     history: list[Attempt]
 
     @classmethod
-    def of(cls, detail: LetterDetail) -> Self:
-        """From what the queue says, without the body: it is large, and written by itself."""
+    def of(cls, detail: LetterDetail, headers: list[tuple[str, str]]) -> Self:
+        """From what the queue says, with the headers as they are shown and without the body: it is
+        large, and written by itself."""
         return cls.model_validate(
             {
                 **attributes(detail.letter),
-                "headers": [
-                    tuple(one.decode("latin-1") for one in line) for line in detail.headers
-                ],
+                "headers": headers,
                 "body": "",
                 "call": detail.call,
                 "detail": detail.detail,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Final
 
 from pydantic import AfterValidator
@@ -14,8 +15,16 @@ MAX_RUNS: Final = 1001
 into no batch of a log."""
 
 
+_ID: Final = re.compile(r"[\x21-\x7e]{1,64}")
+
+
 class BadLine(DispatcherError):
     """A line cannot be imported; the text says why."""
+
+
+def known_id(text: str) -> str:
+    """The id that a line says its message has; "" where it says none, or none that can be kept."""
+    return text if _ID.fullmatch(text) else ""
 
 
 def _not_before_epoch(instant_us: int) -> int:

@@ -17,11 +17,15 @@ from dispatcher.api.fields import DestinationIn, MessageId, Slug
 
 DEFAULT_PAGE: Final = 100
 
+DEFERRED: Final = ConfigDict(defer_build=True)
+"""Of adapters for models. Theirs, like those of the models, are built when the first request needs
+them: all of them together take a tenth of the time that a start imports."""
+
 
 class Input(BaseModel):
     """What callers send. Nothing unknown is ignored, and null is never another word for absent."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     @model_validator(mode="before")
     @classmethod
@@ -36,7 +40,7 @@ class Input(BaseModel):
 class Output(BaseModel):
     """What the API answers."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, from_attributes=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, from_attributes=True, defer_build=True)
 
 
 class Nothing(Input):

@@ -52,7 +52,13 @@ def _operation(route: AnyRoute, *, needs_key: bool) -> _Json:
         "security": [{_KEY: []}] if needs_key and not route.is_open else [],
     }
     if route.has_body:
-        operation["requestBody"] = {"required": True, "content": _content(route.body, JSON)}
+        # What a handler reads by itself, and has a model, may be left out.
+        required = route.streams is None
+        operation["requestBody"] = {"required": required, "content": _content(route.body, JSON)}
+    elif route.streams == JSON:  # any value, and maybe none
+        content = {JSON: {"schema": {"description": "Any JSON value; null is one too."}}}
+        content |= {kind: {"schema": {"type": "string"}} for kind in route.also_streams}
+        operation["requestBody"] = {"required": False, "content": content}
     elif route.streams is not None:
         content = {route.streams: {"schema": {"type": "string"}}}
         operation["requestBody"] = {"required": True, "content": content}

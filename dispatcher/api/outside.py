@@ -46,13 +46,15 @@ class OutsideCalls:
             Route(
                 "POST", "/v1/promises/{name}", self._complete, "completePromise",
                 "Complete a promise, also before anybody waits for it",
-                ByName, OutsideQuery, Nothing, status=204, streams=JSON, roles=MAY_ACT,
+                ByName, OutsideQuery, Nothing, status=204, streams=JSON,
+                also_streams=(_TEXT, _PROTO[0]), roles=MAY_ACT,
                 refusals={409: "It was completed before: `promise_completed`."},
             ),
             Route(
                 "POST", "/v1/channels/{name}", self._send, "sendToChannel",
                 "Send a value to whoever waits for one, or will",
-                ByName, OutsideQuery, Nothing, status=204, streams=JSON, roles=MAY_ACT,
+                ByName, OutsideQuery, Nothing, status=204, streams=JSON,
+                also_streams=(_TEXT, _PROTO[0]), roles=MAY_ACT,
             ),
         ]  # fmt: skip
 

@@ -12,16 +12,18 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from dispatcher.api.errors import ApiError
-from dispatcher.api.letter_models import MAX_IDS
-from dispatcher.api.models import Input
+from dispatcher.api.models import Input, Nothing
 from dispatcher.api.pieces import pieces
 from dispatcher.api.routes import JSON, AnyRoute, Asked
+from dispatcher.api.selectors import MAX_IDS
 from dispatcher.api.unpacking import coding_of
 
 MAX_BODY_BYTES: Final = 1024 * 1024
 _BODY_SECONDS: Final = 30.0
 _MOST_COMMAS: Final = 2 * MAX_IDS
 _SHOWN_CHARACTERS: Final = 200
+_NOTHING: Final = Nothing()
+"""Of a request that has none of what its route takes none of: applications dispatch so, often."""
 
 _Model = TypeVar("_Model", bound=Input)
 
@@ -33,10 +35,15 @@ async def read(request: web.Request, route: AnyRoute) -> Asked[Any, Any, Any]:
         ApiError: 400 for what is not as the models say, 408, 413 and 415 for a body, 417.
     """
     await _answer_expectation(request)
-    place = route.place.model_validate(dict(request.match_info))
-    query = _query(request, route.query)
-    body = await _body(request) if route.takes_body and not route.streams else {}
-    return Asked(place, query, _checked_body(route.body, body), request)
+    named = request.match_info
+    is_bare = route.place is Nothing and not named
+    place = _NOTHING if is_bare else route.place.model_validate(dict(named))
+    is_bare = route.query is Nothing and not request.query
+    query = _NOTHING if is_bare else _query(request, route.query)
+    if route.takes_body and not route.streams:
+        return Asked(place, query, _checked_body(route.body, await _body(request)), request)
+    body = _NOTHING if route.body is Nothing else _checked_body(route.body, {})
+    return Asked(place, query, body, request)
 
 
 async def _answer_expectation(request: web.Request) -> None:
@@ -72,9 +79,31 @@ async def _body(request: web.Request) -> Any:
     raw = await _raw_body(request)
     if not raw:
         return {}
+    check_type(request)
+    return _parsed(raw)
+
+
+def check_type(request: web.Request) -> None:
+    """See that a body is said to be JSON.
+
+    Raises:
+        ApiError: 415.
+    """
     if request.content_type != JSON:
         # Also what a page in a browser can't send elsewhere without asking first.
         raise ApiError(415, "content_type_invalid", f"Send the body with `Content-Type: {JSON}`.")
+
+
+def checked_json(raw: bytes, model: type[_Model]) -> _Model:
+    """What a body says that a handler has read by itself.
+
+    Raises:
+        ApiError: 400, it is not as the model says.
+    """
+    return _checked_body(model, _parsed(raw))
+
+
+def _parsed(raw: bytes) -> Any:
     if raw.count(b",") > _MOST_COMMAS:
         # Reading a mebibyte of brackets takes a tenth of a second, in one call.
         raise ApiError(

@@ -43,6 +43,12 @@ class BodyRoom:
                 `pieces`.
         """
         size = _size(request, most)
+        whole = _at_hand(request)
+        if whole is not None:
+            if len(whole) > most:
+                raise too_large(most)
+            yield whole
+            return
         reading = _Reading(request, most)
         # Of what does not say its size most is small all the same, and waits for nobody.
         if not await reading.has_more_than(SMALL_BYTES):
@@ -119,6 +125,14 @@ def _size(request: web.Request, most: int) -> int:
         raise too_large(most)
     is_plain = request.headers.get("Content-Encoding", "identity").lower() == "identity"
     return length if is_plain else most
+
+
+def _at_hand(request: web.Request) -> bytes | None:
+    """A small body that came with its head, as most do; None: it has to be read, or unpacked."""
+    content = request.content
+    if not content.is_eof() or content.total_bytes > SMALL_BYTES or coding_of(request):
+        return None
+    return content.read_nowait() if content.exception() is None else None
 
 
 class _Reading:

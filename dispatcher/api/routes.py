@@ -3,7 +3,7 @@ documented."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
@@ -52,7 +52,8 @@ class Route(Generic[Place, Query, Body]):
     `place`, `query` and `body` are the models of what callers send. `status` and `answer` are of
     success; `content_type` is the answer's. `refusals` says with which statuses this call in
     particular is refused, and why; what every call may be refused with is not repeated. `streams`
-    is the content type of a body that the handler reads by itself, piece by piece. `roles` are
+    is the content type of a body that the handler reads by itself, piece by piece, and
+    `also_streams` are others that it takes. `roles` are
     those of the keys that may make the call; None: its method says it. `is_rpc` says that its
     errors are as Connect has them. `also` are other answers than `status` that are no refusals.
     """
@@ -71,6 +72,7 @@ class Route(Generic[Place, Query, Body]):
     refusals: Mapping[int, str] = field(default_factory=dict)
     is_open: bool = False
     streams: str | None = None
+    also_streams: Sequence[str] = ()
     roles: frozenset[Role] | None = None
     is_rpc: bool = False
     also: Mapping[int, tuple[type[BaseModel], str]] = field(default_factory=dict)

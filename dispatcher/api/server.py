@@ -22,7 +22,8 @@ from aiohttp.typedefs import Handler
 import dispatcher
 from dispatcher.api import openapi
 from dispatcher.api.answers import response
-from dispatcher.api.audit import Audit
+from dispatcher.api.audit import Audit, Keeper
+from dispatcher.api.audit_calls import AuditCalls
 from dispatcher.api.auth import key_guard
 from dispatcher.api.backups import BackupCalls, Backups
 from dispatcher.api.beginning import beginning_middleware
@@ -32,30 +33,42 @@ from dispatcher.api.connect import is_rpc, one_slash
 from dispatcher.api.connections import Connection, Connections
 from dispatcher.api.destinations import DestinationCalls
 from dispatcher.api.dispatching import DispatchCalls
+from dispatcher.api.editing import Edits
 from dispatcher.api.entrance import Entrance, Lines
 from dispatcher.api.errors import error_middleware
 from dispatcher.api.expensive import Expensive
 from dispatcher.api.guard import page_guard
 from dispatcher.api.health import Health
+from dispatcher.api.jobs.calls import JobCalls
+from dispatcher.api.jobs.running import Jobs
+from dispatcher.api.json_line import LINE_END
 from dispatcher.api.letters import LetterCalls
+from dispatcher.api.masking import Headers, Masking
 from dispatcher.api.messages import MessageCalls
 from dispatcher.api.models import Nothing
+from dispatcher.api.moving import MovingCalls
+from dispatcher.api.outlook import Outlook
 from dispatcher.api.outside import OutsideCalls
+from dispatcher.api.overseeing import OutlookCalls
 from dispatcher.api.pages import Pages
 from dispatcher.api.process import PROBES, ProcessCalls
 from dispatcher.api.reading import read
+from dispatcher.api.replaying import ReplayCalls
 from dispatcher.api.room import BodyRoom
 from dispatcher.api.routes import JSON, SAFE_METHODS, AnyRoute, Asked, Route
 from dispatcher.api.schedules import ScheduleCalls
 from dispatcher.api.sessions import SessionCalls
 from dispatcher.api.stream import MAX_READERS, EventStream
+from dispatcher.core.clock import SystemClock
 from dispatcher.core.keys import Key, Keyring, Role
-from dispatcher.errors import ConfigError, PortTaken
+from dispatcher.errors import ConfigError, DispatcherError, PortTaken
 from dispatcher.functions.bridge.sessions import Sessions
-from dispatcher.functions.schedules.surface import Schedules
 from dispatcher.functions.surface import Functions
+from dispatcher.listening.tls import Secured
+from dispatcher.listening.unix import UnixPlace, UnixSocket, unix_socket
 from dispatcher.queue.admin.pace import Pace
-from dispatcher.queue.admin.surface import Admin, Carrier
+from dispatcher.queue.admin.surface import Admin, Carrier, Replayer
+from dispatcher.schedules.surface import Schedules
 from dispatcher.telemetry.events import Events
 
 KEEPALIVE_SECONDS = 75.0
@@ -76,9 +89,12 @@ class ApiServer:
         *,
         admin: Admin,
         carrier: Carrier,
+        replayer: Replayer,
         backups: Backups,
+        keeper: Keeper,
         health: Callable[[], Health],
         metrics: Callable[[], Coroutine[Any, Any, str]],
+        outlook: Outlook,
         events: Events,
         max_connections: int = DEFAULT_CONNECTIONS,
         max_body: int = 64 * 1024 * 1024,
@@ -86,36 +102,54 @@ class ApiServer:
         functions: Functions | None = None,
         sessions: Sessions | None = None,
         schedules: Schedules | None = None,
+        masking: Masking | None = None,
+        tls: Secured | None = None,
+        unix: UnixPlace | None = None,
+        pace: Pace | None = None,
     ) -> None:
-        """`host` "" is every interface; `port` 0 any free one; open `keys`: everybody is let in.
-        Imported bodies have at most `max_body` bytes. In `lines` requests wait for their turn.
+        """`host` "" is every interface; `port` 0 any free one; `unix` is listened on in place of
+        both. Open `keys`: everybody is let in.
+        `tls` secures connections; None: they are plain. `pace` is that of all who work in slices;
+        None: it has one of its own.
+        Imported and edited bodies have at most `max_body` bytes. In `lines` requests wait for
+        their turn.
         Without `functions` there are no calls about them, without `sessions` none to fetch what
-        they are asked, and without `schedules` none about these."""
+        they are asked, and without `schedules` none about these. `masking` says which headers are
+        secret."""
         self._host = host
         self._port = port
+        self._tls = tls
+        self._unix_place = unix
+        self._unix: UnixSocket | None = None
         self._keys = keys
         self._needs_key = not keys.is_open
-        self._described = ""
+        self._described: asyncio.Future[str] | None = None
         self._health = health
         self._listening: asyncio.Server | None = None
         self.connections = Connections(max_connections, time.monotonic)
         # Half of the connections at most: the others are for who wants to do something.
         self._stream = EventStream(admin, most=max(1, min(MAX_READERS, max_connections // 2)))
-        self.pace = Pace()
-        self.audit = Audit(events, time.monotonic)
+        self.pace = pace or Pace()
+        self.audit = Audit(events, time.monotonic, keeper=keeper, now_us=SystemClock().now_us)
+        self._keeper = keeper
+        self._headers = Headers(masking or Masking.of(), self.audit)
+        self.jobs = Jobs(self.audit, events, now_us=SystemClock().now_us)
         self._pages = Pages()
         self._expensive = Expensive(time.monotonic)
-        carry = CarryCalls(carrier, self.audit, events, self.pace, max_body=max_body)
+        self._edits = Edits(self._headers.masking, max_body=max_body)
+        carry = CarryCalls(carrier, admin, self.jobs, events, self.pace, max_body=max_body)
         process = ProcessCalls(health, metrics, self._expensive)
         self._routes = [
             *self._table(admin, process, carry, functions),
-            *BackupCalls(backups, self.audit).routes(),
+            *OutlookCalls(outlook, self._expensive).routes(),
+            *BackupCalls(backups, self.audit, self.jobs).routes(),
+            *ReplayCalls(replayer, self.jobs).routes(),
         ]
         room = BodyRoom()
         if functions is not None:
             self._routes += self._of_functions(functions, room)
         if schedules is not None:
-            self._routes += ScheduleCalls(schedules, self.audit).routes()
+            self._routes += ScheduleCalls(schedules, self.audit, self._headers).routes()
         self._sessions: SessionCalls | None = None
         if sessions is not None:
             self._sessions = SessionCalls(
@@ -137,8 +171,9 @@ class ApiServer:
 
     @property
     def bound(self) -> list[tuple[str, int]]:
-        """Addresses and ports it listens on; empty before `start` and after `stop`."""
-        sockets = () if self._listening is None else self._listening.sockets
+        """Addresses and ports it listens on; empty before `start` and after `stop`, and for a unix
+        socket."""
+        sockets = () if self._listening is None or self._unix else self._listening.sockets
         return [(str(host), int(port)) for host, port, *_ in (s.getsockname() for s in sockets)]
 
     async def start(self) -> None:
@@ -146,25 +181,38 @@ class ApiServer:
 
         Raises:
             PortTaken: the port is in use, or the address may not be bound.
-            ConfigError: the host has no address.
+            ConfigError: the host has no address, or there can be no such unix socket.
         """
-        self._described = json.dumps(self.description())  # takes a while: never for a request
         await self._pages.read()
         await self._runner.setup()
         try:
-            self._listening = await asyncio.get_running_loop().create_server(
-                self._connect, self._host or None, self._port, backlog=_BACKLOG
-            )
+            self._listening = await self._listen()
         except OSError as error:
             await self.stop()
             raise self._refused(error) from error
+        except DispatcherError:
+            await self.stop()
+            raise
         self.connections.start()
+
+    async def _listen(self) -> asyncio.Server:
+        loop = asyncio.get_running_loop()
+        if self._unix_place is None:
+            return await loop.create_server(
+                self._connect, self._host or None, self._port, backlog=_BACKLOG
+            )
+        self._unix = await unix_socket(self._unix_place, setting="API_LISTEN")
+        return await loop.create_unix_server(self._connect, sock=self._unix.sock, backlog=_BACKLOG)
 
     async def stop(self) -> None:
         """Stop listening and close every connection. Idempotent."""
         if self._listening is not None:
             self._listening.close()
             self._listening = None
+        await self.jobs.stop(STOP_SECONDS)
+        if self._unix is not None:
+            self._unix.sock.close()
+            self._unix.remove()
         await self._runner.cleanup()
         await self._expensive.stop()
         self.connections.stop()
@@ -179,10 +227,11 @@ class ApiServer:
         self._keys.replace(keys)
         self.connections.keep_only(self._keys)
 
-    def _connect(self) -> Connection:
+    def _connect(self) -> asyncio.BaseProtocol:
         """The protocol of one more connection."""
         assert self._runner.server is not None, "it is set up before anybody can come"
-        return Connection(self._runner.server(), self.connections)
+        plain = Connection(self._runner.server(), self.connections)
+        return plain if self._tls is None else self._tls.secure(plain)
 
     def _refused(self, error: OSError) -> ConfigError | PortTaken:
         where = f"API_LISTEN={self._host}:{self._port}"
@@ -208,12 +257,30 @@ class ApiServer:
                 "GET", "/openapi.json", self._describe, "showApi", "This API",
                 Nothing, Nothing, Nothing,
             ),
-            *DestinationCalls(admin, self._expensive, pace, self.audit, functions).routes(),
-            *MessageCalls(admin, self.audit).routes(),
-            *LetterCalls(admin, self._expensive, pace, self.audit).routes(),
+            *DestinationCalls(
+                admin, self._expensive, pace, self.audit, self.jobs, functions
+            ).routes(),
+            *MessageCalls(
+                admin, self._expensive, pace, self.audit, self.jobs, self._headers
+            ).routes(),
+            *MovingCalls(admin, self._expensive, pace, self.audit, self.jobs).routes(),
+            *self._of_letters(admin),
+            *JobCalls(self.jobs, self.audit).routes(),
+            *AuditCalls(self._keeper, pace).routes(),
             *carry.routes(),
             *self._stream.routes(),
         ]  # fmt: skip
+
+    def _of_letters(self, admin: Admin) -> Sequence[AnyRoute]:
+        return LetterCalls(
+            admin,
+            self._expensive,
+            self.pace,
+            self.audit,
+            self.jobs,
+            self._headers,
+            self._edits,
+        ).routes()
 
     def _of_functions(self, functions: Functions, room: BodyRoom) -> Sequence[AnyRoute]:
         stays = self.connections.stays
@@ -283,14 +350,18 @@ class ApiServer:
 
     def _handler(self, route: AnyRoute) -> Handler:
         """What aiohttp calls for a route."""
+        is_a_change = route.method not in SAFE_METHODS and not route.is_an_applications
 
         async def handle(request: web.Request) -> web.StreamResponse:
             asked = await read(request, route)
             try:
-                return response(await route.handler(asked), route.status)
+                answer = await route.handler(asked)
             finally:
-                if route.method not in SAFE_METHODS and not route.is_an_applications:
+                if is_a_change:
                     self._expensive.forget()
+            if is_a_change:
+                await self.audit.written()
+            return response(answer, route.status)
 
         return handle
 
@@ -301,7 +372,11 @@ class ApiServer:
         )
 
     async def _describe(self, _: Asked[Nothing, Nothing, Nothing]) -> web.Response:
-        return web.Response(text=self._described, content_type=JSON)
+        if self._described is None:  # a tenth of a start's time, and asked for rarely
+            made = asyncio.to_thread(lambda: json.dumps(self.description()) + LINE_END)
+            self._described = asyncio.ensure_future(made)
+        text = await asyncio.shield(self._described)
+        return web.Response(text=text, content_type=JSON)
 
     async def _let_readers_go(self, _: web.Application) -> None:
         self._stream.close()

@@ -11,6 +11,7 @@ from dispatcher.api.all_lanes import CALLS
 from dispatcher.api.fields import (
     InstantOut,
     LaneCursorIn,
+    LanePartIn,
     PageSize,
 )
 from dispatcher.api.models import Input, Output, attributes
@@ -18,9 +19,11 @@ from dispatcher.core.breaker import State as BreakerState
 from dispatcher.functions.shown import CallTotals
 from dispatcher.queue.admin.surface import (
     MOST_LANES,
+    LaneFilter,
     LaneKind,
     LaneOrder,
     LanePage,
+    LaneTrouble,
     LaneView,
     Totals,
 )
@@ -34,6 +37,14 @@ class StatsQuery(Input):
     )
     lanes_kind: Literal["message", "call"] | None = Field(
         None, description="Of messages or of calls; without it of both."
+    )
+    lanes_destination: LanePartIn | None = Field(
+        None, description="Those with this in the name of their destination, in any case."
+    )
+    lanes_state: Literal["failing", "held"] | None = Field(
+        None,
+        description="Those whose destination is down (its breaker is not closed, or attempts have "
+        "failed for a minute), or that an operator holds.",
     )
     lanes_limit: PageSize = Field(MOST_LANES, description="How many at most.")
     lanes_cursor: LaneCursorIn | None = Field(
@@ -58,6 +69,14 @@ class StatsQuery(Input):
         return LaneOrder(self.lanes_order)
 
     @property
+    def which(self) -> LaneFilter:
+        """As the queue understands it."""
+        return LaneFilter(
+            part=None if self.lanes_destination is None else self.lanes_destination.lower(),
+            trouble=None if self.lanes_state is None else LaneTrouble(self.lanes_state),
+        )
+
+    @property
     def kind(self) -> LaneKind | None:
         """As the queue understands it."""
         return None if self.lanes_kind is None else LaneKind(self.lanes_kind)
@@ -79,6 +98,9 @@ class Lane(Output):
     limit: int | None = Field(
         description="How many attempts it may have at once; null where runs are fetched."
     )
+    rate: str | None = Field(
+        description="How many attempts may start in which time, by its rule: `50/s`, `10/m`."
+    )
     paused_until: InstantOut | None = Field(
         validation_alias="paused_until_us",
         description="Until when it backs off: Retry-After, breaker, or what this machine lacks.",
@@ -86,6 +108,26 @@ class Lane(Output):
     held: bool = Field(description="An operator holds it.")
     paused: bool = Field(validation_alias="held", description="The older name of `held`.")
     breaker: BreakerState
+    last_error: str | None = Field(
+        description="What the last attempt that went wrong came to: a slug, or `http_503`; null "
+        "where none did since the start."
+    )
+    last_error_at: InstantOut | None = Field(validation_alias="last_error_at_us")
+    failing_since: InstantOut | None = Field(
+        validation_alias="failing_since_us",
+        description="When the first of the failures in a row was; null: the last attempt was "
+        "answered.",
+    )
+    delivered_per_s: float | None = Field(description="In the last minute; null of calls.")
+    attempt_p50_ms: float | None = Field(
+        description="Of its last attempts that were timed, 64 at most; null before the first."
+    )
+    attempt_p95_ms: float | None = Field(description="As `attempt_p50_ms`.")
+    oldest_at: InstantOut | None = Field(
+        validation_alias="oldest_at_us",
+        description="When the oldest message was accepted that waits for its turn, or for another "
+        "attempt.",
+    )
 
 
 class CallLane(Output):

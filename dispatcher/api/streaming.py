@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from typing import Final
 
 from aiohttp import web
 
 from dispatcher.api.routes import JSON
+
+_WRITTEN_BYTES: Final = 64 * 1024
 
 
 async def send_document(
@@ -31,12 +35,23 @@ async def send_document(
 
 async def send_pieces(request: web.Request, pieces: Sequence[bytes]) -> web.StreamResponse:
     """Answer with a JSON document that is there already, in pieces."""
-    return await send_document(request, _each(pieces), size_bytes=sum(map(len, pieces)))
+    return await send_document(request, _joined(pieces), size_bytes=sum(map(len, pieces)))
 
 
-async def _each(pieces: Sequence[bytes]) -> AsyncIterator[bytes]:
+async def _joined(pieces: Sequence[bytes]) -> AsyncIterator[bytes]:
+    """The pieces in parts of `_WRITTEN_BYTES` or little more: each write is a call of the system,
+    and between two of them others get their turn."""
+    part: list[bytes] = []
+    size_bytes = 0
     for piece in pieces:
-        yield piece
+        part.append(piece)
+        size_bytes += len(piece)
+        if size_bytes >= _WRITTEN_BYTES:
+            yield b"".join(part)
+            await asyncio.sleep(0)
+            part, size_bytes = [], 0
+    if part:
+        yield b"".join(part)
 
 
 @contextlib.asynccontextmanager

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 
 from dispatcher.core.instants import rfc3339
+from dispatcher.core.options import written
 from dispatcher.queue.admin.surface import (
     AnyCarried,
     AttemptView,
@@ -71,6 +72,10 @@ def _described(carried: Carried) -> dict[str, Any]:
     }
     if message.timeout_ms:
         described["timeout_ms"] = message.timeout_ms
+    if options := written(message.terms):
+        described["options"] = options
+    if message.terms is not None and message.terms.key_place:
+        described["key_place"] = message.terms.key_place
     if death is not None:
         described |= {
             "dead_at": rfc3339(death.dead_at_us),

@@ -1,15 +1,13 @@
-"""Redriving and purging as a person sees it: a question, a bar, and what came of it."""
+"""Doing something to many as a person sees it: a question, a bar, and what came of it."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Final
 
-from dispatcher.cli import batches, output
-from dispatcher.cli.batches import PURGE, Progress, Verb
-from dispatcher.cli.client import Api
+from dispatcher.cli import batches, following, output
+from dispatcher.cli.batches import Progress, Verb
+from dispatcher.cli.client import Api, Json
 from dispatcher.cli.errors import BadUsage, CommandError, NotFound
 from dispatcher.cli.selection import Matching, Selection
 
@@ -21,18 +19,18 @@ def apply(
     verb: Verb,
     selection: Selection,
     *,
-    rate: int | None,
+    rate: int | str | None,
     dry_run: bool,
     must_ask: bool,
     as_json: bool,
 ) -> None:
-    """Do something to a selection of dead letters, and print what came of it.
+    """Do something to a selection of dead letters or messages, and print what came of it.
 
     Args:
         api: whom to ask.
         verb: what to do.
         selection: to which.
-        rate: how many a second at most; None: as fast as it goes.
+        rate: how many at most, as the API takes it; None: as fast as it goes.
         dry_run: count, and change nothing.
         must_ask: ask the person first.
         as_json: print one document.
@@ -42,8 +40,11 @@ def apply(
         CommandError: the answer was no, the API refused, or some could not be done.
     """
     if must_ask and not dry_run and not output.is_terminal(sys.stdin):
-        raise BadUsage(f"nobody can be asked here: `dead {verb.name}` needs --yes, or --dry-run")
-    found = batches.count(api, verb, selection)
+        raise BadUsage(
+            f"nobody can be asked here: `{verb.group} {verb.name}` needs --yes, or --dry-run"
+        )
+    with following.bar("counted") as counted:
+        found = batches.count(api, verb, selection, counted)
     if dry_run:
         _report(verb, found, selection, dry_run=True, as_json=as_json)
         return
@@ -51,20 +52,12 @@ def apply(
         raise CommandError("nothing was changed")
     progress = Progress()
     try:
-        with _bar(verb, found.count) as advance:
-            batches.run(
-                api,
-                verb,
-                selection,
-                expected=found.count,
-                progress=progress,
-                advance=advance,
-                rate=rate,
-            )
+        with following.bar(verb.word) as told:
+            batches.run(api, verb, selection, progress=progress, told=told, rate=rate)
     except (KeyboardInterrupt, CommandError):
         if progress.count:
             output.print_note(
-                f"{_letters(progress.count)} {_were(progress.count)} {verb.done} before this; "
+                f"{_some(verb, progress.count)} {_were(progress.count)} {verb.word} before this; "
                 "the same command goes on with the others."
             )
         raise
@@ -72,9 +65,9 @@ def apply(
 
 
 def _agrees(verb: Verb, count: int) -> bool:
-    for_good = " for good" if verb is PURGE else ""
+    for_good = " for good" if verb.is_for_good else ""
     print(
-        f"{verb.name.capitalize()} {_letters(count)}{for_good}? [y/N] ",
+        f"{verb.name.capitalize()} {_some(verb, count)}{for_good}? [y/N] ",
         end="",
         file=sys.stderr,
         flush=True,
@@ -82,53 +75,47 @@ def _agrees(verb: Verb, count: int) -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-@contextmanager
-def _bar(verb: Verb, total: int) -> Iterator[Callable[[int], None]]:
-    """Show how far it is on standard error, where that is a terminal."""
-    if not output.is_terminal(sys.stderr) or total <= batches.BATCH:
-        yield lambda _: None
-        return
-    from rich import progress as rich_progress
-
-    bar = rich_progress.Progress(
-        rich_progress.TextColumn("{task.description}"),
-        rich_progress.BarColumn(),
-        rich_progress.MofNCompleteColumn(),
-        rich_progress.TimeRemainingColumn(),
-        console=output.console(sys.stderr),
-        transient=True,
-    )
-    with bar:
-        task = bar.add_task(verb.done, total=total)
-        yield lambda more: bar.advance(task, more)
-
-
 def _report(
     verb: Verb, progress: Progress, selection: Selection, *, dry_run: bool, as_json: bool
 ) -> None:
     if as_json:
-        told = {verb.done: progress.count, "not_found": progress.not_found, "dry_run": dry_run}
+        told: Json = {
+            verb.done: progress.count,
+            "not_found": progress.not_found,
+            "dry_run": dry_run,
+        }
+        told |= progress.others
         output.print_json({**told, "left": progress.left} if progress.left else told)
     elif dry_run:
-        print(f"{_letters(progress.count)} would be {verb.done}. Nothing was changed.")
+        print(f"{_some(verb, progress.count)} would be {verb.word}. Nothing was changed.")
     else:
-        print(f"{_letters(progress.count)} {_were(progress.count)} {verb.done}.")
+        print(f"{_some(verb, progress.count)} {_were(progress.count)} {verb.word}.")
+    if not as_json:
+        _print_others(verb, progress)
     if progress.left:
         for message_id, why in list(progress.left.items())[:_MOST_NAMED]:
             output.print_note(f"{message_id}: {why}")
         raise CommandError(
-            f"{_letters(len(progress.left))} could not be {verb.done}"
+            f"{_some(verb, len(progress.left))} could not be {verb.word}"
             + (f"; the first {_MOST_NAMED} are named" if len(progress.left) > _MOST_NAMED else "")
         )
     # Those that were selected by a filter and are gone meanwhile were dealt with by somebody else.
     if progress.not_found and not isinstance(selection, Matching):
         missing = ", ".join(map(output.clean, progress.not_found[:10]))
         more = ", …" if len(progress.not_found) > 10 else ""
-        raise NotFound(f"no dead letters: {missing}{more}")
+        what = "no dead letters" if verb.noun == "dead letter" else "they do not wait"
+        raise NotFound(f"{what}: {missing}{more}")
 
 
-def _letters(count: int) -> str:
-    return output.plural(count, "dead letter")
+def _print_others(verb: Verb, progress: Progress) -> None:
+    for name, said in verb.others:
+        count = progress.others.get(name, 0)
+        if count:
+            print(f"{count} {_were(count)} {said}.")
+
+
+def _some(verb: Verb, count: int) -> str:
+    return output.plural(count, verb.noun)
 
 
 def _were(count: int) -> str:

@@ -23,7 +23,9 @@ from dispatcher.cli.options import AsJson, KeyFile, Url
 
 _LOOK_SECONDS: Final = 0.25
 
-Directory = Annotated[Path, typer.Argument(metavar="DIR", show_default=False)]
+Directory = Annotated[
+    Path, typer.Argument(metavar="DIR", help="The directory of the backup.", show_default=False)
+]
 Told = Callable[[int, int], object]
 
 
@@ -82,7 +84,7 @@ def restore(directory: Directory, as_json: AsJson = False) -> None:
     No server may run there, and there must be no logs yet.
     """
     from dispatcher.node.backup.restoring import restore as put_back
-    from dispatcher.node.places import results_of
+    from dispatcher.node.places import audit_of, results_of
     from dispatcher.settings import Settings
 
     settings = Settings.load(os.environ)
@@ -92,6 +94,8 @@ def restore(directory: Directory, as_json: AsJson = False) -> None:
     names = [str(target) for target in targets]
     if manifest.results is not None:
         names.append(str(results_of(targets[0])))
+    if manifest.audit is not None:
+        names.append(str(audit_of(targets[0])))
     if as_json:
         output.print_json({"made_at": manifest.made_at, "logs": names})
         return

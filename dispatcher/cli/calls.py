@@ -8,23 +8,24 @@ from urllib.parse import quote
 
 import typer
 
-from dispatcher.cli import one_call, output, tables, where
+from dispatcher.cli import completing, one_call, output, tables, where
 from dispatcher.cli.client import Api, Json
 from dispatcher.cli.errors import BadUsage, CommandError, NotFound, RefusedNow
 from dispatcher.cli.listing import Limit, Listed
-from dispatcher.cli.options import AsJson, EndpointFilter, FunctionFilter, KeyFile, Url
+from dispatcher.cli.options import AsJson, EndpointFilter, FunctionFilter, KeyFile, Url, Wide
 from dispatcher.cli.tables import Column, Moment
+from dispatcher.cli.watching import watched
 
 _PATH: Final = "/v1/calls"
 _COLUMNS: Final = (
-    Column("id"),
+    Column("id", is_key=True),
     Column("state"),
     Column("function", is_cut=True),
-    Column("endpoint", is_extra=True, is_cut=True),
+    Column("endpoint", is_extra=True, is_cut=True, rank=4),
     Column("created"),
-    Column("attempts", is_extra=True),
-    Column("waits for", is_extra=True),
-    Column("last error", is_extra=True),
+    Column("attempts", is_extra=True, rank=3),
+    Column("waits for", is_extra=True, rank=2),
+    Column("last error", is_extra=True, is_cut=True, rank=1),
 )
 
 
@@ -44,8 +45,13 @@ class State(StrEnum):
 
 HAS_ENDED: Final = (State.SUCCEEDED, State.FAILED, State.EXPIRED, State.CANCELLED)
 
-CallId = Annotated[str, typer.Argument(metavar="ID", help="The call's id.")]
-CallIds = Annotated[list[str], typer.Argument(metavar="ID...", help="The calls' ids.")]
+CallId = Annotated[
+    str, typer.Argument(autocompletion=completing.calls, metavar="ID", help="The call's id.")
+]
+CallIds = Annotated[
+    list[str],
+    typer.Argument(autocompletion=completing.calls, metavar="ID...", help="The calls' ids."),
+]
 StateFilter = Annotated[
     State | None, typer.Option("--state", help="Only calls in this state.", show_default=False)
 ]
@@ -55,12 +61,14 @@ Kill = Annotated[
 ]
 
 
+@watched
 def list_(
     state: StateFilter = None,
     function: FunctionFilter = None,
     endpoint: EndpointFilter = None,
     roots: Roots = False,
     limit: Limit = 100,
+    wide: Wide = False,
     url: Url = None,
     key_file: KeyFile = None,
     as_json: AsJson = False,
@@ -77,7 +85,8 @@ def list_(
         for call in found:
             output.print_json(call)
     else:
-        tables.print_table(_COLUMNS, [_row(call) for call in found])
+        rows = [_row(call) for call in found]
+        tables.print_table(_COLUMNS, rows, is_wide=wide, none="No calls.")
     found.note_more()
 
 

@@ -10,77 +10,22 @@ from __future__ import annotations
 
 import http.client
 import json
-import re
-import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Final, NoReturn
+from types import MappingProxyType
+from typing import Any, Final
 from urllib.parse import urlencode
 
-from dispatcher.cli.errors import (
-    BadUsage,
-    CommandError,
-    KeyRefused,
-    NotConnected,
-    NotFound,
-    RefusedNow,
-    Unreachable,
-)
-from dispatcher.core.authority import authority
+from dispatcher.cli.address import Server
+from dispatcher.cli.errors import CommandError
+from dispatcher.cli.translating import decoded, refuse, translated
 
 Json = dict[str, Any]
 
-CONNECT_SECONDS: Final = 10.0
-ANSWER_SECONDS: Final = 60.0
+ACCEPTED: Final = 202
 _MAX_LINE_BYTES: Final = 1 << 20
 _PIECE_BYTES: Final = 1 << 18
 _LINES: Final = "application/x-ndjson"
-_URL: Final = re.compile(
-    r"(?:(?P<scheme>[A-Za-z]+)://)?"
-    r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[^\[\]/?#@:\s]+))(?::(?P<port>[0-9]{1,5}))?"
-    r"(?P<base>(?:/[^?#\s]*)?)"
-)
-_DEFAULT_PORT: Final = {"http": 80, "https": 443}
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """Where requests go. `base` is put before every path and does not end with `/`."""
-
-    scheme: str
-    host: str
-    port: int
-    base: str = ""
-
-    @staticmethod
-    def parse(url: str, source: str) -> Server:
-        """Read `[http[s]://]host[:port][/base]`.
-
-        Raises:
-            BadUsage: naming `source`, the option or variable that the address stands in.
-        """
-        match = _URL.fullmatch(url.strip())
-        scheme = (match["scheme"] or "http").lower() if match else ""
-        if match is None or scheme not in _DEFAULT_PORT or not _is_port(match["port"]):
-            raise BadUsage(f"{source}: expected an address such as http://127.0.0.1:8081")
-        port = int(match["port"] or _DEFAULT_PORT[scheme])
-        return Server(scheme, match["v6"] or match["host"], port, match["base"].rstrip("/"))
-
-    def connect(self, timeout_s: float = CONNECT_SECONDS) -> http.client.HTTPConnection:
-        """Return a connection that is open, with `ANSWER_SECONDS` for each read and write.
-
-        Raises:
-            OSError: there is none.
-        """
-        kind = http.client.HTTPSConnection if self.scheme == "https" else http.client.HTTPConnection
-        connection = kind(self.host, self.port, timeout=timeout_s)
-        connection.connect()
-        connection.sock.settimeout(ANSWER_SECONDS)
-        return connection
-
-    def __str__(self) -> str:
-        return f"{self.scheme}://{authority(self.host, self.port)}{self.base}"
 
 
 class Api:
@@ -97,6 +42,21 @@ class Api:
     def post(self, path: str, body: Json | None = None) -> Json:
         """Ask for a change. Returns the answer, durable when this returns."""
         return self._object(self._call("POST", path, body))
+
+    def begin(self, path: str, body: Json, *, at_once_s: int) -> tuple[Json, bool]:
+        """Ask for what may take long, and wait no longer than so many seconds. Returns the answer
+        and False, or the job that does it and True."""
+        prefer = {"Prefer": f"respond-async, wait={at_once_s}"}
+        status, content = self._ask("POST", path, body, headers=prefer)
+        return self._object(content), status == ACCEPTED
+
+    def patch(self, path: str, body: Json) -> Json:
+        """Change something. Returns it as it is then."""
+        return self._object(self._call("PATCH", path, body))
+
+    def remove(self, path: str) -> Json:
+        """End something, and return how it is then."""
+        return self._object(self._call("DELETE", path))
 
     def act(self, path: str, query: Mapping[str, object]) -> Json:
         """The same, of which all is said in the query."""
@@ -120,12 +80,30 @@ class Api:
         with self._opened(_with_query(path, query), _LINES) as (_, answer):
             yield self._pieces(answer)
 
+    @contextmanager
+    def download_bytes(
+        self, path: str, query: Mapping[str, object] | None = None
+    ) -> Iterator[Iterator[bytes]]:
+        """As `download`, of what is no lines."""
+        with self._opened(_with_query(path, query), "*/*") as (_, answer):
+            yield self._pieces(answer)
+
     def _pieces(self, answer: http.client.HTTPResponse) -> Iterator[bytes]:
         with self._translated():
             while piece := answer.read1(_PIECE_BYTES):
                 yield piece
             if answer.length:  # `read1` does not say so itself
                 raise http.client.IncompleteRead(b"", answer.length)
+
+    @contextmanager
+    def ask_lines(self, path: str, body: Json) -> Iterator[Iterator[bytes]]:
+        """Ask for a change that takes long, and give the lines of its answer as they come.
+
+        Raises:
+            Unreachable: also from the lines: the connection broke.
+        """
+        with self._opened(path, _LINES, body) as (_, answer):
+            yield self._lines(answer)
 
     def put_in(self, path: str, query: Mapping[str, object], value: bytes, kind: str) -> None:
         """Send a value of a media type, durable when this returns."""
@@ -159,14 +137,16 @@ class Api:
 
     @contextmanager
     def _opened(
-        self, path: str, accepted: str
+        self, path: str, accepted: str, body: Json | None = None
     ) -> Iterator[tuple[http.client.HTTPConnection, http.client.HTTPResponse]]:
-        """Open an answer of 200. What goes wrong with what is made of it is not the network's."""
+        """Open an answer of 200, to a POST when there is a body. What goes wrong with what is made
+        of it is not the network's."""
+        method = "GET" if body is None else "POST"
         with self._translated():
             connection = self.server.connect()
         try:
             with self._translated():
-                answer = self._send(connection, "GET", path, None, accepted)
+                answer = self._send(connection, method, path, body, accepted)
                 if answer.status != 200:
                     refuse(answer.status, answer.read(), what=str(self.server))
             yield connection, answer
@@ -177,16 +157,28 @@ class Api:
         self, method: str, path: str, body: Json | bytes | None = None, kind: str = _LINES
     ) -> bytes:
         """`kind` is of a body of bytes."""
+        return self._ask(method, path, body, kind)[1]
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        body: Json | bytes | None = None,
+        kind: str = _LINES,
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> tuple[int, bytes]:
         with self._translated():
             connection = self.server.connect()
             try:
-                answer = self._send(connection, method, path, body, "application/json", kind)
+                answer = self._send(
+                    connection, method, path, body, "application/json", kind, headers
+                )
                 content = answer.read()
             finally:
                 connection.close()
         if not 200 <= answer.status < 300:
             refuse(answer.status, content, what=str(self.server))
-        return content
+        return answer.status, content
 
     def _send(
         self,
@@ -196,8 +188,9 @@ class Api:
         body: Json | bytes | None,
         accepted: str,
         kind: str = _LINES,
+        more: Mapping[str, str] = MappingProxyType({}),
     ) -> http.client.HTTPResponse:
-        headers = {"Accept": accepted}
+        headers = {"Accept": accepted, **more}
         if self._key is not None:
             headers["Authorization"] = f"Bearer {self._key}"
         content = None
@@ -211,7 +204,7 @@ class Api:
         return connection.getresponse()
 
     def _object(self, content: bytes) -> Json:
-        found = _decoded(content)
+        found = decoded(content)
         if found is None:
             raise CommandError(f"{self.server} does not answer like a dispatcher's API; see --url")
         return found
@@ -222,62 +215,6 @@ class Api:
             self.server, "Is it running? --url or DISPATCHER_API says where the API is"
         ):
             yield
-
-
-@contextmanager
-def translated(server: Server, hint: str) -> Iterator[None]:
-    """Turn what goes wrong on the network into `Unreachable`, with what to do."""
-    try:
-        yield
-    except (OSError, http.client.HTTPException) as error:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        nobody = isinstance(error, ConnectionRefusedError | socket.gaierror)
-        kind = NotConnected if nobody else Unreachable
-        raise kind(f"{server}: {reason}. {hint}.") from error
-
-
-def refuse(
-    status: int, content: bytes, *, what: str, key_from: str = "--key-file or DISPATCHER_KEY"
-) -> NoReturn:
-    """Raise the error that an answer other than 2xx stands for.
-
-    Args:
-        status: of the answer.
-        content: its body; the message in it is what the user sees.
-        what: who answered.
-        key_from: where the key for that is read from.
-    """
-    told = _decoded(content) or {}
-    slug = told.get("error")
-    message = told.get("message")
-    shown = f"{message} ({slug})" if message and slug else f"{what} answered {status}"
-    match status:
-        case 400 if slug:
-            raise BadUsage(shown)
-        case 401 | 403:
-            raise KeyRefused(f"{shown} A key is read from {key_from}.")
-        case 404 if slug and slug != "not_found":
-            raise NotFound(shown)
-        case 410:
-            raise NotFound(shown)
-        case 404:
-            raise CommandError(f"{shown}: not a dispatcher's API, or an older version of it")
-        case 409 | 429 | 503:
-            raise RefusedNow(shown)
-        case _:
-            raise CommandError(shown)
-
-
-def _decoded(content: bytes) -> Json | None:
-    try:
-        found = json.loads(content)
-    except ValueError:
-        return None
-    return found if isinstance(found, dict) else None
-
-
-def _is_port(text: str | None) -> bool:
-    return text is None or 0 < int(text) < 65536
 
 
 def _with_query(path: str, query: Mapping[str, object] | None) -> str:

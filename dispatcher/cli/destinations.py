@@ -1,24 +1,104 @@
-"""`dispatcher hold` and `resume`: whether anything is sent to a destination."""
+"""`dispatcher destinations`: how each stands, and whether anything is sent there."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from enum import StrEnum
+from itertools import islice
 from typing import Annotated, Final
 from urllib.parse import quote
 
 import typer
 
-from dispatcher.cli import output, where
+from dispatcher.cli import completing, following, output, tables, where
 from dispatcher.cli.client import Api, Json
-from dispatcher.cli.options import AsJson, KeyFile, Url
-from dispatcher.cli.stats import lane_state
+from dispatcher.cli.listing import Limit
+from dispatcher.cli.options import AsJson, KeyFile, Url, Wide
+from dispatcher.cli.stats import LANE_COLUMNS, lane_row, lane_state
+from dispatcher.cli.watching import watched
 from dispatcher.core.destination import Destination as Parsed
 
-_CALLS: Final = "call:"
-"""What the cursor of a page of calls begins with."""
+_PAGE: Final = 1000
+_NONE: Final = "Nothing waits, and nothing is held."
 
 Destination = Annotated[
-    str, typer.Argument(metavar="DESTINATION", help="host[:port] or scheme://host[:port].")
+    str,
+    typer.Argument(
+        autocompletion=completing.destinations,
+        metavar="DESTINATION",
+        help="host[:port] or scheme://host[:port].",
+    ),
 ]
+
+
+class Trouble(StrEnum):
+    """What a destination may be that something is wrong with, as the API says it."""
+
+    FAILING = "failing"
+    HELD = "held"
+
+
+class Kind(StrEnum):
+    """What waits for it."""
+
+    MESSAGE = "message"
+    CALL = "call"
+
+
+Part = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[PART]", help="Only those with this in their name.", show_default=False
+    ),
+]
+OfState = Annotated[Trouble | None, typer.Option("--state", help="Only these.", show_default=False)]
+OfKind = Annotated[
+    Kind | None, typer.Option("--kind", help="What waits for them.", show_default=False)
+]
+
+
+@watched
+def list_(
+    part: Part = None,
+    state: OfState = None,
+    kind: OfKind = None,
+    limit: Limit = 100,
+    wide: Wide = False,
+    url: Url = None,
+    key_file: KeyFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """List destinations that have messages or calls, or that are held, by name: how each stands.
+
+    `failing` are those whose breaker is not closed, or whose attempts have failed for a minute.
+    """
+    asked: Json = {
+        "lanes_destination": part or None,
+        "lanes_state": None if state is None else state.value,
+        "lanes_kind": None if kind is None else kind.value,
+    }
+    lanes = _lanes(where.api(url, key_file), asked)
+    found = list(islice(lanes, limit or None))
+    if as_json:
+        for lane in found:
+            output.print_json(lane)
+    else:
+        rows = [lane_row(lane) for lane in found]
+        none = "No such destinations." if part or state or kind else _NONE
+        tables.print_table(LANE_COLUMNS, rows, is_wide=wide, none=none)
+    if next(lanes, None) is not None:
+        output.print_note(f"There are more than {limit}: --limit 0 shows all of them.")
+
+
+def _lanes(api: Api, asked: Json) -> Iterator[Json]:
+    """All that match, by name: page after page, as far as they are read."""
+    cursor: str | None = None
+    while True:
+        page = api.get("/v1/stats", {**asked, "lanes_limit": _PAGE, "lanes_cursor": cursor})
+        yield from page.get("lanes") or []
+        cursor = page.get("lanes_next")
+        if cursor is None:
+            return
 
 
 def hold(
@@ -33,7 +113,7 @@ def hold(
         output.print_json(found)
         return
     name = output.clean(found.get("destination"))
-    print(f"{name} is held. `dispatcher resume {name}` ends it.")
+    print(f"{name} is held. `dispatcher destinations resume {name}` ends it.")
 
 
 def resume(
@@ -53,6 +133,28 @@ def resume(
         print(_what_now(messages))
     if calls is not None:
         print(_where_calls_are(calls))
+
+
+def retry(
+    destination: Destination, url: Url = None, key_file: KeyFile = None, as_json: AsJson = False
+) -> None:
+    """Try a destination now, whatever it asked for and however it failed.
+
+    What waits for its next attempt is due; where the breaker is open, one message is sent as a
+    probe. A hold is not ended.
+    """
+    api = where.api(url, key_file)
+    with following.bar("retried") as told:
+        found = following.run(api, f"{_path_of(destination)}/retry", {}, told)
+    if as_json:
+        output.print_json(found)
+        return
+    name, said = output.clean(found["destination"]), output.clean(found["message"])
+    if not found["retried"]:  # a probe is no retry: "0 messages" above it reads as if nothing came
+        print(f"{name}: {said}")
+        return
+    print(f"{name}: {output.plural(found['retried'], 'message')} retried.")
+    print(said)
 
 
 def _what_now(lane: Json | None) -> str:
@@ -84,17 +186,8 @@ def _lane(api: Api, destination: str, kind: str) -> Json | None:
         name = str(Parsed.parse(destination))
     except ValueError:
         return None  # the API says what is wrong with it
-    cursor: str | None = None
-    while True:
-        asked = {"lanes_kind": kind, "lanes_limit": 1000, "lanes_cursor": cursor}
-        page = api.get("/v1/stats", asked)
-        for lane in page.get("lanes") or []:
-            if lane.get("destination") == name:
-                found: Json = lane
-                return found
-        cursor = page.get("lanes_next")
-        if cursor is None or cursor.removeprefix(_CALLS) > name:  # they are sorted by name
-            return None
+    lanes = _lanes(api, {"lanes_kind": kind, "lanes_destination": name})
+    return next((lane for lane in lanes if lane.get("destination") == name), None)
 
 
 def _path_of(destination: str) -> str:

@@ -40,6 +40,7 @@ def line(event: Event, *, is_short: bool = False) -> str:
         fields.get("id"),
         *_where(fields, is_call),
         _how(event.kind, fields),
+        *([fields["label"]] if fields.get("label") else []),
     )
     return "  ".join(map(output.clean, parts)).rstrip()
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # cryptography takes a while to load
     from dispatcher.functions.signing.keys import PublicKey, SigningKeys
 
 app = typer.Typer(
-    help="Show and rotate the key that signs runs of functions (SIGNING_KEY).",
+    help="Show and rotate the key that signs runs: SIGNING_KEY.",
     no_args_is_help=True,
 )
 

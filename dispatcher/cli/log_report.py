@@ -7,31 +7,37 @@ most other commands run.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from dispatcher.audit.shown import is_of_audit, show_audit_record
 from dispatcher.cli import output
 from dispatcher.errors import LogCorrupt, LogError
 from dispatcher.functions.results.shown import is_of_results, show_result_record
 from dispatcher.functions.store.shown import is_of_calls, show_call_record
+from dispatcher.node.places import numbers_in, place_of
 from dispatcher.queue.records.shown import Shown, as_text, show_record
 from dispatcher.settings import Settings
-from dispatcher.txlog import inspect
-from dispatcher.txlog.disk import RealDisk
-from dispatcher.txlog.frame import DATA, offset_of, segment_of
-from dispatcher.txlog.holes import Loss
-from dispatcher.txlog.repair import Plan
-from dispatcher.txlog.scan import Damage, Found
-from dispatcher.txlog.segment import Sizes, name_of
+from dispatcher.txlog.files import inspect
+from dispatcher.txlog.files.disk import RealDisk
+from dispatcher.txlog.files.frame import DATA, offset_of, segment_of
+from dispatcher.txlog.files.holes import Loss
+from dispatcher.txlog.files.repair import Plan
+from dispatcher.txlog.files.scan import Damage, Found
+from dispatcher.txlog.files.segment import Sizes, name_of
 
 _DISK: Final = RealDisk()
 _SIZES: Final = Sizes()
 
 
 def verify(path: Path | None, *, as_json: bool = False) -> int:
-    """Read the whole log and say whether it is intact. Returns the exit code."""
-    directory = _directory(path)
+    """Read the whole log and say whether it is intact; without a path that of each partition.
+    Returns the exit code."""
+    return max([_verify(directory, as_json=as_json) for directory in _directories(path)])
+
+
+def _verify(directory: Path, *, as_json: bool) -> int:
     result = inspect.verify(directory, _DISK, _SIZES)
     if as_json:
         output.print_json(_document(directory, result))
@@ -53,12 +59,16 @@ def verify(path: Path | None, *, as_json: bool = False) -> int:
 
 
 def repair(path: Path | None, *, apply: bool, as_json: bool = False) -> None:
-    """Say what a repair would lose; with `apply`, do it.
+    """Say what a repair would lose; with `apply`, do it. Without a path, of each partition.
 
     Raises:
-        LogError: the log is in use, or cannot be repaired.
+        LogError: a log is in use, or cannot be repaired; those before it are done.
     """
-    directory = _directory(path)
+    for directory in _directories(path):
+        _repair(directory, apply=apply, as_json=as_json)
+
+
+def _repair(directory: Path, *, apply: bool, as_json: bool) -> None:
     if as_json:
         output.print_json(_repaired(directory, apply=apply))
         return
@@ -100,11 +110,25 @@ def _repaired(directory: Path, *, apply: bool) -> dict[str, object]:
 
 
 def dump(path: Path | None, *, payload: bool, as_json: bool = False) -> int:
-    """Print a line for each frame, up to the end or the first damage. Returns the exit code."""
+    """Print a line for each frame, up to the end or the first damage; without a path, of the log of
+    each partition. Returns the exit code."""
+    directories = _directories(path)
+    codes: list[int] = []
+    for directory in directories:
+        of_several = {"log": str(directory)} if len(directories) > 1 else {}
+        if of_several and not as_json:
+            print(f"{directory}:")
+        codes.append(_dump(directory, of_several, payload=payload, as_json=as_json))
+    return max(codes)
+
+
+def _dump(
+    directory: Path, of_several: Mapping[str, object], *, payload: bool, as_json: bool
+) -> int:
     damaged = False
-    for line in inspect.dump(_directory(path), _DISK, _SIZES):
+    for line in inspect.dump(directory, _DISK, _SIZES):
         if as_json:
-            output.print_json(_frame(line, payload=payload))
+            output.print_json({**of_several, **_frame(line, payload=payload)})
         else:
             record = as_text(_record(line)) if _is_record(line) else ""
             print(output.clean(inspect.describe(line, record)))
@@ -114,8 +138,11 @@ def dump(path: Path | None, *, payload: bool, as_json: bool = False) -> int:
     return LogCorrupt.exit_code if damaged else 0
 
 
-def _directory(path: Path | None) -> Path:
-    return Settings.load(os.environ).transaction_log if path is None else path
+def _directories(path: Path | None) -> list[Path]:
+    if path is not None:
+        return [path]
+    first = Settings.load(os.environ).transaction_log
+    return [place_of(first, number) for number in numbers_in(first)]
 
 
 def _frame(line: inspect.Line, *, payload: bool) -> dict[str, object]:
@@ -142,6 +169,8 @@ def _is_record(line: inspect.Line) -> bool:
 
 
 def _record(line: inspect.Line) -> Shown:
+    if is_of_audit(line.payload):
+        return show_audit_record(line.payload)
     if is_of_results(line.payload):
         return show_result_record(line.payload)
     if is_of_calls(line.payload):

@@ -10,7 +10,8 @@ from typing import Annotated, Final
 import typer
 
 from dispatcher.cli import logins, output, where
-from dispatcher.cli.client import Api, Server
+from dispatcher.cli.address import Server
+from dispatcher.cli.client import Api
 from dispatcher.cli.errors import KeyRefused
 from dispatcher.cli.logins import Login
 
@@ -35,7 +36,7 @@ def login(url: ApiUrl, key_file: KeyOf = None) -> None:
 
     The key is tried first. An API without keys is not asked for one.
     """
-    server = Server.parse(url, "URL")
+    server = where.trusting(Server.parse(url, "URL"))
     key = _key(server, key_file)
     _try(server, key)
     logins.save(Login(server, key))

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from dispatcher.cli.client import Server
+from dispatcher.cli.address import Server
 from dispatcher.cli.errors import BadUsage, CommandError
 
 VARIABLE: Final = "DISPATCHER_LOGIN"

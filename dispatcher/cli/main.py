@@ -14,11 +14,9 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from dispatcher.cli import MAKE_KEY
+from dispatcher.cli import COMPLETION_VARIABLE, MAKE_KEY
 
 # No `Final` here: importing it would take longer than everything before it.
-COMPLETION_VARIABLE = "_DISPATCHER_COMPLETE"
-"""How a shell asks for completions: it runs the command, without arguments, with this set."""
 _HELP = ("--help",)
 _HELD = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """Signals that wait until the server has handlers for them."""

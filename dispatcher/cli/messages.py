@@ -1,12 +1,20 @@
-"""`dispatcher message`, `explain` and `cancel`: one message."""
+"""`dispatcher message`, `explain` and `cancel`: one message; `explain` is for calls too."""
 
 from __future__ import annotations
 
+import re
+from typing import Final
 from urllib.parse import quote
 
 from dispatcher.cli import output, where
+from dispatcher.cli.client import Json
 from dispatcher.cli.errors import BadUsage, CommandError, NotFound, RefusedNow
-from dispatcher.cli.options import AsJson, KeyFile, MessageId, MessageIds, Url
+from dispatcher.cli.options import AsJson, KeyFile, MessageId, MessageIds, MessageOrCallId, Url, Yes
+from dispatcher.cli.standing import last_error, standing
+from dispatcher.cli.tables import Moment
+
+_CALL: Final = re.compile(r"[0-9a-f]{12}[89a-f][0-9a-f]{15}")
+"""An id of a call: its number, the last 16 digits, has the top bit set."""
 
 
 def message(
@@ -17,25 +25,44 @@ def message(
     if as_json:
         output.print_json(found)
         return
+    print_message(found)
+
+
+def print_message(found: Json) -> None:
+    """Print where a message stands."""
     output.print_record(
         {
             "id": found.get("id"),
-            "state": found.get("state"),
+            "state": standing(found),
+            **_kept_by(found),
             "destination": found.get("destination"),
             "request": f"{found.get('method')} {found.get('target')}",
-            "accepted": output.instant(found.get("accepted_at")),
+            "accepted": Moment(found.get("accepted_at")),
             "attempts": found.get("attempts"),
-            "next attempt": output.instant(found.get("next_attempt_at")),
-            "last error": found.get("last_error"),
+            "next attempt": Moment(found.get("next_attempt_at")),
+            "last error": last_error(found),
+            **output.options(found.get("options")),
         }
     )
 
 
+def _kept_by(found: Json) -> dict[str, object]:
+    """What it waits for, where that is another thing than its turn or its time."""
+    if standing(found) == found.get("state"):
+        return {}
+    return {"reason": found.get("reason"), "until": Moment(found.get("until"))}
+
+
 def explain(
-    message_id: MessageId, url: Url = None, key_file: KeyFile = None, as_json: AsJson = False
+    message_or_call_id: MessageOrCallId,
+    url: Url = None,
+    key_file: KeyFile = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Say why a message is not delivered yet."""
-    found = where.api(url, key_file).get(f"{path_of(message_id)}/explain")
+    """Say why a message is not delivered yet, or why a call has not ended yet."""
+    wanted = message_or_call_id
+    path = f"/v1/calls/{wanted}" if _CALL.fullmatch(wanted) else path_of(wanted)
+    found = where.api(url, key_file).get(f"{path}/explain")
     if as_json:
         output.print_json(found)
         return
@@ -44,19 +71,25 @@ def explain(
         {
             "state": found.get("state"),
             "reason": found.get("reason"),
-            "until": output.instant(found.get("until")),
-            "next attempt": output.instant(found.get("expected_at")),
+            "until": Moment(found.get("until")),
+            "next attempt": Moment(found.get("expected_at")),
         }
     )
 
 
 def cancel(
-    message_ids: MessageIds, url: Url = None, key_file: KeyFile = None, as_json: AsJson = False
+    message_ids: MessageIds,
+    yes: Yes = False,
+    url: Url = None,
+    key_file: KeyFile = None,
+    as_json: AsJson = False,
 ) -> None:
     """Cancel messages: they are never delivered from then on.
 
-    Those that cannot be cancelled are named at the end; the others are.
+    Those that cannot be cancelled are named at the end; the others are. Who names messages is not
+    asked: --yes is taken as by the commands that ask.
     """
+    del yes
     api = where.api(url, key_file)
     failed: list[CommandError] = []
     for message_id in dict.fromkeys(message_ids):

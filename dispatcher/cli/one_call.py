@@ -12,13 +12,13 @@ from dispatcher.cli.tables import Column, Moment
 
 _TREE_COLUMNS: Final = (
     Column("call", is_cut=True),
-    Column("id"),
+    Column("id", is_extra=True, rank=1),
     Column("state"),
-    Column("created"),
-    Column("attempts", is_extra=True),
-    Column("last error", is_extra=True),
+    Column("created", is_extra=True, rank=2),
+    Column("attempts", is_extra=True, rank=4),
+    Column("last error", is_extra=True, is_cut=True, rank=3),
 )
-_TIMELINE_COLUMNS: Final = tuple(map(Column, ("at", "step", "what")))
+_TIMELINE_COLUMNS: Final = (Column("at"), Column("step"), Column("what", is_cut=True))
 _MOST_INDENTED: Final = 20
 _SHOWN_CHARACTERS: Final = 10_000
 
@@ -42,10 +42,10 @@ def _record(call: Json) -> Json:
         "version": call["version"] or None,
         "application": call["application"] or None,
         **(of_child if call["parent_id"] else {}),
-        "created": output.instant(call["created_at"]),
-        "expires": output.instant(call["expires_at"]),
-        "next run": output.instant(call["next_run_at"]),
-        "ended": output.instant(call["ended_at"]),
+        "created": Moment(call["created_at"]),
+        "expires": Moment(call["expires_at"]),
+        "next run": Moment(call["next_run_at"]),
+        "ended": Moment(call["ended_at"]),
         "failed runs": call["attempts"],
         "steps": call["steps"],
         "restarts": call["restarts"],

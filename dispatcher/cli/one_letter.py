@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
-import base64
 from typing import Final
 
-from dispatcher.cli import output, tables
+from dispatcher.cli import bodies, output, tables
+from dispatcher.cli.causes import cause
 from dispatcher.cli.client import Json
-from dispatcher.cli.tables import Column
+from dispatcher.cli.tables import Column, Moment
 
-_HISTORY_COLUMNS: Final = tuple(map(Column, ("attempt", "started", "ms", "status", "error")))
-_SHOWN_CHARACTERS: Final = 2000
+_HISTORY_COLUMNS: Final = (
+    Column("attempt"),
+    Column("started"),
+    Column("ms", is_extra=True),
+    Column("error", is_cut=True),
+)
+SHOWN_BYTES: Final = bodies.SHOWN_BYTES
+"""Of a body; `--body` prints all of it."""
 
 
-def show(letter: Json) -> None:
-    """Print a letter as `GET /v1/dead-letters/{id}` gives it."""
+def show(letter: Json, body: bytes) -> None:
+    """Print a letter as `GET /v1/dead-letters/{id}` gives it, and the first `SHOWN_BYTES` of its
+    body."""
+    error = cause(letter["last_status"], letter["last_error"])
     output.print_record(
         {
             "id": letter["id"],
             "destination": letter["destination"],
             "request": request(letter),
-            "accepted": output.instant(letter["accepted_at"]),
-            "died": output.instant(letter["dead_at"]),
+            "accepted": Moment(letter["accepted_at"]),
+            "died": Moment(letter["dead_at"]),
             "reason": letter["reason"],
-            "detail": letter["detail"],
+            "last error": error,
+            # Where it only says the same once more it is left out.
+            **({} if letter["detail"] == error else {"detail": letter["detail"]}),
             "redriven before": letter["redrives"],
+            **output.options(letter.get("options")),
             **_call_fields(letter),
         }
     )
@@ -34,12 +45,13 @@ def show(letter: Json) -> None:
     for name, value in letter["headers"]:
         print(f"  {output.clean(name)}: {output.clean(value)}")
     print(f"\n{'Input' if is_call else 'Body'} ({output.size(letter['size_bytes'])})")
-    _print_text(_body_text(base64.b64decode(letter["body"]), letter["id"]))
+    rest = f"`dispatcher dead show {letter['id']} --body` prints all of it"
+    bodies.print_text(bodies.as_text(body, letter["size_bytes"], rest))
     print("\nRuns" if is_call else "\nAttempts")
     tables.print_table(_HISTORY_COLUMNS, [_history_row(entry) for entry in letter["history"]])
     if letter["history"] and (start := letter["history"][-1].get("response_start")):
         print("\nStart of the last response")
-        _print_text(start)
+        bodies.print_text(start)
 
 
 def request(letter: Json) -> str:
@@ -54,7 +66,6 @@ def _call_fields(letter: Json) -> Json:
     if not call:
         return {}
     return {
-        "error": letter["last_error"],
         "error type": call["error_type"] or None,
         "application": call["application"] or None,
         "version": call["version"] or None,
@@ -64,24 +75,7 @@ def _call_fields(letter: Json) -> Json:
 def _history_row(entry: Json) -> tuple[object, ...]:
     return (
         entry["attempt"],
-        output.instant(entry["started_at"]),
+        Moment(entry["started_at"]),
         entry["duration_ms"],
-        entry["status"],
-        entry["error"],
+        cause(entry["status"], entry["error"]),
     )
-
-
-def _body_text(body: bytes, message_id: str) -> str:
-    whole = f"`dispatcher dead show {message_id} --body` prints all of it"
-    try:
-        text = body.decode("utf-8")
-    except UnicodeDecodeError:
-        return f"not text; {whole}"
-    if len(text) > _SHOWN_CHARACTERS:
-        return f"{text[:_SHOWN_CHARACTERS]}\n… {whole}"
-    return text
-
-
-def _print_text(text: str) -> None:
-    for line in text.splitlines():
-        print(f"  {output.clean(line)}")

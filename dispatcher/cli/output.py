@@ -1,7 +1,7 @@
 """What commands print: JSON for programs, tables for people.
 
-On a terminal there are colours, drawn by rich. Elsewhere it is plain text: no escape sequences,
-nothing cut off, nothing that a program reading on would stumble over.
+On a terminal there are colours. Elsewhere it is plain text: no escape sequences, nothing cut off,
+nothing that a program reading on would stumble over.
 Text that came from callers and destinations is never sent to a terminal as it is: an escape
 sequence in a target could do with the operator's terminal what it likes.
 """
@@ -9,29 +9,25 @@ sequence in a target could do with the operator's terminal what it likes.
 from __future__ import annotations
 
 import json
-import os
+import re
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, TextIO
+from typing import TYPE_CHECKING, Final, TextIO
+
+from dispatcher.cli.moments import NOTHING as NOTHING
+from dispatcher.cli.moments import Moment
+from dispatcher.cli.moments import instant as instant
+from dispatcher.cli.styles import has_colours, style_of, styled
+from dispatcher.cli.widths import width_of
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-_STYLES: Final = {
-    "dead": "red",
-    "delivered": "green",
-    "in_flight": "cyan",
-    "scheduled": "yellow",
-    "held": "red",
-    "backs off": "yellow",
-    "probing": "yellow",
-    "attempted": "yellow",
-    "environment": "cyan",
-    "file": "cyan",
-}
-"""Words that stand out where they are the whole cell."""
-NOTHING: Final = "-"
+_GAP: Final = "  "
+_EMPTY: Final = '""'
+_BLANKS: Final = re.compile(r"(?<=\S) {2,}")
 
 
 def print_json(value: object) -> None:
@@ -46,16 +42,27 @@ def print_note(text: str) -> None:
 
 
 def print_record(fields: Mapping[str, object]) -> None:
-    """Print one thing, a line for each field."""
+    """Print one thing, a line for each field. On a terminal an instant has its age, and a value
+    that would be broken in the middle of it stands on the next line."""
     if not is_terminal(sys.stdout):
-        print_plain([(f"{name}:", value) for name, value in fields.items()])
+        print_plain([(f"{name}:", _plain(value)) for name, value in fields.items()])
         return
-    from rich.table import Table
-
-    table = Table.grid(padding=(0, 2))
+    names = max((len(name) for name in fields), default=0) + 1
+    room = width() - names - len(_GAP)
     for name, value in fields.items():
-        table.add_row(cell(f"{name}:", style="bold"), cell(value))
-    console().print(table)
+        text = clean(value.both() if isinstance(value, Moment) else value)
+        label = styled(f"{name}:", "bold") + " " * (names - len(name) - 1)
+        shown = styled(text, style_of(text))
+        if width_of(text) > room:
+            print(f"{styled(f'{name}:', 'bold')}\n{_GAP}{shown}")
+        else:
+            print(f"{label}{_GAP}{shown}")
+
+
+def options(given: Mapping[str, object] | None) -> dict[str, object]:
+    """Return the options of a message as fields of a record: names in words, instants as they are
+    shown elsewhere."""
+    return {key.replace("_", " "): _option(value) for key, value in (given or {}).items()}
 
 
 def console(stream: TextIO | None = None) -> Console:
@@ -76,9 +83,9 @@ def is_terminal(stream: TextIO) -> bool:
     return not stream.closed and stream.isatty()
 
 
-def has_colours() -> bool:
-    """Say whether colours are wanted (https://no-color.org)."""
-    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+def width() -> int:
+    """Return how many cells a line of the terminal has (COLUMNS, where that is set)."""
+    return shutil.get_terminal_size().columns
 
 
 def clean(value: object) -> str:
@@ -109,25 +116,31 @@ def size(number: int) -> str:
     return f"{amount / 1024:.1f} TiB"
 
 
-def instant(text: str | None) -> str | None:
-    """Shorten an instant of the API to milliseconds; what does not look like one stays."""
-    if isinstance(text, str) and len(text) == 27 and text.endswith("Z"):
-        return text[:-4] + "Z"
-    return text
-
-
 def print_plain(rows: Sequence[Sequence[object]]) -> None:
-    """Print rows as columns of plain text, whole."""
-    texts = [[clean(value) for value in row] for row in rows]
+    """Print rows as columns of plain text, whole: two blanks or more between them, never within."""
+    texts = [_cells(row) for row in rows]
     widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
-    for row in texts:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        print("  ".join(cells).rstrip())
+    for cells in texts:
+        padded = (cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
+        print(_GAP.join(padded).rstrip())
 
 
-def cell(value: object, style: str | None = None) -> Any:
-    """Return what rich shows for a value; some words have a colour of their own."""
-    from rich.text import Text
+def _cells(row: Sequence[object]) -> list[str]:
+    """Nothing between two columns could not be told from the gap: it is shown as `""`."""
+    texts = [_single_spaced(clean(value)) for value in row]
+    return [text or _EMPTY for text in texts[:-1]] + texts[-1:]
 
-    text = clean(value)
-    return Text(text, style=style or _STYLES.get(text, ""))
+
+def _single_spaced(text: str) -> str:
+    """Columns are told apart by two blanks: of those within a value all but the first are shown as
+    what they are."""
+    return _BLANKS.sub(lambda found: " " + "\\x20" * (len(found[0]) - 1), text)
+
+
+def _plain(value: object) -> object:
+    return value.whole() if isinstance(value, Moment) else value
+
+
+def _option(value: object) -> object:
+    text = str(value)
+    return Moment(text) if len(text) == len("2026-01-31T12:00:00.000000Z") and "T" in text else text

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import sys
 from contextlib import suppress
 
@@ -25,18 +27,36 @@ def run(arguments: list[str]) -> int:
 
 def _run(arguments: list[str]) -> int:
     if arguments in (["serve"], ["serve", MAKE_KEY]):
+        # Nothing of what is imported is garbage, and looking for it takes time.
+        # The collector begins when all of it was set aside (`node.process`).
+        gc.disable()
         from dispatcher.cli.serve import serve
 
         return serve(make_key=MAKE_KEY in arguments)
     guard_stdout()
-    from dispatcher.cli.app import app
-
     try:
-        app(args=arguments, prog_name="dispatcher")  # ends with SystemExit
+        return _parsed(arguments)
     finally:
         if sys.stdout is not None:
             sys.stdout.flush()  # now, where its failure can be told
-    return 0
+
+
+def _parsed(arguments: list[str]) -> int:
+    """Let the parser run a command. Also ends with SystemExit."""
+    from dispatcher.cli import misuse
+    from dispatcher.cli.app import app
+    from dispatcher.cli.bash_words import whole_words
+
+    try:
+        with whole_words(os.environ):
+            code = app(args=arguments, prog_name="dispatcher", standalone_mode=False)
+    except misuse.PARSER_ERROR as error:
+        complaint = misuse.told(error)
+        if complaint is None:
+            print(error, file=sys.stderr)  # help, where a command was left out
+            return misuse.EXIT_CODE
+        raise complaint from None
+    return code if isinstance(code, int) else 0
 
 
 def _complain(error: DispatcherError) -> None:

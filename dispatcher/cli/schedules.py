@@ -1,36 +1,36 @@
-"""`dispatcher schedules`: calls that are made at their times."""
+"""`dispatcher schedules`: calls and messages that are made at their times."""
 
 from __future__ import annotations
 
-import json
 from enum import StrEnum
 from typing import Annotated, Final
 from urllib.parse import quote
 
 import typer
 
-from dispatcher.cli import output, tables, where
+from dispatcher.cli import completing, output, planned, tables, where
 from dispatcher.cli.client import Api, Json
-from dispatcher.cli.options import AsJson, KeyFile, Url
-from dispatcher.cli.outside import Application, read
+from dispatcher.cli.options import AsJson, Data, KeyFile, Reveal, Url, Wide
+from dispatcher.cli.outside import Application
 from dispatcher.cli.tables import Column, Moment
+from dispatcher.cli.watching import watched
 
 _PATH: Final = "/v1/schedules"
 _COLUMNS: Final = (
     Column("name", is_cut=True),
-    Column("application", is_extra=True, is_cut=True),
-    Column("cron"),
-    Column("timezone", is_extra=True),
-    Column("function", is_cut=True),
+    Column("application", is_extra=True, is_cut=True, rank=4),
+    Column("cron", is_extra=True, rank=1),
+    Column("timezone", is_extra=True, rank=3),
+    Column("what", is_extra=True, is_cut=True, rank=2),
     Column("next"),
     Column("last"),
     Column("state"),
-    Column("call", is_extra=True),
+    Column("id", is_extra=True, rank=5),
 )
 
 
 class Overlap(StrEnum):
-    """What is done while the call before has not ended, as the API says it."""
+    """What is done while what was made before has not ended, as the API says it."""
 
     QUEUE = "queue"
     SKIP = "skip"
@@ -44,7 +44,12 @@ class CatchUp(StrEnum):
     ALL = "all"
 
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The schedule's name.")]
+Name = Annotated[
+    str,
+    typer.Argument(
+        autocompletion=completing.schedules, metavar="NAME", help="The schedule's name."
+    ),
+]
 Cron = Annotated[
     str,
     typer.Option(
@@ -52,19 +57,9 @@ Cron = Annotated[
     ),
 ]
 Timezone = Annotated[str, typer.Option(metavar="ZONE", help="Such as Europe/Berlin.")]
-Endpoint = Annotated[str, typer.Option(metavar="URL", help="Where the application listens.")]
-Function = Annotated[str, typer.Option(metavar="NAME", help="The function that is called.")]
-Input = Annotated[
-    str | None,
-    typer.Option(
-        metavar="JSON|@FILE|-",
-        help="Its input: JSON, a file of JSON, or JSON on standard input. Default: none.",
-        show_default=False,
-    ),
-]
 OverlapOption = Annotated[
     Overlap,
-    typer.Option(help="While the call before has not ended, a firing waits or is left out."),
+    typer.Option(help="While what was made before goes on, a firing waits or is left out."),
 ]
 CatchUpOption = Annotated[
     CatchUp,
@@ -73,30 +68,35 @@ CatchUpOption = Annotated[
 Paused = Annotated[bool, typer.Option("--paused", help="Fire nothing until it is resumed.")]
 
 
+@watched
 def list_(
     application: Application = None,
+    wide: Wide = False,
     url: Url = None,
     key_file: KeyFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """List schedules: when they fire next, and what their last call came to."""
+    """List schedules: when they fire next, and what became of what they made last."""
     found = where.api(url, key_file).get(_PATH, {"application": application}).get("items") or []
     if as_json:
         for schedule in found:
             output.print_json(schedule)
     else:
-        tables.print_table(_COLUMNS, [_row(schedule) for schedule in found])
+        rows = [_row(schedule) for schedule in found]
+        tables.print_table(_COLUMNS, rows, is_wide=wide, none="No schedules.")
 
 
 def show(
     name: Name,
     application: Application = None,
+    reveal: Reveal = False,
     url: Url = None,
     key_file: KeyFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show a schedule, with its last call and the last one by hand."""
-    found = where.api(url, key_file).get(_path(name), {"application": application})
+    """Show a schedule, with what it made last, and last by hand."""
+    query = {"application": application} | ({"reveal": "true"} if reveal else {})
+    found = where.api(url, key_file).get(_path(name), query)
     if as_json:
         output.print_json(found)
     else:
@@ -106,9 +106,15 @@ def show(
 def put(
     name: Name,
     cron: Cron,
-    endpoint: Endpoint,
-    function: Function,
-    input: Input = None,
+    endpoint: planned.Endpoint = None,
+    function: planned.Function = None,
+    input: planned.Input = None,
+    destination: planned.Destination = None,
+    method: planned.Method = None,
+    target: planned.Target = None,
+    header: planned.Headers = None,
+    data: Data = None,
+    option: planned.Options = None,
     timezone: Timezone = "UTC",
     overlap: OverlapOption = Overlap.QUEUE,
     catch_up: CatchUpOption = CatchUp.LAST,
@@ -118,18 +124,16 @@ def put(
     key_file: KeyFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a schedule, or change it; what is not said has its default."""
-    call: Json = {"endpoint": endpoint, "function": function}
-    if input is not None:
-        call["input"] = json.loads(read(input, None, None, needs_one=True, option="--input").body)
-    plan = {
-        "cron": cron,
-        "timezone": timezone,
-        "call": call,
-        "overlap": overlap.value,
-        "catch_up": catch_up.value,
-        "paused": paused,
-    }
+    """Make a schedule, or change it; what is not said has its default.
+
+    Of a function call with --endpoint and --function, or of a message with --destination.
+    """
+    plan: Json = {"cron": cron, "timezone": timezone}
+    plan |= planned.read(
+        planned.CallArguments(endpoint, function, input),
+        planned.MessageArguments(destination, method, target, header or (), data, option or ()),
+    )
+    plan |= {"overlap": overlap.value, "catch_up": catch_up.value, "paused": paused}
     found = where.api(url, key_file).put(_path(name), {"application": application}, plan)
     _tell(found, as_json=as_json)
 
@@ -141,7 +145,7 @@ def delete(
     key_file: KeyFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Forget a schedule. The calls it has made go on."""
+    """Forget a schedule. What it has made goes on."""
     where.api(url, key_file).delete(_path(name), {"application": application})
     if as_json:
         output.print_json({"name": name, "deleted": True})
@@ -156,7 +160,7 @@ def run(
     key_file: KeyFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a schedule's call now, also while it is paused or another one runs."""
+    """Make a schedule's call or message now, also while it is paused or another one goes on."""
     found = _act(where.api(url, key_file), name, "run", application)
     if as_json:
         output.print_json(found)
@@ -206,13 +210,13 @@ def _tell(found: Json, *, as_json: bool) -> None:
 
 
 def _row(found: Json) -> list[object]:
-    call, last = found.get("call") or {}, found.get("last") or {}
+    last = found.get("last") or {}
     return [
         found.get("name"),
         found.get("application") or None,
         found.get("cron"),
         found.get("timezone"),
-        call.get("function"),
+        planned.in_words(found),
         "paused" if found.get("paused") else Moment(found.get("next_at")),
         Moment(last.get("at")),
         last.get("state"),
@@ -221,22 +225,19 @@ def _row(found: Json) -> list[object]:
 
 
 def _record(found: Json) -> dict[str, object]:
-    call = found.get("call") or {}
-    opaque = call.get("input_any")
-    given = json.dumps(call.get("input")) if call.get("input") is not None else None
     return {
         "name": found.get("name"),
         "application": found.get("application") or None,
         "cron": found.get("cron"),
         "timezone": found.get("timezone"),
-        "endpoint": call.get("endpoint"),
-        "function": call.get("function"),
-        "input": given or (None if opaque is None else f"protobuf, in Base64: {opaque}"),
+        **planned.record(found),
         "overlap": found.get("overlap"),
         "catch up": found.get("catch_up"),
         "next": _next(found),
-        "last": _firing(found.get("last")),
-        "last by hand": _firing(found.get("last_run")),
+        "last": _firing(found, "last"),
+        "before": ", ".join(one.get("state") or "unknown" for one in found.get("earlier") or ())
+        or None,
+        "last by hand": _firing(found, "last_run"),
         "left out": found.get("skipped"),
     }
 
@@ -245,11 +246,20 @@ def _next(found: Json) -> str | None:
     if found.get("paused"):
         return "paused"
     next_at = output.instant(found.get("next_at"))
-    return f"{next_at}, when the call before has ended" if found.get("is_waiting") else next_at
+    return (
+        f"{next_at}, when the {_kind(found)} before has ended"
+        if found.get("is_waiting")
+        else next_at
+    )
 
 
-def _firing(found: Json | None) -> str | None:
-    if not found:
+def _firing(found: Json, which: str) -> str | None:
+    firing = found.get(which)
+    if not firing:
         return None
-    state = found.get("state") or "its result is kept no more"
-    return f"{output.instant(found.get('at'))}: {found.get('id')}, {state}"
+    gone = "its result is kept no more" if found.get("call") else "nothing is known of it any more"
+    return f"{output.instant(firing.get('at'))}: {firing.get('id')}, {firing.get('state') or gone}"
+
+
+def _kind(found: Json) -> str:
+    return "call" if found.get("call") else "message"

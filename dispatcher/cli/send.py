@@ -1,12 +1,17 @@
-"""`dispatcher send`: hand a request to the dispatcher, as a caller does."""
+"""`dispatcher send`: hand a request to the dispatcher, as a caller does.
+
+It has a flag for each option of a message (`core.options`).
+"""
 
 from __future__ import annotations
 
+import base64
 import http.client
+import inspect
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,12 +22,15 @@ from urllib.parse import quote
 import typer
 
 from dispatcher.cli import output, where
-from dispatcher.cli.client import Api, Json, Server, refuse, translated
+from dispatcher.cli.address import ANSWER_SECONDS, Server
+from dispatcher.cli.client import Api, Json
 from dispatcher.cli.errors import BadUsage, CommandError, Unreachable
 from dispatcher.cli.messages import path_of
-from dispatcher.cli.options import AsJson, KeyFile, Url
-from dispatcher.core.authority import authority
-from dispatcher.core.options import KEY, ORIGIN, PREFIX, TIMEOUT, Option
+from dispatcher.cli.options import AsJson, Data, KeyFile, Url
+from dispatcher.cli.signatures import give_parameters, signature_of
+from dispatcher.cli.translating import refuse, translated
+from dispatcher.core.destination import group_in
+from dispatcher.core.options import BY_KEY, KEY, OPTIONS, ORIGIN, PREFIX, WAIT, Option
 from dispatcher.core.tokens import TOKEN
 
 _URL: Final = re.compile(r"(?P<origin>(?:https?://)?[^/?#]+)(?P<target>[^#]*)", re.IGNORECASE)
@@ -32,14 +40,20 @@ _OURS: Final = ("host", "content-length", "transfer-encoding")
 _FIRST_WAIT_SECONDS: Final = 0.05
 _LONGEST_WAIT_SECONDS: Final = 1.0
 _UNREACHABLE_SECONDS: Final = 30.0
+_LONGEST_RESPONSE_SECONDS: Final = 60.0
 _SAME_INSTANT: Final = timedelta(seconds=1)
+_FLAGS: Final = {"wait": "--response-within"}
+"""Flags of options that are not called as their headers are: `--wait` asks the API, for as long as
+it takes."""
 
 
-def _sentence(means: str) -> str:
-    return f"{means[0].upper()}{means[1:]}.".replace("`", "")
-
-
-Target = Annotated[str, typer.Argument(metavar="URL", help="Where the message is to go.")]
+Target = Annotated[
+    str,
+    typer.Argument(
+        metavar="URL",
+        help="Where the message is to go; group:NAME/path is for each member of a group.",
+    ),
+]
 Method = Annotated[str, typer.Option("--method", "-X", metavar="METHOD", help="Any token.")]
 Headers = Annotated[
     list[str] | None,
@@ -48,24 +62,6 @@ Headers = Annotated[
         "-H",
         metavar="'NAME: VALUE'",
         help="Sent as it is; may be repeated. None is added.",
-        show_default=False,
-    ),
-]
-Data = Annotated[
-    str | None,
-    typer.Option(
-        "--data",
-        "-d",
-        metavar="TEXT|@FILE|-",
-        help="The body: text, the content of a file, or standard input.",
-        show_default=False,
-    ),
-]
-Timeout = Annotated[
-    str | None,
-    typer.Option(
-        metavar="DURATION",
-        help=_sentence(TIMEOUT.means),
         show_default=False,
     ),
 ]
@@ -102,9 +98,16 @@ class Request:
     target: str
     headers: tuple[tuple[str, bytes], ...]
 
+    @property
+    def is_for_group(self) -> bool:
+        """Whether the listener may make several messages of it."""
+        return group_in(self.origin.encode("utf-8", "surrogateescape")) is not None
+
     @staticmethod
-    def read(url: str, method: str, headers: Sequence[str], timeout: str | None) -> Request:
-        """Make a request of what was typed.
+    def read(
+        url: str, method: str, headers: Sequence[str], options: Mapping[str, str | None]
+    ) -> Request:
+        """Make a request of what was typed; `options` by their keys, None where one was not.
 
         Raises:
             BadUsage: naming what cannot be sent.
@@ -119,7 +122,7 @@ class Request:
             raise BadUsage(f"--method {method}: expected a token such as PUT")
         # Blanks and other alphabets cannot stand in a request; everything else is left as it is.
         target = quote(match["target"], safe=_PRINTABLE)
-        own = [] if timeout is None else [_option("--timeout", TIMEOUT, timeout)]
+        own = [_option(BY_KEY[key], text) for key, text in options.items() if text is not None]
         return Request(
             method,
             match["origin"],
@@ -128,35 +131,121 @@ class Request:
         )
 
 
+def _with_flags(command: Callable[..., None]) -> Callable[..., None]:
+    """Show the parser a parameter for each option, before the flags of the command itself."""
+    every = signature_of(command).parameters.values()
+    given = [one for one in every if one.kind is not one.VAR_KEYWORD]
+    at = 1 + [one.name for one in given].index("data")
+    flags = [
+        inspect.Parameter(
+            option.key,
+            inspect.Parameter.POSITIONAL_OR_KEYWORD,
+            default=None,
+            annotation=Annotated[
+                str | None,
+                typer.Option(flag(option), metavar="VALUE", help=_help(option), show_default=False),
+            ],
+        )
+        for option in OPTIONS
+    ]
+    give_parameters(command, [*given[:at], *flags, *given[at:]])
+    return command
+
+
+def flag(option: Option) -> str:
+    """The flag with which an option is given."""
+    return _FLAGS.get(option.key, f"--{option.key.replace('_', '-')}")
+
+
+def _help(option: Option) -> str:
+    text = f"{option.means[0].upper()}{option.means[1:]}. Takes {option.takes}."
+    return text.replace("`", "")
+
+
+@_with_flags
 def send(
     target: Target,
     method: Method = "POST",
     header: Headers = None,
     data: Data = None,
-    timeout: Timeout = None,
-    wait: Wait = False,
+    follow: Wait = False,
     listener: ListenerUrl = None,
     listener_key_file: ListenerKeyFile = None,
     url: Url = None,
     key_file: KeyFile = None,
     as_json: AsJson = False,
+    **options: str | None,
 ) -> None:
-    """Send a message, and print its id once it is durable."""
-    request = Request.read(target, method, header or (), timeout)
+    """Send a message, and print its id once it is durable; of a group one id a line."""
+    request = Request.read(target, method, header or (), options)
     server, key = where.listener(listener, listener_key_file)
-    api = where.api(url, key_file) if wait else None
+    api = where.api(url, key_file) if follow else None
     with _body(data) as body:
-        message_id = post(server, key, request, body)
+        sent = post(server, key, request, body)
+    _show(sent, as_json=as_json)
+    if sent.outcome == "dead":
+        (message_id,) = sent.ids
+        raise CommandError(f"{message_id} is dead; `dispatcher dead show {message_id}` says more")
+    if api is not None and sent.outcome is None:
+        _follow_all(api, sent.ids, as_json=as_json)
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A message that is durable, or all of those that were sent to a group. `is_duplicate` says
+    that it was before, under the same idempotency key; `outcome` what has become of it, where that
+    was waited for and is known: `status`, `headers` and `body` are what its destination answered
+    then."""
+
+    ids: Sequence[str]
+    is_for_group: bool
+    status: int
+    is_duplicate: bool
+    outcome: str | None
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+    @property
+    def json(self) -> Json:
+        """As it is printed."""
+        shown: Json = {"ids": self.ids} if self.is_for_group else {"id": self.ids[0]}
+        if self.is_duplicate:
+            shown["duplicate"] = True
+        if self.outcome is not None:
+            shown |= {
+                "outcome": self.outcome,
+                "status": self.status,
+                "headers": [list(one) for one in self.headers],
+                "body": base64.b64encode(self.body).decode("ascii"),
+            }
+        return shown
+
+
+def _show(sent: Sent, *, as_json: bool) -> None:
+    """The id, and below it what the destination answered."""
     if as_json:
-        output.print_json({"id": message_id})
-    else:
-        print(message_id, flush=True)
-    if api is not None:
-        _follow(api, message_id, as_json=as_json)
+        output.print_json(sent.json)
+        return
+    print("\n".join(sent.ids), flush=True)
+    if sent.is_duplicate:
+        output.print_note("This is the message that has the key already; nothing was stored.")
+    if sent.outcome is not None:
+        output.print_note(f"It is {sent.outcome}; the answer was {sent.status}.")
+        _show_body(sent.body)
 
 
-def post(server: Server, key: str | None, request: Request, body: bytes | IO[bytes] | None) -> str:
-    """Hand a request to the listener. Returns the id of the message, which is durable then.
+def _show_body(body: bytes) -> None:
+    """Byte for byte for programs; a person's terminal gets nothing that it would carry out."""
+    if output.is_terminal(sys.stdout):
+        for line in body.decode("utf-8", "replace").splitlines():
+            print(output.clean(line))
+        return
+    sys.stdout.buffer.write(body)
+    sys.stdout.buffer.flush()
+
+
+def post(server: Server, key: str | None, request: Request, body: bytes | IO[bytes] | None) -> Sent:
+    """Hand a request to the listener. Returns the message, which is durable then.
 
     Raises:
         CommandError: it was refused, or nobody knows what came of it.
@@ -164,21 +253,34 @@ def post(server: Server, key: str | None, request: Request, body: bytes | IO[byt
     hint = "--listener or DISPATCHER_LISTENER says where messages are accepted"
     with translated(server, hint):
         connection = server.connect()
+        if any(name == WAIT.title for name, _ in request.headers):
+            connection.sock.settimeout(ANSWER_SECONDS + _LONGEST_RESPONSE_SECONDS)
         try:
             answer = _exchange(connection, server, key, request, body)
             content = answer.read()
         finally:
             connection.close()
     message_id = answer.getheader("X-Dispatcher-Message-Id")
+    outcome = answer.getheader("X-Dispatcher-Outcome")
     if answer.status < 300 and message_id is None:
         raise CommandError(
             f"{server} answered {answer.status} without an id: not a dispatcher's listener; "
             "see --listener"
         )
-    if answer.status != 202 or message_id is None:
+    if message_id is None or (answer.status != 202 and outcome is None):
         key_from = f"--listener-key-file or {where.LISTENER_KEY_VARIABLE}"
         refuse(answer.status, content, what=str(server), key_from=key_from)
-    return message_id
+    is_duplicate = answer.getheader("X-Dispatcher-Duplicate") == "true"
+    headers = tuple(answer.getheaders())
+    return Sent(
+        message_id.split(","),
+        request.is_for_group,
+        answer.status,
+        is_duplicate,
+        outcome,
+        headers,
+        content,
+    )
 
 
 def watch(
@@ -222,7 +324,15 @@ def _is_news(last: Json, found: Json) -> bool:
     return abs(moved) > _SAME_INSTANT or {**found, "next_attempt_at": then} != last
 
 
-def _follow(api: Api, message_id: str, *, as_json: bool) -> None:
+def _follow_all(api: Api, ids: Sequence[str], *, as_json: bool) -> None:
+    """Follow one after the other, to the end also if one is dead."""
+    dead = [why for one in ids if (why := _follow(api, one, as_json=as_json)) is not None]
+    if dead:
+        raise CommandError("\n".join(dead))
+
+
+def _follow(api: Api, message_id: str, *, as_json: bool) -> str | None:
+    """Follow a message to its end; return what is to be said if it is dead."""
     found: Json = {}
     for found in watch(api, message_id):
         if as_json:
@@ -230,10 +340,11 @@ def _follow(api: Api, message_id: str, *, as_json: bool) -> None:
         else:
             output.print_note(_progress(found))
     if found.get("state") == "dead":
-        raise CommandError(
+        return (
             f"{message_id} is dead: {found.get('last_error') or 'rejected'}; "
             f"`dispatcher dead show {message_id}` says more"
         )
+    return None
 
 
 def _progress(found: Json) -> str:
@@ -258,7 +369,7 @@ def _exchange(
         skip_host=True,
         skip_accept_encoding=True,
     )
-    connection.putheader("Host", authority(server.host, server.port))
+    connection.putheader("Host", server.authority)
     connection.putheader(ORIGIN.title, request.origin.encode("utf-8"))
     if key is not None:
         connection.putheader(KEY.title, key)
@@ -276,10 +387,10 @@ def _exchange(
     return connection.getresponse()
 
 
-def _option(flag: str, option: Option, text: str) -> tuple[str, bytes]:
+def _option(option: Option, text: str) -> tuple[str, bytes]:
     value = text.strip()
     if option.read(value) is None:
-        raise BadUsage(f"{flag} {text}: expected {option.takes.replace('`', '')}")
+        raise BadUsage(f"{flag(option)} {text}: expected {option.takes.replace('`', '')}")
     return option.title, value.encode("ascii")
 
 
@@ -288,7 +399,7 @@ def _header(text: str) -> tuple[str, bytes]:
     if not colon or not _TOKEN.fullmatch(name):
         raise BadUsage(f"--header {text}: expected 'Name: value'")
     if name.lower() in _OURS or name.lower().startswith(PREFIX.lower()):
-        raise BadUsage(f"--header {name}: the dispatcher sets it itself; see --timeout and --data")
+        raise BadUsage(f"--header {name}: it is set here, or by a flag of its own; see --help")
     if any(c in value for c in "\r\n\0"):
         raise BadUsage(f"--header {name}: a value has no line ends and no NUL")
     return name, value.strip().encode("utf-8", "surrogateescape")

@@ -1,4 +1,4 @@
-"""`dispatcher serve`: read the settings and run the server until it is told to stop."""
+"""`dispatcher serve`: read the settings and rules and run the server until it is told to stop."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Final
 
 from dispatcher import node
 from dispatcher.errors import ConfigError
-from dispatcher.settings import Settings
+from dispatcher.settings import loaded
 
 _KEY_FILE: Final = "API_KEYS_FILE"
 _KEY_BYTES: Final = 24
@@ -22,10 +22,11 @@ def serve(*, make_key: bool = False) -> int:
     first, when it is missing.
 
     Raises:
-        DispatcherError: the settings are wrong, or the server cannot start.
+        DispatcherError: the settings or rules are wrong, or the server cannot start.
     """
     made = _make_key(os.environ) if make_key else None
-    return node.run(Settings.load(os.environ), os.environ, made_key=made)
+    settings, rules = loaded.load(os.environ)
+    return node.run(settings, os.environ, rules=rules, made_key=made)
 
 
 def _make_key(environ: Mapping[str, str]) -> Path | None:

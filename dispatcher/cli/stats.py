@@ -6,23 +6,34 @@ from typing import Final
 
 from dispatcher.cli import output, tables, where
 from dispatcher.cli.client import Json
-from dispatcher.cli.options import AsJson, KeyFile, Url
+from dispatcher.cli.options import AsJson, KeyFile, Url, Wide
 from dispatcher.cli.tables import Column, Moment
+from dispatcher.cli.watching import watched
 
 LANE_COLUMNS: Final = (
-    Column("destination", is_cut=True),
+    Column("destination", is_cut=True, least=20),
     Column("ready"),
-    Column("scheduled"),
+    Column("scheduled", is_extra=True, rank=3),
     Column("in flight"),
-    Column("limit", is_extra=True),
+    Column("limit", is_extra=True, rank=8),
+    Column("rate", is_extra=True, rank=9, is_right=True),
     Column("state"),
-    Column("until"),
-    Column("kind"),
+    Column("until", is_extra=True, rank=2),
+    Column("kind", is_extra=True, rank=11),
+    Column("last error", is_extra=True, rank=1),
+    Column("failing since", is_extra=True, rank=10),
+    Column("delivered/s", is_extra=True, rank=5),
+    Column("p50 ms", is_extra=True, rank=7),
+    Column("p95 ms", is_extra=True, rank=6),
+    Column("oldest", is_extra=True, rank=4),
 )
 _OF_LANES: Final = ("lanes", "lanes_total")
 
 
-def stats(url: Url = None, key_file: KeyFile = None, as_json: AsJson = False) -> None:
+@watched
+def stats(
+    wide: Wide = False, url: Url = None, key_file: KeyFile = None, as_json: AsJson = False
+) -> None:
     """Show what was accepted and delivered, what waits, and every lane; and function calls, where
     there are any."""
     figures = where.api(url, key_file).get("/v1/stats")
@@ -33,7 +44,7 @@ def stats(url: Url = None, key_file: KeyFile = None, as_json: AsJson = False) ->
     lanes = figures.get("lanes") or []
     if lanes:
         print()
-        tables.print_table(LANE_COLUMNS, [lane_row(lane) for lane in lanes])
+        tables.print_table(LANE_COLUMNS, [lane_row(lane) for lane in lanes], is_wide=wide)
     if more := figures.get("lanes_total", 0) - len(lanes):
         print(f"and {output.plural(more, 'lane')} more")
     calls = figures.get("calls")
@@ -77,10 +88,25 @@ def lane_row(lane: Json) -> tuple[object, ...]:
         lane.get("scheduled"),
         lane.get("in_flight"),
         lane.get("limit"),
+        lane.get("rate"),
         lane_state(lane),
         Moment(lane.get("paused_until")),
         lane.get("kind"),
+        lane.get("last_error"),
+        Moment(lane.get("failing_since")),
+        _tenths(lane.get("delivered_per_s")),
+        _whole_ms(lane.get("attempt_p50_ms")),
+        _whole_ms(lane.get("attempt_p95_ms")),
+        Moment(lane.get("oldest_at")),
     )
+
+
+def _tenths(value: float | None) -> float | None:
+    return None if value is None else round(value, 1)
+
+
+def _whole_ms(value: float | None) -> int | None:
+    return None if value is None else round(value)
 
 
 def lane_state(lane: Json) -> str | None:

@@ -9,7 +9,7 @@ from typing import Annotated, assert_never
 
 import typer
 
-from dispatcher.cli import output, sse, where
+from dispatcher.cli import completing, output, sse, where
 from dispatcher.cli.client import Api
 from dispatcher.cli.errors import BadUsage
 from dispatcher.cli.event_lines import STYLES, line
@@ -30,6 +30,7 @@ Destinations = Annotated[
     list[str] | None,
     typer.Option(
         "--destination",
+        autocompletion=completing.destinations,
         metavar="DESTINATION",
         help="Only this destination; may be repeated.",
         show_default=False,
@@ -38,6 +39,16 @@ Destinations = Annotated[
 Kinds = Annotated[
     list[Kind] | None,
     typer.Option("--kind", help="Only this kind; may be repeated.", show_default=False),
+]
+Labels = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--label",
+        autocompletion=completing.labels,
+        metavar="LABEL",
+        help="Only messages with this label; may be repeated.",
+        show_default=False,
+    ),
 ]
 Count = Annotated[
     int | None,
@@ -50,6 +61,7 @@ Count = Annotated[
 def tail(
     destination: Destinations = None,
     kind: Kinds = None,
+    label: Labels = None,
     count: Count = None,
     url: Url = None,
     key_file: KeyFile = None,
@@ -60,8 +72,11 @@ def tail(
     kinds = {str(item) for item in kind or ()}
 
     def is_wanted(event: sse.Event) -> bool:
-        is_kind = not kinds or event.kind in kinds
-        return is_kind and (not destinations or event.fields.get("destination") in destinations)
+        return (
+            (not kinds or event.kind in kinds)
+            and (not destinations or event.fields.get("destination") in destinations)
+            and (not label or event.fields.get("label") in label)
+        )
 
     follow(
         where.api(url, key_file),

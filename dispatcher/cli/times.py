@@ -39,6 +39,35 @@ def ago(text: str, option: str, now: datetime) -> str:
         raise BadUsage(f"{option} {text}: expected a span such as 30s, 15m, 6h, 2d or 1w") from None
 
 
+def span(text: str, option: str) -> str:
+    """Return a span such as `2d` as it was typed. A bare number is none: it may be meant in days,
+    and the API takes it for milliseconds.
+
+    Raises:
+        BadUsage: naming the option.
+    """
+    if text.isdigit() or duration_ms(text) is None:
+        raise BadUsage(f"{option} {text}: expected a span such as 30s, 15m, 6h, 2d or 1w")
+    return text
+
+
+def moment(text: str, option: str, now: datetime) -> str:
+    """Read an instant as `instant` does, or a span before `now` as `ago` does.
+
+    Raises:
+        BadUsage: naming the option.
+    """
+    if duration_ms(text) is not None and not text.isdigit():
+        return ago(text, option, now)
+    try:
+        return instant(text, option)
+    except BadUsage:
+        raise BadUsage(
+            f"{option} {text}: expected a span such as 30s, 15m, 6h, 2d or 1w ago, or an instant "
+            "such as 2026-01-31T12:00:00Z or 2026-01-31"
+        ) from None
+
+
 def seconds(text: str, option: str) -> float:
     """Read the time between two looks: `2s`, `500ms`, or seconds, also a fraction of them.
 

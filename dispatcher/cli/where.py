@@ -15,18 +15,19 @@ from __future__ import annotations
 import ipaddress
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from dispatcher.cli import logins
-from dispatcher.cli.client import Api, Server
+from dispatcher.cli.address import CA_VARIABLE, UNIX, Server, Trust
+from dispatcher.cli.client import Api
 from dispatcher.cli.errors import BadUsage
 from dispatcher.cli.logins import Login
 from dispatcher.core.keys import Key, Role
 
 if TYPE_CHECKING:  # loads pydantic
-    from dispatcher.settings import Address, Settings
+    from dispatcher.settings import Settings
 
 API_VARIABLE: Final = "DISPATCHER_API"
 KEY_VARIABLE: Final = "DISPATCHER_KEY"
@@ -37,8 +38,9 @@ _CONFIG: Final = "DISPATCHER_CONFIG"
 
 @dataclass(frozen=True, slots=True)
 class _Door:
-    """The names under which an address and its key are given, and the roles that it opens to, the
-    most useful one first."""
+    """The names under which an address and its key are given, the roles that it opens to, the most
+    useful one first, the setting that makes it TLS, and the port of loopback where it is when
+    nothing is set."""
 
     option: str
     variable: str
@@ -47,15 +49,19 @@ class _Door:
     key_variable: str
     keys_setting: str
     roles: tuple[Role, ...]
+    certificate_setting: str
+    default_port: int
 
 
 _API: Final = _Door(
     "--url", API_VARIABLE, "API_LISTEN",
     "--key-file", KEY_VARIABLE, "API_KEYS", (Role.ADMIN, Role.READ),
+    "API_TLS_CERT", 8081,
 )  # fmt: skip
 _LISTENER: Final = _Door(
     "--listener", LISTENER_VARIABLE, "LISTEN",
     "--listener-key-file", LISTENER_KEY_VARIABLE, "LISTEN_KEYS", (Role.ADMIN, Role.DISPATCH),
+    "LISTEN_TLS_CERT", 80,
 )  # fmt: skip
 
 
@@ -77,7 +83,9 @@ def application(url: str, key_file: Path | None) -> tuple[Server, str | None]:
     Raises:
         BadUsage: an address or a key that cannot be one.
     """
-    server = Server.parse(url, "--api-url")
+    server = trusting(Server.parse(url, "--api-url"))
+    if server.scheme == "unix":
+        raise BadUsage("--api-url: expected http:// or https://, as applications connect to it")
     its = os.environ.get("DISPATCH_API_URL", "").strip()
     is_its = not its or Server.parse(its, "DISPATCH_API_URL") == server
     key = os.environ.get("DISPATCH_API_KEY", "").strip()
@@ -130,7 +138,13 @@ def _find(door: _Door, url: str | None, key_file: Path | None) -> tuple[Server, 
     if named is None and login is not None and not _has_settings(door):
         named = login.server
     server = named or _of_setting(door)
-    return server, _key(door, server, of_variable, key_file, login)
+    return trusting(server), _key(door, server, of_variable, key_file, login)
+
+
+def trusting(server: Server) -> Server:
+    """The same server, with the authorities that the environment names."""
+    file = os.environ.get(CA_VARIABLE, "").strip()
+    return replace(server, trust=Trust(Path(file))) if file else server
 
 
 def _is_keyed(door: _Door, key_file: Path | None) -> bool:
@@ -142,10 +156,33 @@ def _has_settings(door: _Door) -> bool:
 
 
 def _of_setting(door: _Door) -> Server:
-    address = _address(door, _settings())
-    if not address.port:
-        raise BadUsage(f"{door.setting}={address} is any free port: say which with {door.option}")
-    return Server("http", _reachable(address.host), address.port)
+    """The server of the settings.
+
+    Raises:
+        BadUsage: they do not say where it is.
+    """
+    if not any(map(os.environ.get, (door.setting, door.certificate_setting, _CONFIG))):
+        return Server("http", "127.0.0.1", door.default_port)  # loading them takes a while
+    found = _server_in(door, _settings())
+    if found.scheme != "unix" and not found.port:
+        raise BadUsage(f"{door.setting} is any free port: say which with {door.option}")
+    return found
+
+
+def _server_in(door: _Door, settings: Settings) -> Server:
+    """The server that settings say; its port is 0 where they name none."""
+    is_api = door is _API
+    address = settings.api_listen if is_api else settings.listen
+    certificate = settings.api_tls_cert if is_api else settings.listen_tls_cert
+    text = str(address)
+    if text.startswith(UNIX):
+        return Server.parse(text, door.setting)
+    host, _, port = text.rpartition(":")
+    host = _reachable(host.strip("[]"))
+    if certificate is None:
+        return Server("http", host, int(port))
+    # It is for the name that others know the server by; here it is enough that it is the same.
+    return Server("https", host, int(port), trust=Trust(certificate, is_own=True))
 
 
 def _reachable(host: str) -> str:
@@ -170,7 +207,7 @@ def _key(
     if not any(map(os.environ.get, (door.keys_setting, f"{door.keys_setting}_FILE", _CONFIG))):
         return None
     settings = _settings()
-    if not _is_at(server, _address(door, settings)):
+    if not _is_same(server, _server_in(door, settings)):
         return None
     keys = settings.api_keys if door is _API else settings.listen_keys
     return _best(keys, door.roles)
@@ -182,16 +219,11 @@ def _settings() -> Settings:
     return Settings.load(os.environ)
 
 
-def _address(door: _Door, settings: Settings) -> Address:
-    return settings.api_listen if door is _API else settings.listen
-
-
-def _is_at(server: Server, address: Address) -> bool:
-    """Say whether a server is the one that listens on an address, on this machine."""
-    if server.scheme != "http" or server.port != address.port:
+def _is_same(server: Server, own: Server) -> bool:
+    """Say whether a server is the one that settings say, on this machine."""
+    if (server.scheme, server.port) != (own.scheme, own.port):
         return False
-    host = _reachable(address.host)
-    return server.host == host or (is_loopback(server.host) and is_loopback(host))
+    return server.host == own.host or (is_loopback(server.host) and is_loopback(own.host))
 
 
 def _best(keys: Iterable[Key], roles: tuple[Role, ...]) -> str | None:

@@ -8,6 +8,8 @@ is forgotten; its failure opens the breaker again, for twice as long: 1 s, 2, 4,
 each time, and never longer than `RETRY_MAX_DELAY`. A probe that says nothing either way (it never
 left this machine, say) is followed by another one at once.
 
+An operator may end a pause before its time (`probe_now`).
+
 Messages that wait for the breaker spend no attempt. Attempts that were in flight when it opened end
 later, in any state and in any order. They say nothing new and are ignored; that is why every result
 comes with the time at which its attempt started.
@@ -95,6 +97,12 @@ class Breaker:
             return now_us >= self.open_until_us
         return self.state is State.CLOSED
 
+    def probe_now(self, now_us: int) -> None:
+        """End the pause, if there is one: the next attempt is the probe. What its failure comes to
+        is as after any pause."""
+        if self.state is State.OPEN:
+            self.open_until_us = min(self.open_until_us, now_us)
+
     def start(self, now_us: int) -> None:
         """Note that an attempt starts, where `admits` allowed it. Not needed while CLOSED.
 
@@ -161,14 +169,14 @@ def classify(result: AttemptResult, policy: RetryPolicy) -> Signal:
     """Say what a result means for the destination's lane.
 
     A destination that answers "no" is healthy: 3xx and 4xx are about the message. So is one that
-    answers at all when every response counts as delivered. 408 and 425 are about the connection,
+    answers with what counts as delivered, whatever that is. 408 and 425 are about the connection,
     and what `RETRY_ON` lists is a state the operator knows about: both say nothing. Nor does an
     address that our own rules refused, or a body that could not be read back here.
     """
     if result.ours or result.failure is Failure.EGRESS:
         return Signal.NEUTRAL
     status = result.status
-    if status is not None and policy.ack_any_response:
+    if status is not None and policy.acks(status):
         return Signal.HEALTHY
     if status is None or (result.failure is not None and not _said_no(status, result, policy)):
         return Signal.OVERLOAD

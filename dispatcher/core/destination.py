@@ -9,6 +9,9 @@ from typing import Final, Literal
 
 from dispatcher.core.authority import bracketed
 
+GROUP: Final = b"group:"
+"""How the name of a group begins."""
+
 _DEFAULT_PORT: Final = {"http": 80, "https": 443}
 _PARTS = re.compile(
     rb"(?:(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://)?(?P<authority>[^/]*)(?P<base>.*)", re.DOTALL
@@ -99,13 +102,22 @@ class Origin:
         scheme = _scheme(parts["scheme"])
         if _UNUSABLE_IN_PATH.search(parts["base"]):
             raise ValueError("its base path must not contain blanks, controls or 8-bit bytes")
-        host, port = _host_and_port(parts["authority"])
+        host, port = host_and_port(parts["authority"])
         destination = Destination(scheme, host, _DEFAULT_PORT[scheme] if port is None else port)
         return Origin(
             destination,
             parts["base"].removesuffix(b"/"),
             b"Host: " + destination.authority.encode("ascii") + b"\r\n",
         )
+
+
+def group_in(value: bytes) -> str | None:
+    """The name in `group:NAME`, which stands for several places; None where that is not meant. What
+    looks like a port is one: `group:8080` is a host that is called so."""
+    if not value.startswith(GROUP):
+        return None
+    name = value[len(GROUP) :]
+    return None if name.partition(b"/")[0].isdigit() else name.decode("latin-1")
 
 
 def _scheme(text: bytes | None) -> Literal["http", "https"]:
@@ -118,7 +130,13 @@ def _scheme(text: bytes | None) -> Literal["http", "https"]:
             raise ValueError("its scheme must be http or https")
 
 
-def _host_and_port(authority: bytes) -> tuple[str, int | None]:
+def host_and_port(authority: bytes) -> tuple[str, int | None]:
+    """Read `host[:port]`: the host in lower case, an IPv6 address without brackets, and the port if
+    there is one.
+
+    Raises:
+        ValueError: with a sentence that says what is wrong.
+    """
     if b"@" in authority:
         raise ValueError("it must not contain user information")
     match = _AUTHORITY.fullmatch(authority)

@@ -21,7 +21,13 @@ class Histogram:
         self.counts = [0] * (len(self.bounds) + 1)
         self.sum = 0
 
-    def observe(self, value: int) -> None:
-        """Count a value."""
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.sum += value
+    def observe(self, value: int, times: int = 1) -> None:
+        """Count a value, or one that stands for so many."""
+        self.counts[bisect_left(self.bounds, value)] += times
+        self.sum += value * times
+
+    def add(self, other: Histogram) -> None:
+        """Count what another one with the same bounds has counted."""
+        for at, count in enumerate(other.counts):
+            self.counts[at] += count
+        self.sum += other.sum

@@ -5,7 +5,7 @@ the lane of its destination. When its turn comes and the lane's limit and breake
 attempt starts and it is IN_FLIGHT. The attempt's verdict (`core.verdict.decide`) ends it:
 DELIVERED, SCHEDULED for a retry until its time has come, or DEAD, kept as a dead letter. A dead
 letter can be redriven, under the same id and with its attempts counted from 1, or purged. What
-waits can be cancelled.
+waits can be cancelled or given up by an operator, or redirected to another destination.
 
 Waiting in a lane that is paused is READY: it is not an attempt and changes nothing in the log. A
 restart is a transition too. An attempt that was under way when the process ended may have reached
@@ -17,6 +17,8 @@ back from the log as they were.
     delivered  in_flight  -> delivered
     failed     in_flight  -> scheduled
     given_up   in_flight  -> dead
+    given_up   ready      -> dead
+    given_up   scheduled  -> dead
     due        scheduled  -> ready
     recovered  ready      -> ready
     recovered  in_flight  -> ready
@@ -28,6 +30,8 @@ back from the log as they were.
     purged     dead       -> (gone)
     cancelled  ready      -> (gone)
     cancelled  scheduled  -> (gone)
+    redirected ready      -> ready
+    redirected scheduled  -> ready
 
 `TRANSITIONS` is the same table for the code, which asks it what operators may do; a test holds the
 two together.
@@ -64,6 +68,7 @@ class MessageEvent(Enum):
     REDRIVEN = "redriven"
     PURGED = "purged"
     CANCELLED = "cancelled"
+    REDIRECTED = "redirected"
 
 
 _S, _E = MessageState, MessageEvent
@@ -77,6 +82,8 @@ TRANSITIONS: Final = MappingProxyType[
         (_S.IN_FLIGHT, _E.DELIVERED): _S.DELIVERED,
         (_S.IN_FLIGHT, _E.FAILED): _S.SCHEDULED,
         (_S.IN_FLIGHT, _E.GIVEN_UP): _S.DEAD,
+        (_S.READY, _E.GIVEN_UP): _S.DEAD,
+        (_S.SCHEDULED, _E.GIVEN_UP): _S.DEAD,
         (_S.SCHEDULED, _E.DUE): _S.READY,
         (_S.READY, _E.RECOVERED): _S.READY,
         (_S.IN_FLIGHT, _E.RECOVERED): _S.READY,
@@ -88,6 +95,8 @@ TRANSITIONS: Final = MappingProxyType[
         (_S.DEAD, _E.PURGED): None,
         (_S.READY, _E.CANCELLED): None,
         (_S.SCHEDULED, _E.CANCELLED): None,
+        (_S.READY, _E.REDIRECTED): _S.READY,
+        (_S.SCHEDULED, _E.REDIRECTED): _S.READY,
     }
 )
 """(state, event) -> state; None stands for a message that does not exist yet, or no more."""

@@ -34,6 +34,13 @@ class Limit:
         self._slow_start = True
         self._halved_at = -1
 
+    def cap(self, ceiling: int) -> None:
+        """There may be so many at most from now on, 1 or more. What was learned stays, as far as
+        that allows; a higher ceiling is grown to."""
+        self.ceiling = ceiling
+        self.value = min(self.value, ceiling)
+        self._left = min(self._left, self.value)
+
     def success(self) -> None:
         """Count one success; the last one of a round raises the limit."""
         self._left -= 1

@@ -14,14 +14,22 @@ if TYPE_CHECKING:
     from dispatcher.core.answer import Answer
     from dispatcher.core.destination import Destination
     from dispatcher.core.outcome import AttemptResult
+    from dispatcher.core.tenure import Tenure
+    from dispatcher.core.terms import Terms
 
 NOT_STORED: Final = -1
 PLAIN: Final = 0
+RUN: Final = -1
+"""The kind of what is of no queue: a run of a function call."""
 
 
 class Home(Protocol):
     """The partition that a message is of, as delivery knows it. Of `delivered` and `failed` exactly
     one is called for every attempt that was started."""
+
+    @property
+    def tenure(self) -> Tenure:
+        """Says whether anything may be sent for it now."""
 
     def delivered(self, message: Message, status: int) -> None:
         """A complete 2xx was read."""
@@ -63,9 +71,11 @@ class Message:
     `kind`           the number of its kind: what an outcome means for it. PLAIN is the only one.
                      It is not stored as such: the kind of its record says which it is.
     `redrives`       how often it was brought back from the dead letters.
-    `answer_limit`   bytes of the response's body that are wanted, 0: none.
+    `terms`          what its caller asked for beyond `timeout_ms`; None: nothing.
+    `answer_limit`   bytes of the response's body that are wanted, 0: none; below 0 so many of them
+                     that it starts with.
     `answer`         the response to the attempt last made, for its home; None when there was none,
-                     or it broke off. Only there after `want_answer`.
+                     or it broke off. Only there after `want_answer` or `want_start`.
     """
 
     __slots__ = (
@@ -88,6 +98,7 @@ class Message:
         "slot",
         "started_at",
         "takes",
+        "terms",
         "timeout_ms",
         "wire_id",
     )
@@ -122,6 +133,7 @@ class Message:
         self.started_at = 0
         self.history = b""
         self.redrives = 0
+        self.terms: Terms | None = None
         self.kind = PLAIN
         self.takes = 0
         self.hung = False
@@ -148,9 +160,10 @@ class Message:
         copy.attempt = self.attempt
         copy.history = self.history
         copy.redrives = self.redrives
+        copy.terms = self.terms
         copy.kind = self.kind
-        if self.answer_limit:
-            copy.want_answer(self.answer_limit)
+        copy.answer_limit = self.answer_limit
+        copy.answer = None
         return copy
 
     def want_answer(self, limit: int) -> None:
@@ -159,10 +172,22 @@ class Message:
         self.answer_limit = limit
         self.answer = None
 
+    def want_start(self, most: int) -> None:
+        """Have delivery keep the heads of responses, and of their bodies this much at least: of a
+        longer one the rest is dropped, and it counts as any other. Where it is less than what is
+        wanted already, nothing changes."""
+        self.answer_limit = min(self.answer_limit, -most)
+        self.answer = None
+
     @property
     def method(self) -> str:
         """The method, as the caller spelled it."""
         return self.head[: self.head.index(b" ")].decode("ascii")
+
+    @property
+    def label(self) -> str:
+        """What it is shown with and found by; "" when it has none."""
+        return "" if self.terms is None else self.terms.label
 
     @property
     def target(self) -> str:

@@ -35,8 +35,8 @@ class RetryPolicy:
     `retry_limit` retries follow the first attempt at most, 0 for none. `delay_ms` comes before the
     first retry, doubled before each later one, never above `max_delay_ms` (both 0 or more; a
     `delay_ms` above the maximum is cut to it). `retry_on` holds status codes that are tried again
-    although the table would dead-letter them. With `ack_any_response` every response counts as
-    delivered.
+    although the table would dead-letter them, `ack` those that count as delivered. With
+    `ack_any_response` every response does.
 
     Raises:
         ValueError: a number is negative.
@@ -47,11 +47,16 @@ class RetryPolicy:
     max_delay_ms: int
     retry_on: frozenset[int] = frozenset()
     ack_any_response: bool = False
+    ack: frozenset[int] = frozenset()
 
     def __post_init__(self) -> None:
         for name in ("retry_limit", "delay_ms", "max_delay_ms"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, and is {getattr(self, name)}")
+
+    def acks(self, status: int) -> bool:
+        """Say whether a response counts as delivered that is not a 2xx."""
+        return self.ack_any_response or status in self.ack
 
     def is_final(self, status: int) -> bool:
         """Say whether asking again after this status, not a 2xx, would not help."""

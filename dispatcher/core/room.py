@@ -61,6 +61,12 @@ class Rooms:
             self._waiting.append(room)
         return room
 
+    def take(self, size_bytes: int) -> Room | None:
+        """So many bytes at once, or None: they are not there, or others wait for some."""
+        if self._waiting or size_bytes > self.free_bytes:
+            return None
+        return self.ask(size_bytes, _nothing)
+
     def take_back(self, room: Room) -> None:
         """Somebody has ended, or gave up waiting."""
         if room.is_granted:
@@ -71,3 +77,7 @@ class Rooms:
             first = self._waiting.popleft()
             self.free_bytes -= first.size_bytes
             first.grant()
+
+
+def _nothing() -> None:
+    """Nobody waits for it."""

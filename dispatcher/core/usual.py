@@ -48,7 +48,7 @@ class Usual:
 
     def observe(self, duration_us: int) -> None:
         """Put in the duration of an attempt that was answered, in microseconds, 0 or more."""
-        self._counts[_step(duration_us)] += 1
+        self._counts[step_of(duration_us)] += 1
         self._count += 1
         if self._count >= _MOST:
             self._counts = [count >> 1 for count in self._counts]
@@ -67,7 +67,7 @@ class Usual:
         for step in range(_STEPS - 1, -1, -1):
             above -= self._counts[step]
             if above < 0:
-                return _upper_us(step)
+                return upper_us(step)
         return 0
 
     def patience(self) -> Patience:
@@ -83,17 +83,22 @@ class Usual:
         )
 
 
-def _step(duration_us: int) -> int:
-    """The number of the step that a duration is in: four for each power of two."""
+def step_of(duration_us: int) -> int:
+    """The number of the step that a duration is in, below 128: four for each power of two."""
     if duration_us < 4:
         return max(duration_us, 0)
     power = duration_us.bit_length() - 3
     return min((power << 2) + (duration_us >> power), _STEPS - 1)
 
 
-def _upper_us(step: int) -> int:
+def upper_us(step: int) -> int:
     """The first duration above a step."""
     if step < 4:
         return step + 1
     power = (step >> 2) - 1
     return ((step & 3) + 5) << power
+
+
+def middle_us(step: int) -> int:
+    """The middle of a step: what its durations are, about."""
+    return (upper_us(step - 1) + upper_us(step)) // 2 if step else 0

@@ -2,17 +2,21 @@
 
     complete 2xx                                              delivered
     any response, with ACK_ANY_RESPONSE                       delivered
+    a status that the `ack` of a rule lists                   delivered
     address refused by the egress rules                       dead: egress_denied
     501, 3xx and 4xx but for the next row, complete or not    dead: rejected
-    408, 425, 429, 5xx except 501, and what RETRY_ON lists    try again
+    408, 425, 429, 5xx except 501, and what RETRY_ON or the
+    `retry_on` of a rule lists                                try again
     no connection, DNS, TLS, timeout, broken response         try again
     something was lacking on this machine                     try again soon, no attempt is spent
     "try again" with no retry left                            dead: retries_exhausted
     "try again" of a message that is older than MAX_AGE       dead: expired
+    none: an operator gives up what waits                     dead: operator
 
 Nobody else decides, but for the first row: a plain 2xx comes here no more, because delivery tells
 the queue at once that it is one (`core.message.Home.delivered`). A response that broke off was no
-complete one: only with ACK_ANY_RESPONSE, or where its status is final, is its head enough.
+complete one: only where ACK_ANY_RESPONSE or `ack` says so, or its status is final, is its head
+enough.
 
 `core.breaker.classify` reads the same result for another question: what it says about the
 destination.
@@ -22,7 +26,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from dispatcher.core.clock import Random, WallUs
 from dispatcher.core.outcome import AttemptResult, Failure
@@ -48,6 +52,15 @@ class DeadReason(Enum):
     REJECTED = "rejected"
     EGRESS_DENIED = "egress_denied"
     EXPIRED = "expired"
+    OPERATOR = "operator"
+
+    @property
+    def told(self) -> str | None:
+        """What is told in place of what the last attempt came to; None where that is the cause."""
+        return self.value if self in _OF_NO_ATTEMPT else None
+
+
+_OF_NO_ATTEMPT: Final = (DeadReason.EXPIRED, DeadReason.OPERATOR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,15 +111,15 @@ def decide(
     Args:
         result: how the attempt ended.
         attempt: its number, from 1; after attempt `1 + policy.retry_limit` there is none.
-        policy: what the settings say.
+        policy: the message's.
         now_us: microseconds since the epoch, at the end of the attempt.
         random: where jitter comes from.
         expires_us: when the message is given up at the latest, by the clock of `now_us`; None:
             never. No retry is made later, so that it is looked at then.
 
     Returns:
-        One of the rows of the table on top. A 2xx that broke off is a failure; with
-        `policy.ack_any_response` it is enough that there was a status.
+        One of the rows of the table on top. A 2xx that broke off is a failure; of what
+        `policy.acks` the status is enough.
     """
     if result.failure is Failure.EGRESS:
         return Dead(DeadReason.EGRESS_DENIED)
@@ -133,7 +146,7 @@ def decide(
 def _is_delivered(result: AttemptResult, policy: RetryPolicy) -> bool:
     if result.status is None:
         return False
-    return policy.ack_any_response or (result.failure is None and 200 <= result.status <= 299)
+    return policy.acks(result.status) or (result.failure is None and 200 <= result.status <= 299)
 
 
 def _is_worth_asking_again(result: AttemptResult, policy: RetryPolicy) -> bool:

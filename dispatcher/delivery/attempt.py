@@ -8,6 +8,7 @@ from typing import Protocol
 from dispatcher.core.message import Message
 from dispatcher.core.outcome import AttemptResult, Failure
 from dispatcher.delivery.response import Response
+from dispatcher.delivery.trust import Trust
 
 
 class Carrier(Protocol):
@@ -30,6 +31,8 @@ class Attempt:
     `phase`                    what it waits for, in words for a person.
     `resent`                   it was already sent again on a fresh connection.
     `ticket`                   what `Deadlines` knows it by once it is old, before that 0.
+    `head`                     what is written in place of the message's head, None: that itself.
+    `trust`                    with what a connection for it is secured, None: as the system says.
     `ours`                     something is lacking on this machine (descriptors, the body): the
                                destination has half a request, or none, and is not to blame for a
                                failure.
@@ -40,6 +43,7 @@ class Attempt:
     __slots__ = (
         "connection",
         "deadline_s",
+        "head",
         "late",
         "message",
         "ours",
@@ -48,6 +52,7 @@ class Attempt:
         "started_s",
         "task",
         "ticket",
+        "trust",
     )
 
     def __init__(self, message: Message, started_s: float, deadline_s: float) -> None:
@@ -61,11 +66,19 @@ class Attempt:
         self.ticket = 0
         self.ours = False
         self.late = False
+        self.head: bytes | None = None
+        self.trust: Trust | None = None
 
     def __repr__(self) -> str:
         message = self.message
         where = f"{message.wire_id.decode()} to {message.destination}"
         return f"<Attempt {message.attempt} of {where}: {self.phase}>"
+
+    @property
+    def place(self) -> bytes:
+        """Which connections may carry it: those that were opened for the same place."""
+        key = self.message.destination.key
+        return key if self.trust is None else key + b" " + self.trust.mark
 
     def failed(self, failure: Failure, detail: str, now_s: float) -> AttemptResult:
         """The result of an attempt that failed, with what was read of a response."""

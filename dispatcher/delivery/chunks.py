@@ -36,6 +36,7 @@ class Chunks:
     """One chunked body.
 
     `strange`  its framing is not what the standard says, or was not read to its end.
+    `is_cut`   after DONE: it was not.
     `rest`     after DONE: what came behind it.
     `problem`  after BROKEN: what is wrong, in words.
     """
@@ -48,6 +49,7 @@ class Chunks:
         "_lines",
         "_most_lines",
         "_take",
+        "is_cut",
         "problem",
         "rest",
         "strange",
@@ -64,6 +66,7 @@ class Chunks:
         self._line = b""  # the beginning of a line whose end has not come
         self._lines = 0
         self.strange = False
+        self.is_cut = False
         self.rest = b""
         self.problem = ""
 
@@ -104,7 +107,7 @@ class Chunks:
         if self._is_whole:
             self.problem = "its body comes in too many small chunks"
             return Progress.BROKEN
-        self.strange = True
+        self.strange = self.is_cut = True
         return Progress.DONE
 
     def _after(self, line: bytes) -> _At:

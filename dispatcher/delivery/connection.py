@@ -29,9 +29,10 @@ _FIRST: Final = _ATTEMPT % 1
 
 class Owner(Protocol):
     """Who is told what happens on a connection: the pool. `rooms` is what answers have that are
-    wanted whole."""
+    wanted whole, `start_rooms` those of which only the start is."""
 
     rooms: Rooms
+    start_rooms: Rooms
 
     def opened(self, connection: Connection) -> None:
         """It can be written to."""
@@ -52,6 +53,7 @@ class Owner(Protocol):
 class Connection:
     """One open connection. What the event loop calls is named as in `asyncio.Protocol`.
 
+    `place`         which attempts it may carry: those of the same `Attempt.place`.
     `opened_s`      when it was opened, on the event loop's clock.
     `attempt`       the one that waits for a response here, None while idle.
     `response`      what came of its response.
@@ -71,14 +73,17 @@ class Connection:
         "destination",
         "opened_s",
         "over",
+        "place",
         "response",
         "sending",
     )
 
     _transport: asyncio.Transport
 
-    def __init__(self, destination: Destination, owner: Owner) -> None:
+    def __init__(self, destination: Destination, owner: Owner, place: bytes | None = None) -> None:
+        """`place`: None where nothing but the destination matters."""
         self.destination = destination
+        self.place = destination.key if place is None else place
         self.response = Response()
         self.attempt: Attempt | None = None
         self.carried = 0
@@ -98,6 +103,7 @@ class Connection:
         self.attempt = attempt
         attempt.connection = self
         message = attempt.message
+        head = message.head if attempt.head is None else attempt.head
         # Before anything is written: the answer may be there before the task takes its first step.
         self.sending = message.chunks is not None
         self.response.expect(head=message.head.startswith(b"HEAD "))
@@ -106,7 +112,7 @@ class Connection:
         self._transport.write(
             b"".join(
                 (
-                    message.head,
+                    head,
                     b"X-Dispatcher-Message-Id: ",
                     message.wire_id,
                     _FIRST if message.attempt == 1 else _ATTEMPT % message.attempt,
@@ -119,7 +125,7 @@ class Connection:
         """Keep the response that is expected."""
         response = self.response
         if not isinstance(response, Collecting):
-            self.response = response = Collecting(self, self._owner.rooms)
+            self.response = response = Collecting(self, self._owner.rooms, self._owner.start_rooms)
             response.expect(head=message.head.startswith(b"HEAD "))
         response.want(message)
 

@@ -71,9 +71,10 @@ class Dialer:
         make: Callable[[], Connection],
         *,
         on_phase: Callable[[str, bool], None],
+        trust: Trust | None = None,
     ) -> Connection | Unreachable:
         """Open one connection; `on_phase` hears what is being waited for, in words, and whether
-        that is on this machine."""
+        that is on this machine. `trust`: what secures it, where that is not the system's."""
         host, port = destination.host, destination.port
         if denied := self.policy.check_name(host):
             return Unreachable(Failure.EGRESS, denied)
@@ -96,7 +97,7 @@ class Dialer:
             return _unreachable(error, Failure.CONNECTION, _names(allowed, port), ours=ours)
         self._ways.note(asyncio.get_running_loop().time())
         on_phase("shaking hands (TLS)", False)
-        return await self._attach(destination, sock, make)
+        return await self._attach(destination, sock, make, trust or self._trust)
 
     def _check(
         self, host: str, port: int, addresses: Sequence[Address]
@@ -112,7 +113,11 @@ class Dialer:
         return allowed, reasons
 
     async def _attach(
-        self, destination: Destination, sock: socket.socket, make: Callable[[], Connection]
+        self,
+        destination: Destination,
+        sock: socket.socket,
+        make: Callable[[], Connection],
+        trust: Trust,
     ) -> Connection | Unreachable:
         loop = asyncio.get_running_loop()
         try:
@@ -126,7 +131,7 @@ class Dialer:
             _, connection = await loop.create_connection(
                 factory,
                 sock=sock,
-                ssl=await self._trust.context(),
+                ssl=await trust.context(),
                 server_hostname=destination.host.removesuffix("."),
                 # Longer than any attempt may take: the attempt's deadline is the one that counts.
                 ssl_handshake_timeout=2 * 3600,

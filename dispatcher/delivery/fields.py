@@ -30,6 +30,23 @@ def read_fields(lines: list[bytes]) -> Fields | None:
     return fields
 
 
+def read_pairs(lines: list[bytes]) -> tuple[tuple[bytes, bytes], ...]:
+    """The fields of a head as they came, from its lines after the first: names as they are spelled,
+    in their order. What is no field is passed over."""
+    pairs: list[tuple[bytes, bytes]] = []
+    for line in lines:
+        if line[:1] in (b" ", b"\t"):
+            if pairs:
+                name, value = pairs[-1]
+                pairs[-1] = name, (value + b" " + line.strip()).strip()
+            continue
+        name, colon, value = line.partition(b":")
+        name = name.rstrip(b" \t")
+        if colon and _NAME.fullmatch(name):
+            pairs.append((name, value.strip()))
+    return tuple(pairs)
+
+
 def members(fields: Fields, name: bytes) -> list[bytes]:
     """The members of a list, in lower case, from all fields of that name (RFC 9110 §5.6.1)."""
     return [one.strip() for one in b",".join(fields.get(name, [])).lower().split(b",")]

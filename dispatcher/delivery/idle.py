@@ -1,9 +1,10 @@
-"""Connections that wait for their next message, per destination, last in first out.
+"""Connections that wait for their next message, per place, last in first out. A place is a
+destination, and with what its connections are secured where a rule says that.
 
 The one used last is the one most likely still open. None is handed out that is older than the
 maximum: a name that moved is followed, and a balancer in between may share out anew. What is done
-for one message does not depend on how many destinations there are. One timer closes those that
-waited too long, and runs only while there are destinations.
+for one message does not depend on how many places there are. One timer closes those that waited too
+long, and runs only while there are places.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import asyncio
 from collections import OrderedDict
 from itertools import islice
 
-from dispatcher.core.destination import Destination
 from dispatcher.delivery.connection import Connection
 
 
@@ -36,8 +36,9 @@ class IdleConnections:
         self._max_total = max_total
         # All of them, the oldest first, with the time since when each waits.
         self._since_s: OrderedDict[Connection, float] = OrderedDict()
-        # By `Destination.key`, whose hash costs nothing; the oldest is at the bottom of its stack.
-        # A stack that `take` emptied stays: its connection comes back soon, or is removed.
+        # By `Connection.place`; the hash of a destination's key costs nothing. The oldest is at the
+        # bottom of its stack. A stack that `take` emptied stays: its connection comes back soon, or
+        # is removed.
         self._stacks: dict[bytes, list[Connection]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
@@ -46,9 +47,9 @@ class IdleConnections:
         """How many there are."""
         return len(self._since_s)
 
-    def take(self, destination: Destination, now_s: float) -> Connection | None:
+    def take(self, place: bytes, now_s: float) -> Connection | None:
         """Hand out the connection used last, if there is one."""
-        stack = self._stacks.get(destination.key)
+        stack = self._stacks.get(place)
         while stack:
             connection = stack.pop()
             del self._since_s[connection]
@@ -63,11 +64,11 @@ class IdleConnections:
         if now_s - connection.opened_s >= self._max_age_s:
             connection.close()
             return
-        key = connection.destination.key
+        place = connection.place
         try:
-            stack = self._stacks[key]
+            stack = self._stacks[place]
         except KeyError:
-            stack = self._stacks[key] = []
+            stack = self._stacks[place] = []
             if self._timer is None:
                 self._timer = self._loop.call_later(self._timeout_s, self._sweep)
         stack.append(connection)
@@ -86,16 +87,16 @@ class IdleConnections:
         return bool(oldest)
 
     def remove(self, connection: Connection) -> None:
-        """Forget a connection that is of no use any more, idle or not, and its destination with the
-        last one. Idempotent; every connection that was ever parked has to be removed."""
-        key = connection.destination.key
-        stack = self._stacks.get(key)
+        """Forget a connection that is of no use any more, idle or not, and its place with the last
+        one. Idempotent; every connection that was ever parked has to be removed."""
+        place = connection.place
+        stack = self._stacks.get(place)
         if stack is None:
             return
         if self._since_s.pop(connection, None) is not None:
             stack.remove(connection)
         if not stack:
-            del self._stacks[key]
+            del self._stacks[place]
 
     def close(self) -> None:
         """Close all of them, and stop the timer."""

@@ -36,7 +36,8 @@ class LenientReader:
 
     `status`, `retry_after`, `start`, `problem`  as in `response.Response`.
     `persists` its head does not announce the end of the connection.
-    `fields`   of its head.
+    `fields`   of its head; `lines` are those of it, after the first.
+    `is_cut`   after DONE: its body was not read to its end.
     `strange`  its body is not framed as the standard says, or something came behind it.
     """
 
@@ -44,12 +45,15 @@ class LenientReader:
         "_chunks",
         "_collect",
         "_head",
+        "_is_whole",
         "_left",
         "_raw",
         "_silent_bytes",
         "_skipped",
         "body_bytes",
         "fields",
+        "is_cut",
+        "lines",
         "persists",
         "problem",
         "retry_after",
@@ -58,11 +62,20 @@ class LenientReader:
         "strange",
     )
 
-    def __init__(self, *, head: bool, collect: Callable[[bytes], None] | None = None) -> None:
-        """`head`: it answers a HEAD. `collect` is handed all of the body, which is read to its end
-        then."""
+    def __init__(
+        self,
+        *,
+        head: bool,
+        collect: Callable[[bytes], None] | None = None,
+        is_whole: bool = True,
+    ) -> None:
+        """`head`: it answers a HEAD. `collect` is handed the body, which is read to its end then if
+        `is_whole` says so, and otherwise as far as any other."""
         self._head = head
         self._collect = collect
+        self._is_whole = is_whole and collect is not None
+        self.lines: list[bytes] = []
+        self.is_cut = False
         self.fields: Fields = {}
         self._raw = b""  # of heads, what is not read yet
         self._skipped = 0
@@ -146,6 +159,7 @@ class LenientReader:
         if not self._head and status not in (204, 304) and not self._frame(fields):
             return Progress.BROKEN
         self.fields = fields
+        self.lines = lines[1:]
         self.persists = persists(fields, match[1])
         self.status = status
         if status >= 300:
@@ -158,7 +172,7 @@ class LenientReader:
         """Find out how the body ends (RFC 9112 §6.3); False when that cannot be known."""
         if b"transfer-encoding" in fields:
             if is_chunked(fields):
-                self._chunks = Chunks(self._take, is_whole=self._collect is not None)
+                self._chunks = Chunks(self._take, is_whole=self._is_whole)
         elif b"content-length" in fields:
             said = set(members(fields, b"content-length"))
             length = said.pop()
@@ -174,6 +188,7 @@ class LenientReader:
             progress = self._chunks.feed(data)
             self.problem = self._chunks.problem
             self.strange = self._chunks.strange or bool(self._chunks.rest)
+            self.is_cut = self._chunks.is_cut
         elif self._left < 0:
             self._take(data)
             progress = Progress.MORE
@@ -182,8 +197,11 @@ class LenientReader:
             self._take(data[: self._left])
             self._left -= min(self._left, len(data))
             progress = Progress.MORE if self._left else Progress.DONE
-        if progress is not Progress.DONE and self.body_bytes >= BODY_BYTES:
-            self.strange = True
+        # A body of just so many bytes is read to its end where somebody wants to know whether it
+        # is longer.
+        most = BODY_BYTES if self._collect is None else BODY_BYTES + 1
+        if progress is not Progress.DONE and self.body_bytes >= most:
+            self.strange = self.is_cut = True
             self.problem = ""
             return Progress.DONE
         if progress is Progress.MORE and self._silent_bytes > HEAD_BYTES:
@@ -194,9 +212,9 @@ class LenientReader:
         """Count the body, and keep how it starts when it tells why a message was refused."""
         if piece:
             self._silent_bytes = 0
-        if self._collect is None:
+        if not self._is_whole:
             self.body_bytes += len(piece)
-        else:
+        if self._collect is not None:
             self._collect(piece)
         if self.status >= 300 and len(self.start) < START_BYTES:
             self.start += piece[: START_BYTES - len(self.start)]

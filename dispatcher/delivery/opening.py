@@ -30,12 +30,12 @@ async def open_for(
     made: list[Connection] = []
 
     def make() -> Connection:
-        made.append(Connection(destination, owner))
+        made.append(Connection(destination, owner, attempt.place))
         return made[-1]
 
     while True:
         try:
-            opened = await dialer.open(destination, make, on_phase=on_phase)
+            opened = await dialer.open(destination, make, on_phase=on_phase, trust=attempt.trust)
         except asyncio.CancelledError:
             # In the very turn in which it was made uvloop closes it without telling anybody.
             for connection in made:

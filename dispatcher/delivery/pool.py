@@ -13,13 +13,17 @@ import dataclasses
 import ipaddress
 import ssl
 from collections.abc import Iterable, Set
-from typing import assert_never
+from typing import Final, assert_never
 
-from dispatcher.core.message import Message
+from dispatcher.core.clock import Clock, SystemClock
+from dispatcher.core.message import Home, Message
 from dispatcher.core.outcome import AttemptResult, Failure
-from dispatcher.core.policy import NO_RETRY, Policy, policy_of
+from dispatcher.core.policy import NO_RETRY, Policy, timeout_of
 from dispatcher.core.room import Rooms
+from dispatcher.core.rules.table import RulesInForce
+from dispatcher.delivery.adding import Addition, Additions
 from dispatcher.delivery.attempt import Attempt
+from dispatcher.delivery.collecting import START_ROOMS_BYTES
 from dispatcher.delivery.config import DeliveryConfig
 from dispatcher.delivery.connection import Connection
 from dispatcher.delivery.deadlines import Deadlines
@@ -32,10 +36,13 @@ from dispatcher.delivery.opening import open_for
 from dispatcher.delivery.progress import Progress
 from dispatcher.delivery.resolver import Resolver
 from dispatcher.delivery.slots import Slots
-from dispatcher.delivery.streaming import stream
+from dispatcher.delivery.streaming import TenureOver, sign, stream
 from dispatcher.delivery.ways import Ways
+from dispatcher.protocol.webhooks import Signing
 from dispatcher.queue.ports import BodyUnavailable
 from dispatcher.telemetry.supervisor import Died, Supervisor
+
+_HELD_BACK: Final = "nothing is sent until it is sure that no other node has this partition"
 
 
 class Pool:
@@ -54,12 +61,18 @@ class Pool:
         connector: Connector | None = None,
         ways: Ways | None = None,
         rooms: Rooms | None = None,
+        clock: Clock | None = None,
+        rules: RulesInForce | None = None,
     ) -> None:
         """`died` is told when an attempt fails in a way that was not foreseen; its deadline settles
-        it. `rooms` is for the answers that are wanted whole (`Message.answer_limit`)."""
+        it. `rooms` is for the answers that are wanted whole (`Message.answer_limit`). `clock` says
+        when a request is signed; `rules`, how long an attempt may take."""
         loop = asyncio.get_running_loop()
         self._policy = Policy(NO_RETRY, timeout_ms=config.default_timeout_ms)
+        self._rules = rules or RulesInForce()
         self._now_s = loop.time
+        self._wall_us = (clock or SystemClock()).now_us
+        self._additions: Additions | None = None
         self._loop = loop
         ways = ways or Ways()
         self._resolver = resolver or Resolver(
@@ -79,6 +92,7 @@ class Pool:
         self._tasks = Supervisor(died or self._died)
         self._closed = False
         self.rooms = rooms or Rooms()
+        self.start_rooms = Rooms(START_ROOMS_BYTES)
         self.connects = 0
         self.stale_retries = 0
         self.set_own_listeners(config.own_listeners)
@@ -109,15 +123,24 @@ class Pool:
         )
         self._dialer.policy = dataclasses.replace(self._dialer.policy, own_listeners=own)
 
+    def add(self, additions: Additions | None) -> None:
+        """Add this from now on, and nothing else, to every attempt that begins."""
+        self._additions = additions
+
     def deliver(self, message: Message) -> None:
         """Start the attempt numbered `message.attempt`. Its home is told the end, later."""
         if self._closed:
             return
         now_s = self._now_s()
-        timeout_ms = policy_of(message, self._policy).timeout_ms
+        timeout_ms = timeout_of(message, self._policy, self._rules.rules)
         attempt = Attempt(message, now_s, now_s + timeout_ms / 1000)
         self._deadlines.add(attempt)
-        connection = self._idle.take(message.destination, now_s)
+        if self._additions is not None:
+            addition = self._additions.of(message)
+            if addition is not None:
+                self._add(attempt, addition)
+                return
+        connection = self._idle.take(message.destination.key, now_s)
         if connection is None:
             attempt.task = self._tasks.spawn("connecting", self._connect(attempt))
         else:
@@ -126,7 +149,14 @@ class Pool:
     def abandon(self, messages: Set[Message]) -> None:
         """End the attempts of these messages that are under way: nobody wants to know how they end,
         and their homes are not told. Looks through all attempts."""
-        for attempt in [one for one in self._deadlines if one.message in messages]:
+        self._abandon([one for one in self._deadlines if one.message in messages])
+
+    def abandon_all_of(self, home: Home) -> None:
+        """The same with all attempts of a partition, which another process has now."""
+        self._abandon([one for one in self._deadlines if one.message.home is home])
+
+    def _abandon(self, attempts: list[Attempt]) -> None:
+        for attempt in attempts:
             self._deadlines.discard(attempt)
             self._detach(attempt)
 
@@ -136,7 +166,8 @@ class Pool:
         for attempt in self._deadlines:
             message = attempt.message
             if message.wire_id == message_id:
-                return message.started_at, policy_of(message, self._policy).timeout_ms
+                timeout_s = attempt.deadline_s - attempt.started_s
+                return message.started_at, round(timeout_s * 1000)
         return None
 
     async def close(self) -> None:
@@ -222,7 +253,38 @@ class Pool:
 
     # How an attempt goes on.
 
+    def _add(self, attempt: Attempt, addition: Addition) -> None:
+        """Add what a rule says, and go on. A large body is signed in a task: it has to be read
+        before its head is written, and once more to be sent."""
+        message = attempt.message
+        if message.destination.scheme == "https":
+            attempt.trust = addition.trust
+        signing = addition.signing(message, self._wall_us() // 1_000_000)
+        if signing is not None and message.chunks is not None:
+            signed = self._sign(attempt, addition, signing, message.chunks)
+            attempt.task = self._tasks.spawn("signing", signed)
+            return
+        if signing is not None:
+            signing.add(message.body)
+        attempt.head = addition.head(message, signing)
+        self._go_on(attempt)
+
+    def _go_on(self, attempt: Attempt) -> None:
+        connection = self._idle.take(attempt.place, self._now_s())
+        if connection is None:
+            attempt.task = self._tasks.spawn("connecting", self._connect(attempt))
+        else:
+            attempt.phase = "waiting for the response"
+            self._start(attempt, connection)
+
     def _start(self, attempt: Attempt, connection: Connection) -> None:
+        """Send a request: the one place from which they go out, also after a connection was slow to
+        open or turned out to be stale, and nobody may have asked since whether it still may."""
+        tenure = attempt.message.home.tenure
+        if not (tenure.is_for_good or tenure.holds()):
+            self._idle.park(connection)
+            attempt.task = self._tasks.spawn("holding back", self._hold_back(attempt))
+            return
         connection.send(attempt)
         chunks = attempt.message.chunks
         if chunks is not None:
@@ -265,7 +327,7 @@ class Pool:
         if connection is not None:
             connection.abort()
 
-    # The two things that take a task.
+    # What takes a task.
 
     async def _connect(self, attempt: Attempt) -> None:
         opened = await open_for(attempt, self._dialer, self._idle, self)
@@ -282,6 +344,18 @@ class Pool:
         else:
             self._start(attempt, opened)
 
+    async def _sign(
+        self, attempt: Attempt, addition: Addition, signing: Signing, positions: tuple[int, ...]
+    ) -> None:
+        try:
+            await sign(attempt, signing, positions)
+        except BodyUnavailable as error:
+            self._give_up(attempt, Failure.BROKEN, f"the body cannot be read back: {error}")
+            return
+        attempt.task = None
+        attempt.head = addition.head(attempt.message, signing)
+        self._go_on(attempt)
+
     async def _stream(
         self, attempt: Attempt, connection: Connection, positions: tuple[int, ...]
     ) -> None:
@@ -290,3 +364,11 @@ class Pool:
             attempt.task = None
         except BodyUnavailable as error:
             self._give_up(attempt, Failure.BROKEN, f"the body cannot be read back: {error}")
+        except TenureOver:
+            await self._hold_back(attempt)
+
+    async def _hold_back(self, attempt: Attempt) -> None:
+        """Another process may have its partition: nothing is sent, and no attempt is spent."""
+        attempt.ours = True
+        attempt.task = None
+        self._give_up(attempt, Failure.CONNECTION, _HELD_BACK)

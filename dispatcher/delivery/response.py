@@ -249,14 +249,17 @@ class Response:
 
     def _fields(self) -> Fields:
         """The fields of the final answer, whose head the parser took for valid."""
+        return read_fields(self._lines()) or {}
+
+    def _lines(self) -> list[bytes]:
+        """The lines of its head after the first."""
         heads = self._raw_head.lstrip(b"\r\n")
         begin = 0
         end = heads.find(_END_OF_HEAD)
         while end >= 0 and _INTERIM.match(heads, begin):
             begin = end + len(_END_OF_HEAD)
             end = heads.find(_END_OF_HEAD, begin)
-        lines = heads[begin : max(begin, end)]
-        return read_fields(lines.split(b"\r\n")[1:]) or {}
+        return heads[begin : max(begin, end)].split(b"\r\n")[1:]
 
     def _ends_with_connection(self) -> bool:
         """No length and no chunks: the body is what comes until the close (RFC 9112 §6.3, 8)."""

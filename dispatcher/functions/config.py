@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from dispatcher.core.rules.table import RulesInForce
 from dispatcher.functions.intake import IntakeConfig
 from dispatcher.functions.results.retention import ResultPolicy
 from dispatcher.functions.rules import Rules
@@ -14,13 +15,14 @@ from dispatcher.functions.views.telling import Log
 @dataclass(frozen=True, slots=True)
 class FunctionConfig:
     """`workers` runs are in flight at once; `timeout_ms` is that of one. `results` says how long
-    those are kept."""
+    those are kept. `in_force` are the rules for destinations, one for the process."""
 
     rules: Rules
     intake: IntakeConfig
     results: ResultPolicy
     workers: int = 200
     timeout_ms: int = 60_000
+    in_force: RulesInForce = field(default_factory=RulesInForce)
 
 
 @dataclass(frozen=True, slots=True)

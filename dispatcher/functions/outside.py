@@ -16,6 +16,7 @@ from dispatcher.functions.shown import (
     CallPage,
     CallTotals,
     CallView,
+    ExplanationView,
     Timeline,
     TreeView,
 )
@@ -29,7 +30,7 @@ from dispatcher.functions.surface import (
     Token,
 )
 from dispatcher.protocol.messages import DispatchRequest, RecallRequest, RecallResponse
-from dispatcher.queue.admin.surface import LaneOrder, LanePage
+from dispatcher.queue.admin.surface import EVERY_LANE, LaneFilter, LaneOrder, LanePage
 
 
 class Outside:
@@ -62,13 +63,19 @@ class Outside:
         """See `Functions`."""
         return await self._service.overview.totals()
 
-    async def lanes(self, order: LaneOrder, *, after: str, limit: int) -> LanePage:
+    async def lanes(
+        self, order: LaneOrder, *, which: LaneFilter = EVERY_LANE, after: str, limit: int
+    ) -> LanePage:
         """See `Functions`."""
-        return await self._service.overview.lanes(order, after=after, limit=limit)
+        return await self._service.overview.lanes(order, which=which, after=after, limit=limit)
 
     async def call(self, call_id: str, *, only: str | None) -> CallView | None:
         """See `Functions`."""
         return await self._service.finding.call(call_id, only=only)
+
+    async def explain(self, call_id: str, *, only: str | None) -> ExplanationView | None:
+        """See `Functions`."""
+        return await self._service.finding.explain(call_id, only=only)
 
     async def calls(
         self, which: CallFilter, *, limit: int, cursor: int | None, only: str | None

@@ -29,11 +29,13 @@ from dispatcher.functions.runs.asking import FEATURES, Targets
 from dispatcher.functions.runs.config import RunnerConfig
 from dispatcher.functions.runs.recalling import Recalling
 from dispatcher.functions.runs.running import Runner
-from dispatcher.functions.schedules.keeper import Environment, Keeper
+from dispatcher.functions.schedules.calls import CallMaker, Environment
+from dispatcher.functions.schedules.facts import StoredFacts
 from dispatcher.functions.shown import CallState
 from dispatcher.functions.signing.in_force import KeysInForce
 from dispatcher.functions.signing.keys import SigningKeys
 from dispatcher.functions.store.store import Store
+from dispatcher.functions.views.explaining import Explaining
 from dispatcher.functions.views.figures import Figures
 from dispatcher.functions.views.finding import Finding
 from dispatcher.functions.views.history import History
@@ -47,6 +49,9 @@ from dispatcher.queue.commit.stalls import tell_pace
 from dispatcher.queue.partition import Partition
 from dispatcher.queue.ports import LogName
 from dispatcher.queue.recovery.reconcile import reconcile_calls
+from dispatcher.schedules.keeper import Keeper
+from dispatcher.schedules.plans import PlannedCall, PlannedMessage
+from dispatcher.schedules.ports import Maker
 from dispatcher.telemetry.supervisor import Supervisor
 from dispatcher.txlog import TransactionLog
 
@@ -73,8 +78,10 @@ class FunctionService:
         random: Random,
         incarnation: int,
         events: Events,
+        planned_messages: Maker,
     ) -> None:
-        """`make_results_log` names the results' log, and `has_results` says that it is there."""
+        """`make_results_log` names the results' log, and `has_results` says that it is there.
+        `planned_messages` makes what schedules of messages plan: they are kept here too."""
         number = partition.config.partition
         died = partition.observer.died
         self._incarnation = incarnation
@@ -120,7 +127,11 @@ class FunctionService:
         telling = Telling(self.figures, partition.watch, events.log, self.id_of)
         self._last_errors = LastErrors()
         self.targets = Targets(*map(Signer, signing.keys.private), features=FEATURES)
-        lanes = Lanes(config.workers, longest_pause_ms=config.rules.retry_max_delay_ms)
+        lanes = Lanes(
+            config.workers,
+            longest_pause_ms=config.rules.retry_max_delay_ms,
+            rules=config.in_force,
+        )
         self.turns = Turns(lanes, clock, lambda: self._letters.is_behind)
         partition.changing.also = self.turns.hold
         self.bridge = Bridge(self.turns, clock)
@@ -134,12 +145,13 @@ class FunctionService:
             targets=self.targets,
             deliverer=deliverer,
             next_key=self.next_key,
-            config=RunnerConfig(number, config.rules, config.timeout_ms),
+            config=RunnerConfig(number, config.rules, config.timeout_ms, config.in_force),
             clock=clock,
             random=random,
             died=died,
             watcher=self.timelines,
             fetched=self.bridge,
+            tenure=partition.tenure,
         )
         self.recalling = Recalling(self.machine.calls, self.store, self.targets, number)
         self.intake = Intake(
@@ -157,12 +169,16 @@ class FunctionService:
             last_errors=self._last_errors,
             id_of=self.id_of,
             now_us=clock.wall_us,
+            pace=partition.admin.pace,
         )
         self.finding = Finding(
             self.machine,
             self.store,
             self.results,
             looking=self.looking,
+            explaining=Explaining(
+                self.runner, self.turns, clock, find=self.machine.calls.get, id_of=self.id_of
+            ),
             history=self.history,
             waiting=self.waiting,
             id_of=self.id_of,
@@ -176,6 +192,7 @@ class FunctionService:
             waiting=self.waiting,
             lanes=lanes,
             clock=clock,
+            pace=partition.admin.pace.another(),
         )
         environment = Environment(
             now_us=clock.wall_us,
@@ -184,8 +201,12 @@ class FunctionService:
             ended_as=self._ended_as,
             state_of=lambda call: self.looking.view(call).state,
         )
+        self._planned_calls = CallMaker(self.store, self.machine, config.rules, environment)
         self.schedules = Keeper(
-            self.store, self.machine, config.rules, environment, self.supervisor
+            StoredFacts(self.store, self.machine),
+            {PlannedCall: self._planned_calls, PlannedMessage: planned_messages},
+            now_us=clock.wall_us,
+            supervisor=self.supervisor,
         )
         self._clock = clock
         self._events = events
@@ -277,7 +298,7 @@ class FunctionService:
         self.runner.has_ended(call)
         self.moving.has_ended(call)
         self.waiting.wake(call.key)
-        self.schedules.has_ended(call)
+        self._planned_calls.has_ended(call)
 
     def is_gone(self, call: Call) -> None:
         """Nothing of it is left in the table."""

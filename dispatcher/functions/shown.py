@@ -88,6 +88,42 @@ class CallView:
     last_error: str | None
 
 
+class WaitingReason(Enum):
+    """Why a call has not ended yet; the value is the API's slug. Those that a message may have too
+    are spelled alike (`queue.admin.surface.Reason`)."""
+
+    WAITING_TURN = "waiting_turn"
+    SCHEDULED = "scheduled"
+    BREAKER_OPEN = "breaker_open"
+    RETRY_AFTER = "retry_after"
+    LACKING = "lacking"
+    DESTINATION_HELD = "destination_held"
+    LIMIT_REACHED = "limit_reached"
+    RATE_REACHED = "rate_reached"
+    THROTTLED = "throttled"
+    NOT_FETCHED = "not_fetched"
+    IN_FLIGHT = "in_flight"
+    WAITS_FOR_CALLS = "waits_for_calls"
+    SLEEPS = "sleeps"
+    OUTSIDE = "outside"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class ExplanationView:
+    """The one reason why a call has not ended yet, with a sentence for people."""
+
+    id: str
+    state: CallState
+    reason: WaitingReason
+    message: str
+    until_us: int | None
+    expected_at_us: int | None
+
+
 @dataclass(frozen=True, slots=True)
 class CallFilter:
     """Which calls: those that match everything that is said. `roots` leaves children out."""

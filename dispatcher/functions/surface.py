@@ -21,12 +21,13 @@ from dispatcher.functions.shown import (
     CallState,
     CallTotals,
     CallView,
+    ExplanationView,
     Timeline,
     TreeView,
 )
 from dispatcher.functions.signing.keys import PublicKey as PublicKey
 from dispatcher.protocol.messages import DispatchRequest, RecallRequest, RecallResponse
-from dispatcher.queue.admin.surface import LaneOrder, LanePage
+from dispatcher.queue.admin.surface import EVERY_LANE, LaneFilter, LaneOrder, LanePage
 
 
 class NoResult(Enum):
@@ -115,12 +116,17 @@ class Functions(Protocol):
     async def totals(self) -> CallTotals:
         """The figures of `/v1/stats`."""
 
-    async def lanes(self, order: LaneOrder, *, after: str, limit: int) -> LanePage:
+    async def lanes(
+        self, order: LaneOrder, *, which: LaneFilter = EVERY_LANE, after: str, limit: int
+    ) -> LanePage:
         """Applications with calls that wait or are run, or that are left alone: by name, those
         after `after`; or those with most calls first."""
 
     async def call(self, call_id: str, *, only: str | None) -> CallView | None:
         """A call that exists, or whose result is kept; None: unknown."""
+
+    async def explain(self, call_id: str, *, only: str | None) -> ExplanationView | None:
+        """Why a call has not ended yet; None: unknown."""
 
     async def calls(
         self, which: CallFilter, *, limit: int, cursor: int | None, only: str | None

@@ -9,8 +9,9 @@ that would grow where there is no room is refused.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
+from dispatcher.core.idempotency import Printer
 from dispatcher.errors import Refusal
 from dispatcher.ingress import refusals
 from dispatcher.ingress.chunked import ChunkedDecoder
@@ -18,9 +19,16 @@ from dispatcher.ingress.head import CHUNKED
 from dispatcher.ingress.memory import Held, Memory
 from dispatcher.ingress.refusals import UnacceptableError
 from dispatcher.ingress.turn import Turn
-from dispatcher.queue.ports import CHUNK_BYTES, Acceptor, Upload
+from dispatcher.queue.ports import CHUNK_BYTES, Upload
 
 _MAX_UNSTORED_BYTES: Final = 2 * CHUNK_BYTES
+
+
+class Uploads(Protocol):
+    """Where large bodies are stored; `ports.Acceptor` is such a place."""
+
+    def start_upload(self, on_progress: Callable[[], None]) -> Upload:
+        """Begin a large body."""
 
 
 class Body:
@@ -28,31 +36,33 @@ class Body:
 
     `length` is what the head said, or CHUNKED; `on_progress` is called when the log took a piece or
     refused one, and has to call `recount`. `held` counts what is in memory; with `finish` it goes
-    to whoever takes the body over.
+    to whoever takes the body over. `printer` takes the print of what arrives, where that is wanted.
     """
 
     __slots__ = (
-        "_acceptor",
         "_decoder",
         "_length",
         "_max_body",
         "_on_progress",
         "_unsent",
         "_upload",
+        "_uploads",
         "held",
+        "printer",
         "size",
     )
 
     def __init__(
         self,
-        acceptor: Acceptor,
+        uploads: Uploads,
         memory: Memory,
         *,
         on_progress: Callable[[], None],
         length: int,
         max_body: int,
+        printer: Printer | None = None,
     ) -> None:
-        self._acceptor = acceptor
+        self._uploads = uploads
         self._on_progress = on_progress
         self._length = length
         self._max_body = max_body
@@ -60,6 +70,7 @@ class Body:
         self._unsent = bytearray()
         self._upload: Upload | None = None
         self.held = Held(memory)
+        self.printer = printer
         self.size = 0
 
     @property
@@ -126,6 +137,8 @@ class Body:
             raise UnacceptableError(refusals.MEMORY)
         self.size += len(data)
         self._unsent += data
+        if self.printer is not None:
+            self.printer.update(data)
         if self._upload is not None or len(self._unsent) > CHUNK_BYTES:
             self._send_chunks()
             self.recount()
@@ -133,7 +146,7 @@ class Body:
     def _send_chunks(self) -> None:
         upload = self._upload
         if upload is None:
-            upload = self._upload = self._acceptor.start_upload(self._on_progress)
+            upload = self._upload = self._uploads.start_upload(self._on_progress)
         unsent = self._unsent
         while len(unsent) >= CHUNK_BYTES and upload.refusal is None:
             with memoryview(unsent) as view:  # a slice of `unsent` would be a second copy

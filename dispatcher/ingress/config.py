@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from dispatcher.core.keys import Keyring
+from dispatcher.core.rules.table import RulesInForce
+from dispatcher.listening.tls import Secured
+from dispatcher.listening.unix import UnixPlace
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +22,10 @@ class IngressConfig:
     `body_timeout_s`   without a byte of a body that is still owed, or with too few of them: `pace`.
     `idle_timeout_s`   without a request on a kept-alive connection.
     `max_connections`  open at once; one more is answered 503 and closed. 0: no limit of our own.
+    `proxy`            host and port, as above, of the forward proxy; None: there is none.
+    `rules`            what holds now; its groups are asked for.
+    `unix`             the path that is listened on in place of host and port.
+    `tls`              secures connections; None: they are plain. Not those of the forward proxy.
     """
 
     host: str
@@ -29,3 +36,7 @@ class IngressConfig:
     body_timeout_s: float = 30.0
     idle_timeout_s: float = 75.0
     max_connections: int = 10_000
+    proxy: tuple[str, int] | None = None
+    rules: RulesInForce = field(default_factory=RulesInForce)
+    unix: UnixPlace | None = None
+    tls: Secured | None = None

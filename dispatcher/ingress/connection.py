@@ -33,6 +33,7 @@ import asyncio
 from typing import Final, cast
 
 from dispatcher.ingress import refusals
+from dispatcher.ingress.entrance import LISTENER, Entrance
 from dispatcher.ingress.exchange import Exchange
 from dispatcher.ingress.heads import HEAD_END
 from dispatcher.ingress.memory import Memory
@@ -60,9 +61,9 @@ class Connection:
 
     __slots__ = ("_is_going_on", "_shared", "_turn", "exchange")
 
-    def __init__(self, shared: Shared) -> None:
+    def __init__(self, shared: Shared, entrance: Entrance = LISTENER) -> None:
         self._shared = shared
-        self.exchange = Exchange(shared, self._on_answered)
+        self.exchange = Exchange(shared, entrance, self._on_answered)
         self._turn = Turn(shared.turn_steps)
         self._is_going_on = False
 
@@ -122,6 +123,8 @@ class Connection:
         exchange = self.exchange
         exchange.outbox.is_blocked = False
         exchange.reading.resume(Wait.WRITING)
+        if exchange.awaiting is not None and exchange.outbox.is_empty:
+            exchange.let_go()
         if exchange.waits_for(Wait.FULL):
             self._go_on()
 
@@ -134,6 +137,8 @@ class Connection:
     def retire(self) -> None:
         """Close if nothing is under way; the listener is stopping."""
         exchange = self.exchange
+        if exchange.awaiting is not None:
+            exchange.awaiting.stop()
         if exchange.is_idle and exchange.outbox.is_empty:
             exchange.transport.close()
 
@@ -257,6 +262,9 @@ class Connection:
     def _on_answered(self) -> None:
         """Every request so far was answered."""
         exchange = self.exchange
+        if exchange.awaiting is not None:
+            exchange.since_s = self._shared.now_s
+            exchange.let_go()
         if exchange.state is ENDING:
             exchange.finish()
         elif self._shared.stopping:

@@ -12,8 +12,10 @@ from collections.abc import Callable
 
 from dispatcher.errors import Refusal
 from dispatcher.ingress import answers, refusals
+from dispatcher.ingress.awaiting import Awaiting
 from dispatcher.ingress.backlog import Backlog
 from dispatcher.ingress.closing import Closing
+from dispatcher.ingress.entrance import Entrance
 from dispatcher.ingress.heads import Heads
 from dispatcher.ingress.outbox import Outbox
 from dispatcher.ingress.reading import Reading, Wait
@@ -39,6 +41,8 @@ class Exchange:
     `owed_bytes`  what is still to come of a refused body; in DROP only.
     `closing`     how it ends; from ENDING on.
     `backlog`     what was read and has to wait.
+    `awaiting`    the request whose caller waits for what becomes of its message.
+    `entrance`    where the caller came in.
     `at_eof`      whether the caller said that it sends nothing more.
     `since_s`     from when `slow` counts, by the loop's clock: in IDLE from the last request, in
                   HEAD from its first byte, in DROP from the refusal: the rest of the body may
@@ -47,8 +51,10 @@ class Exchange:
 
     __slots__ = (
         "at_eof",
+        "awaiting",
         "backlog",
         "closing",
+        "entrance",
         "heads",
         "outbox",
         "owed_bytes",
@@ -63,16 +69,18 @@ class Exchange:
     transport: asyncio.Transport
     reading: Reading
 
-    def __init__(self, shared: Shared, on_answered: Callable[[], None]) -> None:
+    def __init__(self, shared: Shared, entrance: Entrance, on_answered: Callable[[], None]) -> None:
         """`on_answered` is called when every request so far was answered."""
         self.state: State = IDLE
         self.shared = shared
+        self.entrance = entrance
         self.outbox = Outbox(shared, on_answered)
-        self.heads = Heads(shared.head_memory, shared.config.keys)
+        self.heads = Heads(shared.head_memory, shared.config.keys, entrance)
         self.receiving: Receiving | None = None
         self.owed_bytes = 0
         self.closing: Closing | None = None
         self.backlog: Backlog | None = None
+        self.awaiting: Awaiting | None = None
         self.since_s = shared.now_s
         self.at_eof = False
 
@@ -84,7 +92,7 @@ class Exchange:
         """The caller is there: read from it and write to it."""
         self.transport = transport
         self.reading = Reading(transport)
-        self.outbox.connect(transport.write)
+        self.outbox.connect(transport.write, transport.abort)
 
     def enter(self, state: State) -> None:
         """Go over to another state, one that the table has after this one."""
@@ -147,6 +155,12 @@ class Exchange:
         receiving, self.receiving = self.receiving, None
         if receiving is not None:
             receiving.body.abort()
+
+    def let_go(self) -> None:
+        """What a caller waited for is written: once it has left, its memory is needed no more."""
+        if self.awaiting is not None and not self.outbox.is_blocked:
+            self.awaiting.release()
+            self.awaiting = None
 
     # The end.
 
@@ -211,3 +225,6 @@ class Exchange:
         self.drop_request()
         self.drop_backlog()
         self.outbox.disconnect()
+        if self.awaiting is not None:
+            self.awaiting.leave()
+            self.awaiting = None

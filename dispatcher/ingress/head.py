@@ -31,9 +31,13 @@ EXPECT: Final = 7
 ORIGIN: Final = 8
 ORIGINAL: Final = 9
 KEY: Final = 10
-UNKNOWN: Final = 11
+PROXY_AUTHORIZATION: Final = 11
+TARGET: Final = 12
+"""No header: scheme and authority of a target in absolute form, `http://host:port`."""
+UNKNOWN: Final = 13
 """One of our own that we do not know; its name is kept, and not its value."""
-_FIRST_OPTION: Final = 12
+SCHEME: Final = 14
+_FIRST_OPTION: Final = 15
 OPTION_OF: Final = dict(enumerate(options.OPTIONS, _FIRST_OPTION))
 """From here on each option has a kind of its own."""
 
@@ -49,7 +53,7 @@ _KIND: Final = {
     b"connection": CONNECTION,
     b"keep-alive": DROPPED,
     b"proxy-connection": DROPPED,
-    b"proxy-authorization": DROPPED,
+    b"proxy-authorization": PROXY_AUTHORIZATION,
     b"te": DROPPED,
     b"trailer": DROPPED,
     b"upgrade": DROPPED,
@@ -57,6 +61,7 @@ _KIND: Final = {
     options.ORIGIN.name: ORIGIN,
     options.ORIGINAL.name: ORIGINAL,
     options.KEY.name: KEY,
+    options.SCHEME.name: SCHEME,
     **{option.name: kind for kind, option in OPTION_OF.items()},
     **{title.lower().encode("ascii"): DROPPED for title in options.OWN},
 }
@@ -64,7 +69,7 @@ _OURS: Final = options.PREFIX.lower().encode("ascii")
 
 _TOKEN = re.compile(TOKEN)
 _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
-_ABSOLUTE = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://([^/?#]+)(.*)")
+_ABSOLUTE = re.compile(rb"([A-Za-z][A-Za-z0-9+.-]*://[^/?#]+)(.*)")
 _LEADING_ZERO = re.compile(rb"[ \t]*0[0-9]")
 _CODING = _TOKEN
 _TARGET_BYTES: Final = bytes(range(0x21, 0x7F))
@@ -122,9 +127,9 @@ class Head(NamedTuple):
                 caller's, and LENGTH_HERE where the length of a chunked body goes.
     `host_at`   index of `Host` in `lines`, -1 when there is none.
     `found`     values of the headers that mean something to us, by kind; repeated ones joined by a
-                comma.
+                comma. TARGET is among them.
     `repeated`  kinds that came more than once.
-    `asked`     kinds of the options, and UNKNOWN, in their order; usually none.
+    `asked`     kinds of the options, SCHEME and UNKNOWN, in their order; usually none.
     `length`    bytes of the body, or CHUNKED.
     `style`     how the answer has to look, see `answers`.
     `named`     lower-case names that `Connection` takes out of `lines`.
@@ -164,11 +169,11 @@ def read_head(raw: bytes, kinds: Kinds) -> Head:
         _check_version(version)
     if target.translate(None, _TARGET_BYTES):
         raise MalformedError(refusals.TARGET)
+    found: dict[int, bytes] = {}
     if target[:1] != b"/":
-        target = _origin_form(method, target)
+        target = _origin_form(method, target, found)
 
     kept: list[bytes] = []
-    found: dict[int, bytes] = {}
     repeated = _NOTHING
     asked: tuple[int, ...] = ()
     host_at = -1
@@ -242,8 +247,9 @@ def is_broken(buffer: bytearray, seen: int) -> bool:
     )
 
 
-def _origin_form(method: bytes, target: bytes) -> bytes:
-    """The path and query of a target that does not start with `/` (RFC 9112 section 3.2)."""
+def _origin_form(method: bytes, target: bytes, found: dict[int, bytes]) -> bytes:
+    """The path and query of a target that does not start with `/` (RFC 9112 section 3.2); what
+    stands before them goes into `found`."""
     if target == b"*" and method == b"OPTIONS":
         return target
     if method == b"CONNECT":
@@ -251,6 +257,7 @@ def _origin_form(method: bytes, target: bytes) -> bytes:
     absolute = _ABSOLUTE.fullmatch(target)
     if absolute is None:
         raise MalformedError(refusals.TARGET)
+    found[TARGET] = absolute[1]
     path: bytes = absolute[2]
     if path[:1] == b"/":
         return path

@@ -12,6 +12,7 @@ from typing import Final
 from dispatcher.core.keys import Keyring
 from dispatcher.core.options import KEY
 from dispatcher.ingress import refusals
+from dispatcher.ingress.entrance import Entrance, password_of
 from dispatcher.ingress.forward import Forward, check_key
 from dispatcher.ingress.head import Head, is_broken
 from dispatcher.ingress.memory import Held, Memory
@@ -20,6 +21,7 @@ from dispatcher.ingress.refusals import MAX_HEAD_BYTES, MalformedError, Unaccept
 
 HEAD_END: Final = b"\r\n\r\n"
 _KEY: Final = KEY.name
+_PROXY_AUTHORIZATION: Final = b"proxy-authorization"
 _MAX_EMPTY_LINES: Final = 4  # before a request line; RFC 9112 section 2.2 asks for one at least
 
 
@@ -34,6 +36,7 @@ class Heads:
 
     __slots__ = (
         "_buffer",
+        "_entrance",
         "_has_shown_key",
         "_held",
         "_keys",
@@ -44,13 +47,14 @@ class Heads:
         "pattern",
     )
 
-    def __init__(self, memory: Memory, keys: Keyring) -> None:
+    def __init__(self, memory: Memory, keys: Keyring, entrance: Entrance) -> None:
         """`memory` counts what is not whole; `keys` are those that callers may show."""
         self.pattern: Pattern | None = None
         self.misses = 0
         self.empty_lines = 0
         self._memory = memory
         self._keys = keys
+        self._entrance = entrance
         self._buffer = bytearray()
         self._held: Held | None = None
         self._line_at = 0  # where the first line begins that was not looked at
@@ -139,7 +143,11 @@ class Heads:
             return
         for line in bytes(buffer[self._line_at : end]).split(b"\r\n"):
             name, _, value = line.partition(b":")
-            if name.lower() == _KEY:
-                check_key(value.strip(b" \t"), self._keys)
+            lower = name.lower()
+            if lower == _KEY:
+                check_key(value.strip(b" \t"), self._keys, self._entrance)
                 self._has_shown_key = True
+            elif lower == _PROXY_AUTHORIZATION and self._entrance.is_proxy:
+                # A wrong one is not the end: a header of ours may follow, and wins.
+                self._has_shown_key |= self._keys.find(password_of(value)) is not None
         self._line_at = end + 2

@@ -1,8 +1,9 @@
-"""Opens the address callers send to, and watches over the time of their connections."""
+"""Opens the addresses callers send to, and watches over the time of their connections."""
 
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Final, cast
@@ -10,9 +11,12 @@ from typing import Final, cast
 from dispatcher.core.keys import Key
 from dispatcher.ingress.config import IngressConfig
 from dispatcher.ingress.connection import Connection
+from dispatcher.ingress.entrance import LISTENER, PROXY, Entrance
 from dispatcher.ingress.shared import HealthAnswer, Shared
-from dispatcher.ingress.sockets import Address, listening_sockets
 from dispatcher.ingress.sweep import Sweep, every_s
+from dispatcher.listening.sockets import Address, listening_sockets
+from dispatcher.listening.tls import Secured
+from dispatcher.listening.unix import UnixSocket, unix_socket
 from dispatcher.queue.ports import Acceptor
 
 _BACKLOG: Final = 4096
@@ -20,7 +24,8 @@ _CLOSE_S: Final = 1.0
 
 
 class Listener:
-    """The listener: one for a process.
+    """The listener: one for a process, and the forward proxy with it, where there is one. They have
+    connections, memory, keys and time in common.
 
     Counters are plain integers, read when somebody asks. What was accepted is counted by the queue.
     """
@@ -39,8 +44,11 @@ class Listener:
         self._servers: list[asyncio.AbstractServer] = []
         self._sweep: Sweep | None = None
         self._has_stopped = False
+        self._unix: UnixSocket | None = None
         self.bound: list[Address] = []
-        """Addresses and ports listened on, once started."""
+        """Addresses and ports listened on, once started; none for a unix socket."""
+        self.proxy_bound: list[Address] = []
+        """Those of the forward proxy."""
 
     @property
     def refused(self) -> dict[str, int]:
@@ -62,25 +70,56 @@ class Listener:
 
         Raises:
             PortTaken: an address is in use, or may not be bound. Nothing is listened on.
-            ConfigError: the host is not known. Nothing is listened on.
+            ConfigError: the host is not known, or there can be no such unix socket. Nothing is
+                listened on.
         """
         loop = asyncio.get_running_loop()
         config = self._config
         shared = Shared(self._acceptor, config, self._health, loop.time, loop.call_soon)
-        sockets = await listening_sockets(config.host, config.port)
+        sockets: list[socket.socket] = []
+        proxy_sockets: list[socket.socket] = []
+        if config.unix is not None:
+            self._unix = await unix_socket(config.unix, setting="LISTEN")
+        else:
+            sockets = await listening_sockets(config.host, config.port)
+        if config.proxy is not None:
+            try:
+                proxy_sockets = await listening_sockets(*config.proxy, setting="PROXY_LISTEN")
+            except BaseException:
+                for sock in sockets:
+                    sock.close()
+                self._leave_unix()
+                raise
         self._shared = shared
         self.bound = [sock.getsockname()[:2] for sock in sockets]
-        # Its base class is missing on purpose; the event loop only looks for the methods.
-        connect = cast(Callable[[], asyncio.BaseProtocol], partial(Connection, shared))
-        for sock in sockets:
-            server = await loop.create_server(connect, sock=sock, backlog=_BACKLOG)
-            self._servers.append(server)
+        self.proxy_bound = [sock.getsockname()[:2] for sock in proxy_sockets]
+        connect = _connect(shared, LISTENER, config.tls)
+        await self._serve(connect, sockets)
+        if self._unix is not None:
+            self._servers.append(
+                await loop.create_unix_server(connect, sock=self._unix.sock, backlog=_BACKLOG)
+            )
+        await self._serve(_connect(shared, PROXY, None), proxy_sockets)
         self._sweep = Sweep(
             loop,
             shared,
             every_s(config.head_timeout_s, config.body_timeout_s, config.idle_timeout_s),
         )
         self._sweep.start()
+
+    async def _serve(
+        self, connect: Callable[[], asyncio.BaseProtocol], sockets: Iterable[socket.socket]
+    ) -> None:
+        for sock in sockets:
+            server = await asyncio.get_running_loop().create_server(
+                connect, sock=sock, backlog=_BACKLOG
+            )
+            self._servers.append(server)
+
+    def _leave_unix(self) -> None:
+        if self._unix is not None:
+            self._unix.sock.close()
+            self._unix.remove()
 
     def replace_keys(self, keys: Iterable[Key]) -> None:
         """Let callers show these keys from now on, and no others; also those that are connected.
@@ -99,7 +138,7 @@ class Listener:
             self._shared.stopping = True
 
     def stop_accepting(self) -> None:
-        """Close the address and idle connections; others end with their next answer. Idempotent.
+        """Close the addresses and idle connections; others end with their next answer. Idempotent.
 
         What still arrives on them is refused by the acceptor, which has to say so by then.
         """
@@ -109,6 +148,7 @@ class Listener:
         self._shared.stopping = True
         for server in self._servers:
             server.close()
+        self._leave_unix()
         for connection in list(self._shared.connections):
             connection.retire()
 
@@ -136,3 +176,12 @@ class Listener:
             if self._sweep is not None:
                 self._sweep.stop()
         await asyncio.sleep(0)  # the transports tell their connections in the next turn of the loop
+
+
+def _connect(
+    shared: Shared, entrance: Entrance, tls: Secured | None
+) -> Callable[[], asyncio.BaseProtocol]:
+    """What makes the protocol of one more connection."""
+    # Its base class is missing on purpose; the event loop only looks for the methods.
+    plain = cast(Callable[[], asyncio.BaseProtocol], partial(Connection, shared, entrance))
+    return plain if tls is None else lambda: tls.secure(plain())

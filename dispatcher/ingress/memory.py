@@ -28,7 +28,7 @@ MAX_HEADS_BYTES: Final = 32 * 1024 * 1024
 
 
 class Memory:
-    """The sum for one listener, and the most it may be.
+    """The sum for the listener and its forward proxy, and the most it may be.
 
     `looked_at_s` is when `room` last searched for connections to refuse, by the loop's clock.
     """
@@ -88,6 +88,11 @@ class Held:
         """The message is durable."""
         self.end()
         self._receipt.accepted(message)
+
+    def duplicate(self, message_id: bytes) -> None:
+        """Nothing was stored."""
+        self.end()
+        self._receipt.duplicate(message_id)
 
     def refused(self, refusal: Refusal) -> None:
         """The message was not accepted."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Final
 
 from dispatcher.core.destination import Destination
-from dispatcher.core.options import Options
+from dispatcher.core.option_reading import Options
 from dispatcher.ingress.forward import Forward
 from dispatcher.ingress.head import CHUNKED, CONTENT_LENGTH, EXPECT, Head
 
@@ -85,8 +85,11 @@ class Pattern:
 
 
 def pattern_of(raw: bytes, head: Head, forward: Forward) -> Pattern | None:
-    """The pattern of a head, given as `read_head` got it; None when it is too unusual for one."""
+    """The pattern of a head, given as `read_head` got it; None when it is too unusual for one, has
+    an instant that may have passed the next time, or names a group, whose members may change."""
     if len(raw) > MAX_BYTES or head.length == CHUNKED or EXPECT in head.found:
+        return None
+    if forward.options.has_instant or forward.group:
         return None
     before, after = raw + b"\r\n\r\n", b""
     sent_before, sent_after = forward.head, b""

@@ -10,6 +10,7 @@ from functools import partial
 from dispatcher.ingress.exchange import Exchange
 from dispatcher.ingress.forward import Forward
 from dispatcher.ingress.handover import hand_over
+from dispatcher.ingress.handover_all import hand_over_to_all
 from dispatcher.ingress.reading import Wait
 from dispatcher.ingress.receiving import Receiving
 from dispatcher.ingress.refusals import RequestError
@@ -96,8 +97,19 @@ def _finish_body(exchange: Exchange, receiving: Receiving) -> None:
     exchange.enter(IDLE)
     body = receiving.body
     wanted = receiving.wanted
+    if wanted.group:
+        hand_over_to_all(
+            exchange,
+            receiving.style,
+            wanted,
+            content,
+            upload,
+            body.size,
+            body.held,
+            body.printer,
+        )
+        return
     head = wanted.head_with_length(body.size)
-    receipt = body.held.until_answered(exchange.outbox)
     hand_over(
         exchange,
         receiving.style,
@@ -107,7 +119,8 @@ def _finish_body(exchange: Exchange, receiving: Receiving) -> None:
         content,
         upload,
         body.size,
-        receipt,
+        body.held,
+        body.printer,
     )
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dispatcher.ingress.body import Body
+from dispatcher.ingress.body import Body, Uploads
 from dispatcher.ingress.forward import Forward
 from dispatcher.ingress.pace import Pace
 from dispatcher.ingress.refusals import UnacceptableError
 from dispatcher.ingress.shared import Shared
-from dispatcher.queue.ports import Upload
+from dispatcher.queue.ports import Acceptor, Upload
 
 
 class Receiving:
@@ -33,12 +33,18 @@ class Receiving:
         self.style = style
         self.wanted = wanted
         self.pace = Pace(shared.config.body_timeout_s, shared.clock())
+        uploads: Uploads = shared.acceptor
+        if wanted.group:
+            uploads = _ForAll(shared.acceptor, wanted)
+        elif shared.spreads_keys and wanted.options.is_keyed:
+            uploads = _Keyed(shared.acceptor, wanted.place)
         self.body = Body(
-            shared.acceptor,
+            uploads,
             shared.memory,
             on_progress=on_progress,
             length=length,
             max_body=shared.max_body,
+            printer=wanted.begin_print() if wanted.options.idempotency_key else None,
         )
         self._shared = shared
 
@@ -59,3 +65,34 @@ class Receiving:
                 upload.abort()
             raise UnacceptableError(refusal)
         return content, upload
+
+
+class _ForAll:
+    """Large bodies for the members of a group (`body.Uploads`)."""
+
+    __slots__ = ("_acceptor", "_wanted")
+
+    def __init__(self, acceptor: Acceptor, wanted: Forward) -> None:
+        self._acceptor = acceptor
+        self._wanted = wanted
+
+    def start_upload(self, on_progress: Callable[[], None]) -> Upload:
+        """Begin the body of all their messages."""
+        heads = [len(one.head) for one in (self._wanted, *self._wanted.others)]
+        return self._acceptor.start_uploads(
+            on_progress, copies=len(heads), head_bytes=sum(heads), place=self._wanted.place
+        )
+
+
+class _Keyed:
+    """Large bodies of messages with a key (`body.Uploads`)."""
+
+    __slots__ = ("_acceptor", "_place")
+
+    def __init__(self, acceptor: Acceptor, place: bytes) -> None:
+        self._acceptor = acceptor
+        self._place = place
+
+    def start_upload(self, on_progress: Callable[[], None]) -> Upload:
+        """Begin one."""
+        return self._acceptor.start_upload(on_progress, self._place)

@@ -6,14 +6,17 @@ The queue has its own (disk full, backlog full, shutting down), which are passed
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar
 
-from dispatcher.core.options import PREFIX, Option
+from dispatcher.core.option_reading import BadOption
+from dispatcher.core.options import PREFIX
 from dispatcher.errors import DispatcherError, Refusal
 
 MAX_HEAD_BYTES = 64 * 1024
 _MAX_SHOWN_CHARS = 64
+_MAX_SHOWN_NAMES = 20
 
 
 class RequestError(DispatcherError):
@@ -107,10 +110,19 @@ BODY_TIMEOUT = Refusal(
     "body_timeout",
     "The body of the request stopped arriving, or came too slowly; send at least 1 KiB a second.",
 )
-CONNECT = Refusal(
+CONNECT: Refusal = Refusal(
     405,
     "method_not_allowed",
-    "CONNECT is not supported: this is not a proxy. Use any other method.",
+    "CONNECT is not supported: this is not a proxy. Use any other method; the proxy listens on "
+    "`PROXY_LISTEN`.",
+)
+PROXY_CONNECT: Refusal = Refusal(
+    405,
+    "method_not_allowed",
+    "CONNECT is not supported: what goes through a tunnel could not be kept. Ask for `http://`, "
+    "with the header `X-Dispatcher-Scheme: https` where the destination needs TLS, and set "
+    "`http_proxy` alone, not `https_proxy`.",
+    phrase="CONNECT Not Allowed, Use http:// With X-Dispatcher-Scheme: https",
 )
 TOO_MANY_CONNECTIONS = Refusal(
     503,
@@ -125,19 +137,53 @@ MEMORY = Refusal(
     "Send the request again.",
     retry_after_s=1,
 )
-ORIGIN_MISSING = Refusal(
+ORIGIN_MISSING: Refusal = Refusal(
     405,
     "origin_missing",
     "The header X-Dispatcher-Origin-Host is missing: add it with the host this request is for, "
     "for example `X-Dispatcher-Origin-Host: api.example.com`.",
 )
+NO_PROXY: Refusal = Refusal(
+    405,
+    "origin_missing",
+    "This is no proxy: set `http_proxy` to the address of `PROXY_LISTEN`, or send the path alone "
+    "as the target and the host in the header X-Dispatcher-Origin-Host.",
+)
+PROXY_ORIGIN_MISSING: Refusal = Refusal(
+    405,
+    "origin_missing",
+    "This is a proxy, and nothing says which host this request is for: send the whole URL as its "
+    "target, as clients do that have `http_proxy` set to this address, or add the header "
+    "X-Dispatcher-Origin-Host.",
+)
 ORIGIN_REPEATED = Refusal(
     400, "origin_invalid", "The origin header was sent twice; send it once, with one destination."
 )
-KEY = Refusal(
+SCHEME = Refusal(
+    400,
+    "scheme_invalid",
+    "X-Dispatcher-Scheme must be sent once, and be `https`; leave it out for `http`.",
+)
+GROUP_WAIT = Refusal(
+    400,
+    "wait_invalid",
+    "X-Dispatcher-Wait is not for a group, as its members answer one by one: leave it out.",
+)
+GROUP_SCHEME = Refusal(
+    400,
+    "scheme_invalid",
+    "X-Dispatcher-Scheme is not for a group: write `https://` before its members that need TLS.",
+)
+KEY: Refusal = Refusal(
     401,
     "key_invalid",
     "X-Dispatcher-Key is missing or not one of the keys of this dispatcher; send a valid one.",
+)
+PROXY_KEY: Refusal = Refusal(
+    407,
+    "key_invalid",
+    "This proxy needs a key: send one as the password of Proxy-Authorization, for example with "
+    "`http_proxy=http://any:KEY@host:port`, or in X-Dispatcher-Key.",
 )
 KEY_FORBIDDEN = Refusal(
     403,
@@ -156,9 +202,33 @@ def origin_invalid(reason: str) -> Refusal:
     return Refusal(400, "origin_invalid", f"The origin header cannot be used: {reason}.")
 
 
-def option_invalid(option: Option) -> Refusal:
-    """An option has a value that it cannot have, or was sent twice."""
-    return Refusal(400, option.slug, f"{option.title} must be sent once, and be {option.takes}.")
+def group_unknown(name: str, names: Sequence[str]) -> Refusal:
+    """There is no group of this name; `names` are those that there are."""
+    shown = name if len(name) <= _MAX_SHOWN_CHARS else f"{name[:_MAX_SHOWN_CHARS]}…"
+    if names:
+        more = len(names) - _MAX_SHOWN_NAMES
+        listed = ", ".join(names[:_MAX_SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "")
+        what = f"The groups are: {listed}. Send `group:` and one of these names, without a path."
+    else:
+        what = (
+            "There are none: write `[[group]]` tables with `name` and `members` into the file that "
+            "DISPATCHER_CONFIG names, and send SIGHUP."
+        )
+    return Refusal(400, "group_unknown", f"There is no group `{shown}`. {what}")
+
+
+def target_origin_invalid(reason: str) -> Refusal:
+    """The host that a proxy's target names cannot be used; `reason` is a sentence about it."""
+    return Refusal(
+        400,
+        "origin_invalid",
+        f"What the target names before its path cannot be used: {reason}.",
+    )
+
+
+def option_invalid(error: BadOption) -> Refusal:
+    """An option has a value that it cannot have."""
+    return Refusal(400, error.slug, str(error))
 
 
 def header_unknown(name: str, meant: str | None) -> Refusal:

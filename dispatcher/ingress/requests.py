@@ -11,6 +11,7 @@ from dispatcher.ingress import answers, refusals
 from dispatcher.ingress.exchange import Exchange
 from dispatcher.ingress.forward import Forward, forward
 from dispatcher.ingress.handover import hand_over
+from dispatcher.ingress.handover_all import hand_over_to_all
 from dispatcher.ingress.head import CHUNKED, EXPECT, Head, read_head
 from dispatcher.ingress.heads import HEAD_END
 from dispatcher.ingress.local import answer_locally
@@ -60,7 +61,7 @@ def take_request(exchange: Exchange, data: bytes, start: int, head_end: int) -> 
         exchange.fail(malformed.refusal, no_body=raw.startswith(b"HEAD "))
         return body_start
     try:
-        wanted = forward(head, shared.config)
+        wanted = forward(head, shared.config, exchange.entrance)
         refusal = shared.acceptor.refusal()
         if refusal is not None:
             raise UnacceptableError(refusal)
@@ -69,6 +70,9 @@ def take_request(exchange: Exchange, data: bytes, start: int, head_end: int) -> 
     body_end = body_start + head.length
     if body_start <= body_end <= len(data):
         exchange.heads.remember(raw, head, wanted)
+        if wanted.group:
+            hand_over_to_all(exchange, head.style, wanted, data[body_start:body_end])
+            return body_end
         hand_over(
             exchange,
             head.style,

@@ -54,21 +54,35 @@ class OpenConnection(Protocol):
         """Refuse the request under way: its memory is needed."""
 
 
+class Timer(Protocol):
+    """What calls back later."""
+
+    def cancel(self) -> object:
+        """Do not."""
+
+
+def _call_later(after_s: float, callback: Callable[[], None]) -> Timer:
+    return asyncio.get_running_loop().call_later(after_s, callback)
+
+
 def _call_soon(callback: Callable[[], None]) -> None:
     asyncio.get_running_loop().call_soon(callback)
 
 
 class Shared:
-    """One for each listener, written by the listener only, but for the counters.
+    """One for the listener and its forward proxy, written by the listener only, but for the
+    counters.
 
     `clock`           the loop's, in seconds.
     `call_soon`       the loop's: calls back in the loop's next round, after a look at the sockets.
+    `call_later`      the loop's too: calls back after so many seconds.
     `now_s`           the loop's clock at the last sweep: good enough for idle connections.
     `date`            the `Date` header, with its line end.
     `accepted_start`  what stands before the id in a plain 202.
     `stopping`        answers say `Connection: close`, and connections end when they have been
                       written.
     `refused`         requests refused since the start, by slug.
+    `spreads_keys`    see `queue.ports.Acceptor`.
     `memory`          counts the bytes of bodies that are held, `head_memory` those of heads.
     `turn_steps`      what a connection may do at once; see `turn`.
     `kinds`           what header names are to us.
@@ -82,6 +96,7 @@ class Shared:
         "accepted_start",
         "acceptor",
         "alone",
+        "call_later",
         "call_soon",
         "clock",
         "config",
@@ -94,6 +109,7 @@ class Shared:
         "memory",
         "now_s",
         "refused",
+        "spreads_keys",
         "stopping",
         "turn_steps",
     )
@@ -105,13 +121,16 @@ class Shared:
         health: Callable[[], HealthAnswer],
         clock: Callable[[], float],
         call_soon: Callable[[Callable[[], None]], object] = _call_soon,
+        call_later: Callable[[float, Callable[[], None]], Timer] = _call_later,
     ) -> None:
         self.acceptor = acceptor
+        self.spreads_keys = acceptor.spreads_keys
         self.config = config
         self.max_body = config.max_body
         self.health = health
         self.clock = clock
         self.call_soon = call_soon
+        self.call_later = call_later
         self.memory = Memory()
         self.head_memory = Memory(MAX_HEADS_BYTES)
         self.turn_steps = TURN_STEPS

@@ -16,6 +16,18 @@ def call_metrics(calls: Overview, lanes: Callable[[], Sequence[Lane]]) -> tuple[
     figures = calls.figures
     return (
         Metric(
+            "dispatcher_call_workers",
+            "gauge",
+            "Runs of function calls that may be under way at once: CALL_WORKER as it is in force.",
+            lambda: calls.workers,
+        ),
+        Metric(
+            "dispatcher_call_workers_busy",
+            "gauge",
+            "Runs of function calls under way, without those that are fetched.",
+            lambda: calls.workers_busy,
+        ),
+        Metric(
             "dispatcher_calls_created_total",
             "counter",
             "Function calls that were made durable: dispatched, called by others, or redriven.",

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from platform import python_version
 
 from dispatcher import __version__
 from dispatcher.delivery.pool import Pool
@@ -13,24 +12,18 @@ from dispatcher.functions.results.store import Results
 from dispatcher.functions.views.overview import Overview
 from dispatcher.ingress.listener import Listener
 from dispatcher.node.call_metrics import call_metrics
-from dispatcher.queue.admin.pace import Pace
-from dispatcher.queue.admin.selecting import by_messages, select
-from dispatcher.queue.lanes.gates import opens_at
-from dispatcher.queue.lanes.lanes import Lane
-from dispatcher.queue.partition import Partition
+from dispatcher.node.certificates import Certificates
+from dispatcher.node.disks import Disks
+from dispatcher.node.lane_metrics import Told, find_told, lane_metrics
+from dispatcher.node.whole import Whole, added
 from dispatcher.telemetry.metrics import (
     AnyMetric,
-    Column,
     Distribution,
+    Distributions,
     Metric,
-    Rows,
     pieces,
 )
 from dispatcher.txlog.files import FileLog
-
-MOST_LANES = 100
-"""Destinations with metrics of their own: each is a time series for whoever scrapes."""
-SLICE_SECONDS: Final = 0.0005
 
 
 class Metrics:
@@ -38,106 +31,134 @@ class Metrics:
 
     def __init__(
         self,
-        queue: Partition,
+        whole: Whole,
         pool: Pool,
         listener: Listener,
-        log: FileLog,
-        dead_log: FileLog,
+        logs: Sequence[FileLog],
         *,
         operators: Callable[[], Mapping[str, int]],
+        certificates: Certificates | None = None,
+        disks: Disks,
         functions: Overview | None = None,
-        slice_s: float = SLICE_SECONDS,
     ) -> None:
-        """It rests after each `slice_s` seconds of work."""
-        self._queue = queue
-        self._slice_s = slice_s
-        self._pace = Pace()
-        self._largest: list[Lane] = []
+        """`logs` are the transaction logs."""
+        self._whole = whole
+        self._pace = whole.pace.another()
+        self._told = Told()
         self._functions = functions
         self._call_lanes: Sequence[CallLane] = ()
         self._metrics = metrics(
-            queue,
+            whole,
             pool,
             listener,
-            log,
-            dead_log,
-            largest=lambda: self._largest,
+            logs,
+            told=lambda: self._told,
+            disks=disks,
             operators=operators,
             results=None if functions is None else functions.results,
         )
+        if certificates is not None:
+            self._metrics += _of_tls(certificates)
         if functions is not None:
             self._metrics += call_metrics(functions, lambda: self._call_lanes)
 
     async def text(self) -> str:
         """Read every metric once, in the text format 0.0.4."""
-        self._largest = await self._find_largest()
+        self._told = await find_told(self._whole.destinations, self._whole.clock, self._pace)
         if self._functions is not None:
             self._call_lanes = await self._functions.largest()
         written: list[str] = []
-        began = time.perf_counter()
         for piece in pieces(self._metrics):
             written.append(piece)
-            if time.perf_counter() - began >= self._slice_s:
+            if self._pace.is_over:
                 await self._pace.rest()
-                began = time.perf_counter()
         return "".join(written)
 
-    async def _find_largest(self) -> list[Lane]:
-        """The destinations that are told one by one: a bounded number, those with most messages."""
-        found = await select(self._queue.lanes, rank=by_messages, limit=MOST_LANES, pace=self._pace)
-        return found.first
+
+def _of_tls(certificates: Certificates) -> tuple[AnyMetric, ...]:
+    return (
+        Metric(
+            "dispatcher_handshakes_failed_total",
+            "counter",
+            "TLS handshakes with callers and operators that failed.",
+            certificates.failed,
+            label="reason",
+        ),
+        Metric(
+            "dispatcher_certificate_expires_timestamp_seconds",
+            "gauge",
+            "When the certificate of a listener expires, since the epoch.",
+            certificates.expire_at_s,
+            label="listener",
+        ),
+    )
 
 
 def metrics(
-    queue: Partition,
+    whole: Whole,
     pool: Pool,
     listener: Listener,
-    log: FileLog,
-    dead_log: FileLog,
+    logs: Sequence[FileLog],
     *,
-    largest: Callable[[], Iterable[Lane]],
+    told: Callable[[], Told],
     operators: Callable[[], Mapping[str, int]],
+    disks: Disks,
     results: Results | None = None,
 ) -> tuple[AnyMetric, ...]:
     """Say what every metric means and where it is read. Totals count from the process's start.
-    `largest` gives the destinations that are told one by one, `operators` how often operators did
-    what; `results` of function calls have a log too."""
+    `told` gives what was found of destinations, `operators` how often operators did what; `results`
+    of function calls have a log too."""
 
-    def logs(
+    workers, total = whole.traffic.workers, whole.total
+
+    def of_logs(
         transaction: float, dead_letter: float, of_results: Callable[[Results], float]
     ) -> Mapping[str, float]:
         two = {"transaction": transaction, "dead_letter": dead_letter}
         return two if results is None else {**two, "results": of_results(results)}
 
     def states() -> Mapping[str, int]:
-        counts = queue.figures.count_states()
-        return {**counts, "dead": len(queue.dead_letters)}
+        return {**whole.count_states(), "dead": whole.dead}
 
     return (
         Metric(
             "dispatcher_build_info",
             "gauge",
-            "Always 1: the version that runs.",
-            lambda: {__version__: 1},
-            label="version",
+            "Always 1: the version that runs, and Python's.",
+            lambda: {(__version__, python_version()): 1},
+            label=("version", "python"),
+        ),
+        Metric(
+            "dispatcher_workers",
+            "gauge",
+            "Attempts that may be under way at once: WORKER and WORKER_SLOW as they are in force.",
+            lambda: {"usual": workers.most, "slow": workers.most_slow},
+            label="kind",
+        ),
+        Metric(
+            "dispatcher_workers_busy",
+            "gauge",
+            "Attempts under way, by what they take up.",
+            lambda: {"usual": workers.busy, "slow": workers.slow},
+            label="kind",
         ),
         Metric(
             "dispatcher_messages_accepted_total",
             "counter",
             "Messages that were made durable and answered 202.",
-            lambda: queue.figures.accepted_total,
+            lambda: total(lambda part: part.figures.accepted_total),
         ),
         Metric(
             "dispatcher_messages_delivered_total",
             "counter",
             "Messages that a destination took.",
-            lambda: queue.figures.delivered_total,
+            lambda: total(lambda part: part.figures.delivered_total),
         ),
         Metric(
             "dispatcher_messages_dead_total",
             "counter",
             "Messages that were given up and moved to the dead-letter log.",
-            lambda: queue.figures.dead_total,
+            lambda: total(lambda part: part.figures.dead_total),
         ),
         Metric(
             "dispatcher_requests_refused_total",
@@ -150,23 +171,38 @@ def metrics(
             "dispatcher_attempts_total",
             "counter",
             "Finished delivery attempts, by what they came to.",
-            lambda: dict(queue.figures.attempts),
+            whole.attempts,
             label="outcome",
         ),
         Metric(
             "dispatcher_messages",
             "gauge",
-            "Messages now, by state.",
+            'Messages now, by state. Sum over state!="dead" for those that wait or are under way:'
+            " dead ones are dead letters.",
             states,
             label="state",
+        ),
+        Metric(
+            "dispatcher_disk_free_bytes",
+            "gauge",
+            "Bytes that are free on the disk of a log.",
+            lambda: {name: space.free_bytes for name, space in disks.space.items()},
+            label="log",
+        ),
+        Metric(
+            "dispatcher_disk_total_bytes",
+            "gauge",
+            "Bytes of the disk of a log.",
+            lambda: {name: space.total_bytes for name, space in disks.space.items()},
+            label="log",
         ),
         Metric(
             "dispatcher_log_full",
             "gauge",
             "1 for a log that finds no space on its disk.",
-            lambda: logs(
-                int(queue.committer.full),
-                int(queue.dead_letters.full),
+            lambda: of_logs(
+                total(lambda part: part.committer.full) > 0,
+                total(lambda part: part.dead_letters.full) > 0,
                 lambda results: int(results.full),
             ),
             label="log",
@@ -175,9 +211,9 @@ def metrics(
             "dispatcher_log_waiting_seconds",
             "gauge",
             "How long the batch under way has been with a log; 0 when none is.",
-            lambda: logs(
-                queue.committer.waiting_s(),
-                queue.dead_letters.committer.waiting_s(),
+            lambda: of_logs(
+                whole.most(lambda part: part.committer.waiting_s()),
+                whole.most(lambda part: part.dead_letters.committer.waiting_s()),
                 lambda results: results.waiting_s(),
             ),
             label="log",
@@ -186,9 +222,9 @@ def metrics(
             "dispatcher_log_stalls_total",
             "counter",
             "How often the disk of a log did not answer for more than five seconds.",
-            lambda: logs(
-                queue.stalls.stalls,
-                queue.dead_stalls.stalls,
+            lambda: of_logs(
+                total(lambda part: part.stalls.stalls),
+                total(lambda part: part.dead_stalls.stalls),
                 lambda results: results.stalls_total,
             ),
             label="log",
@@ -197,32 +233,36 @@ def metrics(
             "dispatcher_oldest_message_age_seconds",
             "gauge",
             "How long the oldest pending message has been waiting, about.",
-            lambda: queue.oldest.age_us() / 1_000_000,
+            lambda: whole.oldest.age_us() / 1_000_000,
         ),
         Metric(
             "dispatcher_log_bytes",
             "gauge",
             "Bytes that a log takes on disk.",
-            lambda: logs(log.size_bytes, dead_log.size_bytes, lambda results: results.log_bytes),
+            lambda: of_logs(
+                total(lambda part: part.log.size_bytes),
+                total(lambda part: part.dead_log.size_bytes),
+                lambda results: results.log_bytes,
+            ),
             label="log",
         ),
         Metric(
             "dispatcher_log_live_bytes",
             "gauge",
             "Bytes of the transaction log that pending messages and calls need.",
-            lambda: queue.pending.live_bytes,
+            lambda: whole.live_bytes,
         ),
         Metric(
             "dispatcher_log_batches_total",
             "counter",
             "Batches written to the transaction log, each with one sync.",
-            lambda: queue.committer.batches,
+            lambda: total(lambda part: part.committer.batches),
         ),
         Metric(
             "dispatcher_log_records_total",
             "counter",
             "Records written to the transaction log.",
-            lambda: queue.committer.records,
+            lambda: total(lambda part: part.committer.records),
         ),
         Metric(
             "dispatcher_connections",
@@ -235,31 +275,31 @@ def metrics(
             "dispatcher_destinations",
             "gauge",
             "Destinations that have a lane now.",
-            lambda: len(queue.lanes),
+            lambda: len(whole.destinations),
         ),
         Metric(
             "dispatcher_dead_letters_dropped_total",
             "counter",
             "Dead letters that were dropped for their age or their number of bytes.",
-            lambda: queue.retention.dropped_total,
+            lambda: total(lambda part: part.retention.dropped_total),
         ),
         Metric(
             "dispatcher_dead_letters_too_large_total",
             "counter",
             "Dead letters that were not stored, as no record of the log can hold them.",
-            lambda: queue.figures.letters_too_large_total,
+            lambda: total(lambda part: part.figures.letters_too_large_total),
         ),
         Metric(
             "dispatcher_dead_letters_redriven_total",
             "counter",
             "Dead letters that were made messages again.",
-            lambda: queue.redriver.redriven_total,
+            lambda: total(lambda part: part.redriver.redriven_total),
         ),
         Metric(
             "dispatcher_dead_letter_bytes",
             "gauge",
             "Bytes of the dead-letter log that dead letters need.",
-            lambda: queue.dead_letters.letters.size_bytes,
+            lambda: total(lambda part: part.dead_letters.letters.size_bytes),
         ),
         Metric(
             "dispatcher_operator_actions_total",
@@ -268,51 +308,40 @@ def metrics(
             operators,
             label="action",
         ),
-        Rows(
-            "destination",
-            lambda: {str(lane.destination): lane for lane in largest()},
-            (
-                Column(
-                    "dispatcher_lane_ready",
-                    "gauge",
-                    "Messages that wait for their turn, of the destinations with the most.",
-                    lambda lane: lane.ready,
-                ),
-                Column(
-                    "dispatcher_lane_limit",
-                    "gauge",
-                    "Attempts that a destination may have in flight now.",
-                    lambda lane: lane.peer.limit.value,
-                ),
-                Column(
-                    "dispatcher_lane_held",
-                    "gauge",
-                    "1 for a destination that an operator holds.",
-                    lambda lane: int(lane.peer.held),
-                ),
-                Column(
-                    "dispatcher_lane_backing_off",
-                    "gauge",
-                    "1 for a destination that is left alone for now, not by an operator.",
-                    lambda lane: int(opens_at(lane.peer, queue.clock.now_us()) > 0),
-                ),
-            ),
-        ),
+        *lane_metrics(told, whole.clock),
         Distribution(
             "dispatcher_delivery_seconds",
             "Time from the acceptance of a message to its delivery.",
-            queue.figures.delivery_us,
+            lambda: whole.histogram(lambda part: part.figures.delivery_us),
+            per_unit=1_000_000,
+        ),
+        Distribution(
+            "dispatcher_accept_seconds",
+            "Time from a request to the durable record of its message; of a batch the first and the"
+            " last one are timed, and stand for half of it each.",
+            lambda: whole.histogram(lambda part: part.figures.accept_us),
+            per_unit=1_000_000,
+        ),
+        Distributions(
+            "dispatcher_attempt_seconds",
+            "Time that attempts took, delivered or failed; of a destination's successes after the"
+            " first twenty one in eight is timed, and stands for eight.",
+            "outcome",
+            lambda: {
+                "delivered": whole.histogram(lambda part: part.figures.success_us),
+                "failed": whole.histogram(lambda part: part.figures.failure_us),
+            },
             per_unit=1_000_000,
         ),
         Distribution(
             "dispatcher_log_sync_seconds",
             "Time that a batch of the transaction log took to be written and synced.",
-            log.sync_us,
+            lambda: added([log.sync_us for log in logs]),
             per_unit=1_000_000,
         ),
         Distribution(
             "dispatcher_log_batch_records",
             "Records of a batch of the transaction log.",
-            queue.committer.batch_records,
+            lambda: whole.histogram(lambda part: part.committer.batch_records),
         ),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypedDict
 
 from dispatcher.core.instants import rfc3339
 from dispatcher.core.message import Message
@@ -13,6 +13,28 @@ from dispatcher.telemetry.events import Events
 
 if TYPE_CHECKING:  # OpenTelemetry is there only where it is asked for
     from dispatcher.telemetry.tracing import Spans
+
+
+class Heard(Protocol):
+    """Who is told of these too, in the words of `queue.ports.Observer`; returns at once."""
+
+    def dead_lettered(self, message: Message, reason: str, result: AttemptResult) -> None:
+        """A message was given up."""
+
+    def call_dead_lettered(
+        self,
+        call_id: bytes,
+        endpoint: str,
+        function: str,
+        *,
+        attempts: int,
+        reason: str,
+        error: str | None,
+    ) -> None:
+        """A call was given up."""
+
+    def letters_dropped(self, count: int, why: str) -> None:
+        """Dead letters are gone for good."""
 
 
 class EventObserver:
@@ -28,6 +50,8 @@ class EventObserver:
         spans: Spans | None = None,
     ) -> None:
         self.is_debug = events.is_debug or spans is not None
+        self.heard: Heard | None = None
+        """Who is told too of what somebody may have to be told of."""
         self._events = events
         self._spans = spans
         self._paths = paths
@@ -43,6 +67,7 @@ class EventObserver:
                 method=message.method,
                 destination=str(message.destination),
                 size_bytes=message.body_size,
+                **_label(message),
             )
 
     def delivered(self, message: Message, status: int, duration_ms: int) -> None:
@@ -56,6 +81,7 @@ class EventObserver:
                 attempt=message.attempt,
                 status=status,
                 duration_ms=duration_ms,
+                **_label(message),
             )
 
     def attempt_failed(
@@ -73,6 +99,7 @@ class EventObserver:
             detail=result.detail,
             duration_ms=result.duration_ms,
             next_attempt_at=None if retry_at_us is None else rfc3339(retry_at_us),
+            **_label(message),
         )
 
     def dead_lettered(self, message: Message, reason: str, result: AttemptResult) -> None:
@@ -84,7 +111,10 @@ class EventObserver:
             reason=reason,
             last_status=result.status,
             last_error=_error(result),
+            **_label(message),
         )
+        if self.heard is not None:
+            self.heard.dead_lettered(message, reason, result)
 
     def call_dead_lettered(
         self,
@@ -105,6 +135,10 @@ class EventObserver:
             reason=reason,
             last_error=error,
         )
+        if self.heard is not None:
+            self.heard.call_dead_lettered(
+                call_id, endpoint, function, attempts=attempts, reason=reason, error=error
+            )
 
     def letter_too_large(self, letter_id: bytes, destination: bytes, size_bytes: int) -> None:
         """A dead letter is not stored."""
@@ -117,12 +151,28 @@ class EventObserver:
     def letters_dropped(self, count: int, why: str) -> None:
         """Dead letters are gone for good."""
         self._events.dead_letters_dropped(count=count, reason=why)
+        if self.heard is not None:
+            self.heard.letters_dropped(count, why)
 
-    def lane_backed_off(self, destination: str, until_us: int, why: str) -> None:
+    def keys_dropped(self, count: int) -> None:
+        """Idempotency keys are forgotten early."""
+        self._events.idempotency_keys_dropped(count=count)
+
+    def lane_backed_off(
+        self, destination: str, until_us: int, why: str, result: AttemptResult
+    ) -> None:
         """Nothing is sent to a destination for a while."""
-        self._events.destination_backed_off(
-            destination=destination, until=rfc3339(until_us), reason=why
-        )
+        until = rfc3339(until_us)
+        if why == "breaker":
+            self._events.destination_breaker_opened(
+                destination=destination,
+                until=until,
+                last_status=result.status,
+                last_error=_error(result),
+                detail=result.detail,
+            )
+        else:
+            self._events.destination_backed_off(destination=destination, until=until, reason=why)
 
     def lane_reopened(self, destination: str) -> None:
         """A destination answers again."""
@@ -171,3 +221,13 @@ class EventObserver:
 
 def _error(result: AttemptResult) -> str | None:
     return None if result.failure is None else result.failure.value
+
+
+class _Label(TypedDict, total=False):
+    """A field that is there where a message has a label."""
+
+    label: str
+
+
+def _label(message: Message) -> _Label:
+    return {"label": message.label} if message.label else {}

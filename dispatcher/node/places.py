@@ -3,15 +3,36 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Final
 
-from dispatcher.errors import ConfigError
+from dispatcher.errors import ConfigError, LogError
 from dispatcher.settings import Settings
-from dispatcher.txlog.place import LOCK
+from dispatcher.txlog.files.disk import RealDisk
+from dispatcher.txlog.files.recovery import has_begun
 
 RESULTS: Final = "results.log"
-"""The results' log has no setting of its own: it lies beside the transaction log."""
+AUDIT: Final = "audit.log"
+"""These logs have no settings of their own: they lie beside the transaction log."""
+
+
+_OTHER: Final = re.compile(r"p[1-9][0-9]{0,4}")
+
+
+def place_of(directory: Path, number: int) -> Path:
+    """Where a log of a partition lies; `directory` is that of partition 0."""
+    return directory / f"p{number}" if number else directory
+
+
+def numbers_in(directory: Path) -> list[int]:
+    """The partitions whose logs are there, from 0, which there always is; `directory` is that of
+    partition 0."""
+    try:
+        names = os.listdir(directory)
+    except OSError:
+        return [0]  # opening it says what is wrong
+    return [0, *sorted(int(name[1:]) for name in names if _OTHER.fullmatch(name))]
 
 
 def results_of(transaction_log: Path) -> Path:
@@ -19,14 +40,19 @@ def results_of(transaction_log: Path) -> Path:
     return transaction_log.parent / RESULTS
 
 
+def audit_of(transaction_log: Path) -> Path:
+    """The directory of the audit's log that belongs to a transaction log."""
+    return transaction_log.parent / AUDIT
+
+
 def has_log(directory: Path) -> bool:
     """Whether there is a log that has to be opened at a start. A directory without one is left by
     a process that could not make one."""
     try:
-        return bool(set(os.listdir(directory)) - {LOCK})
+        return has_begun(directory, RealDisk())
     except FileNotFoundError:
         return False
-    except OSError:
+    except (OSError, LogError):
         return True  # opening it says what is wrong
 
 
@@ -55,6 +81,11 @@ def check_places(settings: Settings) -> None:
             raise ConfigError(
                 f"{name}={path}: expected another name: results of function calls are kept in "
                 f"{RESULTS} beside TRANSACTION_LOG"
+            )
+        if path.absolute() == audit_of(settings.transaction_log).absolute():
+            raise ConfigError(
+                f"{name}={path}: expected another name: what operators do is kept in {AUDIT} "
+                "beside TRANSACTION_LOG"
             )
     if results.is_file():
         raise ConfigError(

@@ -26,12 +26,14 @@ from typing import Final, NoReturn
 import uvloop
 
 from dispatcher import __version__
+from dispatcher.core.rules.table import Rules
 from dispatcher.errors import DispatcherError
 from dispatcher.node.collecting import Collecting
 from dispatcher.node.places import check_places
-from dispatcher.node.reloading import Reloading
+from dispatcher.node.pulse import Pulse
+from dispatcher.node.reloading import Reloading, tell_misspelt_roles, tell_unreached
 from dispatcher.node.server import Server
-from dispatcher.node.systemd import READY, STOPPING, Systemd
+from dispatcher.node.systemd import Systemd
 from dispatcher.settings import Settings
 from dispatcher.settings.misspelt import misspelt
 from dispatcher.settings.sources import Names
@@ -45,10 +47,17 @@ _STOP: Final = (signal.SIGTERM, signal.SIGINT)
 _FAILED: Final = 1
 
 
-def run(settings: Settings, environ: Mapping[str, str], *, made_key: Path | None = None) -> int:
+def run(
+    settings: Settings,
+    environ: Mapping[str, str],
+    *,
+    rules: Rules | None = None,
+    made_key: Path | None = None,
+) -> int:
     """Serve until a signal comes or the log fails. Returns the exit code.
 
-    `environ` is where the settings were read from; `made_key` is a file that was made for them.
+    `environ` is where the settings and `rules` (None: there are none) were read from; `made_key` is
+    a file that was made for them.
 
     Raises:
         DispatcherError: the server cannot start; it carries the exit code.
@@ -75,13 +84,16 @@ def run(settings: Settings, environ: Mapping[str, str], *, made_key: Path | None
         events.api_key_made(path=str(made_key))
     for given, meant in misspelt(environ, Names.of(Settings)):
         events.setting_misspelt(variable=given, meant=meant)
+    tell_misspelt_roles(settings, events)
+    tell_unreached(rules or Rules(), events)
     # Objects of the start live as long as the process: the collector need not look at them again.
     gc.freeze()
+    gc.enable()  # the command line has it off until here
     collecting = Collecting()
     gc.callbacks.append(collecting)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_serve(settings, environ, events, output))
+            return runner.run(_serve(settings, rules or Rules(), environ, events, output))
     except DispatcherError:
         raise
     except Exception as error:  # the outermost boundary: whatever it is, it is written down once
@@ -99,30 +111,45 @@ def _standard_output() -> int:
 
 
 async def _serve(
-    settings: Settings, environ: Mapping[str, str], events: Events, output: LineOutput
+    settings: Settings,
+    rules: Rules,
+    environ: Mapping[str, str],
+    events: Events,
+    output: LineOutput,
 ) -> int:
-    return await _Process(settings, environ, events, output).serve()
+    return await _Process(settings, rules, environ, events, output).serve()
 
 
 class _Process:
     """One server, and the signals of its process."""
 
     def __init__(
-        self, settings: Settings, environ: Mapping[str, str], events: Events, output: LineOutput
+        self,
+        settings: Settings,
+        rules: Rules,
+        environ: Mapping[str, str],
+        events: Events,
+        output: LineOutput,
     ) -> None:
         self._settings = settings
         self._events = events
         self._output = output
         self._systemd = Systemd(environ)
-        self._server = Server(settings, events)
+        self._server = Server(settings, events, rules)
         self._reloading = Reloading(
             settings,
+            rules,
             environ,
             events,
             self._server.replace_keys,
-            self._server.load_signing_keys,
+            self._server.prepare_rules,
+            {
+                "SIGNING_KEY": self._server.load_signing_keys,
+                **self._server.certificates.files(),
+            },
         )
         self._tasks = Supervisor(lambda name, error: events.task_died(task=name, exc_info=error))
+        self._beating = Supervisor(lambda name, error: events.task_died(task=name, exc_info=error))
         self._stopping = asyncio.Event()
         self._caught = ""
 
@@ -135,7 +162,11 @@ class _Process:
             if not await _first(starting, self._stopping.wait()):
                 self._leave_early()
             starting.result()
-            self._systemd.tell(READY, "STATUS=Accepting messages.")
+            # What was read from the logs stays as well, and the first full collection of a server
+            # at work would go through what the last one of the start has not set aside.
+            gc.freeze()
+            self._systemd.ready()
+            self._begin_pulse()
             await _first(self._stopping.wait(), server.failed.wait())
             if server.failed.is_set():
                 await server.abort()
@@ -145,6 +176,7 @@ class _Process:
         except BaseException:
             await server.abort()
             raise
+        await self._beating.stop()
         self._events.server_stopped(exit_code=code, pending=server.pending)
         if server.is_abandoned:
             self._exit(code)  # the interpreter would wait for the threads that hang
@@ -153,7 +185,7 @@ class _Process:
     async def _stop(self) -> int:
         settings, server = self._settings, self._server
         await self._tasks.stop()
-        self._systemd.tell(STOPPING)
+        self._systemd.stopping()
         self._events.server_stopping(signal=self._caught, in_flight=server.in_flight)
         if settings.drain_notice_ms:
             await server.give_notice(settings.drain_notice_ms / 1000, server.failed)
@@ -166,8 +198,20 @@ class _Process:
         loop.add_signal_handler(signal.SIGHUP, self._on_reload)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (*_STOP, signal.SIGHUP))
 
+    def _begin_pulse(self) -> None:
+        if self._systemd.is_listening:
+            pulse = Pulse(self._systemd, self._server)
+            self._beating.forever("pulse", pulse.beat, every_s=pulse.every_s)
+
     def _on_reload(self) -> None:
-        self._tasks.spawn("reload", self._reloading.reload())
+        self._tasks.spawn("reload", self._reload())
+
+    async def _reload(self) -> None:
+        self._systemd.reloading()
+        try:
+            await self._reloading.reload()
+        finally:
+            self._systemd.reloaded()
 
     def _on_stop(self, number: signal.Signals) -> None:
         if self._caught:
@@ -179,7 +223,7 @@ class _Process:
 
     def _leave_early(self) -> NoReturn:
         """End before the log was read to its end. Waiting for that could take minutes."""
-        self._systemd.tell(STOPPING)
+        self._systemd.stopping()
         self._events.server_stopping(signal=self._caught, in_flight=0)
         self._events.server_stopped(exit_code=0, pending=None)
         self._exit(0)

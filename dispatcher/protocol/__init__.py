@@ -1,3 +1,3 @@
-"""The Dispatch protocol: its messages, statuses, errors and signatures, for the server and for what
-applications import. It knows nothing else of this package.
+"""The Dispatch protocol: its messages, statuses, errors and signatures, and the signatures of
+webhooks, for the server and for what applications import. It knows nothing else of this package.
 """

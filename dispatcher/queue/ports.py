@@ -7,10 +7,11 @@ the hot path makes no task and no future per message.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Protocol
 
+from dispatcher.core.answer import Answer
 from dispatcher.core.message import Message
 from dispatcher.core.outcome import AttemptResult
 from dispatcher.errors import DispatcherError, Refusal
@@ -22,8 +23,26 @@ class Receipt(Protocol):
     def accepted(self, message: Message) -> None:
         """The message is durable; its `wire_id` is set."""
 
+    def duplicate(self, message_id: bytes) -> None:
+        """Nothing was stored: the message with this id has the same idempotency key, and the same
+        was asked for."""
+
     def refused(self, refusal: Refusal) -> None:
         """The message was not accepted."""
+
+
+class GroupReceipt(Protocol):
+    """Who wants to know that all messages of a group are durable."""
+
+    def accepted_all(self, messages: Sequence[Message]) -> None:
+        """All are durable; each has its `wire_id`."""
+
+    def duplicate_all(self, message_ids: Sequence[bytes]) -> None:
+        """Nothing was stored: the messages with these ids have the same idempotency key, and the
+        same was asked for."""
+
+    def refused(self, refusal: Refusal) -> None:
+        """None of them was accepted."""
 
 
 class Upload(Protocol):
@@ -45,8 +64,30 @@ class Upload(Protocol):
         """The caller went away or was refused: what was written is dead bytes. Idempotent."""
 
 
+class Waiter(Protocol):
+    """Who waits for what becomes of a message: the caller's connection. One of these is called, at
+    most once."""
+
+    def ended(self, answer: Answer | None, error: str | None) -> None:
+        """It was delivered, or given up (`error` is the slug of why, and its dead letter durable).
+        `answer` is the destination's, None where there was none, or half of one; whoever gets it
+        calls its `release`."""
+
+    def undecided(self) -> None:
+        """An attempt ended, and there will be another one."""
+
+
 class Acceptor(Protocol):
-    """What ingress needs from the queue."""
+    """What ingress needs from the queue.
+
+    `spreads_keys` says that messages with a key may be answered before those that came before them,
+    or after those that came later. A `place` says what such a message has to meet others at
+    (`core.placing`), b"" for one without a key.
+    """
+
+    @property
+    def spreads_keys(self) -> bool:
+        """Asked once."""
 
     def refusal(self) -> Refusal | None:
         """Why no message is accepted now (shutting down, disk full, backlog full), else None."""
@@ -54,12 +95,37 @@ class Acceptor(Protocol):
     def accept(self, message: Message, receipt: Receipt, upload: Upload | None = None) -> None:
         """Store a message; exactly one method of `receipt` is called, later or before this returns.
 
-        Receipts are called in the order of `accept`. With `upload`, the body is what was written to
+        Receipts are called in the order of `accept`; those of messages with an idempotency key may
+        be called before others. With `upload`, the body is what was written to
         it (`message.body` is b"" and `message.body_size` the sum), and the upload is used up.
         """
 
-    def start_upload(self, on_progress: Callable[[], None]) -> Upload:
-        """Begin a large body."""
+    def start_upload(self, on_progress: Callable[[], None], place: bytes = b"") -> Upload:
+        """Begin a large body of a message for this place."""
+
+    def await_end(self, message: Message, waiter: Waiter) -> None:
+        """Tell what becomes of a message that is being accepted: to be called within
+        `Receipt.accepted`. It has to want its answer (`Message.want_start`)."""
+
+    def forget(self, message_id: bytes) -> None:
+        """Nobody waits for this message any more. Idempotent."""
+
+    def accept_all(
+        self,
+        messages: Sequence[Message],
+        receipt: GroupReceipt,
+        upload: Upload | None = None,
+        place: bytes = b"",
+    ) -> None:
+        """Store these messages, which have one body, all of them or none; exactly one method of
+        `receipt` is called, later or before this returns, and perhaps after the receipts of what
+        was accepted later. `upload` is one of `start_uploads`, and is used up; `place` is where all
+        of them are looked for."""
+
+    def start_uploads(
+        self, on_progress: Callable[[], None], *, copies: int, head_bytes: int, place: bytes = b""
+    ) -> Upload:
+        """Begin a large body of so many messages, which have so many bytes of heads together."""
 
 
 class BodyUnavailable(DispatcherError):
@@ -141,8 +207,15 @@ class Observer(Protocol):
     def letters_dropped(self, count: int, why: str) -> None:
         """Dead letters were dropped, because of their `age` or of the `bytes` of all of them."""
 
-    def lane_backed_off(self, destination: str, until_us: int, why: str) -> None:
-        """Nothing is sent to a destination until then (`breaker` or `retry_after`)."""
+    def keys_dropped(self, count: int) -> None:
+        """Idempotency keys were forgotten before their window was over, on a full disk without
+        space to keep them: the same requests again would be stored again."""
+
+    def lane_backed_off(
+        self, destination: str, until_us: int, why: str, result: AttemptResult
+    ) -> None:
+        """Nothing is sent to a destination until then (`breaker` or `retry_after`); `result` is of
+        the attempt that was followed by that."""
 
     def lane_reopened(self, destination: str) -> None:
         """A destination that was left alone answers again."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from dispatcher.errors import Refusal
 
 SHUTTING_DOWN = Refusal(
@@ -65,6 +67,12 @@ TOO_MANY_HELD = Refusal(
     "too_many_held",
     "As many destinations are held as can be. Resume one first.",
 )
+IDEMPOTENCY_CONFLICT = Refusal(
+    409,
+    "idempotency_conflict",
+    "This X-Dispatcher-Idempotency-Key was sent to this destination with another method, target or "
+    "body. Nothing was stored; send another request with another key.",
+)
 LOG_BUSY = Refusal(
     503,
     "log_busy",
@@ -78,12 +86,36 @@ LOG_FAILED = Refusal(
     "The transaction log could not be written. Send the request again; it may have been stored.",
     retry_after_s=5,
 )
+MOVED = Refusal(
+    503,
+    "moved",
+    "Another node is taking over what this request is for. Nothing was stored; send the request "
+    "again.",
+    retry_after_s=1,
+)
+NO_VERDICT = Refusal(
+    503,
+    "no_verdict",
+    "The log gave no answer in time. Nobody knows whether this was stored; look for it, or send it "
+    "again.",
+    retry_after_s=1,
+    is_silent=True,
+)
+GONE: Final = (LOG_FAILED, MOVED, NO_VERDICT)
+"""After these the log that was asked stores nothing more."""
 CALL_NOT_REVIVED = Refusal(
     503,
     "redrive_failed",
     "The function service did not bring this call back; the log of the server says why, unless it "
     "is stopping. It stays a dead letter.",
     retry_after_s=5,
+)
+GROUP_TOO_LARGE = Refusal(
+    413,
+    "group_too_large",
+    "The messages for the members of this group are stored in one piece, and their heads together "
+    "are more than that can hold. Nothing was stored; send fewer or shorter headers, or divide the "
+    "group.",
 )
 RECORD_TOO_LARGE = Refusal(
     413,

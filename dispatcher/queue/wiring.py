@@ -6,22 +6,29 @@ other the later one is looked up when it is called.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
 from dispatcher.core.clock import Clock, Random, SteadyClock
 from dispatcher.core.policy import Policy
 from dispatcher.core.retry import RetryPolicy
+from dispatcher.core.rules.table import RulesInForce
+from dispatcher.core.tenure import Tenure
 from dispatcher.queue.admin.administration import Administration
 from dispatcher.queue.admin.carrying import Carrying
 from dispatcher.queue.admin.changing import Changing
+from dispatcher.queue.admin.giving_up import GivingUp
 from dispatcher.queue.admin.oldest import Oldest
 from dispatcher.queue.admin.parts import Parts
+from dispatcher.queue.admin.reading_back import ReadingBack
+from dispatcher.queue.admin.redirecting import Redirecting
+from dispatcher.queue.admin.replaying import Replaying
 from dispatcher.queue.admin.watching import Watch
 from dispatcher.queue.bodies.host import Host
 from dispatcher.queue.bodies.readback import Bodies, OutgoingBodies
 from dispatcher.queue.commit.committer import Committer
+from dispatcher.queue.commit.endings import Endings
 from dispatcher.queue.commit.retries import Retries
 from dispatcher.queue.commit.settlements import Settlements
 from dispatcher.queue.commit.stalls import StallWatch, tell_pace
@@ -33,6 +40,10 @@ from dispatcher.queue.compaction.transactions import Transactions
 from dispatcher.queue.deadletters.redrive import Redriver
 from dispatcher.queue.deadletters.retention import KEEP_ALL, Retention, RetentionPolicy
 from dispatcher.queue.deadletters.store import DeadLetters
+from dispatcher.queue.flow.admission import Admission
+from dispatcher.queue.flow.answers import Answers
+from dispatcher.queue.flow.callbacks import Callbacks
+from dispatcher.queue.flow.duplicates import Duplicates
 from dispatcher.queue.flow.expiring import Expiring
 from dispatcher.queue.flow.figures import Figures
 from dispatcher.queue.flow.intake import Intake
@@ -41,15 +52,20 @@ from dispatcher.queue.flow.recent import Recent
 from dispatcher.queue.flow.settling import Settling
 from dispatcher.queue.flow.starting import Starting
 from dispatcher.queue.flow.traffic import Traffic
+from dispatcher.queue.lanes.aside import Aside
 from dispatcher.queue.lanes.forgetting import Forgetting
 from dispatcher.queue.lanes.lanes import Lanes
+from dispatcher.queue.lanes.lines import Lines
 from dispatcher.queue.lanes.lineup import Lineup
 from dispatcher.queue.lanes.loading import Loading
+from dispatcher.queue.lanes.taking_out import TakingOut
 from dispatcher.queue.lanes.warm import WARM_BYTES, Warm
 from dispatcher.queue.pending.pending import Pending
 from dispatcher.queue.ports import LogName, Observer
+from dispatcher.queue.records.ids import wire_id
 from dispatcher.queue.records.letters import LetterFacts
 from dispatcher.queue.recovery.replay import Recovery
+from dispatcher.queue.registry.idempotency.keys import Keys
 from dispatcher.queue.registry.pauses import Pauses
 from dispatcher.telemetry.supervisor import Supervisor
 from dispatcher.txlog import TransactionLog
@@ -60,7 +76,8 @@ class PartitionConfig:
     """`max_backlog_bytes` 0 means until the disk is full. `workers` attempts are in flight at once,
     besides `workers_slow` that run longer than attempts usually take. `warm_bytes` of messages
     that wait are kept in memory, and one that has waited for `max_age_ms` (0: no bound) is given
-    up."""
+    up. `order_holds`: an order key waits for its dead letters. `rules` are what is in force for
+    destinations, one for the process."""
 
     policy: RetryPolicy
     workers: int
@@ -71,7 +88,10 @@ class PartitionConfig:
     workers_slow: int = 1000
     warm_bytes: int = WARM_BYTES
     max_age_ms: int = 0
+    idempotency_window_ms: int = 86_400_000
+    order_holds: bool = False
     reclaim: ReclaimPolicy = RECLAIM
+    rules: RulesInForce = field(default_factory=RulesInForce)
 
 
 class Owner(Protocol):
@@ -93,7 +113,7 @@ class Owner(Protocol):
         """A log can't be written any more."""
 
     def fail(self, log: LogName, error: Exception) -> None:
-        """A log can't be read any more."""
+        """A log can't be read any more, or says that it is lost."""
 
 
 class Wiring:
@@ -116,9 +136,12 @@ class Wiring:
         self.dead_log = dead_log
         self.config = config
         self.observer = observer
+        self.tenure = Tenure()
         number, workers, policy = config.partition, config.workers, config.policy
         transaction_failed = partial(owner.fail, LogName.TRANSACTION)
         dead_letter_failed = partial(owner.fail, LogName.DEAD_LETTER)
+        log.on_lost = transaction_failed
+        dead_log.on_lost = dead_letter_failed
         self.supervisor = Supervisor(observer.died)
         self.traffic = traffic or Traffic(
             workers=workers,
@@ -127,6 +150,7 @@ class Wiring:
             observer=observer,
             clock=SteadyClock(clock),
             warm_bytes=config.warm_bytes,
+            rules=config.rules,
         )
         self.clock = self.traffic.clock
         self.watch = Watch(observer, clock)
@@ -135,8 +159,20 @@ class Wiring:
         self.lanes = Lanes(self.traffic.peers, lambda: self.starting)
         self.pending = Pending(max_age_ms=config.max_age_ms)
         self.figures = Figures(self.pending)
-        self.lineup = Lineup(self.pending, self.lanes)
+        self.lineup = Lineup(self.pending, self.lanes, lambda slot: self.lines.passes(slot))
         self.warm = Warm(self.pending.index, self.traffic.room)
+        self.lines = Lines(
+            self.pending,
+            self.lanes,
+            lineup=self.lineup,
+            warm=self.warm,
+            clock=self.clock,
+            holds=config.order_holds,
+            rules=config.rules,
+            look_at=lambda lane: self.starting.notice(lane),
+            arm=lambda: self.starting.arm(),
+        )
+        self.pending.lines = self.lines
 
         self.committer = Committer(
             log,
@@ -147,10 +183,30 @@ class Wiring:
             died=observer.died,
         )
         self.settlements = Settlements(
-            self.pending, self.committer, lambda: self.dead_letters.holdings.extents.end
+            self.pending,
+            self.committer,
+            lambda: self.dead_letters.holdings.extents.end,
+            keeps_history=config.keep_everything,
+        )
+        self.endings = Endings(
+            self.pending,
+            self.committer,
+            room_bytes=lambda: self.reclaimer.room_bytes(),
+            changed=lambda: self.settling.look_again(),
         )
         self.pauses = Pauses(self.pending.extents, self.committer)
-        self.recovery = Recovery(self.pending, self.lanes, self.pauses)
+        self.keys = Keys(
+            self.pending,
+            self.committer,
+            self.settlements,
+            clock=self.clock,
+            window_ms=config.idempotency_window_ms,
+            spread=incarnation,
+            is_dead=partial(self._is_dead, number),
+            dropped=observer.keys_dropped,
+            keeps_everything=config.keep_everything,
+        )
+        self.recovery = Recovery(self.pending, self.lanes, self.pauses, self.keys)
         self.room = Host(
             log,
             self.committer,
@@ -173,6 +229,7 @@ class Wiring:
             reclaim=config.reclaim,
             call_buried=self.watch.call_dead_lettered,
             too_large=owner.letter_too_large,
+            blocks=self.lines if config.order_holds else None,
         )
 
         self.stalls = StallWatch(self.committer, partial(tell_pace, observer, LogName.TRANSACTION))
@@ -195,13 +252,26 @@ class Wiring:
             self.lanes,
             traffic=self.traffic,
             lineup=self.lineup,
+            lines=self.lines,
             warm=self.warm,
             loading=self.loading,
             committer=self.committer,
             dead_letters=self.dead_letters,
+            endings=self.endings,
             figures=self.figures,
+            rules=config.rules,
+            tenure=self.tenure,
             expire=lambda slot: self.expiring.take_out(slot),
         )
+        self.admission = Admission(
+            self.pending,
+            lineup=self.lineup,
+            lines=self.lines,
+            starting=self.starting,
+            clock=self.clock,
+            has_deadline=lambda: self.expiring.begin(),
+        )
+        self.duplicates = Duplicates(self.keys, partition=number, died=observer.died)
         self.intake = Intake(
             self.pending,
             self.committer,
@@ -209,6 +279,8 @@ class Wiring:
             traffic=self.traffic,
             warm=self.warm,
             starting=self.starting,
+            admission=self.admission,
+            duplicates=self.duplicates,
             figures=self.figures,
             watch=self.watch,
             clock=self.clock,
@@ -216,14 +288,30 @@ class Wiring:
             incarnation=incarnation,
             max_backlog_bytes=config.max_backlog_bytes,
         )
+        self.callbacks = Callbacks(
+            self.pending,
+            self.endings,
+            self.intake,
+            lineup=self.lineup,
+            settlements=self.settlements,
+            keys=self.keys,
+            dead_letters=self.dead_letters,
+            figures=self.figures,
+            clock=self.clock,
+            partition=number,
+        )
+        self.answers = Answers(self.pending)
         self.plain = Plain(
             self.pending,
             lineup=self.lineup,
             starting=self.starting,
             committer=self.committer,
             settlements=self.settlements,
+            keys=self.keys,
             retries=self.retries,
             dead_letters=self.dead_letters,
+            callbacks=self.callbacks,
+            answers=self.answers,
             figures=self.figures,
             watch=self.watch,
             recent=self.recent,
@@ -233,12 +321,16 @@ class Wiring:
             self.pending,
             self.lanes,
             (self.plain,),
+            lines=self.lines,
             traffic=self.traffic,
             dead_letters=self.dead_letters,
+            endings=self.endings,
             bodies=OutgoingBodies(bodies, transaction_failed),
             figures=self.figures,
             watch=self.watch,
             policy=Policy(policy),
+            rules=config.rules,
+            tenure=self.tenure,
             clock=self.clock,
             random=random,
         )
@@ -252,14 +344,17 @@ class Wiring:
             policy=config.reclaim,
         )
         large = LargeBodies(log, self.pending, self.committer, copies)
-        self.space = Transactions(self.pending, copies, large, self.pauses)
+        self.space = Transactions(self.pending, copies, large, self.pauses, self.keys.space)
+        self.taking_out = TakingOut(
+            self.pending, self.lanes, lineup=self.lineup, lines=self.lines, warm=self.warm
+        )
         self.expiring = Expiring(
             log,
             self.pending,
-            self.lanes,
             partition=number,
             lineup=self.lineup,
-            warm=self.warm,
+            lines=self.lines,
+            taking_out=self.taking_out,
             dead_letters=self.dead_letters,
             handlers=(self.plain,),
             figures=self.figures,
@@ -274,14 +369,18 @@ class Wiring:
             failed=transaction_failed,
             policy=config.reclaim,
             keep_everything=config.keep_everything,
+            give_way=self.space.give_way,
         )
         self.redriver = Redriver(
             self.dead_letters,
             self.pending,
             self.committer,
             self.settlements,
+            self.endings,
             self.lanes,
-            line_up=self.starting.line_up,
+            self.keys,
+            lines=self.lines,
+            line_up=self.admission.returns,
             supervisor=self.supervisor,
         )
         self.oldest = Oldest(log, self.pending, self.lanes, partition=number, clock=self.clock)
@@ -295,22 +394,67 @@ class Wiring:
             committer=self.committer,
             settlements=self.settlements,
             pauses=self.pauses,
+            keys=self.keys,
             starting=self.starting,
+            clock=self.clock,
+        )
+        reading = ReadingBack(log, self.pending, self.taking_out, partition=number)
+        self.giving_up = GivingUp(
+            reading,
+            self.pending,
+            taking_out=self.taking_out,
+            handlers=(self.plain,),
+            dead_letters=self.dead_letters,
+            endings=self.endings,
+            figures=self.figures,
+        )
+        self.aside = Aside(
+            self.pending,
+            self.lanes,
+            lineup=self.lineup,
+            lines=self.lines,
+            taking_out=self.taking_out,
+            clock=self.clock,
+            look_at=self.starting.notice,
+        )
+        self.redirecting = Redirecting(
+            reading,
+            self.pending,
+            self.lanes,
+            aside=self.aside,
+            admission=self.admission,
+            committer=self.committer,
+            settlements=self.settlements,
         )
         parts = Parts(
             partition=number,
             traffic=self.traffic,
             log=log,
+            committer=self.committer,
             clock=self.clock,
             figures=self.figures,
             pending=self.pending,
             lanes=self.lanes,
+            lines=self.lines,
             starting=self.starting,
             recent=self.recent,
             dead_letters=self.dead_letters,
             redriver=self.redriver,
             changing=self.changing,
+            warm=self.warm,
+            giving_up=self.giving_up,
+            redirecting=self.redirecting,
             watch=self.watch,
         )
         self.admin = Administration(parts)
         self.carrying = Carrying(parts, self.intake, self.admin.pace)
+        self.replaying = Replaying(
+            parts,
+            self.intake,
+            self.settlements,
+            self.admin.pace,
+            keeps_history=config.keep_everything,
+        )
+
+    def _is_dead(self, partition: int, position: int, incarnation: int) -> bool:
+        return wire_id(partition, incarnation, position) in self.dead_letters

@@ -11,6 +11,7 @@ Everything that carries requests stands on `handle`, which takes and gives bytes
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final
@@ -18,13 +19,13 @@ from typing import TYPE_CHECKING, Any, Final
 from dispatcher import __version__
 from dispatcher.errors import ConfigError
 from dispatcher.protocol.verifying import Verifier
-from dispatcher.sdk import http
-from dispatcher.sdk.check import Checked
+from dispatcher.sdk import http, uncaught
+from dispatcher.sdk.check import Checked, Watched
 from dispatcher.sdk.claim import claim_with
 from dispatcher.sdk.client.batch import Batch
 from dispatcher.sdk.client.blocking import SyncClient
 from dispatcher.sdk.client.client import Client
-from dispatcher.sdk.config import DEFAULT_WARM, Address, Config, read_config
+from dispatcher.sdk.config import DEFAULT_WARM, Address, Check, Config, read_config
 from dispatcher.sdk.endpoint import Answer, Endpoint, Headers
 from dispatcher.sdk.errors import failure_of
 from dispatcher.sdk.functions import apps, context
@@ -82,6 +83,7 @@ class Dispatch:
             ConfigError: a setting is wrong. The message says which, and what to write.
             TypeError, ValueError: something is no function, or has the name of another one.
         """
+        uncaught.install()
         try:
             self.config: Final[Config] = read_config(
                 endpoint_url=endpoint_url,
@@ -102,7 +104,7 @@ class Dispatch:
             recall=self._recall(),
             claim=claim_with(lambda: self.caller) if can_ask(self.config) else None,
             failure_of=lambda error: failure_of(error)[1],
-            engine=partial(Checked, report=_log.error) if self.config.is_checked else Run,
+            engine=_engine(self.config.check),
         )
         keys = self.config.verification_keys
         self._endpoint = Endpoint(self._runner, Verifier(keys) if keys else None, about=self._about)
@@ -144,12 +146,14 @@ class Dispatch:
     @cached_property
     def client(self) -> Client:
         """The server, as this application asks it: to look at calls, wait for them and end them."""
-        return Client.to(server_of(self.config), endpoint_url=self.config.endpoint_url)
+        return Client(server=server_of(self.config), endpoint_url=self.config.endpoint_url or "")
 
     @cached_property
     def sync_client(self) -> SyncClient:
         """`client` for code that is not async."""
-        return SyncClient.to(server_of(self.config), endpoint_url=self.config.endpoint_url)
+        return SyncClient(
+            server=server_of(self.config), endpoint_url=self.config.endpoint_url or ""
+        )
 
     @property
     def caller(self) -> Caller:
@@ -250,3 +254,15 @@ class Dispatch:
 
     def _recall(self) -> Recall | None:
         return recall_from(server_of(self.config)) if can_ask(self.config) else None
+
+
+def _engine(check: Check) -> Callable[..., Run]:
+    """What makes the runs of durable functions. Where they are only watched, a line of the source
+    is told of once, and not for each call again."""
+    match check:
+        case Check.NONE:
+            return Run
+        case Check.WATCH:
+            return partial(Watched, report=_log.error, seen=set())
+        case Check.REPLAY:
+            return partial(Checked, report=_log.error)

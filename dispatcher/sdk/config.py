@@ -1,16 +1,8 @@
-"""The settings of an application: from arguments, else from the environment.
-
-    argument           variable                    what
-    api_url            DISPATCH_API_URL            where calls are dispatched: the server's API
-    api_key            DISPATCH_API_KEY            the application's key there
-    endpoint_url       DISPATCH_ENDPOINT_URL       where the server reaches this application
-    address            DISPATCH_ENDPOINT_ADDR      where it listens, HOST:PORT
-    verification_key   DISPATCH_VERIFICATION_KEY   the server's public key; without it requests are
-                                                   not verified
+"""The settings of an application: from arguments, else from the environment (see `written`).
 
 What is written wrongly is an error when the application is made; what is missing, where it is
-needed: an application that only answers runs needs none of them. DISPATCH_CHECK=1, which
-`dispatcher run --check` sets, has durable functions watched and replayed.
+needed: an application that only answers runs needs none of them. With DISPATCH_CHECK=watch, which
+`dispatcher run` sets, durable functions are watched; with 1, by its `--check`, replayed as well.
 """
 
 from __future__ import annotations
@@ -18,30 +10,40 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum, auto
+from functools import partial
 from typing import Final
-from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from dispatcher.errors import ConfigError
 from dispatcher.protocol.keys import KeyInvalid, read_verification_keys
+from dispatcher.sdk.written import (
+    ADDRESS,
+    API_KEY,
+    API_URL,
+    ENDPOINT_URL,
+    VERIFICATION_KEY,
+    Setting,
+    Written,
+    missing,
+    written,
+)
 
 DEFAULT_WARM: Final = 10_000
 LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 """Hosts of this machine."""
-_API_EXAMPLE: Final = "http://127.0.0.1:8081"
-_ENDPOINT_EXAMPLE: Final = "http://127.0.0.1:8000"
-_VARIABLES: Final = {
-    "api_url": "DISPATCH_API_URL",
-    "api_key": "DISPATCH_API_KEY",
-    "endpoint_url": "DISPATCH_ENDPOINT_URL",
-    "address": "DISPATCH_ENDPOINT_ADDR",
-    "verification_key": "DISPATCH_VERIFICATION_KEY",
-}
-_RUN: Final = (
-    "`dispatcher run -- COMMAND` sets it, and starts a server; other terminals type the line that "
-    "it shows"
-)
+
+
+class Check(Enum):
+    """How durable functions are looked after as they run (`dispatcher.sdk.check`)."""
+
+    NONE = auto()
+    WATCH = auto()
+    REPLAY = auto()
+
+
+_CHECKS: Final = {"watch": Check.WATCH, "1": Check.REPLAY}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ class Config:
     address: Address = Address("127.0.0.1", 8000)
     verification_keys: tuple[Ed25519PublicKey, ...] = ()
     warm: int = DEFAULT_WARM
-    is_checked: bool = False
+    check: Check = Check.NONE
     api_url_from: str = "DISPATCH_API_URL"
     api_key_from: str = "DISPATCH_API_KEY"
 
@@ -78,7 +80,7 @@ class Config:
             ConfigError: it is not set.
         """
         if self.api_url is None:
-            raise _missing("api_url", "the URL of the server's API", _API_EXAMPLE)
+            raise _missing(API_URL)
         return self.api_url
 
     def where_endpoint(self) -> str:
@@ -88,8 +90,7 @@ class Config:
             ConfigError: it is not set.
         """
         if self.endpoint_url is None:
-            what = "the URL at which the server reaches this application"
-            raise _missing("endpoint_url", what, _ENDPOINT_EXAMPLE)
+            raise _missing(ENDPOINT_URL)
         return self.endpoint_url
 
 
@@ -109,118 +110,42 @@ def read_config(
         ConfigError: one of them is wrong. The message names the argument or variable, and says
             what to write; it never quotes a key.
     """
-    given = {
-        "api_url": api_url,
-        "api_key": api_key,
-        "endpoint_url": endpoint_url,
-        "address": address,
-        "verification_key": verification_key,
-    }
     environ = os.environ if environ is None else environ
-    said = _Said(given, environ)
+    found = partial(written, environ=environ, named="Dispatch({}=…)")
+    url, key = found(API_URL, api_url), found(API_KEY, api_key)
     return Config(
-        api_url=_api_url(said),
-        api_url_from=said.where("api_url"),
-        api_key=_api_key(said),
-        api_key_from=said.where("api_key"),
-        endpoint_url=_endpoint_url(said),
-        address=_address(said),
-        verification_keys=_verification_keys(said),
+        api_url=url.url(),
+        api_url_from=url.source,
+        api_key=key.key(),
+        api_key_from=key.source,
+        endpoint_url=found(ENDPOINT_URL, endpoint_url).url(),
+        address=_address(found(ADDRESS, address)),
+        verification_keys=_verification_keys(found(VERIFICATION_KEY, verification_key)),
         warm=_warm(warm),
-        is_checked=environ.get("DISPATCH_CHECK") == "1",
+        check=_CHECKS.get(environ.get("DISPATCH_CHECK", ""), Check.NONE),
     )
 
 
-class _Said:
-    """Where a setting comes from."""
-
-    def __init__(self, given: Mapping[str, object], environ: Mapping[str, str]) -> None:
-        self._given = given
-        self._environ = environ
-
-    def where(self, argument: str) -> str:
-        """The name by which a setting is given: the argument, or the variable."""
-        is_given = self._given[argument] is not None
-        return f"Dispatch({argument}=…)" if is_given else _VARIABLES[argument]
-
-    def text(self, argument: str, what: str) -> tuple[str, str] | None:
-        """Name and value of a setting, without white space around it; None: it is not set."""
-        value, name = self._given[argument], self.where(argument)
-        if value is None:
-            value = self._environ.get(name)
-        if value is None:
-            return None
-        if not isinstance(value, str):
-            raise ConfigError(f"{name} is of type {type(value).__name__}: write {what}, a str")
-        if not value.strip():
-            or_else = "leave it away" if name.startswith("Dispatch(") else "unset it"
-            raise ConfigError(f"{name} is empty: write {what}, or {or_else}")
-        return name, value.strip()
-
-
-def _api_url(said: _Said) -> str | None:
-    what = f"the URL of the server's API, such as {_API_EXAMPLE}"
-    found = said.text("api_url", what)
-    return None if found is None else _url(*found, what, ("http", "https"))
-
-
-def _endpoint_url(said: _Said) -> str | None:
-    what = f"the URL at which the server reaches this application, such as {_ENDPOINT_EXAMPLE}"
-    found = said.text("endpoint_url", what)
-    return None if found is None else _url(*found, what, ("http", "https", "bridge"))
-
-
-def _url(name: str, value: str, what: str, schemes: tuple[str, ...]) -> str:
-    try:
-        parts = urlsplit(value)
-        is_url = parts.scheme in schemes and bool(parts.hostname) and (parts.port or 0) >= 0
-    except ValueError:  # a port that is none, a bracket that is not closed
-        is_url = False
-    if not is_url or not value.isascii() or not value.isprintable() or " " in value:
-        raise ConfigError(f"{name} is {value!r}: write {what}")
-    if parts.query or parts.fragment or parts.username is not None:
-        raise ConfigError(f"{name} has more than an address and a path: write {what}")
-    return value.rstrip("/")
-
-
-def _api_key(said: _Said) -> str | None:
-    what = "the application's key, one of API_KEYS of the server"
-    found = said.text("api_key", what)
-    if found is None:
-        return None
-    name, value = found
-    if not value.isascii() or not value.isprintable():
-        raise ConfigError(
-            f"{name} has characters that no header can hold (a line break, or not ASCII): "
-            f"write {what}"
-        )
-    return value
-
-
-def _address(said: _Said) -> Address:
-    what = "HOST:PORT where to listen, such as 127.0.0.1:8000, or :8000 for all addresses"
-    found = said.text("address", what)
-    if found is None:
+def _address(found: Written) -> Address:
+    if found.value is None:
         return Address("127.0.0.1", 8000)
-    name, value = found
-    host, colon, port = value.rpartition(":")
+    host, colon, port = found.value.rpartition(":")
     host = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
     is_number = port.isascii() and port.isdigit() and int(port) <= 65_535
     if not colon or not is_number or "/" in host or " " in host:
-        raise ConfigError(f"{name} is {value!r}: write {what}")
+        raise found.wrong
     return Address(host or "0.0.0.0", int(port))
 
 
-def _verification_keys(said: _Said) -> tuple[Ed25519PublicKey, ...]:
-    what = "what `dispatcher keys show` prints on the server"
-    found = said.text("verification_key", what)
-    if found is None:
+def _verification_keys(found: Written) -> tuple[Ed25519PublicKey, ...]:
+    if found.value is None:
         return ()
-    name, value = found
     try:
-        return read_verification_keys(value)
+        return read_verification_keys(found.value)
     except KeyInvalid as error:
-        raise ConfigError(f"{name} is no public key: write {what} ({error})") from error
+        raise ConfigError(
+            f"{found.source} is no public key: write {found.setting.wanted} ({error})"
+        ) from error
 
 
 def _warm(warm: int) -> int:
@@ -232,9 +157,5 @@ def _warm(warm: int) -> int:
     return warm
 
 
-def _missing(argument: str, what: str, example: str) -> ConfigError:
-    variable = _VARIABLES[argument]
-    return ConfigError(
-        f"{variable} is not set: write {what}, such as {example}, or pass "
-        f'Dispatch({argument}="{example}"); {_RUN}'
-    )
+def _missing(setting: Setting) -> ConfigError:
+    return missing(setting, named=f'Dispatch({setting.argument}="{setting.example}")')

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from urllib.parse import urlsplit
 
 from dispatcher.sdk.client.server import Server
@@ -23,8 +22,12 @@ def server_of(config: Config) -> Server:
     Raises:
         ConfigError: nothing says which.
     """
-    server = Server.found(config.where_api(), config.api_key, {})
-    return replace(server, url_from=config.api_url_from, key_from=config.api_key_from)
+    return Server.at(
+        config.where_api(),
+        config.api_key,
+        url_from=config.api_url_from,
+        key_from=config.api_key_from,
+    )
 
 
 def open_at(config: Config) -> str | None:

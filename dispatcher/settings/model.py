@@ -20,7 +20,7 @@ from pydantic import (
 from dispatcher.core.keys import Key
 from dispatcher.errors import ConfigError
 from dispatcher.settings import problems, values
-from dispatcher.settings.address import Address
+from dispatcher.settings.address import Address, UnixAddress
 from dispatcher.settings.descriptors import attainable
 from dispatcher.settings.sources import Disagreement, Names, of_environment, of_file
 
@@ -36,6 +36,13 @@ class Egress(StrEnum):
 
     ANY = "any"
     PUBLIC = "public"
+
+
+class OrderOnDead(StrEnum):
+    """What becomes of an order key when one of its messages is given up."""
+
+    CONTINUE = "continue"
+    HOLD = "hold"
 
 
 class LogLevel(StrEnum):
@@ -76,10 +83,11 @@ def _beside_the_log(given: dict[str, Any]) -> Path:
 
 
 Boolean = Annotated[bool, BeforeValidator(values.boolean)]
-Listen = Annotated[Address, BeforeValidator(values.address)]
+Listen = Annotated[Address | UnixAddress, BeforeValidator(values.listen)]
 Keys = Annotated[tuple[Key, ...], BeforeValidator(values.keys)]
 Directory = Annotated[Path, BeforeValidator(values.path("the path of a directory"))]
 File = Annotated[Path, BeforeValidator(values.path("the path of a file"))]
+PemFile = Annotated[Path | None, BeforeValidator(values.path_or_none("the path of a PEM file"))]
 
 
 def _ms(low: int, high: int) -> BeforeValidator:
@@ -104,7 +112,12 @@ class Settings(BaseModel):
     transaction_log: Directory = Field(_TRANSACTION_LOG, validation_alias="TRANSACTION_LOG")
     dead_letter: Directory = Field(Path("deadletter.log"), validation_alias="DEAD_LETTER")
     listen: Listen = Field(Address("", 80), validation_alias="LISTEN")
+    proxy_listen: Annotated[Address | None, BeforeValidator(values.address_or_none)] = Field(
+        None, validation_alias="PROXY_LISTEN"
+    )
     listen_keys: Keys = Field((), validation_alias="LISTEN_KEYS", repr=False)
+    listen_tls_cert: PemFile = Field(None, validation_alias="LISTEN_TLS_CERT")
+    listen_tls_key: PemFile = Field(None, validation_alias="LISTEN_TLS_KEY")
     worker: Annotated[int, BeforeValidator(values.whole(1, 100_000))] = Field(
         10, validation_alias="WORKER"
     )
@@ -123,6 +136,12 @@ class Settings(BaseModel):
         3_600_000, validation_alias="RETRY_MAX_DELAY"
     )
     max_age_ms: Annotated[int, _ms(0, 10 * _YEAR_MS)] = Field(0, validation_alias="MAX_AGE")
+    idempotency_window_ms: Annotated[int, _ms(1, _YEAR_MS)] = Field(
+        86_400_000, validation_alias="IDEMPOTENCY_WINDOW"
+    )
+    order_on_dead: Annotated[OrderOnDead, BeforeValidator(values.choice(OrderOnDead))] = Field(
+        OrderOnDead.CONTINUE, validation_alias="ORDER_ON_DEAD"
+    )
     retry_on: Annotated[frozenset[int], BeforeValidator(values.status_codes)] = Field(
         frozenset(), validation_alias="RETRY_ON"
     )
@@ -191,6 +210,17 @@ class Settings(BaseModel):
     signing_key: File = Field(default_factory=_beside_the_log, validation_alias="SIGNING_KEY")
     api_listen: Listen = Field(Address("127.0.0.1", 8081), validation_alias="API_LISTEN")
     api_keys: Keys = Field((), validation_alias="API_KEYS", repr=False)
+    audit_max_bytes: Annotated[int, _bytes(4 * 2**20, 2**40)] = Field(
+        16 * 2**20, validation_alias="AUDIT_MAX_BYTES"
+    )
+    mask_headers: Annotated[tuple[str, ...], BeforeValidator(values.header_names)] = Field(
+        (), validation_alias="MASK_HEADERS"
+    )
+    api_tls_cert: PemFile = Field(None, validation_alias="API_TLS_CERT")
+    api_tls_key: PemFile = Field(None, validation_alias="API_TLS_KEY")
+    socket_mode: Annotated[str, BeforeValidator(values.mode)] = Field(
+        "0660", validation_alias="SOCKET_MODE"
+    )
     log_level: Annotated[LogLevel, BeforeValidator(values.choice(LogLevel))] = Field(
         LogLevel.INFO, validation_alias="LOG_LEVEL"
     )
@@ -229,6 +259,31 @@ class Settings(BaseModel):
                 "127.0.0.1:8081, or keys in API_KEYS: without keys everybody who can connect is "
                 "let in"
             )
+        for name, cert, key in (
+            ("LISTEN", self.listen_tls_cert, self.listen_tls_key),
+            ("API", self.api_tls_cert, self.api_tls_key),
+        ):
+            if (cert is None) is not (key is None):
+                given, missing = ("CERT", "KEY") if key is None else ("KEY", "CERT")
+                yield (
+                    f"{name}_TLS_{given}={cert or key}: expected {name}_TLS_{missing} too: TLS "
+                    "needs the certificate and its key"
+                )
+        for name, address, cert in (
+            ("LISTEN", self.listen, self.listen_tls_cert),
+            ("API", self.api_listen, self.api_tls_cert),
+        ):
+            if cert is not None and isinstance(address, UnixAddress):
+                yield (
+                    f"{name}_TLS_CERT={cert}: expected none, as a unix socket ({address}) has no "
+                    "TLS: it does not leave this machine"
+                )
+        if isinstance(self.listen, UnixAddress) and self.listen == self.api_listen:
+            yield f"API_LISTEN={self.api_listen}: expected another path than LISTEN"
+        if self.proxy_listen is not None and self.proxy_listen.port:
+            for name, address in (("LISTEN", self.listen), ("API_LISTEN", self.api_listen)):
+                if address == self.proxy_listen:
+                    yield f"PROXY_LISTEN={self.proxy_listen}: expected another address than {name}"
         if self.transaction_log.absolute() == self.dead_letter.absolute():
             yield (
                 f"DEAD_LETTER={self.dead_letter}: expected another directory than TRANSACTION_LOG's"
@@ -264,7 +319,9 @@ def _plain(value: object, *, secret: bool) -> object:
         assert isinstance(value, tuple)  # keys are the only secrets
         return f"{len(value)} hidden" if value else []
     match value:
-        case Address() | Path() | StrEnum():
+        case None:
+            return ""
+        case Address() | UnixAddress() | Path() | StrEnum():
             return str(value)
         case tuple() | frozenset():
             return sorted(value)

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from dispatcher.settings.sources import FILE, SECOND_NAMES, Disagreement, Names
+from dispatcher.settings.sources import FILE, SECOND_NAMES, TABLES, Disagreement, Names
 
 _LONGEST_SHOWN = 200
 _NOT_MADE = "default_factory_not_called"
@@ -51,5 +51,8 @@ def _also(name: str, names: Names) -> str:
 
 
 def _meant(name: str, names: Names) -> str:
-    close = difflib.get_close_matches(name.upper(), sorted(names.every), n=1)
-    return f"; did you mean {close[0]}?" if close else "; docs/configuration.md lists them all"
+    tables = {table.upper(): f"[[{table}]]" for table in TABLES}
+    close = difflib.get_close_matches(name.upper(), sorted(names.every | tables.keys()), n=1)
+    if not close:
+        return "; docs/configuration.md lists them all"
+    return f"; did you mean {tables.get(close[0], close[0])}?"

@@ -22,6 +22,11 @@ CONFIG_VARIABLE = "DISPATCHER_CONFIG"
 FILE = "_FILE"
 """The end of the name under which a secret is given as a file."""
 SECOND_NAMES = {"RETRY_LIMIT": "RETRYLIMIT"}
+DESTINATION = "destination"
+GROUP = "group"
+NOTIFY = "notify"
+TABLES = frozenset((DESTINATION, GROUP, NOTIFY))
+"""What the file has besides settings: tables of rules, which `settings.rules` reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +92,22 @@ def of_file(environ: Mapping[str, str], names: Names) -> dict[str, Any]:
     Raises:
         ConfigError: the file, or a file with a secret, cannot be read, or is not what it should be.
     """
+    found = _read_file(environ).items()
+    return _merged([item for item in found if item[0] not in TABLES], names)
+
+
+def tables(environ: Mapping[str, str]) -> dict[str, Any]:
+    """Return what that file has under the names of `TABLES`, as it stands there.
+
+    Raises:
+        ConfigError: the file cannot be read, or is not TOML.
+    """
+    return {name: value for name, value in _read_file(environ).items() if name in TABLES}
+
+
+def _read_file(environ: Mapping[str, str]) -> dict[str, Any]:
     path = environ.get(CONFIG_VARIABLE, "").strip()
-    return _merged(_read_toml(path).items(), names) if path else {}
+    return _read_toml(path) if path else {}
 
 
 def _merged(given: Iterable[tuple[str, object]], names: Names) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from typing import TypeVar
 from dispatcher.core import units
 from dispatcher.core.egress import Patterns
 from dispatcher.core.keys import Key, Role
-from dispatcher.settings.address import Address
+from dispatcher.core.tokens import TOKEN
+from dispatcher.settings.address import Address, UnixAddress, parse_listen
 
 _TRUE = frozenset({"1", "t", "true", "yes", "on"})
 _FALSE = frozenset({"0", "f", "false", "no", "off"})
@@ -29,6 +30,7 @@ _KEYS_EXPECTED = (
 )
 _KEY_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _ROLES = frozenset(Role)
+_HEADER_NAME = re.compile(TOKEN.decode("ascii"))
 _WHOLE = re.compile(r"[+-]?[0-9]{1,19}")
 
 _Choice = TypeVar("_Choice", bound=StrEnum)
@@ -111,9 +113,29 @@ def choice(kind: type[_Choice]) -> Callable[[object], _Choice]:
     return read
 
 
+def listen(raw: object) -> Address | UnixAddress:
+    """Read an address to listen on, or a unix socket."""
+    return parse_listen(raw.strip() if isinstance(raw, str) else "")
+
+
+def mode(raw: object) -> str:
+    """Read the mode of a file, as `chmod` takes it in digits; four of them are returned."""
+    text = str(raw).strip() if isinstance(raw, (str, int)) else ""
+    if not re.fullmatch(r"0?[0-7]{3}", text):
+        raise ValueError("the mode of a file in octal digits, such as 0660 or 600")
+    return f"{text:0>4}"
+
+
 def address(raw: object) -> Address:
     """Read an address to listen on."""
     return Address.parse(raw.strip() if isinstance(raw, str) else "")
+
+
+def address_or_none(raw: object) -> Address | None:
+    """Read an address to listen on; no text is none."""
+    if isinstance(raw, str) and not raw.strip():
+        return None
+    return address(raw)
 
 
 def path(expected: str) -> Callable[[object], Path]:
@@ -131,6 +153,12 @@ def path(expected: str) -> Callable[[object], Path]:
         return Path(text)
 
     return read
+
+
+def path_or_none(expected: str) -> Callable[[object], Path | None]:
+    """Make a reader of paths; no text is none."""
+    some = path(expected)
+    return lambda raw: None if isinstance(raw, str) and not raw.strip() else some(raw)
 
 
 def _is_slip(character: str) -> bool:
@@ -178,6 +206,15 @@ def patterns(raw: object) -> tuple[str, ...]:
         Patterns.parse(found)
     except ValueError as error:
         raise ValueError(f"{expected}: {error}") from None
+    return found
+
+
+def header_names(raw: object) -> tuple[str, ...]:
+    """Read names of headers."""
+    expected = "names of headers, separated by commas, as in X-Api-Key,X-Session"
+    found = tuple(items(raw, expected))
+    if not all(map(_HEADER_NAME.fullmatch, found)):
+        raise ValueError(expected)
     return found
 
 

@@ -119,6 +119,11 @@ class Events:
     def setting_misspelt(self, *, variable: str, meant: str) -> None:
         """A variable is not used; probably `meant` was meant."""
 
+    @_event("warning", "key.role_misspelt")
+    def key_role_misspelt(self, *, setting: str, key: str, meant: str | None) -> None:
+        """An entry of `setting` (`key-2`: its second) looks like `name:role:secret`, but its role
+        does not exist: all of it is the secret of an administrator. `meant`: the nearest role."""
+
     @_event("warning", "setting.reduced")
     def setting_reduced(self, *, setting: str, value: int, in_force: int, descriptors: int) -> None:
         """`descriptors` open files allow `in_force` connections only. Raise the limit
@@ -129,17 +134,35 @@ class Events:
         """The key that signs runs of calls cannot be made in `path`: another one is made at every
         start. Set `SIGNING_KEY` to a file that can be written."""
 
+    @_event("warning", "rule.unreached")
+    def rule_unreached(self, *, match: str, before: str) -> None:
+        """No message ever has the rule `match`: the rule `before` it takes them all. Put the
+        narrower one first."""
+
     @_event("info", "settings.reloaded")
     def settings_reloaded(self, *, replaced: Sequence[str]) -> None:
-        """SIGHUP: the keys `replaced` are in force."""
+        """SIGHUP: the keys, certificates and tables of rules `replaced` are in force."""
 
     @_event("warning", "settings.kept")
     def settings_kept(self, *, reason: str) -> None:
-        """SIGHUP changed nothing: the settings are wrong, or no file holds any."""
+        """SIGHUP changed nothing: the settings or rules are wrong, or no file holds any."""
 
     @_event("warning", "settings.need_restart")
     def settings_need_restart(self, *, settings: Sequence[str]) -> None:
         """SIGHUP: these changed, and need a restart."""
+
+    @_event("warning", "certificate.not_valid")
+    def certificate_not_valid(
+        self, *, listener: str, path: str, valid_from: str, valid_until: str
+    ) -> None:
+        """The certificate in `path`, which `listen` or `api` shows, has expired or is not valid
+        yet: who connects refuses it. Renew it, or set the clock right."""
+
+    @_event("debug", "handshake.failed")
+    def handshake_failed(self, *, listener: str, reason: str, detail: str, address: str) -> None:
+        """A TLS handshake with `listen` or `api`. `reason`: `plain` (no TLS), `unsupported` (no
+        common version or cipher), `refused` (by the other side, mostly the certificate), `broken`,
+        `timeout`, `closed`."""
 
     @_event("info", "server.ready")
     def server_ready(
@@ -148,12 +171,13 @@ class Events:
         send_to: str,
         dashboard: str,
         listen: Sequence[str],
+        proxy_listen: Sequence[str],
         api_listen: str,
         pending: int,
         took_ms: int,
     ) -> None:
-        """Messages are accepted at `listen`. `send_to` and `dashboard` are addresses for this
-        machine."""
+        """Messages are accepted at `listen` and `proxy_listen`. `send_to` and `dashboard` are
+        addresses for this machine."""
 
     @_event("info", "server.stopping")
     def server_stopping(self, *, signal: str, in_flight: int) -> None:
@@ -245,12 +269,21 @@ class Events:
     # Messages
 
     @_event("debug", "message.accepted")
-    def message_accepted(self, *, id: str, method: str, destination: str, size_bytes: int) -> None:
+    def message_accepted(
+        self, *, id: str, method: str, destination: str, size_bytes: int, label: str = ""
+    ) -> None:
         """It is durable and was answered 202."""
 
     @_event("debug", "message.delivered")
     def message_delivered(
-        self, *, id: str, destination: str, attempt: int, status: int, duration_ms: int
+        self,
+        *,
+        id: str,
+        destination: str,
+        attempt: int,
+        status: int,
+        duration_ms: int,
+        label: str = "",
     ) -> None:
         """Its destination answered with success."""
 
@@ -266,6 +299,7 @@ class Events:
         detail: str,
         duration_ms: int,
         next_attempt_at: str | None,
+        label: str = "",
     ) -> None:
         """It failed. `next_attempt_at` is null when there is no other."""
 
@@ -279,18 +313,36 @@ class Events:
         reason: str,
         last_status: int | None,
         last_error: str | None,
+        label: str = "",
     ) -> None:
         """It was given up, and is kept."""
+
+    @_event("warning", "idempotency_keys.dropped")
+    def idempotency_keys_dropped(self, *, count: int) -> None:
+        """Keys of messages that are done were forgotten before their window was over, as a full
+        disk had no space to keep them. The same requests again are stored again."""
 
     @_event("warning", "dead_letters.dropped")
     def dead_letters_dropped(self, *, count: int, reason: str) -> None:
         """Gone for good, by `DEAD_LETTER_RETENTION` (`age`) or `DEAD_LETTER_MAX_BYTES`
         (`bytes`)."""
 
+    @_event("warning", "destination.breaker_opened")
+    def destination_breaker_opened(
+        self,
+        *,
+        destination: str,
+        until: str,
+        last_status: int | None,
+        last_error: str | None,
+        detail: str,
+    ) -> None:
+        """Ten attempts in a row failed, the last one like this: one message at a time is tried from
+        then on. Told once, until it has answered."""
+
     @_event("info", "destination.backed_off")
     def destination_backed_off(self, *, destination: str, until: str, reason: str) -> None:
-        """Nothing is sent for a while (`breaker`, `retry_after`). Told once, until it has
-        answered."""
+        """Nothing is sent for a while (`retry_after`). Told once, until it has answered."""
 
     @_event("info", "destination.reopened")
     def destination_reopened(self, *, destination: str) -> None:
@@ -383,16 +435,21 @@ class Events:
         {
             "purged": (
                 "Dead letters are gone. `key` is the name of the key shown, or null; `selection` "
-                "which were meant; `error` why it failed (`count` is null then)."
+                "which were meant; `count` how many it was done to, null where that is not known; "
+                "`error` why it failed or was not done to all; `job` the id of the job that did it."
             ),
             "redriven": "Dead letters are ready again. Fields as above.",
-            "cancelled": "A message was cancelled.",
+            "cancelled": "Messages were cancelled.",
+            "retried": "Messages that waited for a time became due, or a destination was probed.",
+            "dead_lettered": "Messages that waited are dead letters.",
+            "redirected": "Messages that wait go to the destination `to` of `selection`.",
             "held": "Nothing is sent there.",
             "resumed": "A hold has ended.",
             "backup_begun": "`selection` has its directory.",
             "backup_stopped": "A backup was stopped.",
             "exported": "Messages were read with their bodies.",
             "imported": "`count` messages are stored.",
+            "replayed": "`count` messages that were delivered are sent again, as new ones.",
             "call_cancelled": "A call is to end. `selection` has its id and the `mode`.",
             "schedule_set": (
                 "A schedule was made or changed. `selection` has `application` and `name`, and "
@@ -400,8 +457,16 @@ class Events:
             ),
             "schedule_deleted": "A schedule was deleted. `selection` has `application` and `name`.",
             "schedule_run": (
-                "The call of a schedule was made by hand. `selection` has `application` and `name`."
+                "The call or message of a schedule was made by hand. `selection` has "
+                "`application` and `name`."
             ),
+            "revealed": "Secrets in the headers of a message or a schedule were shown.",
+            "job_begun": (
+                "A job runs for more than a second. Its end is told by the event of what it does, "
+                "with the same `job`; after a kill there is none."
+            ),
+            "job_changed": "The rate of a job that runs is another.",
+            "job_cancelled": "A job is to end before its time.",
             "key_made": "A rotation of the key that signs runs has begun.",
         },
     )
@@ -413,6 +478,7 @@ class Events:
         selection: Mapping[str, object],
         count: int | None,
         error: str | None,
+        job: str | None,
     ) -> None:
         """What an operator did: `operator.VERB`."""
 
@@ -431,6 +497,24 @@ class Events:
         After ten, one a second; `untold` were left out."""
 
     # The API
+
+    @_event("error", "audit.unkept")
+    def audit_unkept(self, *, reason: str) -> None:
+        """What operators do is not written to `audit.log`: it waits in memory, the newest thousand.
+        Nothing else is held up."""
+
+    @_event("info", "audit.kept")
+    def audit_kept(self, *, lost: int) -> None:
+        """It is written again; `lost` were too many to wait."""
+
+    @_event("warning", "job.broken_off")
+    def job_broken_off(self, *, id: str, kind: str, done: int, total: int | None) -> None:
+        """The server stops, and this job does not go on after the next start: ask for the rest
+        again."""
+
+    @_event("error", "job.failed")
+    def job_failed(self, *, id: str, kind: str, exc_info: BaseException) -> None:
+        """Unforeseen: the job has ended, what it did stays done. Please report it."""
 
     @_event("error", "api.failed")
     def api_failed(self, *, method: str, path: str, exc_info: BaseException) -> None:

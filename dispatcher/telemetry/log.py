@@ -70,9 +70,14 @@ def _rendering(format: str, *, colors: bool) -> Sequence[Callable[..., Any]]:
 
 
 def _flatten(_: WrappedLogger, level: str, event: EventDict) -> EventDict:
-    """Write lists and mappings as people do, and not as Python. All settings in force are for
-    machines; people see which were changed, and `dispatcher config check` prints the others."""
-    return {name: _flat(value) for name, value in event.items() if name != "settings"}
+    """Write lists and mappings as people do, and not as Python, and leave out what there is none
+    of. All settings in force are for machines; people see which were changed, and `dispatcher
+    config check` prints the others."""
+    return {
+        name: _flat(value)
+        for name, value in event.items()
+        if value is not None and value != "" and name != "settings"
+    }
 
 
 def _flat(value: object) -> object:

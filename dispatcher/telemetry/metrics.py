@@ -28,18 +28,21 @@ from dispatcher.core.histogram import Histogram
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 Value = int | float
+Numbers: TypeAlias = Value | Mapping[Any, Value]
+"""One number, or one for each value of a label (`str`), or of several (`tuple[str, ...]`)."""
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One metric. `read` gives one number, or with a `label` one for each of its values."""
+    """One metric. `read` gives one number, or with a `label` one for each of its values; with
+    several labels one for each tuple of theirs."""
 
     name: str
     kind: Literal["counter", "gauge"]
     help: str
-    read: Callable[[], Value | Mapping[str, Value]]
-    label: str | None = None
+    read: Callable[[], Numbers]
+    label: str | tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +67,12 @@ class Rows(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """A histogram. `per_unit` of its whole numbers are one of the unit of the name (a million for
-    microseconds told as seconds)."""
+    """A histogram, which `find` gives when it is written. `per_unit` of its whole numbers are one
+    of the unit of the name (a million for microseconds told as seconds)."""
 
     name: str
     help: str
-    histogram: Histogram
+    find: Callable[[], Histogram]
     per_unit: int = 1
 
 
@@ -149,9 +152,11 @@ def _families(metric: Metric | Distribution | Rows[Any]) -> Iterator[Family]:
 
 
 def _family(
-    metric: Metric | Column[Any], label: str | None, found: Value | Mapping[str, Value]
+    metric: Metric | Column[Any],
+    label: str | tuple[str, ...] | None,
+    found: Numbers,
 ) -> Family:
-    labels = [] if label is None else [label]
+    labels = [] if label is None else _listed(label)
     family: CounterMetricFamily | GaugeMetricFamily
     if metric.kind == "counter":
         family = CounterMetricFamily(metric.name, metric.help, labels=labels)
@@ -159,15 +164,19 @@ def _family(
         family = GaugeMetricFamily(metric.name, metric.help, labels=labels)
     if isinstance(found, Mapping):
         for value, number in found.items():
-            family.add_metric([value], number)
+            family.add_metric(_listed(value), number)
     else:
         family.add_metric([], found)
     return family
 
 
+def _listed(one: str | tuple[str, ...]) -> list[str]:
+    return [one] if isinstance(one, str) else [*one]
+
+
 def _histogram(metric: Distribution) -> Family:
     family = HistogramMetricFamily(metric.name, metric.help)
-    _add(family, [], metric.histogram, metric.per_unit)
+    _add(family, [], metric.find(), metric.per_unit)
     return family
 
 

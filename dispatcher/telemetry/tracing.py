@@ -219,7 +219,7 @@ class Spans:
 
 
 def _of_message(message: Message) -> Attributes:
-    return {
+    found: Attributes = {
         "messaging.system": "dispatcher",
         "messaging.operation.name": _ACCEPT,
         "messaging.operation.type": "send",
@@ -228,6 +228,9 @@ def _of_message(message: Message) -> Attributes:
         "messaging.message.body.size": message.body_size,
         "http.request.method": _method(message),
     }
+    if message.label:
+        found["dispatcher.label"] = message.label
+    return found
 
 
 def _of_attempt(message: Message) -> Attributes:
@@ -244,6 +247,8 @@ def _of_attempt(message: Message) -> Attributes:
         found["http.request.resend_count"] = message.attempt - 1
     if message.redrives:
         found["dispatcher.redrives"] = message.redrives
+    if message.label:
+        found["dispatcher.label"] = message.label
     return found
 
 

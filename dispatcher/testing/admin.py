@@ -1,482 +1,42 @@
-"""An `Admin` in memory: for tests of the API and of the command line, and to try the dashboard.
+"""The whole API with invented data, to try the dashboard; and what tests of the API and of the
+command line need of it, under one name.
 
-Nothing is ever sent. A test puts in what there is to see (`put`, `bury`), tells it what to refuse,
-and looks at what is left. `python -m dispatcher.testing.admin PORT` serves the whole API with
-invented data on loopback, until SIGTERM or SIGINT.
+`python -m dispatcher.testing.admin PORT [busy|empty|broken]` serves it on loopback, until SIGTERM
+or SIGINT. Nothing is ever sent.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
-import contextlib
 import signal
 import sys
-from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import count, islice
+from itertools import count
 from random import Random
-from typing import TypeAlias
 
 from dispatcher.api.health import Health
 from dispatcher.api.server import ApiServer
 from dispatcher.core.clock import SystemClock
-from dispatcher.core.destination import Destination
 from dispatcher.core.keys import Keyring
-from dispatcher.core.outcome import Failure, cause
-from dispatcher.errors import LogCorrupt, Refusal, Refused
-from dispatcher.queue.admin.surface import (
-    MOST_GROUPS,
-    MOST_LANES,
-    AttemptView,
-    CallDetail,
-    Cancelled,
-    Event,
-    Explanation,
-    InMemory,
-    LaneOrder,
-    LanePage,
-    LaneView,
-    LetterDetail,
-    LetterFilter,
-    LetterGroup,
-    LetterGroups,
-    LetterKind,
-    LetterPage,
-    LetterView,
-    Listener,
-    MessageState,
-    MessageView,
-    Moved,
-    Reason,
-    Totals,
-)
+from dispatcher.queue.admin.surface import MessageState
 from dispatcher.telemetry.events import Events
 from dispatcher.telemetry.log import open_log
 from dispatcher.testing import function_service
 from dispatcher.testing.backups import MemoryBackups
 from dispatcher.testing.carrier import MemoryCarrier
+from dispatcher.testing.function_service import MemoryFunctions
+from dispatcher.testing.memory_admin import Lately as Lately
+from dispatcher.testing.memory_admin import MemoryAdmin as MemoryAdmin
+from dispatcher.testing.memory_audit import MemoryAudit
+from dispatcher.testing.outlook import MemoryOutlook, Variant
+from dispatcher.testing.replayer import MemoryReplayer
 from dispatcher.testing.sessions import MemorySessions
-
-_LIMIT = 10
-_Cause: TypeAlias = tuple[str, str | None, int | None, str | None, str]
-_SENTENCES = {
-    Reason.WAITING_TURN: "Others are before it, or no worker is free.",
-    Reason.SCHEDULED: "The last attempt failed; it waits for the next.",
-    Reason.DESTINATION_HELD: "An operator holds its destination.",
-    Reason.IN_FLIGHT: "An attempt is under way.",
-    Reason.DELIVERED: "It was delivered.",
-    Reason.DEAD: "It is a dead letter.",
-}
-
-
-class MemoryAdmin:
-    """Messages, dead letters and held destinations in dictionaries. `backing_off` are those
-    with an open breaker, and until when; 0: until a message is due, with which it is tried.
-
-    `has_functions` says whether dead calls can be redriven. `refusal`, once set,
-    is what everything that changes something is refused with. `rates` are the
-    rates that `redrive` was asked for.
-    """
-
-    def __init__(self, now_us: Callable[[], int] | None = None) -> None:
-        """`now_us` is the clock; the machine's when nothing is said."""
-        self.messages: dict[str, MessageView] = {}
-        self.dead: dict[str, LetterDetail] = {}
-        self.held: set[str] = set()
-        self.backing_off: dict[str, int] = {}
-        self.listeners: list[Listener] = []
-        self.refusal: Refusal | None = None
-        self.has_functions = True
-        self.damaged: set[str] = set()
-        self.rates: list[int | None] = []
-        self.accepted_total = 0
-        self.delivered_total = 0
-        self.dead_total = 0
-        self._now_us = now_us or SystemClock().now_us
-        self._numbers: dict[str, int] = {}  # what cursors count, by id of a dead letter
-        self._next_number = count(1)
-
-    def put(self, message: MessageView) -> None:
-        """Let there be a message, or another state of one, and tell who listens."""
-        if message.id not in self.messages:
-            self.accepted_total += 1
-            self.emit(
-                "accepted", message.id, message.destination,
-                method=message.method, target=message.target, size_bytes=18,
-            )  # fmt: skip
-        self.messages[message.id] = message
-        if message.state is MessageState.DELIVERED:
-            self.delivered_total += 1
-            self.emit(
-                "delivered", message.id, message.destination,
-                attempt=message.attempts, status=200, duration_ms=12,
-            )  # fmt: skip
-
-    def bury(self, detail: LetterDetail) -> None:
-        """Let there be a dead letter, the youngest, and tell who listens."""
-        letter = detail.letter
-        self.messages.pop(letter.id, None)
-        self.dead[letter.id] = detail
-        self.dead_total += 1
-        self._numbers[letter.id] = next(self._next_number)
-        self.emit(
-            "dead", letter.id, letter.destination,
-            reason=letter.reason, attempts=letter.attempts,
-            kind=letter.kind, function=letter.function,
-        )  # fmt: skip
-
-    def emit(self, kind: str, message_id: str, destination: str, /, **fields: object) -> None:
-        """Tell who listens of an event."""
-        event = Event(kind, self._now_us(), message_id, destination, fields)
-        for listener in tuple(self.listeners):
-            listener(event)
-
-    def totals(self) -> Totals:
-        """See `Admin`."""
-        return Totals(
-            accepted_total=self.accepted_total,
-            delivered_total=self.delivered_total,
-            dead_total=self.dead_total,
-            ready=self._count(MessageState.READY),
-            scheduled=self._count(MessageState.SCHEDULED),
-            in_flight=self._count(MessageState.IN_FLIGHT),
-            dead=len(self.dead),
-            log_bytes=1024 * (self.accepted_total + len(self.dead)),
-            log_live_bytes=1024 * (len(self.messages) + len(self.dead)),
-        )
-
-    async def lanes(
-        self, order: LaneOrder = LaneOrder.NAME, *, after: str = "", limit: int = MOST_LANES
-    ) -> LanePage:
-        """See `Admin`."""
-        every = self._lanes()
-        if order is LaneOrder.MESSAGES:
-            every.sort(key=lambda lane: -(lane.ready + (lane.scheduled or 0)))
-            return LanePage(every[:limit], len(every), None)
-        wanted = [lane for lane in every if lane.destination > after]
-        last = wanted[limit - 1].destination if len(wanted) > limit else None
-        return LanePage(wanted[:limit], len(every), last)
-
-    def _lanes(self) -> list[LaneView]:
-        waiting = {
-            one.destination
-            for one in self.messages.values()
-            if one.state is not MessageState.DELIVERED
-        }
-        return [self._lane(name) for name in sorted(waiting | self.held)]
-
-    async def message(self, message_id: str) -> MessageView | None:
-        """See `Admin`."""
-        if (detail := self.dead.get(message_id)) is not None and detail.call is None:
-            return _as_message(detail.letter, MessageState.DEAD)
-        return self.messages.get(message_id)
-
-    async def explain(self, message_id: str) -> Explanation | None:
-        """See `Admin`."""
-        message = await self.message(message_id)
-        if message is None:
-            return None
-        reason = self._reason(message)
-        due = message.next_attempt_at_us
-        until = due if reason is Reason.SCHEDULED else None
-        return Explanation(message.id, message.state, reason, _SENTENCES[reason], until, until)
-
-    async def cancel(self, message_id: str) -> Cancelled:
-        """See `Admin`."""
-        self._refuse()
-        if message_id in self.dead and self.dead[message_id].call is None:
-            return Cancelled.DEAD
-        match self.messages.get(message_id):
-            case None:
-                return Cancelled.UNKNOWN
-            case MessageView(state=MessageState.IN_FLIGHT):
-                return Cancelled.IN_FLIGHT
-            case MessageView(state=MessageState.DELIVERED):
-                return Cancelled.DELIVERED
-            case _:
-                del self.messages[message_id]
-                return Cancelled.DONE
-
-    async def letters(self, which: LetterFilter, *, cursor: int, limit: int) -> LetterPage:
-        """See `Admin`. A cursor is the number of the last letter of the page before."""
-        later = (one for one in self._matching(which) if self._numbers[one.id] > cursor)
-        found = list(islice(later, limit + 1))
-        items = found[:limit]
-        more = len(found) > limit
-        return LetterPage(items, self._numbers[items[-1].id] if more else None)
-
-    async def letter_groups(self, which: LetterFilter) -> LetterGroups:
-        """See `Admin`."""
-        groups: dict[_Cause, list[LetterView]] = {}
-        for one in self._matching(which):
-            cause = (one.destination, one.function, one.last_status, one.last_error, one.reason)
-            groups.setdefault(cause, []).append(one)
-        found = [_group(letters) for letters in groups.values()]
-        found.sort(key=lambda group: -group.count)
-        return LetterGroups(found[:MOST_GROUPS], len(found))
-
-    async def letter(self, message_id: str) -> LetterDetail | None:
-        """See `Admin`."""
-        if message_id in self.damaged:
-            raise LogCorrupt("deadletter.log", 7, "the checksum is wrong")
-        return self.dead.get(message_id)
-
-    async def count_letters(self, which: LetterFilter) -> int:
-        """See `Admin`."""
-        return sum(1 for _ in self._matching(which))
-
-    def missing_letters(self, ids: Sequence[str]) -> Sequence[str]:
-        """See `Admin`."""
-        return [one for one in ids if one not in self.dead]
-
-    async def redrive(
-        self, which: LetterFilter | Sequence[str], *, rate: int | None = None
-    ) -> Moved:
-        """See `Admin`. All are ready at once, whatever the rate."""
-        self._refuse()
-        self.rates.append(rate)
-        taken = self._take(which)
-        unserved = [one for one in taken if one.call is not None and not self.has_functions]
-        self.dead.update((one.letter.id, one) for one in unserved)
-        moved = [
-            detail
-            for detail in taken
-            if detail.letter.id not in self.damaged and detail not in unserved
-        ]
-        for detail in moved:
-            if detail.call is not None:
-                continue
-            self.messages[detail.letter.id] = _as_message(detail.letter, MessageState.READY)
-        failed = {one.letter.id: one for one in taken if one.letter.id in self.damaged}
-        self.dead.update(failed)
-        left = [one.letter.id for one in unserved]
-        return Moved(len(moved), self._not_among(which, taken), list(failed), left)
-
-    async def purge(self, which: LetterFilter | Sequence[str]) -> Moved:
-        """See `Admin`."""
-        self._refuse()
-        gone = self._take(which)
-        return Moved(len(gone), self._not_among(which, gone))
-
-    async def hold(self, destination: str) -> str:
-        """See `Admin`."""
-        self._refuse()
-        spelling = _spelling(destination)
-        self.held.add(spelling)
-        return spelling
-
-    async def resume(self, destination: str) -> str:
-        """See `Admin`."""
-        self._refuse()
-        spelling = _spelling(destination)
-        self.held.discard(spelling)
-        return spelling
-
-    def subscribe(self, listener: Listener) -> None:
-        """See `Admin`."""
-        self.listeners.append(listener)
-
-    def unsubscribe(self, listener: Listener) -> None:
-        """See `Admin`."""
-        with contextlib.suppress(ValueError):
-            self.listeners.remove(listener)
-
-    def _refuse(self) -> None:
-        if self.refusal is not None:
-            raise Refused(self.refusal)
-
-    def _count(self, state: MessageState, destination: str | None = None) -> int:
-        return sum(
-            one.state is state and destination in (None, one.destination)
-            for one in self.messages.values()
-        )
-
-    def _lane(self, name: str) -> LaneView:
-        return LaneView(
-            destination=name,
-            ready=self._count(MessageState.READY, name),
-            scheduled=self._count(MessageState.SCHEDULED, name),
-            in_flight=self._count(MessageState.IN_FLIGHT, name),
-            limit=_LIMIT,
-            paused_until_us=self.backing_off.get(name) or None,
-            held=name in self.held,
-            breaker="open" if name in self.backing_off else "closed",
-        )
-
-    def _reason(self, message: MessageView) -> Reason:
-        match message.state:
-            case MessageState.DEAD:
-                return Reason.DEAD
-            case MessageState.DELIVERED:
-                return Reason.DELIVERED
-            case MessageState.IN_FLIGHT:
-                return Reason.IN_FLIGHT
-            case _ if message.destination in self.held:
-                return Reason.DESTINATION_HELD
-            case MessageState.SCHEDULED:
-                return Reason.SCHEDULED
-            case MessageState.READY:
-                return Reason.WAITING_TURN
-
-    def _matching(self, which: LetterFilter) -> Iterator[LetterView]:
-        return (one.letter for one in self.dead.values() if _matches(one.letter, which))
-
-    def _take(self, which: LetterFilter | Sequence[str]) -> list[LetterDetail]:
-        if isinstance(which, LetterFilter):
-            ids: Iterable[str] = [one.id for one in self._matching(which)]
-        else:
-            ids = [one for one in dict.fromkeys(which) if one in self.dead]
-        return [self.dead.pop(one) for one in ids]
-
-    def _not_among(
-        self, which: LetterFilter | Sequence[str], moved: Sequence[LetterDetail]
-    ) -> Sequence[str]:
-        if isinstance(which, LetterFilter):
-            return []
-        found = {detail.letter.id for detail in moved}
-        return [one for one in dict.fromkeys(which) if one not in found]
-
-
-def message(number: int, state: MessageState = MessageState.READY, to: str = "a") -> MessageView:
-    """A message with a number in its id, for `https://{to}.example`."""
-    is_scheduled = state is MessageState.SCHEDULED
-    at_us = _EPOCH_US + number * 1_000_000
-    return MessageView(
-        id=message_id(number),
-        state=state,
-        destination=f"https://{to}.example",
-        method="POST",
-        target=f"/hooks/{number}?x=%2F",
-        accepted_at_us=at_us,
-        attempts=0 if state is MessageState.READY else 1,
-        next_attempt_at_us=at_us + 60_000_000 if is_scheduled else None,
-        last_error="http_503" if is_scheduled else None,
-    )
-
-
-def letter(
-    number: int,
-    *,
-    to: str = "a",
-    status: int | None = 503,
-    error: str | None = None,
-    reason: str = "retries_exhausted",
-    body: bytes = b'{"hello": "world"}',
-) -> LetterDetail:
-    """A dead letter with a number in its id, for `https://{to}.example`; it died in that second."""
-    dead_at_us = _EPOCH_US + number * 1_000_000
-    view = LetterView(
-        id=message_id(number),
-        destination=f"https://{to}.example",
-        method="POST",
-        target=f"/hooks/{number}?x=%2F",
-        accepted_at_us=dead_at_us - 500_000,
-        dead_at_us=dead_at_us,
-        attempts=2,
-        last_status=status,
-        last_error=cause(status, None if error is None else Failure(error)),
-        reason=reason,
-        size_bytes=len(body),
-    )
-    start = None if status is None else b"no \xff capacity"
-    first = AttemptView(1, dead_at_us - 400_000, 7, 503, None, None)
-    last = AttemptView(2, dead_at_us - 9_000, 9, status, error, start)
-    headers = [(b"Content-Type", b"application/json"), (b"X-Name", b"J\xfcrgen")]
-    because = "the destination answered 503"
-    return LetterDetail(view, headers, InMemory(body), because, 0, [first, last])
-
-
-def dead_call(
-    number: int,
-    *,
-    to: str = "apps",
-    function: str = "charge",
-    error: str = "permanent_error",
-    body: bytes = b"\x0a\x04type\x12\x05hello",
-) -> LetterDetail:
-    """A dead call with a number in its id, of a function of `http://{to}.example:8000`."""
-    dead_at_us = _EPOCH_US + number * 1_000_000
-    view = LetterView(
-        id=f"{1 << 63 | number:028x}",
-        destination=f"http://{to}.example:8000",
-        method="",
-        target="",
-        accepted_at_us=dead_at_us - 500_000,
-        dead_at_us=dead_at_us,
-        attempts=1,
-        last_status=None,
-        last_error=error,
-        reason="expired" if error == "expired" else "failed",
-        size_bytes=len(body),
-        kind=LetterKind.CALL,
-        function=function,
-    )
-    run = AttemptView(1, dead_at_us - 400_000, 7, 200, error, None)
-    call = CallDetail("shop", "v1", 7, 86_400_000, 0, "ValueError")
-    return LetterDetail(view, [], InMemory(body), "no such card", 0, [run], call)
-
-
-async def whole(body: AsyncIterable[bytes]) -> bytes:
-    """A body in one piece."""
-    return b"".join([piece async for piece in body])
-
-
-def message_id(number: int) -> str:
-    """The id that ends with a number."""
-    return f"{number:028x}"
-
-
-_EPOCH_US = 1_767_225_600_000_000  # 2026-01-01
-
-
-def _spelling(destination: str) -> str:
-    return str(Destination.parse(destination))
-
-
-def _as_message(letter: LetterView, state: MessageState) -> MessageView:
-    is_dead = state is MessageState.DEAD
-    return MessageView(
-        id=letter.id,
-        state=state,
-        destination=letter.destination,
-        method=letter.method,
-        target=letter.target,
-        accepted_at_us=letter.accepted_at_us,
-        attempts=letter.attempts if is_dead else 0,
-        next_attempt_at_us=None,
-        last_error=letter.last_error if is_dead else None,
-    )
-
-
-def _matches(letter: LetterView, which: LetterFilter) -> bool:
-    return (
-        which.kind in (None, letter.kind)
-        and which.destination in (None, letter.destination)
-        and which.function in (None, letter.function)
-        and which.status in (None, letter.last_status)
-        and which.error in (None, letter.last_error)
-        and (which.before_us is None or letter.dead_at_us < which.before_us)
-        and (which.after_us is None or letter.dead_at_us > which.after_us)
-    )
-
-
-def _group(letters: Sequence[LetterView]) -> LetterGroup:
-    first = letters[0]
-    return LetterGroup(
-        destination=first.destination,
-        status=first.last_status,
-        error=first.last_error,
-        reason=first.reason,
-        kind=first.kind,
-        function=first.function,
-        count=len(letters),
-        size_bytes=sum(one.size_bytes for one in letters),
-        oldest_us=min(one.dead_at_us for one in letters),
-        newest_us=max(one.dead_at_us for one in letters),
-    )
-
-
-# What `python -m dispatcher.testing.admin` shows.
+from dispatcher.testing.shown import dead_call as dead_call
+from dispatcher.testing.shown import letter as letter
+from dispatcher.testing.shown import message as message
+from dispatcher.testing.shown import message_id as message_id
+from dispatcher.testing.shown import whole as whole
 
 _EVENT_PAUSE_S = 0.2
 _PLACES = ("billing", "mail", "stock")
@@ -488,9 +48,23 @@ _CAUSES: tuple[tuple[int | None, str | None, str], ...] = (
 )
 
 
-def invented() -> MemoryAdmin:
-    """Some messages in every state and 250 dead letters, the same each time."""
+def invented(variant: Variant = Variant.BUSY) -> MemoryAdmin:
+    """Some messages in every state and 250 dead letters, the same each time; or nothing."""
     admin = MemoryAdmin()
+    if variant is Variant.EMPTY:
+        return admin
+    now_us = SystemClock().now_us()
+    for number, name in enumerate(_PLACES):
+        place = f"https://{name}.example"
+        admin.courses[place] = Lately("http_503", now_us - 900_000_000, None, 31.4, 12.0, 81.5)
+        if variant is Variant.BROKEN:
+            word = ("http_503", "timeout", "connection_failed")[number]
+            admin.courses[place] = Lately(
+                word, now_us - 20_000_000, now_us - 5_700_000_000, 0.0, 9.0, 60_000.0
+            )
+            admin.backing_off[place] = now_us + 25_000_000
+    if variant is Variant.BROKEN:
+        admin.held.add("https://archive.example")
     random = Random(1)
     states = [one for one in MessageState if one is not MessageState.DEAD]
     for number in range(1, 101):
@@ -523,13 +97,15 @@ async def _invent_events(admin: MemoryAdmin) -> None:
         admin.dead.pop(message_id(number - 100), None)
 
 
-async def _serve(port: int) -> None:
+async def _serve(port: int, variant: Variant) -> None:
     """Serve invented data on loopback until a signal."""
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    admin = invented()
-    functions = await function_service.invented()
+    admin = invented(variant)
+    functions = MemoryFunctions()
+    if variant is not Variant.EMPTY:
+        functions = await function_service.invented()
 
     async def metrics() -> str:
         return f"dispatcher_messages_accepted_total {admin.accepted_total}\n"
@@ -540,9 +116,12 @@ async def _serve(port: int) -> None:
         Keyring(),
         admin=admin,
         carrier=MemoryCarrier(),
+        replayer=MemoryReplayer(),
         backups=MemoryBackups(),
+        keeper=MemoryAudit(),
         health=Health,
         metrics=metrics,
+        outlook=MemoryOutlook(variant),
         events=Events(
             open_log(lambda line: print(line, file=sys.stderr), level="info", format="json")
         ),
@@ -552,11 +131,29 @@ async def _serve(port: int) -> None:
     )
     await server.start()
     print("http://{}:{}".format(*server.bound[0]), flush=True)
-    life = asyncio.create_task(_invent_events(admin))
+    life = asyncio.create_task(_invent_events(admin)) if variant is Variant.BUSY else None
     await stopping.wait()
-    life.cancel()
+    if life is not None:
+        life.cancel()
     await server.stop()
 
 
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m dispatcher.testing.admin",
+        description="Serve the API and the dashboard with invented data on loopback, until Ctrl-C.",
+    )
+    parser.add_argument("port", nargs="?", type=int, default=8081, help="0: any; default: 8081")
+    parser.add_argument(
+        "variant",
+        nargs="?",
+        default=Variant.BUSY.value,
+        choices=[one.value for one in Variant],
+        help="how the invented server is; default: busy",
+    )
+    return parser.parse_args()
+
+
 if __name__ == "__main__":
-    asyncio.run(_serve(int(sys.argv[1]) if len(sys.argv) > 1 else 8081))
+    given = _arguments()
+    asyncio.run(_serve(given.port, Variant(given.variant)))

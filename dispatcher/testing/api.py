@@ -12,6 +12,7 @@ from yarl import URL
 
 from dispatcher.api.entrance import Lines
 from dispatcher.api.health import Health
+from dispatcher.api.masking import Masking
 from dispatcher.api.server import DEFAULT_CONNECTIONS, ApiServer
 from dispatcher.core.keys import Keyring
 from dispatcher.telemetry.events import Events
@@ -20,6 +21,9 @@ from dispatcher.testing.admin import MemoryAdmin
 from dispatcher.testing.backups import MemoryBackups
 from dispatcher.testing.carrier import MemoryCarrier
 from dispatcher.testing.function_service import MemoryFunctions
+from dispatcher.testing.memory_audit import MemoryAudit
+from dispatcher.testing.outlook import MemoryOutlook
+from dispatcher.testing.replayer import MemoryReplayer
 from dispatcher.testing.sessions import MemorySessions
 
 
@@ -36,11 +40,15 @@ class ApiBench:
         lines: Lines | None = None,
         functions: MemoryFunctions | None = None,
         sessions: MemorySessions | None = None,
+        masking: Masking | None = None,
     ) -> None:
         self.admin = MemoryAdmin()
         self.carrier = MemoryCarrier()
+        self.replayer = MemoryReplayer()
         self.backups = MemoryBackups()
+        self.audit = MemoryAudit()
         self.functions = functions
+        self.outlook = MemoryOutlook()
         self.reason: str | None = None
         self.render: Callable[[], str] = lambda: "up 1\n"
         self.lines: list[str] = []
@@ -50,15 +58,19 @@ class ApiBench:
             keys if isinstance(keys, Keyring) else Keyring.of_secrets(*keys),
             admin=self.admin,
             carrier=self.carrier,
+            replayer=self.replayer,
             backups=self.backups,
+            keeper=self.audit,
             health=lambda: Health(self.reason),
             metrics=self._metrics,
+            outlook=self.outlook,
             events=Events(open_log(self.lines.append, level="debug", format="json")),
             max_connections=max_connections,
             lines=lines,
             functions=functions,
             sessions=sessions,
             schedules=None if functions is None else functions.schedules,
+            masking=masking,
         )
 
     async def _metrics(self) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dispatcher.api.backups import BackupState, BackupView
 from dispatcher.errors import Refusal, Refused
+from dispatcher.queue.admin.course import Course
 
 
 class MemoryBackups:
@@ -21,6 +22,7 @@ class MemoryBackups:
         self.looks = 0
         self.stops = 0
         self._view = BackupView(BackupState.NONE)
+        self._course = Course()
 
     @property
     def view(self) -> BackupView:
@@ -29,18 +31,21 @@ class MemoryBackups:
         view = self._view
         if view.state is BackupState.RUNNING:
             view = view.copied(view.total_bytes // self.share)
+            self._course.did(view.total_bytes // self.share)
             if view.copied_bytes >= view.total_bytes:
                 view = view.ended(self.result, 1_000_000, self.error)
             self._view = view
         return view
 
-    async def start(self, directory: Path) -> BackupView:
+    async def start(self, directory: Path, course: Course) -> BackupView:
         """See `api.backups.Backups`."""
         if self.refusal is not None:
             raise Refused(self.refusal)
         self._view = BackupView(
             BackupState.RUNNING, directory=str(directory), total_bytes=1000, started_at_us=0
         )
+        self._course = course
+        course.total = self._view.total_bytes
         return self._view
 
     async def stop(self) -> BackupView:

@@ -17,8 +17,10 @@ class MemoryCarrier:
         self.calls: list[tuple[IncomingCall, bytes]] = []
         self.refusal: Refusal | None = None
 
-    async def waiting(self, destination: str | None) -> AsyncIterator[Carried]:
-        """Those that are not dead, of one destination or of all."""
+    async def waiting(
+        self, destination: str | None, *, label: str | None = None
+    ) -> AsyncIterator[Carried]:
+        """Those that are not dead, of one destination or of all. The label does not count."""
         for one in self.carried:
             if one.death is None and destination in (None, str(one.message.destination)):
                 yield one
@@ -29,22 +31,26 @@ class MemoryCarrier:
             if one.death is not None and which.destination in (None, str(one.message.destination)):
                 yield one
 
-    async def everything(self, destination: str | None) -> AsyncIterator[Carried]:
+    async def everything(
+        self, destination: str | None, *, label: str | None = None
+    ) -> AsyncIterator[Carried]:
         """Those that are dead, then the others."""
         async for one in self.dead(LetterFilter(destination=destination)):
             yield one
         async for one in self.waiting(destination):
             yield one
 
-    async def take(self, message: Message, body: Sequence[bytes], death: Death | None) -> None:
+    async def take(self, message: Message, body: Sequence[bytes], death: Death | None) -> bool:
         """Keep one, with a number for an id."""
         if self.refusal is not None:
             raise Refused(self.refusal)
         message.wire_id = b"%028x" % len(self.carried)
         self.carried.append(Carried(message, InMemory(b"".join(body)), death))
+        return True
 
-    async def take_call(self, call: IncomingCall, body: Sequence[bytes]) -> None:
+    async def take_call(self, call: IncomingCall, body: Sequence[bytes]) -> bool:
         """Keep one, with its input."""
         if self.refusal is not None:
             raise Refused(self.refusal)
         self.calls.append((call, b"".join(body)))
+        return True

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from dispatcher.core.destination import Origin
 from dispatcher.core.message import Message
 from dispatcher.core.outcome import AttemptResult
+from dispatcher.core.tenure import Tenure
 
 WIRE_ID = b"0001" + b"0000002a" + b"0000000100000040"
 
@@ -27,6 +28,7 @@ class RecordingHome:
 
     def __init__(self, bodies: MemoryBodies | None = None) -> None:
         self._bodies = bodies or MemoryBodies()
+        self.tenure = Tenure()
         self.calls: list[Settled] = []
         self._changed = asyncio.Event()
 

@@ -66,7 +66,7 @@ def _put(content: bytearray, offset: int, data: bytes) -> None:
 
 
 class SimulatedDisk:
-    """A `dispatcher.txlog.disk.Disk` in memory."""
+    """A `dispatcher.txlog.files.disk.Disk` in memory."""
 
     def __init__(self, *, seed: int = 0, capacity_bytes: int | None = None) -> None:
         """`seed` decides which sectors a failed sync has written."""
@@ -141,7 +141,7 @@ class SimulatedDisk:
         file.content[offset] ^= mask
         file.stable[offset] ^= mask
 
-    # What a log does to it (see dispatcher.txlog.disk.Disk)
+    # What a log does to it (see dispatcher.txlog.files.disk.Disk)
 
     def make_directory(self, path: Path) -> None:
         self._call()

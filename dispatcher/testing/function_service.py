@@ -9,7 +9,6 @@ from dataclasses import replace
 
 from dispatcher.errors import Refusal, Refused
 from dispatcher.functions.intake import check
-from dispatcher.functions.schedules.surface import Plan
 from dispatcher.functions.shown import (
     MOST_NODES,
     CallFilter,
@@ -19,6 +18,7 @@ from dispatcher.functions.shown import (
     CallTotals,
     CallView,
     Entry,
+    ExplanationView,
     Step,
     Timeline,
     TreeView,
@@ -32,6 +32,7 @@ from dispatcher.functions.surface import (
     ResultView,
     Token,
 )
+from dispatcher.functions.views.reasons import explained, has_ended, waits_for_turn
 from dispatcher.protocol.connect import Code, ConnectError
 from dispatcher.protocol.messages import (
     CallResult,
@@ -40,7 +41,15 @@ from dispatcher.protocol.messages import (
     RecallRequest,
     RecallResponse,
 )
-from dispatcher.queue.admin.surface import LaneKind, LaneOrder, LanePage, LaneView
+from dispatcher.queue.admin.surface import (
+    EVERY_LANE,
+    LaneFilter,
+    LaneKind,
+    LaneOrder,
+    LanePage,
+    LaneView,
+)
+from dispatcher.schedules.plans import Plan, PlannedCall, PlannedMessage
 from dispatcher.testing.schedules import MemorySchedules
 
 NOW_US = 1_767_225_600_000_000
@@ -154,10 +163,16 @@ class MemoryFunctions:
             lanes_total=len(self._lanes()),
         )
 
-    async def lanes(self, order: LaneOrder, *, after: str, limit: int) -> LanePage:
+    async def lanes(
+        self, order: LaneOrder, *, which: LaneFilter = EVERY_LANE, after: str, limit: int
+    ) -> LanePage:
         """Those of `applications`, with all that is READY in the first of them."""
         self._refuse()
-        every = self._lanes()
+        every = [
+            one
+            for one in self._lanes()
+            if which.fits(one.destination, is_held=one.held, is_failing=one.breaker != "closed")
+        ]
         if order is LaneOrder.MESSAGES:
             return LanePage(every[:limit], len(every), None)
         behind = sorted((one for one in every if one.destination > after), key=_name)
@@ -178,6 +193,15 @@ class MemoryFunctions:
         self._refuse()
         found = self.views.get(call_id)
         return found if found is not None and only in (None, found.application) else None
+
+    async def explain(self, call_id: str, *, only: str | None) -> ExplanationView | None:
+        """Of one that has ended how it did, of another that nothing holds it up."""
+        found = await self.call(call_id, only=only)
+        if found is None:
+            return None
+        if found.state.has_ended:
+            return explained(found, has_ended(found))
+        return explained(found, waits_for_turn(None))
 
     async def calls(
         self, which: CallFilter, *, limit: int, cursor: int | None, only: str | None
@@ -329,9 +353,12 @@ async def invented() -> MemoryFunctions:
     """Calls in every state, and results, the same each time; nobody waits for long."""
     functions = MemoryFunctions()
     functions.patience_s = 0.01
-    plan = Plan("30 2 * * *", "Europe/Berlin", "http://127.0.0.1:8000", "clean_up")
+    plan = Plan("30 2 * * *", "Europe/Berlin", PlannedCall("http://127.0.0.1:8000", "clean_up"))
     await functions.schedules.put("", "nightly", plan)
     await functions.schedules.run("", "nightly")
+    message = PlannedMessage("http://127.0.0.1:9000", target="/report", options=(("retries", "5"),))
+    await functions.schedules.put("", "report", Plan("0 6 * * *", "UTC", message))
+    await functions.schedules.run("", "report")
     states = list(CallState)
     for number in range(1, 101):
         parent = number // 10 * 10 if number % 10 else None

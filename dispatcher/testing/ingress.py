@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from dispatcher.core.message import Message
 from dispatcher.errors import Refusal
-from dispatcher.queue.ports import Receipt, Upload
+from dispatcher.queue.ports import GroupReceipt, Receipt, Upload, Waiter
 
 
 class MemoryUpload:
@@ -57,17 +57,21 @@ class MemoryAcceptor:
     """A queue that keeps what it accepts. Messages become durable when a test calls `settle`, or in
     the next turn of the loop when `at_once` is set.
 
+    `awaited` are those who wait for what becomes of a message, by its id.
     `messages` has everything handed over, in order; `bodies` the whole body of each; `refusing`
     is what `refusal` says.
     """
 
+    spreads_keys = False
+
     def __init__(self, *, at_once: bool = True, upload_at_once: bool = True) -> None:
         self._at_once = at_once
         self._upload_at_once = upload_at_once
-        self._pending: deque[tuple[Message, Receipt]] = deque()
+        self._pending: deque[tuple[Sequence[Message], Receipt]] = deque()
         self.messages: list[Message] = []
         self.bodies: list[bytes] = []
         self.uploads: list[MemoryUpload] = []
+        self.awaited: dict[bytes, Waiter] = {}
         self.refusing: Refusal | None = None
 
     def refusal(self) -> Refusal | None:
@@ -76,30 +80,78 @@ class MemoryAcceptor:
 
     def accept(self, message: Message, receipt: Receipt, upload: Upload | None = None) -> None:
         """Keep a message."""
+        self._keep([message], receipt, upload)
+
+    def accept_all(
+        self,
+        messages: Sequence[Message],
+        receipt: GroupReceipt,
+        upload: Upload | None = None,
+        place: bytes = b"",
+    ) -> None:
+        """Keep the messages of a group. They become durable together, and count as one."""
+        self._keep(messages, _ForAll(messages, receipt), upload)
+
+    def _keep(self, messages: Sequence[Message], receipt: Receipt, upload: Upload | None) -> None:
         chunks = upload.chunks if isinstance(upload, MemoryUpload) else []
-        self.messages.append(message)
-        self.bodies.append(message.body + b"".join(chunks))
-        self._pending.append((message, receipt))
+        self.messages += messages
+        self.bodies += [message.body + b"".join(chunks) for message in messages]
+        self._pending.append((messages, receipt))
         if self._at_once:
             asyncio.get_running_loop().call_soon(self.settle)
 
-    def start_upload(self, on_progress: Callable[[], None]) -> Upload:
+    def start_upload(self, on_progress: Callable[[], None], place: bytes = b"") -> Upload:
         """Begin a large body."""
         upload = MemoryUpload(on_progress, at_once=self._upload_at_once)
         self.uploads.append(upload)
         return upload
 
+    def await_end(self, message: Message, waiter: Waiter) -> None:
+        """Remember who waits."""
+        self.awaited[message.wire_id] = waiter
+
+    def forget(self, message_id: bytes) -> None:
+        """Nobody waits."""
+        self.awaited.pop(message_id, None)
+
+    def start_uploads(
+        self, on_progress: Callable[[], None], *, copies: int, head_bytes: int, place: bytes = b""
+    ) -> Upload:
+        """Begin a large body of several messages, which is kept once."""
+        return self.start_upload(on_progress)
+
     def settle(self, count: int = 1 << 30, *, refusal: Refusal | None = None) -> None:
         """Make the oldest messages durable, or refuse them, and say so. Ids count from 1."""
         while self._pending and count > 0:
             count -= 1
-            message, receipt = self._pending.popleft()
+            messages, receipt = self._pending.popleft()
             if refusal is not None:
                 receipt.refused(refusal)
                 continue
-            message.position = self.messages.index(message) + 1
-            message.wire_id = b"%028x" % message.position
-            receipt.accepted(message)
+            for message in messages:
+                message.position = self.messages.index(message) + 1
+                message.wire_id = b"%028x" % message.position
+            receipt.accepted(messages[0])
+
+
+class _ForAll:
+    """The receipt of a group's messages, told of the first one."""
+
+    def __init__(self, messages: Sequence[Message], receipt: GroupReceipt) -> None:
+        self._messages = messages
+        self._receipt = receipt
+
+    def accepted(self, message: Message) -> None:
+        """All are durable."""
+        self._receipt.accepted_all(self._messages)
+
+    def duplicate(self, message_id: bytes) -> None:
+        """Nothing was stored; the first answer has these ids, with commas between them."""
+        self._receipt.duplicate_all(message_id.split(b","))
+
+    def refused(self, refusal: Refusal) -> None:
+        """None was accepted."""
+        self._receipt.refused(refusal)
 
 
 class MemoryTransport(asyncio.Transport):

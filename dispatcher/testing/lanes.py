@@ -28,6 +28,9 @@ class NobodysHome:
         """See `lanes.Home`."""
         return None
 
+    def rules_changed(self) -> None:
+        """See `lanes.Home`."""
+
 
 def lanes_of(peers: Peers | None = None, *, limit: int = 10) -> Lanes:
     """The lanes of a partition that is not there."""

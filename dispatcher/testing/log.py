@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
 
-from dispatcher.errors import BatchTooLarge, LogTrimmed, LogUnavailable, LogUnknown
-from dispatcher.txlog import RECORD_OVERHEAD_BYTES, Bounds, Visit
+from dispatcher.errors import BatchTooLarge, LogError, LogFailed, LogTrimmed, LogUnavailable
+from dispatcher.txlog import RECORD_OVERHEAD_BYTES, Bounds, Records, Visit
 from dispatcher.txlog.records import one_record
 
 _SEGMENT = 1 << 32
@@ -34,7 +34,7 @@ class FaultyLog:
 
     `capacity_bytes`  what all records that are still there may take, a quarter of it for urgent
                   ones only: trimming gives space. None: no limit but `space`.
-    `broken`      the next append raises LogUnknown; its batch is stored if `stores_when_broken`.
+    `broken`      the next append raises LogFailed; its batch is stored if `stores_when_broken`.
     `append_s`    seconds that an append takes, `read_s` a read.
     `segment_bytes`   what was trimmed goes away only by so many bytes at once, as with files.
     `appended`    batches that were stored, in order.
@@ -49,6 +49,7 @@ class FaultyLog:
         self.read_s = 0.0
         self.reads = 0
         self.appended: list[list[bytes]] = []
+        self.on_lost: Callable[[LogError], object] | None = None
         self._max_batch_bytes = max_batch_bytes
         self._segment_bytes = segment_bytes
         self._positions: list[int] = []
@@ -68,6 +69,14 @@ class FaultyLog:
     def max_batch_bytes(self) -> int:
         """See the seam."""
         return self._max_batch_bytes
+
+    @property
+    def late_since(self) -> None:
+        """See the seam."""
+
+    def room(self) -> bool:
+        """See the seam."""
+        return self._room_bytes(urgent=False) >= self._max_batch_bytes
 
     @property
     def opening(self) -> tuple[int, int]:
@@ -134,7 +143,7 @@ class FaultyLog:
         if self.broken:
             if self.stores_when_broken:
                 self._store(batch)
-            done.set_exception(LogUnknown("the sync failed"))
+            done.set_exception(LogFailed("the sync failed"))
         elif self._room_bytes(urgent=urgent) < size:
             done.set_exception(LogUnavailable("no space left"))
         else:
@@ -159,6 +168,14 @@ class FaultyLog:
             if position not in self._payloads:
                 raise LogTrimmed(f"nothing at {position}")
         return [self._payloads[position] for position in positions]
+
+    def bounds(self) -> Bounds:
+        """See the seam."""
+        return Bounds(self._positions[0] if self._positions else self._next, self._next)
+
+    def walk(self, upto: int) -> FaultyWalk:
+        """See the seam."""
+        return FaultyWalk(self, self.bounds().first, upto)
 
     async def trim(self, upto: int) -> None:
         """See the seam."""
@@ -196,3 +213,25 @@ class FaultyLog:
         """See the seam."""
         if self._under_way is not None and self._done is not None and not self._is_gone:
             await asyncio.wait([self._done])
+
+
+class FaultyWalk:
+    """A `Walk`: a record at a time."""
+
+    def __init__(self, log: FaultyLog, position: int, upto: int) -> None:
+        self._log = log
+        self._position = position
+        self._upto = upto
+
+    async def next(self) -> Records | None:
+        """See the seam."""
+        await asyncio.sleep(self._log.read_s)
+        positions = self._log._positions
+        if self._position < min(self._upto, self._log.bounds().first):
+            raise LogTrimmed(f"nothing at {self._position}")
+        index = bisect_left(positions, self._position)
+        if index == len(positions) or positions[index] >= self._upto:
+            return None
+        payload = self._log._payloads[positions[index]]
+        self._position = positions[index] + len(payload) + RECORD_OVERHEAD_BYTES
+        return one_record(positions[index], payload)

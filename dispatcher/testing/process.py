@@ -27,6 +27,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from dispatcher.testing.forking import Forked, is_same_by_fork
+
 Line = dict[str, Any]
 
 _POLL_S = 0.005
@@ -55,14 +57,7 @@ class ServerProcess:
         self.stderr = ""
         self._timeout_s = timeout_s
         self._is_wrapped = bool(prefix)
-        self._process = subprocess.Popen(
-            [*prefix, sys.executable, "-m", "dispatcher"],
-            cwd=directory,
-            env=_environment(settings),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,  # so that a wrapper and the server can be killed as one
-        )
+        self._process = _start(directory, prefix, _environment(settings))
         self._readers = [
             threading.Thread(target=read, daemon=True)
             for read in (self._read_stdout, self._read_stderr)
@@ -82,6 +77,11 @@ class ServerProcess:
     def listen(self) -> tuple[str, int]:
         """Where callers connect."""
         return _address(self.event("server.ready")["listen"][0])
+
+    @property
+    def proxy(self) -> tuple[str, int]:
+        """Where the forward proxy is, which needs PROXY_LISTEN."""
+        return _address(self.event("server.ready")["proxy_listen"][0])
 
     @property
     def api(self) -> tuple[str, int]:
@@ -159,6 +159,21 @@ class ServerProcess:
         with self._process.stderr as pipe:
             for line in pipe:
                 self.stderr += line.decode("utf-8", "replace")
+
+
+def _start(
+    directory: Path, prefix: Sequence[str], environ: Mapping[str, str]
+) -> Forked | subprocess.Popen[bytes]:
+    if not prefix and is_same_by_fork(environ):
+        return Forked(directory, environ)
+    return subprocess.Popen(
+        [*prefix, sys.executable, "-m", "dispatcher"],
+        cwd=directory,
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,  # so that a wrapper and the server can be killed as one
+    )
 
 
 def _environment(settings: Mapping[str, str]) -> dict[str, str]:

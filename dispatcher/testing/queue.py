@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from functools import lru_cache
 from random import Random
 from typing import Any
@@ -15,6 +15,7 @@ from dispatcher.core.destination import Destination, Origin
 from dispatcher.core.message import Message
 from dispatcher.core.outcome import AttemptResult, Failure
 from dispatcher.core.retry import RetryPolicy
+from dispatcher.core.rules.table import RulesInForce
 from dispatcher.errors import Refusal
 from dispatcher.queue.compaction.source import RECLAIM, ReclaimPolicy
 from dispatcher.queue.deadletters.retention import KEEP_ALL, RetentionPolicy
@@ -66,6 +67,7 @@ class Receipts:
 
     def __init__(self) -> None:
         self.accepted: list[Message] = []
+        self.duplicates: list[bytes] = []
         self.refused: list[Refusal] = []
 
     def one(self) -> Receipts.One:
@@ -77,7 +79,7 @@ class Receipts:
 
         def __init__(self, all_: Receipts) -> None:
             self._all = all_
-            self.answer: Message | Refusal | None = None
+            self.answer: Message | bytes | Refusal | None = None
 
         def accepted(self, message: Message) -> None:
             """See `ports.Receipt`."""
@@ -85,11 +87,39 @@ class Receipts:
             self.answer = message
             self._all.accepted.append(message)
 
+        def duplicate(self, message_id: bytes) -> None:
+            """See `ports.Receipt`."""
+            assert self.answer is None, "answered twice"
+            self.answer = message_id
+            self._all.duplicates.append(message_id)
+
         def refused(self, refusal: Refusal) -> None:
             """See `ports.Receipt`."""
             assert self.answer is None, "answered twice"
             self.answer = refusal
             self._all.refused.append(refusal)
+
+    class Together:
+        """The receipt of messages of a group: each of theirs is told."""
+
+        def __init__(self, ones: Sequence[Receipts.One]) -> None:
+            self.ones = ones
+            self.duplicates: list[bytes] = []
+
+        def accepted_all(self, messages: Sequence[Message]) -> None:
+            """See `ports.GroupReceipt`."""
+            for one, message in zip(self.ones, messages, strict=True):
+                one.accepted(message)
+
+        def duplicate_all(self, message_ids: Sequence[bytes]) -> None:
+            """See `ports.GroupReceipt`."""
+            assert not self.duplicates, "answered twice"
+            self.duplicates = list(message_ids)
+
+        def refused(self, refusal: Refusal) -> None:
+            """See `ports.GroupReceipt`."""
+            for one in self.ones:
+                one.refused(refusal)
 
 
 class HeldDeliverer:
@@ -131,12 +161,14 @@ class Notes:
         self.dead: list[tuple[Message, str]] = []
         self.retries: list[tuple[Message, int | None]] = []
         self.paused: list[tuple[str, int, str]] = []
+        self.paused_after: list[AttemptResult] = []
         self.resumed: list[str] = []
         self.lost: list[tuple[LogName, bytes]] = []
         self.stalls: list[tuple[LogName, str]] = []
         self.space: list[tuple[LogName, bool]] = []
         self.dead_calls: list[tuple[bytes, str, str, int, str, str | None]] = []
         self.dropped: list[tuple[int, str]] = []
+        self.keys: list[int] = []
         self.too_large: list[tuple[bytes, bytes]] = []
         self.errors: list[tuple[LogName, Exception]] = []
         self.lost_partitions: list[tuple[int, Exception]] = []
@@ -179,9 +211,16 @@ class Notes:
         """See `ports.Observer`."""
         self.dropped.append((count, why))
 
-    def lane_backed_off(self, destination: str, until_us: int, why: str) -> None:
+    def keys_dropped(self, count: int) -> None:
+        """See `ports.Observer`."""
+        self.keys.append(count)
+
+    def lane_backed_off(
+        self, destination: str, until_us: int, why: str, result: AttemptResult
+    ) -> None:
         """See `ports.Observer`."""
         self.paused.append((destination, until_us, why))
+        self.paused_after.append(result)
 
     def lane_reopened(self, destination: str) -> None:
         """See `ports.Observer`."""
@@ -239,12 +278,16 @@ class Bench:
         workers: int = 10,
         workers_slow: int = 1000,
         max_age_ms: int = 0,
+        idempotency_window_ms: int = 86_400_000,
+        order_holds: bool = False,
         traffic: Traffic | None = None,
         warm_bytes: int = WARM_BYTES,
         max_backlog_bytes: int = 0,
         keep_everything: bool = False,
         retention: RetentionPolicy = KEEP_ALL,
         reclaim: ReclaimPolicy | None = None,
+        rules: RulesInForce | None = None,
+        partition: int = 0,
         prepare: Callable[[Partition], None] = lambda queue: None,
         lost: Callable[[Exception], None] | None = None,
         observed: Callable[[SimulatedClock], Observer] | None = None,
@@ -257,11 +300,15 @@ class Bench:
             workers,
             max_backlog_bytes,
             keep_everything,
+            partition,
             retention=retention,
             workers_slow=workers_slow,
             max_age_ms=max_age_ms,
+            idempotency_window_ms=idempotency_window_ms,
+            order_holds=order_holds,
             warm_bytes=warm_bytes,
             reclaim=reclaim or RECLAIM,
+            rules=rules or RulesInForce(),
         )
         self.receipts = Receipts()
         self.deliverer = HeldDeliverer()
@@ -320,6 +367,12 @@ class Bench:
         receipt = self.receipts.one()
         self.queue.intake.accept(message, receipt)
         return receipt
+
+    def accept_all(self, messages: Sequence[Message]) -> list[Receipts.One]:
+        """Hand in the messages of a group, which have one body."""
+        together = Receipts.Together([self.receipts.one() for _ in messages])
+        self.queue.intake.accept_all(messages, together)
+        return list(together.ones)
 
     def end(self, message: Message, result: AttemptResult | int = 200) -> None:
         """Let an attempt end: delivered with this status, or failed."""

@@ -6,15 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from dispatcher.errors import Refused
-from dispatcher.functions.schedules.cron import Cron
-from dispatcher.functions.schedules.surface import (
-    MOST_SCHEDULES,
-    TOO_MANY,
-    FiringView,
-    Plan,
-    ScheduleView,
-)
-from dispatcher.functions.shown import CallState
+from dispatcher.schedules.cron import Cron
+from dispatcher.schedules.plans import Plan, PlannedCall
+from dispatcher.schedules.surface import MOST_SCHEDULES, TOO_MANY, FiringView, ScheduleView
 
 NOW_US = 1_767_225_600_000_000
 """2026-01-01T00:00:00Z: now, always."""
@@ -44,7 +38,7 @@ class MemorySchedules:
     async def list(self, *, only: str | None) -> Sequence[ScheduleView]:
         """All, or those of an application."""
         return [
-            replace(view, plan=replace(view.plan, input=b""))
+            replace(view, plan=replace(view.plan, what=view.plan.what.without_payload()))
             for _, view in sorted(self.views.items())
             if only in (None, view.application)
         ]
@@ -59,7 +53,8 @@ class MemorySchedules:
         if view is None:
             return None
         self._runs += 1
-        firing = FiringView(NOW_US, f"{self._runs:028x}", CallState.READY)
+        state = "ready" if isinstance(view.plan.what, PlannedCall) else "waiting"
+        firing = FiringView(NOW_US, f"{self._runs:028x}", state)
         self.views[application, name] = replace(view, last_run=firing)
         return firing
 

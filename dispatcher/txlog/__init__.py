@@ -12,10 +12,11 @@ stored; what goes wrong is a `LogError` (see `dispatcher.errors`), never an OSEr
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from dispatcher.errors import LogError
 from dispatcher.txlog.records import Records as Records
 from dispatcher.txlog.records import Visit as Visit
 from dispatcher.txlog.records import each as each
@@ -30,6 +31,18 @@ class Bounds:
 
     first: int
     end: int
+
+
+class Walk(Protocol):
+    """A way through a log from its beginning, while it is written."""
+
+    async def next(self) -> Records | None:
+        """Return the next records, in order, a few hundred KiB at most where batches are not
+        larger; None: there are no more. Verified, and read off the loop.
+
+        Raises LogCorrupt, LogTrimmed (what follows was trimmed away meanwhile), LogUnknown (the log
+        is not open), and LogBusy: then the same ones can be asked for again.
+        """
 
 
 class TransactionLog(Protocol):
@@ -54,6 +67,22 @@ class TransactionLog(Protocol):
     def oldest_ends_at(self) -> int | None:
         """What `trim` has to be told, at least, so that it gives something back; None where that
         cannot be said."""
+
+    on_lost: Callable[[LogError], object] | None
+    """Told once, on the loop, when this object will never store anything again: LogFenced or
+    LogUnknown. An append that finds it out has raised it before, so that whoever waits for it
+    hears the verdict; where nothing is being appended nobody else says so. May be set at any
+    time."""
+
+    @property
+    def late_since(self) -> float | None:
+        """When the batch under way was handed over, by the loop's clock, if the engine had to ask
+        for a verdict on it again; None: it did not have to, or its store always gives one."""
+
+    def room(self) -> bool:
+        """Say whether the largest batch would be taken, if it is not urgent. Costs no I/O here;
+        where there is no room the engine looks for some meanwhile, so ask again. What it says may
+        have changed by the next append."""
 
     @property
     def opening(self) -> tuple[int, int]:
@@ -91,6 +120,13 @@ class TransactionLog(Protocol):
         Raises LogCorrupt when one is not the position of an intact record, LogTrimmed, LogBusy,
         LogUnknown (the log is not open).
         """
+
+    def bounds(self) -> Bounds:
+        """Return what the open log holds now; all of it is durable."""
+
+    def walk(self, upto: int) -> Walk:
+        """Begin to read all records before `upto`, which is an end that `bounds` returned. What is
+        appended from then on is not read."""
 
     async def trim(self, upto: int) -> None:
         """Say that no record before `upto` is needed any more. Idempotent; a prefix only, and lazy:

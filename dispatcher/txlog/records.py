@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 
 class Records:
@@ -37,6 +37,18 @@ Visit = Callable[[Records], object]
 def one_record(position: int, payload: bytes) -> Records:
     """Return a record by itself."""
     return Records(payload, position, [0], [len(payload)])
+
+
+def records_of(found: Sequence[tuple[int, bytes]]) -> Records:
+    """Return records that follow each other, of which payloads and positions are known."""
+    data = bytearray()
+    begins, ends = [], []
+    origin = found[0][0]
+    for position, payload in found:
+        begins.append(position - origin)
+        data += bytes(begins[-1] - len(data)) + payload
+        ends.append(len(data))
+    return Records(bytes(data), origin, begins, ends)
 
 
 def each(visit: Callable[[int, bytes], object]) -> Visit:

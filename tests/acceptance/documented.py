@@ -23,10 +23,15 @@ _ROOT = "changes the machine, as root: tests/unit/test_deployment.py looks at th
 _BACKUP = "needs a place for it: tests/acceptance/test_backup.py makes one and restores it"
 _SDK = "needs a package index: tests/dispatch_py installs the SDK and runs applications with it"
 _LOGIN = "changes what its user has kept: tests/integration/test_cli_login.py has another home"
+_NOTIFY = "needs tables: tests/acceptance/test_notifying.py has two and sends to both"
 _RUN = "runs until it is stopped: tests/acceptance/test_cli_run.py starts applications so"
+_GROUP = "needs a group: tests/acceptance/test_groups.py has one and sends it"
 _INIT = "runs until it is stopped: tests/acceptance/test_cli_init.py starts what init wrote"
+_REPLAY = "needs a history: tests/acceptance/test_replay.py makes one and replays it"
+_RECEIVING = "runs until it is stopped: tests/acceptance/test_receiving.py starts it, with a secret"
 BY_CI = "takes minutes, or needs a package index: .ci/run runs it"
 ELSEWHERE = {
+    "dispatcher status": "ends as its server is: tests/acceptance/test_cli_status.py",
     "python3 -m venv .venv && .venv/bin/pip install . && LISTEN=127.0.0.1:8080 .venv/bin/dispatcher"
     " serve": "needs a package index: tests/acceptance/test_wheel.py installs it and runs it",
     "python3 examples/service.py 9000": "runs until it is stopped:"
@@ -52,6 +57,8 @@ ELSEWHERE = {
     " tests/unit/test_benchmarks.py runs what the scripts are made of",
     "dispatcher login https://dispatcher.example.com": _LOGIN,
     "dispatcher logout": _LOGIN,
+    "dispatcher notify test": _NOTIFY,
+    "dispatcher notify test 2": _NOTIFY,
     "dispatcher run -- python app.py": _RUN,
     "dispatcher run --session hello -- python app.py": _INIT,
     "dispatcher init hello && cd hello": _INIT,
@@ -60,6 +67,15 @@ ELSEWHERE = {
     "dispatcher run --session shop --reload -- python app.py": _RUN,
     "dispatcher run --endpoint 127.0.0.1:8000 -- uvicorn app:web --port 8000": _RUN,
     "dispatcher run --api-url http://HOST:8081 --session shop -- uvicorn app:web": _RUN,
+    "dispatcher replay --since 2h --destination https://example.com --dry-run": _REPLAY,
+    "dispatcher replay --since 2h --destination https://example.com --rate 50/s": _REPLAY,
+    "dispatcher replay --since 2026-01-31 --until 2026-01-31T12:00:00Z"
+    " --to https://new.example.com": _REPLAY,
+    "curl -i http://127.0.0.1:8080/new -H 'X-Dispatcher-Origin-Host: group:orders'"
+    " -d '{\"id\": 7}'": _GROUP,
+    "uvicorn app:app --port 9000": _RECEIVING,
+    "flask --app app run --port 9000": _RECEIVING,
+    'export WEBHOOK_SECRET="whsec_$(openssl rand -base64 32)"': _RECEIVING,
     "docker build -t dispatcher .": _IMAGE,
     "docker run --detach --name dispatcher --restart unless-stopped --stop-timeout 20"
     " -p 127.0.0.1:8080:80 -v dispatcher-data:/var/lib/dispatcher dispatcher": _IMAGE,
@@ -103,6 +119,10 @@ LOOKS = re.compile(
     r"[^|]*"
 )
 """Commands that change nothing and only show: what they print is compared with the page."""
+
+_TO_PROXY = re.compile(r"http_proxy=http://(any:SECRET@)?localhost:3128")
+_BY_PROXY = "http://shop.example.com/"
+"""What curl may be told to ask that proxy for: the proxy is this machine's."""
 
 _VARIES = {
     r"\b[0-9a-f]{28}\b": "ID",
@@ -153,11 +173,16 @@ def _simple_commands(words: list[str]) -> list[list[str]]:
 
 
 def _is_harmless(words: list[str]) -> bool:
-    while words and re.match(r"[A-Z_]+=", words[0]):
+    is_proxied = False
+    while words and re.match(r"[A-Z_]+=|http_proxy=", words[0]):
+        is_proxied |= _TO_PROXY.fullmatch(words[0]) is not None
         words = words[1:]
     if not words or any(re.fullmatch(r"[();<>|&]+", word) for word in words):
         return False
     if words[0] == "curl":
+        text = " ".join(words)
+        if is_proxied and _BY_PROXY in text and "://" not in text.replace(_BY_PROXY, ""):
+            return True
         hosts = {host for word in words for host in re.findall(r"^https?://([^/:]*)", word)}
         return hosts in ({"localhost"}, {"127.0.0.1"})
     return words[0] in HARMLESS or " ".join(words[:3]) in HARMLESS
@@ -216,7 +241,7 @@ def kind(command: Command) -> str:
         return "checkout"
     if SERVES.fullmatch(command.text):
         return "serving"
-    is_endless = re.match(r"dispatcher tail(?!.* -n)", command.text)
+    is_endless = re.match(r"dispatcher (tail(?!.* -n)|.* --watch)", command.text)
     return "endless" if is_endless else "beside"
 
 

@@ -69,6 +69,15 @@ class Local:
         listed = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text()
         return [int(number) for number in listed.split()]
 
+    def server(self) -> int:
+        """The process of its server."""
+        (found,) = (
+            number
+            for number in self.processes()
+            if b"dispatcher.cli.embedded" in Path(f"/proc/{number}/cmdline").read_bytes()
+        )
+        return found
+
     def __enter__(self) -> Local:
         return self
 

@@ -52,7 +52,7 @@ def breaker(directory: Path, receivers: Receivers) -> None:
         for gap, pause_s in zip(gaps(requests)[9:12], (1, 2, 4), strict=True):
             assert gap >= pause_s
         server.event("destination.reopened")
-        assert len(server.events("destination.backed_off")) == 1
+        assert len(server.events("destination.breaker_opened")) == 1
         found = attempts_of(requests)
         assert found.keys() == numbers
         for attempts in found.values():

@@ -353,6 +353,7 @@ def test_json_is_answered_where_it_is_named(
     answer = ask(server.listen, post(receiver.authority, *headers))
     assert answer.headers["content-type"].startswith("application/json")
     assert answer.json == {"id": answer.id}
+    assert answer.body.endswith(b"}\n")
     (one,) = receiver.received()
     for header in headers:
         assert header.encode() in one.head

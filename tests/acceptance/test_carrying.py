@@ -12,7 +12,7 @@ from typing import Any
 from dispatcher.testing.destination import answer
 from dispatcher.testing.process import ServerProcess
 from tests.acceptance.functions import Client, Endpoint, an_any, exits, fails
-from tests.acceptance.receiver import Receiver, eventually
+from tests.acceptance.receiver import Receiver, Receivers, eventually
 from tests.acceptance.running import ROOT, accept, dead, lines_of, quick, run
 
 _GOLDEN = ROOT / "tests/golden/first_dispatcher"
@@ -29,7 +29,7 @@ def commanded(server: ServerProcess, directory: Path, *arguments: str, code: int
 
 def exported(server: ServerProcess, directory: Path, *arguments: str) -> list[dict[str, Any]]:
     """The lines of an export."""
-    commanded(server, directory, "export", "out.ndjson", *arguments)
+    commanded(server, directory, "export", "out.ndjson", "--force", *arguments)
     return [json.loads(line) for line in (directory / "out.ndjson").read_text().splitlines()]
 
 
@@ -65,6 +65,34 @@ def test_carried_messages_are_sent_as_they_would_have_been(
         assert (
             there[body].headers["x-dispatcher-message-id"] != one.headers["x-dispatcher-message-id"]
         )
+
+
+def test_idempotency_key_of_a_redirected_message_stays_where_its_caller_sends_it(
+    tmp_path: Path, receiver: Receiver, receivers: Receivers
+) -> None:
+    """In the other dispatcher too: the same request is a duplicate there, and at the new
+    destination the key is free."""
+    key = "X-Dispatcher-Idempotency-Key: k1"
+    with receivers.open() as new, ServerProcess(tmp_path, **quick()) as first:
+        for place in (receiver, new):
+            commanded(first, tmp_path, "hold", place.authority)
+        moved = accept(first, receiver, key, body=b"once").id
+        commanded(first, tmp_path, "messages", "redirect", moved, "--to", new.authority)
+        (line,) = exported(first, tmp_path)
+        assert line["destination"] == f"http://{new.authority}"
+        assert line["key_place"] == f"http://{receiver.authority}"
+        with second(tmp_path) as other:
+            for place in (receiver, new):
+                commanded(other, tmp_path, "hold", place.authority)
+            commanded(other, tmp_path, "import", "out.ndjson")
+            assert "there already" in commanded(other, tmp_path, "import", "out.ndjson")
+            again = accept(other, receiver, key, body=b"once")
+            assert again.headers["x-dispatcher-duplicate"] == "true"
+            free = accept(other, new, key, body=b"another")
+            assert "x-dispatcher-duplicate" not in free.headers
+            commanded(other, tmp_path, "resume", new.authority)
+            assert sorted(bytes(one.body) for one in new.received(2)) == [b"another", b"once"]
+    assert receiver.requests == []
 
 
 def test_dead_letters_stay_dead_with_their_history(tmp_path: Path, receiver: Receiver) -> None:
@@ -159,6 +187,10 @@ def test_files_of_the_first_dispatcher_are_imported(tmp_path: Path) -> None:
         said = commanded(other, tmp_path, "import", "old-transaction.log")
         assert "2 waiting messages of the first Dispatcher" in said
         commanded(other, tmp_path, "import", "old-deadletter.log")
+        for name in ("transaction.log", "deadletter.log"):
+            said = commanded(other, tmp_path, "import", f"old-{name}")
+            assert "0 messages imported" in said
+            assert "2 messages there already" in said
         waiting = exported(other, tmp_path, "--state", "waiting")
         assert {(one["destination"], one["method"], one["target"]) for one in waiting} == {
             ("https://example.test", "PUT", "/a%2Fb"),
@@ -181,6 +213,7 @@ def test_a_line_that_is_no_message_is_named_and_the_others_are_imported(
         {**good, "headers": [["X", "a\r\nY: b"]]},
         {**good, "tiemout_ms": 5},
         {**good, "incomplete": True},
+        {**good, "key_place": "nowhere"},
         {**good, "destination": "user@host"},
         {**good, "headers": [["X-Dispatcher-Tiemout", "5"]]},
         {"destination": receiver.authority},
@@ -192,9 +225,9 @@ def test_a_line_that_is_no_message_is_named_and_the_others_are_imported(
     with second(tmp_path) as other:
         said = commanded(other, tmp_path, "import", "in.ndjson", code=1)
         assert "2 messages imported" in said
-        for number in range(1, 14):
-            assert (f"Line {number} is not imported: " in said) == (number not in (1, 11, 13))
-        assert "10 lines not imported" in said
+        for number in range(1, 15):  # the first ten are named
+            assert (f"Line {number} is not imported: " in said) == (number in range(2, 12))
+        assert "11 lines not imported" in said
         assert receiver.received(2)
         for name, content in (("text", b"hello\n"), ("zeros", bytes(1000))):
             (tmp_path / name).write_bytes(content)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import socket
@@ -80,19 +81,33 @@ app = dispatch.Dispatch(clock)
 async def main():
     async with app.serving():
         await clock()
+        await clock()
 
 asyncio.run(main())
 """
+_READS = (
+    r"^app.py +\| .*clock \(call \w+\) reads the clock, at \S*app.py:6 in clock\. A replay "
+    r"reads another time\. Write dispatch\.now\(\), or read it in a step\.$"
+)
 
 
-def test_run_tells_of_what_a_function_must_not_do_when_it_checks(tmp_path: Path) -> None:
-    """With the line, and what to write; the call goes on."""
+def test_run_names_what_a_function_must_not_do(tmp_path: Path) -> None:
+    """Once, with the line, and what to write; the calls go on."""
+    (tmp_path / "app.py").write_text(_CLOCK)
+    with Local(tmp_path, [], [sys.executable, "app.py"]) as run:
+        run.until(_READS)
+        run.until(r"ended        \w+  clock  succeeded")
+        run.until(r"ended        \w+  clock  succeeded")
+        assert run.wait() == 0
+        assert run.text.count("reads the clock") == 1
+        assert "was replayed" not in run.text
+
+
+def test_run_replays_what_a_function_does_when_it_checks(tmp_path: Path) -> None:
+    """And says where that came to something else; the call goes on."""
     (tmp_path / "app.py").write_text(_CLOCK)
     with Local(tmp_path, ["--check"], [sys.executable, "app.py"]) as run:
-        run.until(
-            r"^app.py +\| .*clock \(call \w+\) reads the clock, at \S*app.py:6 in clock\. A replay "
-            r"reads another time\. Write dispatch\.now\(\), or read it in a step\.$"
-        )
+        run.until(_READS)
         run.until(r"^app.py +\| .*clock \(call \w+\) was replayed at once, to check it, and went ")
         run.until(r"ended        \w+  clock  succeeded")
         assert run.wait() == 0
@@ -170,6 +185,16 @@ def test_session_goes_on_when_its_run_was_killed(application: Start, tmp_path: P
         run.wait()
         assert "not ended" not in run.text
     assert (tmp_path / "state" / "dispatcher" / "sessions" / "shop").stat().st_mode & 0o77 == 0
+
+
+def test_session_says_how_it_goes_on_when_its_server_was_killed(application: Start) -> None:
+    """The application is stopped, for there is nobody to run its calls; they are on disk."""
+    with application("held", options=("--session", "shop")) as run:
+        run.until(r"suspended    \w+  held")
+        os.kill(run.server(), signal.SIGKILL)
+        assert run.wait() == 1
+        run.until(r"The server was ended by SIGKILL; local_application.py is stopped\.$")
+        run.until(r"`dispatcher run --session shop -- .*` goes on with what has not ended\.$")
 
 
 def test_run_starts_anew_when_a_file_changes(tmp_path: Path) -> None:

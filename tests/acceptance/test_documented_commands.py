@@ -95,6 +95,12 @@ def test_every_command_is_run_or_is_known_to_run_elsewhere() -> None:
         ("dispatcher stats > /etc/passwd", False),
         ("dispatcher cancel $(a)", False),
         ("curl https://example.org/", False),
+        ("http_proxy=http://localhost:3128 curl http://shop.example.com/a", True),
+        ("http_proxy=http://localhost:3128 curl https://shop.example.com/a", False),
+        ("http_proxy=http://localhost:3128 curl http://example.org/", False),
+        ("http_proxy=http://localhost:3128 curl ftp.example.org", False),
+        ("http_proxy=http://example.org:3128 curl http://shop.example.com/", False),
+        ("curl http://shop.example.com/", False),
         ("dispatcher stats && curl example.org", False),
         (".venv/bin/python -m pip install a", False),
     ],
@@ -168,7 +174,8 @@ def _tool(path: Path, line: str) -> None:
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, ServerProcess]]:
     """A server that gives messages up at once, and the directory with its logs."""
     directory = tmp_path_factory.mktemp("running")
-    with ServerProcess(directory, RETRYLIMIT="0", **_NOBODY_ELSE) as server:
+    settings = {"RETRYLIMIT": "0", "PROXY_LISTEN": "127.0.0.1:0", **_NOBODY_ELSE}
+    with ServerProcess(directory, **settings) as server:
         yield directory, server
         assert [line for line in server.lines if line["level"] == "error"] == []
 
@@ -209,6 +216,7 @@ def beside(
         r"\b(localhost|127\.0\.0\.1):8081\b": api,
         r"\b(?:localhost|127\.0\.0\.1):8080\b|(?<=http://)localhost(?=/)": listen,
         r"\blocalhost:9000\b": receiver.authority,
+        r"\blocalhost:3128\b": _at(server.proxy),
     }
     environment = {
         **_environment(tools),
@@ -447,7 +455,7 @@ def test_command_serves_until_it_is_stopped(
 ) -> None:
     """On free ports; what it should talk to besides is not there."""
     ports = {"LISTEN": "127.0.0.1:0", "API_LISTEN": "127.0.0.1:0", "LOG_FORMAT": "json"}
-    names = {r"(?<=://)[a-z.]+:\d+": unused}
+    names = {r"(?<=://)[a-z.]+:\d+": unused, r"(?<=LISTEN=)127\.0\.0\.1:\d+": "127.0.0.1:0"}
     with _shell(command, Place(tmp_path, _environment(tools) | ports, names)) as shell:
         assert shell.stdout is not None  # it was asked for
         assert any('"server.ready"' in line for line in shell.stdout), shell.communicate()
@@ -486,5 +494,6 @@ def test_command_prints_until_it_is_interrupted(
         os.killpg(shell.pid, signal.SIGINT)
         output, errors = shell.communicate(timeout=_TIMEOUT_S)
     assert shell.returncode == 0, errors
-    assert receiver.authority in output
+    # What is looked at again and again need not be about these messages.
+    assert "--watch" in command.text or receiver.authority in output
     assert not command.output or {*shape(output)} <= {*shape(command.output)}

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from dispatcher.testing.process import ServerProcess
-from tests.acceptance.functions import Client, Endpoint, Later, Reply, Run, exits, is_first, polls
+from tests.acceptance.functions import (
+    Client,
+    Endpoint,
+    Http,
+    Later,
+    Reply,
+    Run,
+    exits,
+    is_first,
+    polls,
+)
 from tests.acceptance.receiver import Gate, Receivers, eventually
 from tests.acceptance.running import accept
 
@@ -61,3 +73,28 @@ def test_messages_are_delivered_while_all_workers_of_calls_hang(
         (lane,) = client.ask("GET", "/v1/stats?lanes_kind=call").json["lanes"]
         assert (lane["in_flight"], lane["ready"]) == (1, 19)
         assert len(endpoint.runs) == 1
+
+
+def test_lane_of_calls_says_how_its_runs_went(tmp_path: Path) -> None:
+    """As a lane of messages does: since when it fails and with what, and how long runs take."""
+    replies: Iterator[Reply] = iter([Http(503), exits()])
+    with (
+        ServerProcess(tmp_path, CALL_TIMEOUT="60000", **SETTINGS) as server,
+        Endpoint(lambda run: next(replies, Later(HANGS_S, exits()))) as endpoint,
+    ):
+        client = Client(server)
+
+        def lane() -> dict[str, Any]:
+            (found,) = client.ask("GET", "/v1/stats?lanes_kind=call").json["lanes"]
+            return dict(found)
+
+        (number,) = client.dispatch(endpoint.call("first"))
+        client.output(number)
+        client.dispatch(endpoint.call("hangs"), endpoint.call("waits"))
+        eventually(lambda: len(endpoint.runs) == 3)
+        seen = lane()
+        assert (seen["last_error"], seen["failing_since"]) == ("http_503", None)
+        assert seen["last_error_at"] is not None
+        assert seen["delivered_per_s"] > 0
+        assert 0 < seen["attempt_p50_ms"] <= seen["attempt_p95_ms"]
+        assert seen["oldest_at"] is None

@@ -428,7 +428,7 @@ def test_call_expires(client: Client, endpoint: Endpoint) -> None:
     assert client.state(first) == "expired"
     assert client.output(second) == b"heard"
     assert resumed(endpoint.of("other")[1]) == {1: "!Expired"}
-    assert client.ask("GET", f"/v1/dead-letters/{first}").status == 200
+    eventually(lambda: client.ask("GET", f"/v1/dead-letters/{first}").status == 200)
 
 
 def test_cancelled_call_may_clean_up(client: Client, endpoint: Endpoint) -> None:

@@ -25,6 +25,26 @@ def test_health_needs_no_key(server: ServerProcess, path: str) -> None:
         assert answer_.json
 
 
+def test_json_ends_with_a_line_end(server: ServerProcess) -> None:
+    """On both listeners, refusals too: a prompt stands on a line of its own behind what curl
+    prints."""
+    key = "Authorization: Bearer two"
+    answers = [
+        get(server.listen, "/healthz"),
+        get(server.listen, "/nothing"),
+        *(
+            get(server.api, path, key)
+            for path in ("/healthz", "/v1/stats", "/v1/overview", "/v1/messages", "/v1/nothing")
+        ),
+        get(server.api, "/openapi.json", key),
+    ]
+    for found in answers:
+        assert found.json
+        assert found.body.endswith(b"}\n")
+        assert found.body.count(b"\n") == 1
+        assert found.headers["content-length"] == str(len(found.body))
+
+
 def test_health_does_not_say_what_the_server_is_made_of(server: ServerProcess) -> None:
     """On both listeners."""
     for address in (server.listen, server.api):

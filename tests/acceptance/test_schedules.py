@@ -1,7 +1,8 @@
-"""A schedule of a real server: it makes its call, and is there after a crash."""
+"""A schedule of a real server: it makes its call or message, and is there after a crash."""
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from dispatcher.testing.application import exits
 from dispatcher.testing.destination import answer
 from dispatcher.testing.process import ServerProcess
-from tests.acceptance.receiver import Receiver
+from tests.acceptance.receiver import Receiver, eventually
 from tests.acceptance.wire import ask, request
 
 SECONDS = 60.0
@@ -35,11 +36,11 @@ def asked(server: ServerProcess, method: str, path: str, send: Any = None) -> tu
 
 
 def ended(server: ServerProcess) -> dict[str, Any]:
-    """What its last call by hand came to."""
+    """What became of what it made by hand."""
     deadline = time.monotonic() + SECONDS
     while time.monotonic() < deadline:
         _, shown = asked(server, "GET", PATH)
-        if shown["last_run"]["state"] == "succeeded":
+        if shown["last_run"]["state"] in ("succeeded", "delivered", "dead"):
             found: dict[str, Any] = shown
             return found
         time.sleep(0.02)
@@ -74,3 +75,58 @@ def test_schedule_makes_its_call_and_outlives_a_crash(tmp_path: Path, receiver: 
         assert asked(server, "GET", f"/v1/calls/{firing['id']}")[1]["state"] == "succeeded"
     (run,) = receiver.requests
     assert b"seven days" in run.body
+
+
+def test_schedule_makes_its_message_and_outlives_a_crash(
+    tmp_path: Path, receiver: Receiver
+) -> None:
+    """As it was planned; its idempotency key stands for it, also after the crash, and so is known
+    what became of it."""
+    plan = {
+        "cron": "30 2 29 2 *",
+        "destination": f"http://{receiver.authority}/base",
+        "method": "PUT",
+        "target": "/report?of=all",
+        "headers": [["Content-Type", "text/plain"], ["X-Twice", "1"], ["X-Twice", "2"]],
+        "body": base64.b64encode(b"hello").decode("ascii"),
+        "options": {"retries": 0},
+    }
+    with ServerProcess(tmp_path) as server:
+        assert asked(server, "PUT", PATH, plan)[0] == 201
+        status, firing = asked(server, "POST", f"{PATH}/run")
+        assert (status, firing["key"]) == (202, f"nightly@{firing['at']}")
+        shown = ended(server)
+        assert shown["last_run"] == {**firing, "state": "delivered"}
+        (sent,) = receiver.requests
+        assert (sent.head.split(b"\r\n")[0], bytes(sent.body)) == (
+            b"PUT /base/report?of=all HTTP/1.1",
+            b"hello",
+        )
+        assert sent.headers["x-dispatcher-message-id"] == firing["id"]
+        assert sent.headers["content-type"] == "text/plain"
+        duplicate = ask(
+            server.listen,
+            request(
+                "PUT /report?of=all HTTP/1.1",
+                f"Host: {receiver.authority}",
+                f"X-Dispatcher-Origin-Host: http://{receiver.authority}/base",
+                f"X-Dispatcher-Idempotency-Key: {firing['key']}",
+                "Content-Length: 5",
+                body=b"hello",
+            ),
+        )
+        assert duplicate.headers["x-dispatcher-duplicate"] == "true"
+        assert duplicate.id == firing["id"]
+        server.kill()
+    with ServerProcess(tmp_path) as server:
+        assert ended(server) == shown  # maybe it was delivered once more
+        before = len(receiver.requests)
+        receiver.script(answer(500))
+        _, second = asked(server, "POST", f"{PATH}/run")
+        assert second["id"] != firing["id"]
+        eventually(lambda: asked(server, "GET", PATH)[1]["last_run"]["state"] == "dead")
+        server.kill()
+    with ServerProcess(tmp_path) as server:
+        assert asked(server, "GET", PATH)[1]["last_run"] == {**second, "state": "dead"}
+        assert asked(server, "GET", f"/v1/dead-letters/{second['id']}")[0] == 200
+    assert len(receiver.requests) == before + 1

@@ -73,6 +73,7 @@ OTHERS = {
     "EGRESS_DENY": ("[::1]:80", "host:80", "::/200"),
     "LISTEN": ("80", "127.0.0.1", "127.0.0.1:65536", "127.0.0.1:x", "::1:80", "http://a:80", "a:b"),
     "API_LISTEN": ("8081", "127.0.0.1:-1", "[::1:80", "300.0.0.1:80"),
+    "MASK_HEADERS": ("X-Key:", "a b", "X-Key,,X-Other"),
     "LOG_LEVEL": ("loud", "0", "inf"),
     "LOG_FORMAT": ("xml", "text"),
     "TRACING": ("on", "jaeger"),
@@ -270,6 +271,7 @@ def test_defaults_are_in_force_when_nothing_is_set(tmp_path: Path) -> None:
         "LISTEN": ":80",
         "LISTEN_KEYS": [],
         "API_KEYS": [],
+        "MASK_HEADERS": [],
         "LOG_LEVEL": "info",
         "TRACING": "off",
     }

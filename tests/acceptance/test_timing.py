@@ -140,7 +140,7 @@ def breaker_is_short(directory: Path, receivers: Receivers) -> None:
         assert min(pauses) >= 0.3, pauses
         assert min(pauses) < 1.0, pauses  # a busy machine makes one or the other longer
         server.event("destination.reopened")
-        assert len(server.events("destination.backed_off")) == 1
+        assert len(server.events("destination.breaker_opened")) == 1
 
 
 def successes_between_failures(directory: Path, receivers: Receivers) -> None:
@@ -151,7 +151,7 @@ def successes_between_failures(directory: Path, receivers: Receivers) -> None:
         for _ in range(10):
             accept(server, receiver)
         receiver.received(37)
-        assert server.events("destination.backed_off") == []
+        assert server.events("destination.breaker_opened") == []
 
 
 def slow_start(directory: Path, receivers: Receivers) -> None:
@@ -306,7 +306,7 @@ def a_destination_that_was_down(directory: Path, receivers: Receivers) -> None:
     with ServerProcess(directory, **settings) as server, receivers.open() as receiver:
         receiver.run(receiver.fake.stop())
         numbers = [accept(server, receiver).id for _ in range(20)]
-        eventually(lambda: server.events("destination.backed_off"))
+        eventually(lambda: server.events("destination.breaker_opened"))
         receiver.run(receiver.fake.start())
         delivered_once(server, receiver, numbers)
 

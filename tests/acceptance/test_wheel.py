@@ -31,8 +31,9 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def wheel(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel."""
-    directory = tmp_path_factory.mktemp("dist")
+    """The wheel. It is left in the directory that DISPATCHER_WHEELS names."""
+    kept = os.environ.get("DISPATCHER_WHEELS")
+    directory = Path(kept, kind) if kept else tmp_path_factory.mktemp("dist")
     given = ("-m", "pip", "wheel", "--no-deps", "--wheel-dir", directory, ROOT)
     _run(sys.executable, *given, DISPATCHER_PURE="1" if kind == "pure" else "")
     (made,) = directory.glob("*.whl")

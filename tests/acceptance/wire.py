@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import struct
 from dataclasses import dataclass
 from types import TracebackType
@@ -88,9 +89,14 @@ class Answer:
 class Caller:
     """One connection."""
 
-    def __init__(self, address: Address, *, timeout_s: float = 60.0) -> None:
+    def __init__(
+        self, address: Address, *, timeout_s: float = 60.0, tls: ssl.SSLContext | None = None
+    ) -> None:
+        """With `tls` the handshake is over when this returns."""
         self._socket = socket.create_connection(address, timeout_s)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls is not None:
+            self._socket = tls.wrap_socket(self._socket, server_hostname=address[0])
         self._unread = b""
 
     def send(self, data: bytes) -> None:
@@ -125,8 +131,8 @@ class Caller:
             return not self._unread
 
     def finish(self) -> None:
-        """Close the sending side."""
-        self._socket.shutdown(socket.SHUT_WR)
+        """Close the sending side; of TLS too without a word."""
+        socket.socket.shutdown(self._socket, socket.SHUT_WR)
 
     def reset(self) -> None:
         """Go away with a reset."""
@@ -151,13 +157,15 @@ class Caller:
         self._socket.close()
 
 
-def ask(address: Address, data: bytes, *, to_head: bool = False) -> Answer:
+def ask(
+    address: Address, data: bytes, *, to_head: bool = False, tls: ssl.SSLContext | None = None
+) -> Answer:
     """Send on a connection of its own, and return the answer."""
-    with Caller(address) as caller:
+    with Caller(address, tls=tls) as caller:
         caller.send(data)
         return caller.answer(to_head=to_head)
 
 
-def get(address: Address, path: str, *headers: str) -> Answer:
+def get(address: Address, path: str, *headers: str, tls: ssl.SSLContext | None = None) -> Answer:
     """An ordinary GET."""
-    return ask(address, request(f"GET {path} HTTP/1.1", "Host: x", *headers))
+    return ask(address, request(f"GET {path} HTTP/1.1", "Host: x", *headers), tls=tls)

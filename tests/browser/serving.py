@@ -6,10 +6,10 @@ from dataclasses import replace
 from typing import Final
 
 from dispatcher.api.call_values import any_of
-from dispatcher.functions.schedules.surface import Plan
 from dispatcher.functions.shown import CallState, Entry, Step
 from dispatcher.protocol.messages import CallResult, Error
 from dispatcher.queue.admin.surface import LetterDetail, MessageState
+from dispatcher.schedules.plans import Plan, PlannedCall
 from dispatcher.testing.admin import letter, message, message_id
 from dispatcher.testing.api import ApiBench
 from dispatcher.testing.function_service import NOW_US, MemoryFunctions, call_id, view
@@ -47,7 +47,7 @@ async def functions() -> MemoryFunctions:
     """A tree of three calls that wait, one that succeeded, and one that failed, with HTML in
     everything that a stranger may choose."""
     found = MemoryFunctions()
-    plan = Plan("30 2 * * *", "Europe/Berlin", "http://127.0.0.1:8000", "clean_up")
+    plan = Plan("30 2 * * *", "Europe/Berlin", PlannedCall("http://127.0.0.1:8000", "clean_up"))
     await found.schedules.put("", "nightly", plan)
     found.put(
         replace(

@@ -39,16 +39,16 @@ async def test_calls_are_narrowed_by_the_form_and_its_address(
     rows = page.locator("#calls-result tbody tr")
     await expect(rows).to_have_count(5)
     await expect(rows.first).to_contain_text(STRANGE)
-    await page.get_by_label("State").select_option("suspended")
+    await page.locator("#calls").get_by_label("State").select_option("suspended")
     await expect(rows).to_have_count(2)
-    await page.get_by_label("Roots only").check()
+    await page.locator("#calls").get_by_label("Roots only").check()
     await expect(rows).to_have_count(1)
     assert page.url.endswith("#/calls?state=suspended&roots=true")
-    await page.get_by_label("Function", exact=True).fill("mail")
-    await page.get_by_role("button", name="Show").click()
+    await page.locator("#calls").get_by_label("Function", exact=True).fill("mail")
+    await page.locator("#calls").get_by_role("button", name="Show").click()
     await expect(page.get_by_text("There are no such calls.")).to_be_visible()
     await visit(page, api, "?endpoint=https%3A%2F%2Fb.example")
-    await expect(page.get_by_label("Endpoint")).to_have_value("https://b.example")
+    await expect(page.locator("#calls").get_by_label("Endpoint")).to_have_value("https://b.example")
     await expect(rows).to_have_count(1)
 
 
@@ -126,7 +126,8 @@ async def test_call_is_shown_with_its_tree_and_timeline(
     await visit(page, api)
     await page.get_by_role("link", name=ORDER).click()
     await expect(page.get_by_text("It waits for the results of 1 call.")).to_be_visible()
-    await expect(page.get_by_label("State")).to_be_hidden()
+    await expect(page.get_by_text("Why it has not ended")).to_be_visible()
+    await expect(page.locator("#calls").get_by_label("State")).to_be_hidden()
     tree = page.get_by_role("table", name="3 calls")
     await expect(tree.get_by_role("rowheader")).to_have_text(
         ["order", "level 1: charge", "level 2: mail"]

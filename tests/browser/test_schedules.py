@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 from playwright.async_api import Page, expect
 
-from dispatcher.functions.schedules.surface import FiringView, Plan
-from dispatcher.functions.shown import CallState
+from dispatcher.schedules.plans import Plan, PlannedCall, PlannedMessage
+from dispatcher.schedules.surface import FiringView
 from dispatcher.testing.api import ApiBench
 from dispatcher.testing.function_service import NOW_US, MemoryFunctions, call_id
 
@@ -33,12 +33,12 @@ async def test_schedules_are_shown_with_their_next_and_last_firing(
         await expect(row).to_contain_text(text)
     await expect(row).to_contain_text("never")
     views = functions.schedules.views
-    last = FiringView(NOW_US, call_id(5), CallState.FAILED)
+    last = FiringView(NOW_US, call_id(5), "failed")
     views["", "nightly"] = replace(views["", "nightly"], last=last, is_waiting=True)
     await expect(row.get_by_role("link", name="2026-01-01 00:00:00")).to_be_visible()
     await expect(row).to_contain_text("failed")
     await expect(row).to_contain_text("when the call before has ended")
-    plan = Plan("0 6 * * *", "UTC", "http://a.example", "report")
+    plan = Plan("0 6 * * *", "UTC", PlannedCall("http://a.example", "report"))
     await functions.schedules.put("shop", "report", plan)
     await expect(row).to_have_count(2)
     await expect(row.nth(1)).to_contain_text("report of shop")
@@ -51,7 +51,7 @@ async def test_schedule_is_paused_resumed_and_run_with_its_buttons(
     page: Page, api: ApiBench, functions: MemoryFunctions
 ) -> None:
     """Another application's too."""
-    plan = Plan("0 6 * * *", "UTC", "http://a.example", "report")
+    plan = Plan("0 6 * * *", "UTC", PlannedCall("http://a.example", "report"))
     await functions.schedules.put("shop", "report", plan)
     await page.goto(f"{api.url}/#/schedules")
     await page.get_by_role("button", name="Pause report").click()
@@ -66,13 +66,40 @@ async def test_schedule_is_paused_resumed_and_run_with_its_buttons(
     assert functions.schedules.views["shop", "report"].last_run is not None
 
 
-async def test_refusal_is_told(page: Page, api: ApiBench, functions: MemoryFunctions) -> None:
-    """In the server's words."""
+async def test_schedule_of_a_message_is_shown_and_run(
+    page: Page, api: ApiBench, functions: MemoryFunctions
+) -> None:
+    """With where it goes, its options as a hint, and a link to its last message."""
+    message = PlannedMessage(
+        "http://a.example/<b>", "PUT", "/x?y", (), b"body", (("retries", "5"),)
+    )
+    await functions.schedules.put("", "report", Plan("0 6 * * *", "UTC", message))
     await page.goto(f"{api.url}/#/schedules")
-    button = page.get_by_role("button", name="Run nightly now")
-    await expect(button).to_be_visible()
-    views = dict(functions.schedules.views)
-    functions.schedules.views.clear()
-    await button.click()
+    row = page.locator("#schedules-result tbody tr").nth(1)
+    await expect(row).to_contain_text("PUT http://a.example/<b>/x?y")
+    await expect(row.get_by_title("http://a.example/<b> retries=5")).to_be_visible()
+    await page.get_by_role("button", name="Run report now").click()
+    await expect(page.get_by_text("Message 0")).to_contain_text("is dispatched.")
+    views = functions.schedules.views
+    last = FiringView(NOW_US, f"{9:028x}", "delivered")
+    earlier = [replace(last, state="dead"), replace(last, state=None)]
+    views["", "report"] = replace(views["", "report"], last=last, is_waiting=True, earlier=earlier)
+    link = row.get_by_role("link", name="2026-01-01 00:00:00")
+    await expect(link).to_have_attribute("href", f"#/messages/{9:028x}")
+    await expect(row).to_contain_text("deliveredbefore: dead, unknown")
+    await expect(row).to_contain_text("when the message before has ended")
+    await functions.schedules.delete("", "report")
+
+
+async def test_refusal_is_told(
+    page: Page, api: ApiBench, functions: MemoryFunctions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the server's words."""
+
+    async def gone(application: str, name: str) -> FiringView | None:
+        return None
+
+    monkeypatch.setattr(functions.schedules, "run", gone)
+    await page.goto(f"{api.url}/#/schedules")
+    await page.get_by_role("button", name="Run nightly now").click()
     await expect(page.locator("#notice")).to_contain_text("nightly")
-    functions.schedules.views.update(views)

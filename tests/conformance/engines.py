@@ -6,22 +6,32 @@ import errno
 import os
 from pathlib import Path
 from typing import Final, Protocol
+from uuid import uuid4
 
 from dispatcher.errors import LogUnknown
 from dispatcher.testing.disk import SimulatedDisk
+from dispatcher.testing.nats import TroubledLink
 from dispatcher.txlog import TransactionLog
-from dispatcher.txlog.disk import Disk, RealDisk
 from dispatcher.txlog.files import FileLog
+from dispatcher.txlog.files.disk import Disk, RealDisk
+from dispatcher.txlog.files.segment import MIB, Sizes
 from dispatcher.txlog.memory import MemoryLog, MemoryStore
-from dispatcher.txlog.segment import MIB, Sizes
+from dispatcher.txlog.nats.client import NatsLink
+from dispatcher.txlog.nats.log import NatsLog
+from dispatcher.txlog.nats.stream import Patience
 
 
 class Storage(Protocol):
     """Where a log is kept; it outlives the log objects. What it is told holds until it is told
-    otherwise."""
+    otherwise. `batches_need_it` says that appends find out too what `lack` says."""
+
+    batches_need_it: bool
 
     def new(self) -> TransactionLog:
         """Return a log object on it, as a process that starts has one."""
+
+    def beside(self) -> Storage:
+        """Return another storage of the kind, always the same one."""
 
     def fill(self, *, full: bool) -> None:
         """Have space for urgent records only."""
@@ -39,13 +49,21 @@ class Storage(Protocol):
 class Memory:
     """`MemoryLog`."""
 
+    batches_need_it = True
+
     def __init__(self) -> None:
         self._store = MemoryStore()
         self._log = MemoryLog(self._store)
+        self._beside: Memory | None = None
 
     def new(self) -> TransactionLog:
         self._log = MemoryLog(self._store)
         return self._log
+
+    def beside(self) -> Memory:
+        if self._beside is None:
+            self._beside = Memory()
+        return self._beside
 
     def fill(self, *, full: bool) -> None:
         self._log.full = full
@@ -69,13 +87,22 @@ SMALL: Final = Sizes(smallest=256 << 10, largest=MIB, batch=128 << 10, chunk=256
 class Files:
     """`FileLog` on a disk, real or simulated."""
 
+    batches_need_it = True
+
     def __init__(self, path: Path, disk: Disk) -> None:
+        self.sizes = SMALL
         self._path = path
+        self._below = disk
         self._disk = TroubledDisk(disk)
 
     def new(self) -> TransactionLog:
         self._disk.failing_syncs = False
-        return FileLog(self._path, self._disk, sizes=SMALL)
+        return FileLog(self._path, self._disk, sizes=self.sizes)
+
+    def beside(self) -> Files:
+        other = Files(self._path.with_name("beside"), self._below)
+        other.sizes = self.sizes
+        return other
 
     def fill(self, *, full: bool) -> None:
         self._disk.making = errno.ENOSPC if full else 0
@@ -88,6 +115,69 @@ class Files:
 
     def hold(self, *, held: bool) -> None:
         """A disk is never as slow as that: the batch is under way for the moment it takes."""
+
+
+class Streams:
+    """`NatsLog`, each storage a stream of its own."""
+
+    batches_need_it = False
+
+    def __init__(self, path: Path, link: NatsLink, *, replicas: int) -> None:
+        self.link = TroubledLink(link)
+        self.others: list[Streams] = []
+        self.logs: list[NatsLog] = []
+        self._path = path.parent
+        self._below = link
+        self._replicas = replicas
+        self.name = f"log-{uuid4().hex}"
+
+    def new(self) -> NatsLog:
+        self.link.is_silent = False
+        self.logs.append(
+            NatsLog(
+                self.link,
+                self.name,
+                self._path,
+                replicas=self._replicas,
+                quota_bytes=_QUOTA_BYTES,
+                patience=PATIENT,
+            )
+        )
+        return self.logs[-1]
+
+    def beside(self) -> Streams:
+        if not self.others:
+            self.others.append(Streams(self._path / "log", self._below, replicas=self._replicas))
+        return self.others[0]
+
+    def fill(self, *, full: bool) -> None:
+        for log in self.logs:
+            log.quota_bytes = log.size_bytes if full else _QUOTA_BYTES
+
+    def lack(self, *, lacking: bool) -> None:
+        """No server answers, and there is nothing on this machine."""
+        self.link.is_silent = lacking
+        for log in self.logs:
+            log.without_mirror()
+            log.patience = QUICK if lacking else PATIENT
+
+    def fail(self) -> None:
+        self.link.is_silent = True
+        for log in self.logs:
+            log.patience = QUICK
+
+    def hold(self, *, held: bool) -> None:
+        if held:
+            self.link.gate.clear()
+        else:
+            self.link.gate.set()
+
+
+_QUOTA_BYTES: Final = 100 << 20
+PATIENT: Final = Patience(again_s=0.01, open_s=120, unknown_s=120)
+"""A busy machine breaks no test."""
+QUICK: Final = Patience(again_s=0.01, open_s=0.3, unknown_s=0.3)
+"""For when nobody answers, as the test wants it."""
 
 
 def real(path: Path) -> Storage:

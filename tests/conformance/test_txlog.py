@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from pathlib import Path
-from typing import Final
 
 import pytest
 
@@ -16,6 +13,7 @@ from dispatcher.errors import (
     LogBusy,
     LogCorrupt,
     LogError,
+    LogFailed,
     LogFenced,
     LogLocked,
     LogTrimmed,
@@ -23,21 +21,7 @@ from dispatcher.errors import (
     LogUnknown,
 )
 from dispatcher.txlog import RECORD_OVERHEAD_BYTES, TransactionLog, each
-from tests.conformance.engines import Memory, Storage, real, simulated
-
-ENGINES: Final[dict[str, Callable[[Path], Storage]]] = {
-    "memory": lambda path: Memory(),
-    "files": real,
-    "files on a simulated disk": simulated,
-}
-
-
-@pytest.fixture(params=list(ENGINES))
-def storage(request: pytest.FixtureRequest) -> Iterator[Storage]:
-    # Not where temporary files are, which may be in memory.
-    with tempfile.TemporaryDirectory(prefix="conformance-", dir="/var/tmp") as directory:
-        yield ENGINES[request.param](Path(directory) / "log")
-
+from tests.conformance.engines import Storage
 
 Start = Callable[[], TransactionLog]
 """Makes a log object on the same storage each time, as a process that starts again does."""
@@ -214,21 +198,21 @@ async def fill(log: TransactionLog, *, urgent: bool = False) -> list[bytes]:
 async def test_append_is_unavailable_without_space_and_goes_on_with_it(
     storage: Storage, start: Start, log: TransactionLog
 ) -> None:
-    """What was refused is certainly not there; nothing has to be opened again."""
+    """What was refused is certainly not there; nothing has to be opened again. Whether there is
+    room it says without being given anything."""
+    assert log.room()
     storage.fill(full=True)
     stored = await fill(log)
+    assert not log.room()
     with pytest.raises(LogUnavailable) as caught:
         await log.append([b"refused" * 2000])
     assert not isinstance(caught.value, LogBusy)
     assert not caught.value.ends_process
     storage.fill(full=False)
     async with asyncio.timeout(60):
-        while True:
-            try:
-                await log.append([b"later" * 2000])
-                break
-            except LogUnavailable:  # looked for now and then
-                await asyncio.sleep(0.05)
+        while not log.room():  # noqa: ASYNC110  # looked for now and then
+            await asyncio.sleep(0.05)
+    await log.append([b"later" * 2000])
     found = [payload for _, payload in await records_of(start, log)]
     assert found == [*stored, b"later" * 2000]
 
@@ -255,9 +239,10 @@ async def test_busy_log_is_asked_again(storage: Storage, start: Start, log: Tran
     storage.lack(lacking=True)
     with pytest.raises(LogBusy):
         await log.read([position])
-    await fill(log)
-    with pytest.raises(LogBusy):
-        await log.append([bytes(10_000)])
+    if storage.batches_need_it:
+        await fill(log)
+        with pytest.raises(LogBusy):
+            await log.append([bytes(10_000)])
     storage.lack(lacking=False)
     assert await log.read([position]) == [b"a"]
     async with asyncio.timeout(60):
@@ -276,17 +261,24 @@ async def test_unknown_append_closes_the_log_and_another_start_says_what_became_
     """It may be stored. This object stores nothing any more; what was confirmed before is there."""
     await log.append([b"a"])
     storage.fail()
+    lost: list[LogError] = []
+    log.on_lost = lost.append
     with pytest.raises(LogUnknown):
         await log.append([b"unknown"])
     with pytest.raises(LogUnknown):
         await log.append([b"refused"])
+    async with asyncio.timeout(60):
+        while not lost:  # noqa: ASYNC110  # it is told behind who appends
+            await asyncio.sleep(0.002)
+    assert [type(error) for error in lost] in ([LogUnknown], [LogFailed]), "it is told once"
+    assert not log.room()
     found = [payload for _, payload in await records_of(start, log)]
     assert found in ([b"a"], [b"a", b"unknown"])
 
 
 async def test_log_has_one_owner_at_a_time(start: Start, log: TransactionLog) -> None:
     """While it is open, another owner is kept out, or it fences the first; never do both write."""
-    await log.append([b"first"])
+    (first,) = await log.append([b"first"])
     other = start()
     try:
         await other.open("other", 2)
@@ -298,6 +290,7 @@ async def test_log_has_one_owner_at_a_time(start: Start, log: TransactionLog) ->
     assert not caught.value.ends_process
     with pytest.raises(LogFenced):
         await log.trim(0)
+    assert await log.read([first]) == [b"first"], "it may read until it is closed"
     await other.append([b"second"])
     assert [payload for _, payload in await records_of(start, other)] == [b"first", b"second"]
 
@@ -379,3 +372,100 @@ async def test_size_grows_with_what_is_stored(log: TransactionLog) -> None:
     for _ in range(4):
         await log.append([b"z" * 50_000, b"z" * 50_000])
     assert log.size_bytes >= 400_000
+
+
+async def walked(log: TransactionLog, upto: int) -> list[tuple[int, bytes]]:
+    """All that a walk finds."""
+    walk = log.walk(upto)
+    found: list[tuple[int, bytes]] = []
+    while (records := await walk.next()) is not None:
+        assert len(records), "a portion is never empty"
+        found += records
+    return found
+
+
+async def test_walk_finds_every_record_with_its_position(log: TransactionLog) -> None:
+    """What was appended, in order and once, over many segments; records of every size."""
+    assert await walked(log, log.bounds().end) == []
+    appended: list[tuple[int, bytes]] = []
+    for number in range(60):
+        batch = [b"%d-%d" % (number, part) * (part * 300) for part in range(8)]
+        appended += zip(await log.append(batch), batch, strict=True)
+    largest = b"z" * (log.max_batch_bytes - RECORD_OVERHEAD_BYTES)
+    appended += zip(await log.append([largest]), [largest], strict=True)
+    assert await walked(log, log.bounds().end) == appended
+
+
+async def test_walk_ends_where_the_log_ended_when_it_is_appended_to(log: TransactionLog) -> None:
+    """What comes after its end was fixed is not read, however long it takes."""
+    before = await log.append([b"a" * 1000] * 100)
+    walk = log.walk(log.bounds().end)
+    found: list[int] = []
+    for _ in range(100):
+        await log.append([b"b" * 10_000])
+        if (records := await walk.next()) is not None:
+            found += [position for position, _ in records]
+    assert found == before
+
+
+async def test_walk_begins_with_what_is_kept_after_a_restart(
+    start: Start, log: TransactionLog
+) -> None:
+    """Records of earlier processes are read like others, those of a trimmed beginning are not."""
+    positions = [(await log.append([b"%03d" % n * 5_000]))[0] for n in range(100)]
+    await log.trim(positions[50])
+    again, visited = await restart(start, log)
+    later = await again.append([b"later"])
+    found = await walked(again, again.bounds().end)
+    assert found == [*visited, (later[0], b"later")]
+    assert {position for position, _ in found} >= set(positions[50:])
+
+
+async def test_walk_raises_trimmed_when_what_follows_is_gone(log: TransactionLog) -> None:
+    """It never passes over records in silence."""
+    positions = [(await log.append([b"x" * 60_000]))[0] for _ in range(100)]
+    walk = log.walk(log.bounds().end)
+    first = await walk.next()
+    assert first is not None
+    await log.trim(positions[-1])
+    await log.append([b"later"])  # an engine may free what is not needed with the next batch
+    found = [position for position, _ in first]
+    is_trimmed = False
+    while not is_trimmed:
+        try:
+            records = await walk.next()
+        except LogTrimmed:
+            is_trimmed = True
+        else:
+            assert records is not None, "there was more"
+            found += [position for position, _ in records]
+    assert found == positions[: len(found)], "what it found until then has no gap"
+
+
+async def test_walk_goes_on_after_the_log_was_busy(storage: Storage, log: TransactionLog) -> None:
+    """What is lacking passes: the same walk finds the rest, and nothing twice."""
+    positions = [(await log.append([b"x" * 60_000]))[0] for _ in range(20)]
+    walk = log.walk(log.bounds().end)
+    found: list[int] = []
+    storage.lack(lacking=True)
+    with pytest.raises(LogBusy):
+        await walk.next()
+    while len(found) < len(positions):
+        storage.lack(lacking=True)
+        with suppress(LogBusy):  # what was read ahead is there
+            found += [position for position, _ in await walk.next() or ()]
+        storage.lack(lacking=False)
+        found += [position for position, _ in await walk.next() or ()]
+    assert found == positions
+    assert await walk.next() is None
+
+
+async def test_walk_raises_when_the_log_is_closed(log: TransactionLog) -> None:
+    """A closed log is read by nobody."""
+    await log.append([b"a"])
+    walk = log.walk(log.bounds().end)
+    await log.close()
+    with pytest.raises(LogError):
+        await walk.next()
+    with pytest.raises(LogError):
+        log.walk(0)

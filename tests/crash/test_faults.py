@@ -11,7 +11,9 @@ import asyncio
 import contextlib
 import shutil
 import signal
+import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -206,6 +208,44 @@ async def test_accepting_pauses_and_resumes_by_itself_when_writes_find_no_space(
     assert len(server.events("log.disk_full")) <= 1
 
 
+class _Told:
+    """What systemd is told: everything is read, so that nothing is left out."""
+
+    def __init__(self, path: Path) -> None:
+        self.name = str(path)
+        self._told: list[str] = []
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(self.name)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+
+    def _read(self) -> None:
+        while told := self._socket.recv(4096):
+            self._told.append(told.decode())
+
+    def between(self, first: str, second: str) -> list[str]:
+        """What came after one text and before the next other, once that has come."""
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            told = list(self._told)
+            starts = [at for at, one in enumerate(told) if first in one]
+            ends = [
+                at for at, one in enumerate(told) if starts and at > starts[0] and second in one
+            ]
+            if ends:
+                return told[starts[0] : ends[0]]
+            time.sleep(0.05)
+        raise TimeoutError(f"told: {self._told}")
+
+    def __enter__(self) -> _Told:
+        self._reader.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.sendto(b"", self.name)
+        self._reader.join(60)
+        self._socket.close()
+
+
 async def _stalled(account: Account, server: ServerProcess, destination: Destination) -> Waiting:
     """Send one message after the other until one gets no answer, because the disk stands still."""
     for _ in range(_WAVES):
@@ -226,12 +266,15 @@ async def _stalled(account: Account, server: ServerProcess, destination: Destina
 async def test_disk_that_stands_still_is_told_and_waited_for(
     tmp_path: Path, injecting: Injecting
 ) -> None:
-    """A warning after a second; after five `/readyz` and new callers hear `disk_stalled`. When the
-    sync returns, who waited gets its 202, and everything goes on by itself."""
+    """A warning after a second; after five `/readyz` and new callers hear `disk_stalled`, and
+    systemd gets no sign of life. When the sync returns, who waited gets its 202, and everything
+    goes on by itself."""
     account = Account()
+    told = _Told(tmp_path / "notify")
+    watched = {"NOTIFY_SOCKET": told.name, "WATCHDOG_USEC": "500000"}
     async with Destination(account) as destination:
         fault = injecting("fdatasync:delay_enter=15000000:when=20")
-        with ServerProcess(tmp_path, fault, **_QUICK) as server:
+        with told, ServerProcess(tmp_path, fault, **_QUICK, **watched) as server:
             target, waiting = await _stalled(account, server, destination)
             await asyncio.to_thread(server.event, "log.sync_slow")
             await asyncio.to_thread(server.event, "log.disk_stalled")
@@ -247,6 +290,8 @@ async def test_disk_that_stands_still_is_told_and_waited_for(
             assert target in account.accepted
             await asyncio.to_thread(server.event, "log.disk_moves")
             assert (await asyncio.to_thread(readiness, server))[0] == 200
+            stalled = await asyncio.to_thread(told.between, "(disk_stalled)", "Accepting messages")
+            assert "WATCHDOG=1" not in stalled
             await _wave(account, server, destination)
             await delivered(account, [destination])
             assert await asyncio.to_thread(server.stop) == 0

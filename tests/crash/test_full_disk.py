@@ -106,9 +106,9 @@ async def test_a_disk_full_of_large_segments_goes_on_and_nothing_comes_twice_aft
                 pass
             assert _used_bytes(middling_disk) > 35 * 1024 * 1024
             await destination.start()
-            await until(lambda: counts(server)[0] == 0, timeout_s=60)
+            await until(lambda: counts(server)[0] == 0, timeout_s=180)
             await accepts_again(account, server, destination.origin)
-            await until(lambda: counts(server)[0] == 0)
+            await until(lambda: counts(server)[0] == 0, timeout_s=180)
             await asyncio.sleep(1.5)
             tried = [each.id for each in destination.deliveries]
             server.kill()

@@ -154,3 +154,28 @@ def test_calls_end_when_a_full_disk_has_space_again(
             assert server.stop() == 0
             errors = {line["event"] for line in server.lines if line["level"] == "error"}
             assert errors <= {"log.disk_full"}  # it may have seen the other one's file
+
+
+def test_server_starts_where_there_was_no_space_for_the_first_result(
+    tmp_path: Path, small_disk: Path
+) -> None:
+    """It was killed while it could not make the log of the results, and the disk is still full:
+    what waits is stored when there is space."""
+    (small_disk / "results.log").mkdir()
+    (tmp_path / "results.log").symlink_to(small_disk / "results.log")
+    foreign = fill(small_disk)
+    with Endpoint(answer) as endpoint:
+        caller = Caller(endpoint)
+        with ServerProcess(tmp_path, **_QUICK) as server:
+            assert caller.send(Client(server))
+            foreign.unlink()
+            (small_disk / "foreign").write_bytes(bytes(20_000))  # the span may fit, a segment not
+            foreign = fill(small_disk)
+            in_time(lambda: (small_disk / "results.log" / "lock").exists())
+            server.kill()
+        fill(small_disk)
+        with ServerProcess(tmp_path, **_QUICK) as server:
+            assert caller.send(Client(server))
+            foreign.unlink()
+            caller.check(Client(server))
+            assert server.stop() == 0

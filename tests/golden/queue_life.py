@@ -13,8 +13,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from dispatcher.core.flow import parse_flow
+from dispatcher.core.options import written
 from dispatcher.core.retry import RetryPolicy
+from dispatcher.core.terms import Terms
+from dispatcher.queue.bodies.readback import read_messages
 from dispatcher.queue.partition import Partition
+from dispatcher.queue.records.ids import wire_id
 from dispatcher.queue.records.letters import DeadLetter
 from dispatcher.testing.clock import SimulatedClock
 from dispatcher.testing.deadcalls import call_id, call_letter
@@ -65,18 +70,62 @@ def state_of(bench: Bench) -> dict[str, Any]:
     }
 
 
+def keys_of(bench: Bench) -> list[list[Any]]:
+    """Idempotency keys that a queue holds: the ids of their messages, and whether they stand for
+    something still."""
+    keys = bench.queue.keys
+    found = []
+    for entry in map(keys.entries.read, keys.entries):
+        message_id = wire_id(0, entry.incarnation, entry.position).decode()
+        found.append([message_id, keys.standing(entry.hashed) is not None])
+    return sorted(found)
+
+
+async def options_of(bench: Bench) -> list[dict[str, str]]:
+    """What was asked for with each pending message that has options, and its target."""
+    pending = bench.queue.pending
+    slots = [slot for slot in range(pending.index.slots) if pending.index.state[slot]]
+    messages = await read_messages(bench.log, pending, slots, partition=0)
+    assert messages is not None, "nothing moves here"
+    found = [{"target": one.target, **written(one.terms)} for one in messages if one.terms]
+    return sorted(found, key=lambda one: one["target"])
+
+
 def _small_extents(queue: Partition) -> None:
     queue.pending.extents.extent_bytes = 2_000
 
 
+def _terms(now_us: int) -> dict[str, Terms]:
+    """Messages by name, and what was asked for with them."""
+    return {
+        "first": Terms(order_key="customer-7", deadline_us=now_us + 30 * 86_400_000_000),
+        "second": Terms(order_key="customer-7", retry_delay_ms=250, retry_max_delay_ms=60_000),
+        "flows": Terms(flow_key="tenant-1", flow=parse_flow("rate=10/1m, parallelism=2, burst=3")),
+        "told": Terms(callback="http://told.example/ok?n=1"),
+        "tells": Terms(
+            not_before_us=now_us + 7_200_000_000,
+            callback="http://told.example/ok",
+            failure_callback="https://told.example/failed",
+        ),
+    }
+
+
 async def _live(clock: SimulatedClock) -> Bench:
     """Each kind of record, and each kind of message among those that are left."""
-    bench = await Bench(clock, policy=POLICY, workers=50, prepare=_small_extents).start()
+    bench = await Bench(
+        clock, policy=POLICY, workers=50, prepare=_small_extents, keep_everything=True
+    ).start()
 
     async def accept(name: str, to: str = "a.example") -> str:
         receipt = bench.accept(message(destination(to), name=name))
         await asyncio.sleep(0.05)
         return receipt.answer.wire_id.decode()  # type: ignore[union-attr]  # it was accepted
+
+    async def accept_delayed(name: str) -> None:
+        sent = message(destination(), name=name)
+        sent.terms = Terms(not_before_us=clock.now_us() + 3_600_000_000)
+        bench.accept(sent)
+        await asyncio.sleep(0.05)
 
     async def end(name: str, result: int | None = None) -> None:
         (one,) = [one for one in bench.deliverer.flying if one.target == f"/{name}"]
@@ -113,9 +162,41 @@ async def _live(clock: SimulatedClock) -> Bench:
         bench.queue.dead_letters.bury_call(call_letter(number, body=body), lambda: None)
     await asyncio.sleep(1)
     await bench.queue.admin.purge([call_id(3).decode()])
+    for name in ("keyed", "cancelled", "letter"):
+        sent = message(destination(f"{name}.example"), name=name)
+        sent.accepted_at = clock.now_us()
+        sent.terms = Terms(idempotency_key=name, request_print=7, label="golden", retries=3)
+        bench.accept(sent)
+        await asyncio.sleep(0.05)
+        if name == "cancelled":
+            await end(name, 503)
+            await bench.queue.admin.cancel(sent.wire_id.decode())
+        else:
+            await end(name, 404 if name == "letter" else None)
+    await accept_delayed("delayed")
+    await bench.queue.space.copy(list(bench.queue.pending.extents)[-2:])
+    for name, terms in _terms(clock.now_us()).items():
+        to = "ordered.example" if terms.order_key else f"{name}.example"
+        sent = message(destination(to), name=name)
+        sent.terms = terms
+        bench.accept(sent)
+        await asyncio.sleep(0.05)
+    await end("first", 503)  # waits for a retry, and `second` behind it
+    await end("told")
+    await bench.queue.space.copy(list(bench.queue.pending.extents)[-2:])
     await bench.queue.admin.hold("http://paused.example")
     await accept("waits", "paused.example")
     await asyncio.sleep(1)
+    await bench.queue.admin.hold("http://redirects.example")
+    given_up = await accept("given-up", "redirects.example")
+    await bench.queue.admin.give_up(given_up)
+    for name, key in (("plain", ""), ("with-key", "stays")):
+        sent = message(destination("redirects.example"), name=name)
+        sent.terms = Terms(idempotency_key=key) if key else None
+        bench.accept(sent)
+        await asyncio.sleep(0.05)
+        await bench.queue.admin.redirect(sent.wire_id.decode(), f"https://{name}.example")
+    await bench.queue.admin.resume("http://redirects.example")
     await bench.crash()
     await bench.start()  # another incarnation
     await asyncio.sleep(0.1)
@@ -138,7 +219,8 @@ def _write(version: int) -> None:
     async def reopened(clock: SimulatedClock) -> dict[str, Any]:
         again = Bench(clock, log=bench.log, dead_log=bench.dead_log, policy=POLICY)
         await again.open()
-        return state_of(again)
+        options = await options_of(again)
+        return {**state_of(again), "keys": keys_of(again), "options": options}
 
     path = golden(version)
     if path.exists():

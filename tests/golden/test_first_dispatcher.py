@@ -28,6 +28,16 @@ def test_transaction_log_gives_what_has_not_ended() -> None:
     assert (last.url, last.method, last.headers, last.body) == ("http://[::1]:81/", "GET", [], b"")
 
 
+def test_messages_have_ids_that_stay() -> None:
+    """Importing a file again finds them; those of another file are others."""
+    contents = read_log(_LOG)
+    ids = [contents.id(number) for number in range(len(contents))]
+    assert len(set(ids)) == len(ids) == 2
+    assert [read_log(_LOG).id(number) for number in range(2)] == ids
+    dead = read_log(_DEAD)
+    assert {dead.id(number) for number in range(len(dead))}.isdisjoint(ids)
+
+
 def test_dead_letters_are_read_in_order() -> None:
     """With their errors; large and negative numbers do not disturb."""
     contents = read_log(_DEAD)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dispatcher.txlog import each
 from dispatcher.txlog.files import FileLog
-from dispatcher.txlog.segment import Sizes
+from dispatcher.txlog.files.segment import Sizes
 
 GOLDEN = Path(__file__).parent / "txlog_v1"
 SIZES = Sizes(smallest=8192, largest=8192, batch=2048, chunk=4096)

@@ -13,12 +13,12 @@ from pathlib import Path
 
 from dispatcher.errors import LogUnknown
 from dispatcher.testing.disk import SimulatedDisk
-from dispatcher.txlog import each, inspect
-from dispatcher.txlog.engine import Engine
-from dispatcher.txlog.files import FileLog
-from dispatcher.txlog.frame import HEADER_BYTES, offset_of, segment_of
-from dispatcher.txlog.segment import Sizes, name_of
-from dispatcher.txlog.span import SPAN
+from dispatcher.txlog import each
+from dispatcher.txlog.files import FileLog, inspect
+from dispatcher.txlog.files.engine import Engine
+from dispatcher.txlog.files.frame import HEADER_BYTES, offset_of, segment_of
+from dispatcher.txlog.files.segment import Sizes, name_of
+from dispatcher.txlog.files.span import SPAN
 
 GOLDEN = Path(__file__).parent / "txlog_v2"
 LOG = Path("/golden")

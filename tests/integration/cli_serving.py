@@ -18,6 +18,9 @@ from dispatcher.testing.admin import MemoryAdmin
 from dispatcher.testing.backups import MemoryBackups
 from dispatcher.testing.carrier import MemoryCarrier
 from dispatcher.testing.function_service import MemoryFunctions
+from dispatcher.testing.memory_audit import MemoryAudit
+from dispatcher.testing.outlook import MemoryOutlook
+from dispatcher.testing.replayer import MemoryReplayer
 
 SECONDS = 60.0
 
@@ -31,9 +34,11 @@ class Served:
         backups: MemoryBackups,
         loop: asyncio.AbstractEventLoop,
         port: int,
+        replayer: MemoryReplayer,
     ) -> None:
         self.admin = admin
         self.backups = backups
+        self.replayer = replayer
         self.port = port
         self._loop = loop
 
@@ -62,6 +67,7 @@ def served(
     is_ready = threading.Event()
     loop = asyncio.new_event_loop()
     backups = MemoryBackups()
+    replayer = MemoryReplayer()
     stopping = asyncio.Event()
 
     async def nothing() -> str:
@@ -75,15 +81,18 @@ def served(
             Keyring.of_secrets(*keys),
             admin=admin,
             carrier=MemoryCarrier(),
+            replayer=replayer,
             backups=backups,
+            keeper=MemoryAudit(),
             health=Health,
             metrics=nothing,
+            outlook=MemoryOutlook(),
             events=silent,
             functions=functions,
             schedules=None if functions is None else functions.schedules,
         )
         await server.start()
-        ready.append(Served(admin, backups, loop, server.bound[0][1]))
+        ready.append(Served(admin, backups, loop, server.bound[0][1], replayer))
         is_ready.set()
         await stopping.wait()
         await server.stop()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from dispatcher.api.jobs import running
 from dispatcher.core.keys import Key, Keyring, Role
 from dispatcher.queue.admin.surface import Carried, InMemory
 from dispatcher.queue.refusals import NOT_DURABLE_FULL
@@ -32,6 +33,7 @@ def told(api: ApiBench) -> list[dict[str, Any]]:
     for line in lines:
         assert line.pop("level") == "info"
         line.pop("timestamp")
+        line.pop("job", None)  # a number without a meaning
     return [line for line in lines if line["event"].startswith("operator.")]
 
 
@@ -106,7 +108,7 @@ async def test_change_that_is_refused_for_want_of_space_is_told_with_the_reason(
         status, _, _ = await api.ask(f"{ROOT}/purge", "POST", ALICE, send={"all": True})
         assert status == 503
         (event,) = told(api)
-        assert (event["count"], event["error"]) == (None, NOT_DURABLE_FULL.slug)
+        assert (event["count"], event["error"]) == (0, NOT_DURABLE_FULL.slug)
 
 
 async def test_what_changes_nothing_is_not_told() -> None:
@@ -166,3 +168,76 @@ async def test_what_is_exported_and_imported_is_told_with_its_number() -> None:
         assert (status, json.loads(answer)["imported"]) == (200, 1)
         found = [(event["event"], event["key"], event["count"]) for event in told(api)]
         assert found == [("operator.exported", "alice", 1), ("operator.imported", "alice", 1)]
+
+
+async def test_audit_is_listed_newest_first_in_pages() -> None:
+    """With who, what, to which and how many; by action, key and time."""
+    async with ApiBench(KEYS) as api:
+        for name in "abc":
+            await api.ask(f"/v1/destinations/{name}.example/hold", "POST", ALICE)
+        await api.ask("/v1/destinations/b.example/resume", "POST", ALICE)
+
+        async def listed(query: str = "") -> Any:
+            status, _, text = await api.ask(f"/v1/audit{query}", headers=GRAFANA)
+            assert status == 200, text
+            return json.loads(text)
+
+        found = await listed()
+        assert (found["next"], found["unkept"]) == (None, None)
+        first = found["items"][0]
+        assert first.pop("at") > "2026"
+        assert first == {
+            "action": "resumed",
+            "key": "alice",
+            "selection": {"destination": "http://b.example"},
+            "count": 1,
+            "error": None,
+            "job": None,
+        }
+        held = await listed("?action=held&limit=2")
+        page = await listed(f"?action=held&limit=2&cursor={held['next']}")
+        places = [one["selection"]["destination"][7] for one in held["items"] + page["items"]]
+        assert (places, page["next"]) == (["c", "b", "a"], None)
+        assert (await listed("?key=bob"))["items"] == []
+        assert (await listed("?since=2999-01-01T00:00:00Z"))["items"] == []
+        api.audit.unkept = "There is no space."
+        assert (await listed())["unkept"] == "There is no space."
+
+
+@pytest.mark.parametrize("query", ["?action=dance", "?limit=0", "?cursor=x", "?since=now", "?x=1"])
+async def test_audit_refuses_what_it_does_not_know(query: str) -> None:
+    """As any list."""
+    async with ApiBench() as api:
+        assert (await api.error(f"/v1/audit{query}"))[0] == 400
+
+
+async def test_refused_keys_do_not_fill_the_audit() -> None:
+    """Ten of them, and then one a minute, with the number of those that were left out."""
+    async with ApiBench(KEYS) as api:
+        now = 1000.0
+        api.server.audit._now = lambda: now
+        for _ in range(50):
+            await api.ask("/v1/stats")
+        assert [one.action for one in api.audit.entries] == ["key_refused"] * 10
+        now += 60.5
+        await api.ask(f"/v1/{'x' * 1000}", headers={"Authorization": "Bearer guessed"})
+        last = api.audit.entries[-1]
+        assert (last.error, last.selection["untold"]) == ("key_invalid", 40)
+        assert len(str(last.selection["path"])) == 200
+
+
+async def test_job_is_in_the_audit_as_soon_as_it_takes_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A kill may come before its end."""
+    monkeypatch.setattr(running, "LONG_SECONDS", 0.01)
+    async with ApiBench(KEYS) as api:
+        for number in range(1, 9):
+            api.admin.bury(letter(number))
+        sent = {"all": True, "rate": 20}
+        await api.ask(f"{ROOT}/redrive", "POST", ALICE, send=sent)
+        begun, ended = api.audit.entries
+        assert (begun.action, ended.action) == ("job_begun", "redriven")
+        assert (begun.key, begun.count, ended.count) == ("alice", None, 8)
+        assert begun.selection == {"kind": "redrive", **sent}
+        assert begun.job == ended.job

@@ -104,6 +104,17 @@ async def test_calls_are_listed_in_pages_and_narrowed() -> None:
         assert await api.error("/v1/calls?roots=1") == (400, "parameter_invalid")
 
 
+UNKNOWN_OF_CALLS = (
+    "last_error",
+    "last_error_at",
+    "failing_since",
+    "delivered_per_s",
+    "attempt_p50_ms",
+    "attempt_p95_ms",
+    "oldest_at",
+)
+
+
 async def test_stats_tell_of_calls_and_their_lanes() -> None:
     """Apart from those of messages, with the same words; null where calls are not served."""
     functions = MemoryFunctions()
@@ -120,10 +131,12 @@ async def test_stats_tell_of_calls_and_their_lanes() -> None:
             "scheduled": None,
             "in_flight": 0,
             "limit": 10,
+            "rate": None,
             "paused_until": "2026-01-01T00:00:00.000000Z",
             "held": False,
             "paused": False,
             "breaker": "open",
+            **dict.fromkeys(UNKNOWN_OF_CALLS),
         }
     ]
     calls = stats["calls"]
@@ -228,7 +241,7 @@ async def test_tree_and_timeline_are_shown() -> None:
         assert (entry["step"], entry["at"]) == ("created", "2026-01-01T00:00:00.000000Z")
 
 
-@pytest.mark.parametrize("path", ["", "/tree", "/timeline", "/result", "?mode=kill"])
+@pytest.mark.parametrize("path", ["", "/tree", "/explain", "/timeline", "/result", "?mode=kill"])
 async def test_call_is_unknown_when_it_never_was_or_is_anothers(path: str) -> None:
     """An application can't find out which ids there are."""
     functions = MemoryFunctions()

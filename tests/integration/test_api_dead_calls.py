@@ -46,6 +46,8 @@ async def test_call_is_listed_with_its_function(api: ApiBench) -> None:
             "last_error": "permanent_error",
             "reason": "failed",
             "size_bytes": 13,
+            "label": None,
+            "options": {},
         }
     ]
 

@@ -55,6 +55,8 @@ async def test_list_is_oldest_first_and_has_every_field(api: ApiBench) -> None:
         "last_error": "http_503",
         "reason": "retries_exhausted",
         "size_bytes": 18,
+        "label": None,
+        "options": {},
     }
 
 
@@ -288,6 +290,8 @@ async def test_redrive_passes_the_rate_on(api: ApiBench) -> None:
         ({"all": True, "rate": 0}, "`rate`"),
         ({"all": True, "rate": 100_001}, "`rate`"),
         ({"all": True, "rate": 1.5}, "`rate`"),
+        ({"all": True, "rate": "5"}, "`rate`"),
+        ({"all": True, "rate": "none"}, "`rate`"),
         ({"all": True, "Rate": 1}, "'Rate'"),
         ({"all": True, "limit": 1}, "'limit'"),
         ({"ids": ID}, "`ids`"),

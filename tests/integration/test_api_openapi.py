@@ -118,7 +118,9 @@ def test_every_call_of_the_documentation_is_described_and_no_other() -> None:
         f"{method.upper()} {path}" for path, calls in DOCUMENT["paths"].items() for method in calls
     }
     text = read_documentation()
-    assert described == set(re.findall(r"^\| `((?:GET|PUT|POST|DELETE) [^`]*)` \|", text, re.M))
+    assert described == set(
+        re.findall(r"^\| `((?:GET|PUT|POST|PATCH|DELETE) [^`]*)` \|", text, re.M)
+    )
 
 
 def test_every_slug_of_the_description_is_documented() -> None:
@@ -130,6 +132,15 @@ def test_every_slug_of_the_description_is_documented() -> None:
         for answer in call["responses"].values():
             for slug in re.findall(r"`([a-z]+_[a-z_]+)`", answer["description"]):
                 assert f"`{slug}`" in read_documentation("errors")
+
+
+@pytest.mark.parametrize("path", ["/v1/promises/{name}", "/v1/channels/{name}"])
+def test_value_from_outside_is_any_json_text_protobuf_or_nothing(path: str) -> None:
+    """Null is a value like any other, and a promise may be of nothing."""
+    body = DOCUMENT["paths"][path]["post"]["requestBody"]
+    assert body["required"] is False
+    assert set(body["content"]) == {"application/json", "text/plain", "application/proto"}
+    assert "type" not in body["content"]["application/json"]["schema"]
 
 
 def test_every_reference_leads_somewhere_and_every_model_is_used_or_an_event() -> None:

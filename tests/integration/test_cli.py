@@ -255,6 +255,27 @@ def test_config_names_what_is_misspelt(tmp_path: Path) -> None:
     assert "sesame" not in result.stdout + result.stderr
 
 
+def test_config_check_names_a_key_whose_role_is_misspelt(tmp_path: Path) -> None:
+    """By its place, without its secret: all of it is in force as a secret of an administrator."""
+    result = run(tmp_path, "config", "check", API_KEYS="me:amdin:sesame,shop:write:sesame")
+    assert result.returncode == 0
+    assert "API_KEYS: key-1 looks like name:role:secret" in result.stderr
+    assert "did you mean admin?" in result.stderr
+    assert "Roles are admin, read, dispatch." in result.stderr
+    assert "sesame" not in result.stdout + result.stderr
+
+
+def test_config_check_names_a_rule_that_is_never_used(tmp_path: Path) -> None:
+    """With the one before it that takes its messages; the rules are in force all the same."""
+    file = tmp_path / "dispatcher.toml"
+    file.write_text(
+        '[[destination]]\nmatch = "*.example"\n[[destination]]\nmatch = "a.example/v1"\n'
+    )
+    result = run(tmp_path, "config", "check", DISPATCHER_CONFIG=str(file))
+    assert result.returncode == 0
+    assert "a.example/v1 is never used: *.example, before it" in result.stderr
+
+
 def test_config_check_exits_2_when_a_setting_is_wrong(tmp_path: Path) -> None:
     """As a start would."""
     line = assert_one_line(run(tmp_path, "config", "check", WORKER="x"), 2)

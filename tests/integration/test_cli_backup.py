@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -115,6 +116,7 @@ async def test_calls_about_a_backup() -> None:
         status, _, text = await bench.ask("/v1/backup", "POST", send=sent)
         assert status == 202
         begun = json.loads(text)
+        assert re.fullmatch("[0-9a-f]{8}", begun.pop("job"))
         assert begun == {
             "state": "running",
             "directory": "/backup",
@@ -125,7 +127,7 @@ async def test_calls_about_a_backup() -> None:
             "error": None,
         }
         status, _, text = await bench.ask("/v1/backup")
-        assert json.loads(text)["copied_bytes"] == 100
+        assert json.loads(text)["copied_bytes"] > 0
         for _ in range(2):
             status, _, text = await bench.ask("/v1/backup", "DELETE")
             assert (status, json.loads(text)["state"]) == (200, "stopped")

@@ -97,9 +97,7 @@ def test_calls_are_listed_and_narrowed(functions: MemoryFunctions, run: Run) -> 
     assert ids("--endpoint", "http://other.example") == []
     assert ids("--limit", "0") == [LOST, FAILED, GRANDCHILD, CHILD, ROOT]
     assert run("calls", "list", "--limit", "2").err.startswith("There are more than 2")
-    refused = run("calls", "list", "--state", "lost")
-    assert refused.code == 2
-    assert "not one of 'ready'" in refused.err
+    assert "expected ready, scheduled," in one_line(run("calls", "list", "--state", "lost"), 2)
 
 
 def test_states_are_those_of_the_api() -> None:
@@ -280,8 +278,8 @@ def test_stats_shows_figures_and_lanes_of_calls(functions: MemoryFunctions, run:
     assert "calls:      5\n" in said.out
     assert "suspended:  2\n" in said.out
     (lane,) = [line.split() for line in said.out.splitlines() if "http://app.example" in line]
-    assert lane[:7] == ["http://app.example", "0", "-", "0", "10", "backs", "off"]
-    assert lane[-1] == "call"
+    assert lane[:7] == ["http://app.example", "0", "-", "0", "10", "-", "backs"]
+    assert "call" in lane
     functions.views.clear()
     functions.results.clear()
     assert "calls:" not in run("stats").out

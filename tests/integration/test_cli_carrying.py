@@ -63,7 +63,7 @@ def test_export_tells_of_lines_that_are_not_whole(
         code, said = run(capsys, *where)
         assert code == 0
         assert said.startswith("1 message exported.\n2 lines with `incomplete`")
-        _, said = run(capsys, *where, "--json")
+        _, said = run(capsys, *where, "--json", "--force")
         assert said.startswith('{"exported": 1, "incomplete": 2}\n')
 
 
@@ -113,13 +113,28 @@ def test_export_writes_into_what_is_no_file(
         assert came.read() == ROWS
 
 
+def test_export_replaces_a_file_only_when_it_is_told_to(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It may be the only copy of the last export; the server is not asked."""
+    (tmp_path / "out").write_text("the last one")
+    with Canned([]) as server:
+        code, said = run(capsys, "export", str(tmp_path / "out"), "--url", server.url)
+    assert code == 2
+    assert "--force replaces it" in said
+    assert (tmp_path / "out").read_text() == "the last one"
+    with Canned([answer(200, ROWS.decode())]) as server:
+        assert run(capsys, "export", str(tmp_path / "out"), "--force", "--url", server.url)[0] == 0
+    assert (tmp_path / "out").read_bytes() == ROWS
+
+
 def test_export_that_breaks_off_leaves_what_was_there(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Half an export is none."""
     (tmp_path / "out").write_text("the last one")
     with Canned([answer(200, ROWS.decode())[:-5]]) as server:
-        code, _ = run(capsys, "export", str(tmp_path / "out"), "--url", server.url)
+        code, _ = run(capsys, "export", str(tmp_path / "out"), "--force", "--url", server.url)
     assert code == 7
     assert (tmp_path / "out").read_text() == "the last one"
     assert os.listdir(tmp_path) == ["out"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -19,8 +20,8 @@ from dispatcher.errors import Refusal
 from dispatcher.queue.admin.surface import MessageState
 from dispatcher.testing.admin import MemoryAdmin, dead_call, letter, message, message_id
 from dispatcher.txlog.files import FileLog
-from dispatcher.txlog.frame import offset_of
-from dispatcher.txlog.segment import name_of
+from dispatcher.txlog.files.frame import offset_of
+from dispatcher.txlog.files.segment import name_of
 from tests.integration.cli_running import Run, Said, one_line, runner
 from tests.integration.cli_serving import Canned, Served, answer, heard, served
 
@@ -102,6 +103,12 @@ def test_cancel_forgets_a_message(api: Served, run: Run) -> None:
     ]
 
 
+def test_cancel_takes_yes_although_it_does_not_ask(api: Served, run: Run) -> None:
+    """As the commands that do."""
+    assert run("cancel", message_id(1), "--yes").code == 0
+    assert message_id(1) not in api.admin.messages
+
+
 @pytest.mark.parametrize(("number", "slug"), [(3, "message_in_flight"), (4, "message_delivered")])
 def test_cancel_exits_9_when_it_is_too_late(api: Served, run: Run, number: int, slug: str) -> None:
     """The state does not allow it."""
@@ -120,11 +127,39 @@ def test_hold_and_resume_spell_the_destination(api: Served, run: Run) -> None:
     assert "destination_invalid" in one_line(run("resume", "a b/c"), 2)
 
 
-def test_pause_is_the_older_name_of_hold(api: Served, run: Run) -> None:
-    """Scripts go on working; the help shows one name."""
-    assert run("pause", "https://b.example").out == run("hold", "https://b.example").out
-    assert api.admin.held == {"https://b.example"}
-    assert "pause" not in run("--help").out
+def test_hold_and_resume_have_older_names(api: Served, run: Run) -> None:
+    """Scripts go on working; the help shows one name of each."""
+    now, name = ("destinations", "hold"), "https://b.example"
+    assert run("pause", name).out == run("hold", name).out == run(*now, name).out
+    assert api.admin.held == {name}
+    assert "`dispatcher destinations resume https://b.example` ends it" in run("hold", name).out
+    assert "no longer held" in run("destinations", "resume", name).out
+    told = re.findall(r"^  (hold|pause|resume|destinations) ", run("--help").out, re.MULTILINE)
+    assert told == ["destinations"]
+
+
+def test_destinations_are_listed_with_how_they_stand(api: Served, run: Run) -> None:
+    """By name, all or those that match; as many as are asked for, and that there are more."""
+    api.admin.held.add("https://held.example")
+    api.admin.backing_off["https://a.example"] = 1_900_000_000_000_000
+    said = run("destinations", "list")
+    titles, *rows = [re.split("  +", line) for line in said.out.splitlines()]
+    names = [row[0] for row in rows]
+    assert names == sorted(names)
+    states = {row[0]: row[titles.index("state")] for row in rows}
+    assert states["https://held.example"] == "held"
+    assert states["https://a.example"] == "backs off"
+    for options, found in (
+        (("--state", "held"), ["https://held.example"]),
+        (("--state", "failing"), ["https://a.example"]),
+        (("HELD.ex",), ["https://held.example"]),
+        (("none",), []),
+        (("--limit", "1"), names[:1]),
+    ):
+        lanes = run("destinations", "list", *options, "--json").lines()
+        assert [lane["destination"] for lane in lanes] == found
+    assert "--limit 0" in run("destinations", "list", "--limit", "1").err
+    assert "failing or held" in one_line(run("destinations", "list", "--state", "ok"), 2)
 
 
 def test_resume_says_what_is_true(api: Served, run: Run) -> None:
@@ -152,7 +187,8 @@ def test_cancel_takes_many_and_names_those_that_cannot_be_cancelled(api: Served,
 
 def test_dead_list_refuses_an_error_that_does_not_exist(api: Served, run: Run) -> None:
     """And shows the words there are; those that are printed can be typed."""
-    assert "connection_failed" in one_line(run("dead", "list", "--error", "nonsense"), 2)
+    line = one_line(run("dead", "list", "--error", "nonsense"), 2)
+    assert line.startswith("dispatcher: error: --error: expected one of connection_failed, ")
     (found,) = run("dead", "list", "--error", "http_404", "--json").lines()
     assert found["last_status"] == 404
 
@@ -167,7 +203,7 @@ def test_dead_list_shows_them_oldest_first(api: Served, run: Run) -> None:
     ]
     rows = run("dead", "list").out.splitlines()
     assert rows[0].split()[:2] == ["id", "died"]
-    assert rows[3].split()[-3:] == ["timeout", "18", "B"]
+    assert rows[3].split()[-4:] == ["timeout", "18", "B", "-"]
 
 
 @pytest.mark.parametrize(
@@ -186,6 +222,26 @@ def test_dead_list_filters(api: Served, run: Run, options: list[str], numbers: l
     """By what the options say."""
     found = run("dead", "list", "--json", *options).lines()
     assert [line["id"] for line in found] == [message_id(number) for number in numbers]
+
+
+def test_table_can_be_read_by_a_program(api: Served, run: Run) -> None:
+    """Two blanks between columns, none within; `-` for nothing; instants whole; no tabs."""
+    said = run("dead", "list")
+    assert "\t" not in said.out
+    titles, *rows = [re.split(" {2,}", line) for line in said.out.splitlines()]
+    assert {len(row) for row in rows} == {len(titles)}
+    assert [row[titles.index("id")] for row in rows] == [message_id(n) for n in (11, 12, 13)]
+    assert all(row[titles.index("died")].endswith("Z") for row in rows)
+    assert [row[titles.index("label")] for row in rows] == ["-", "-", "-"]
+    assert run("dead", "list", "--wide").out == said.out
+
+
+def test_empty_table_has_its_titles_for_a_program(api: Served, run: Run) -> None:
+    """It reads them before it looks for rows."""
+    said = run("dead", "list", "--status", "598")
+    assert (said.code, said.err) == (0, "")
+    assert said.out.split()[:2] == ["id", "died"]
+    assert said.out.count("\n") == 1
 
 
 def test_dead_list_says_so_when_there_are_more(api: Served, run: Run) -> None:
@@ -490,6 +546,19 @@ def test_tail_prints_events_until_it_has_enough(run: Run, monkeypatch: pytest.Mo
         assert "connecting again" in said.err
 
 
+def test_tail_prints_what_has_a_label(run: Run) -> None:
+    """Of several, any; the label ends the line."""
+    events = "".join(
+        f'event: delivered\ndata: {{"id": "{number}", "destination": "https://a.example",'
+        f' "attempt": 1, "status": 200, "duration_ms": 3{label}}}\n\n'
+        for number, label in enumerate(("", ', "label": "a"', ', "label": "b"', ', "label": "c"'))
+    )
+    with Canned([answer(200, events, "Content-Type: text/event-stream")]) as server:
+        said = run("tail", "--url", server.url, "--label", "a", "--label", "c", "-n", "2")
+    assert [line.split()[-1] for line in said.out.splitlines()] == ["a", "c"]
+    assert said.out.splitlines()[0].endswith("attempt 1: 200 in 3 ms  a")
+
+
 def test_tail_prints_what_the_api_sends(api: Served, run: Run) -> None:
     """As JSON, the kind beside the fields."""
     teller = threading.Thread(target=_emit_when_heard, args=(api,))
@@ -568,6 +637,48 @@ def test_config_exits_2_when_a_setting_is_wrong(run: Run, monkeypatch: pytest.Mo
     """As a start would."""
     monkeypatch.setenv("WORKER", "x")
     assert "WORKER=x" in one_line(run("config"), 2)
+
+
+def test_config_shows_rules_without_secrets_and_says_what_is_wrong_with_them(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """For people, and as JSON; a mistake is exit code 2, as at a start."""
+    text = """
+        [[destination]]
+        match = "https://*.example.com/in"
+        timeout = "90s"
+        retry_on = [404, 409]
+        headers = { Authorization = "env:TOKEN", X-A = "hush" }
+        sign = { kind = "standard-webhooks", secrets = ["env:KEY"] }
+        [[destination]]
+        match = "*"
+        rate = "50/s"
+        [[group]]
+        name = "all"
+        members = ["http://a.example/in", "b.example"]
+    """
+    (tmp_path / "d.toml").write_text(text)
+    monkeypatch.setenv("DISPATCHER_CONFIG", "d.toml")
+    monkeypatch.setenv("TOKEN", "hush-hush")
+    monkeypatch.setenv("KEY", "whsec_aHVzaC1odXNoLWh1c2gtaHVzaC1odXNo")
+    out = run("config", "check").out
+    assert out.splitlines()[-3:] == [
+        "destination 1: match=https://*.example.com/in timeout=1m30s retry_on=[404, 409] "
+        "headers={Authorization: env:TOKEN, X-A: hidden} "
+        "sign={kind: standard-webhooks, secrets: [env:KEY]}",
+        "destination 2: match=* rate=50/s burst=50",
+        "group 1: name=all members=[http://a.example/in, http://b.example]",
+    ]
+    (document,) = run("config", "check", "--json").lines()
+    assert document["destination 2"] == {"match": "*", "rate": "50/s", "burst": 50}
+    assert "hush" not in out + str(document) + run("config").out
+    assert _settings(run)[-1] == {
+        "setting": "group 1",
+        "value": {"name": "all", "members": ["http://a.example/in", "http://b.example"]},
+        "source": "file d.toml",
+    }
+    (tmp_path / "d.toml").write_text(text.replace("timeout", "timeuot"))
+    assert "timeuot: no such key; did you mean timeout?" in one_line(run("config", "check"), 2)
 
 
 async def _log(directory: Path) -> int:

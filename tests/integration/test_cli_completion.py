@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from dispatcher.queue.admin.surface import MessageState
+from dispatcher.testing.admin import MemoryAdmin, letter, message, message_id
+from tests.integration.cli_serving import Canned, Served, served
 
 # Typer takes the shell's name as an argument then, where it otherwise looks whose child it is.
 _NO_DETECTION = "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION"
@@ -87,7 +92,7 @@ def test_bash_completes_commands_after_completion_was_installed(bash: Shell, hom
     asked = """
         . ~/.bashrc
         complete -p dispatcher
-        for typed in 'dispatcher de' 'dispatcher dead re' 'dispatcher top --inter'; do
+        for typed in 'dispatcher dea' 'dispatcher dead re' 'dispatcher top --inter'; do
             COMP_WORDS=($typed) COMP_CWORD=$(($(wc -w <<<"$typed") - 1)) COMPREPLY=()
             _dispatcher_completion dispatcher
             echo "$typed: ${COMPREPLY[*]}"
@@ -96,11 +101,77 @@ def test_bash_completes_commands_after_completion_was_installed(bash: Shell, hom
     registered, *answers = bash(asked).splitlines()
     assert "_dispatcher_completion dispatcher" in registered
     assert answers == [
-        "dispatcher de: dead",
+        "dispatcher dea: dead",
         "dispatcher dead re: redrive",
         "dispatcher top --inter: --interval",
     ]
     assert not (home / "transaction.log").exists(), "it served"
+
+
+@pytest.fixture
+def served_things() -> Iterator[Served]:
+    """An API that knows destinations, a dead letter and a label."""
+    admin = MemoryAdmin()
+    admin.put(message(1))
+    admin.put(message(2, MessageState.SCHEDULED, "b"))
+    admin.bury(letter(11, to="gone", status=404))
+    with served(admin) as found:
+        yield found
+
+
+def completed(bash: Shell, url: str, *typed: str) -> dict[str, list[str]]:
+    """What Bash completes, with the words that it makes of a line: it splits them at colons."""
+    lines = "\n".join(f"complete_line {shlex.quote(one)}" for one in typed)
+    asked = f"""
+        . ~/.bashrc
+        export DISPATCHER_API={url}
+        complete_line() {{
+            local word
+            COMP_WORDS=() COMPREPLY=()
+            for word in $(sed 's/:/ : /g' <<<"$1"); do COMP_WORDS+=("$word"); done
+            case "$1" in *' ') COMP_WORDS+=('');; esac
+            COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))
+            _dispatcher_completion dispatcher
+            echo "$1|${{COMPREPLY[*]}}"
+        }}
+        {lines}
+    """
+    found = dict(line.split("|") for line in bash(asked).splitlines())
+    return {line: words.split() for line, words in found.items()}
+
+
+def test_bash_completes_what_the_server_knows(bash: Shell, served_things: Served) -> None:
+    """Destinations (of the part after the last colon what is missing), last errors, ids, states."""
+    bash("dispatcher --install-completion")
+    found = completed(
+        bash,
+        served_things.url,
+        "dispatcher hold ",
+        "dispatcher dead list --destination https://g",
+        "dispatcher dead list --error ",
+        "dispatcher dead show ",
+        "dispatcher explain ",
+        "dispatcher calls list --state su",
+    )
+    assert list(found.values()) == [
+        ["https://a.example", "https://b.example", "https://gone.example"],
+        ["//gone.example"],
+        ["http_404"],
+        [message_id(11)],
+        [message_id(1), message_id(2)],
+        ["suspended", "succeeded"],
+    ]
+
+
+def test_completion_is_quiet_when_the_server_does_not_answer(bash: Shell) -> None:
+    """Nor does it wait for one that hangs."""
+    bash("dispatcher --install-completion")
+    with Canned([]) as nobody:
+        assert completed(bash, nobody.url, "dispatcher hold ") == {"dispatcher hold ": []}
+    assert completed(bash, nobody.url, "dispatcher hold ") == {"dispatcher hold ": []}
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        assert completed(bash, url, "dispatcher hold ") == {"dispatcher hold ": []}
 
 
 def test_bash_is_shown_the_completion_it_would_get(bash: Shell, home: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dispatcher.cli import logins, where
-from dispatcher.cli.client import Server
+from dispatcher.cli.address import Server
 from dispatcher.cli.errors import BadUsage
 from dispatcher.cli.logins import Login
 from dispatcher.testing.admin import MemoryAdmin

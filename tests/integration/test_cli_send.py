@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import sys
@@ -10,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from dispatcher.cli.client import Api, Json, Server
+from dispatcher.cli.address import Server
+from dispatcher.cli.client import Api, Json
 from dispatcher.cli.errors import NotFound, Unreachable
 from dispatcher.cli.main import main
 from dispatcher.cli.send import watch
+from dispatcher.core.options import OPTIONS, Option
 from tests.integration.cli_serving import Canned, answer
 
 ID = "0" * 27 + "1"
@@ -55,6 +58,76 @@ def test_send_writes_what_was_asked_for_and_nothing_else(
         "X-b: 1\r\nx-B: ü\r\nX-Dispatcher-Timeout: 500\r\nContent-Length: 3\r\n\r\nhé"
     )
     assert listener.requests == [expected.encode()]
+
+
+def test_send_says_that_a_message_was_there_before(capsys: pytest.CaptureFixture[str]) -> None:
+    """Under the same idempotency key: its id, and that nothing was stored."""
+    same = answer(202, "", f"X-Dispatcher-Message-Id: {ID}", "X-Dispatcher-Duplicate: true")
+    arguments = ("h", "--idempotency-key", "order-7", "--listener")
+    with Canned([same, same]) as server:
+        code, out, err = send(capsys, *arguments, server.url)
+        assert (code, out) == (0, f"{ID}\n")
+        assert "nothing was stored" in err
+        assert json.loads(send(capsys, *arguments, server.url, "--json")[1]) == {
+            "id": ID,
+            "duplicate": True,
+        }
+
+
+VALUES = (
+    "90s",
+    "7",
+    "2027-01-31T12:00:00Z",
+    "https://example.com/told",
+    "rate=10/1m",
+    "abc",
+)
+"""There is one among them for every option."""
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.key)
+def test_send_has_a_flag_for_each_option(
+    listener: Canned, capsys: pytest.CaptureFixture[str], option: Option
+) -> None:
+    """What follows it is the header's value; one that it cannot have is not sent."""
+    flag = "--response-within" if option.key == "wait" else f"--{option.key.replace('_', '-')}"
+    value = next(one for one in VALUES if option.read(one) is not None)
+    assert send(capsys, "h", flag, value)[0] == 0
+    head = listener.requests[0].decode("ascii")
+    assert f"\r\n{option.title}: {value}\r\n" in head
+    code, _, err = send(capsys, "h", flag, "b a d")
+    assert (code, len(listener.requests)) == (2, 1)
+    assert f"{flag} b a d: expected {option.takes.replace('`', '')}" in err
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome", "code"), [(201, "delivered", 0), (404, "dead", 1), (202, None, 0)]
+)
+def test_send_prints_what_the_destination_answered(
+    capsysbinary: pytest.CaptureFixture[bytes], status: int, outcome: str | None, code: int
+) -> None:
+    """Below the id, where it was known in time; 1 when the message was given up."""
+    lines = [f"X-Dispatcher-Message-Id: {ID}", "X-Made: 7"]
+    lines += [f"X-Dispatcher-Outcome: {outcome}"] if outcome else []
+    said = answer(status, "made", *lines)
+    with Canned([said, said]) as server:
+        arguments = ["send", "h", "--response-within", "10s", "--listener", server.url]
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        assert int(ended.value.code or 0) == code
+        printed = capsysbinary.readouterr()
+        assert printed.out == f"{ID}\n{'made' if outcome else ''}".encode()
+        said_so = f"It is {outcome}; the answer was {status}.".encode() in printed.err
+        assert said_so == (outcome is not None)
+        assert b"\r\nX-Dispatcher-Wait: 10s\r\n" in server.requests[0]
+        with pytest.raises(SystemExit):
+            main([*arguments, "--json"])
+    shown = json.loads(capsysbinary.readouterr().out)
+    assert shown["id"] == ID
+    assert shown.get("outcome") == outcome
+    if outcome is not None:
+        assert (shown["status"], base64.b64decode(shown["body"])) == (status, b"made")
+        assert ["X-Made", "7"] in shown["headers"]
 
 
 def test_send_through_a_base_path_names_only_the_host(
@@ -201,6 +274,36 @@ def test_send_waits_until_it_is_over(
         found, out, err = send(capsys, "h", "--wait", "--url", api.url)
     assert (found, out) == (code, f"{ID}\n")
     assert err.splitlines()[:2] == ["in_flight, 1 attempt", f"{state}, 1 attempt"]
+
+
+def test_send_to_a_group_prints_an_id_a_line_and_waits_for_all(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """One that is dead does not end it before the others are over, and is the exit code."""
+    monkeypatch.chdir(tmp_path)
+    ids = [f"{number:028x}" for number in (1, 2, 3)]
+    views = [
+        {"id": one, "state": state, "attempts": 1}
+        for one, state in zip(ids, ("delivered", "dead", "delivered"), strict=True)
+    ]
+    accepted = answer(202, "", f"X-Dispatcher-Message-Id: {','.join(ids)}")
+    with (
+        Canned([accepted] * 2) as listener,
+        Canned([answer(200, json.dumps(view)) for view in views]) as api,
+    ):
+        monkeypatch.setenv("DISPATCHER_LISTENER", listener.url)
+        code, out, err = send(capsys, "group:orders/new?x", "--wait", "--url", api.url)
+        assert send(capsys, "group:orders", "--json")[1] == json.dumps({"ids": ids}) + "\n"
+    assert (code, out.split()) == (1, ids)
+    assert [line.split(",")[0] for line in err.splitlines()[:3]] == [
+        "delivered",
+        "dead",
+        "delivered",
+    ]
+    assert f"{ids[1]} is dead" in err
+    head = listener.requests[0]
+    assert head.startswith(b"POST /new?x HTTP/1.1\r\n")
+    assert b"\r\nX-Dispatcher-Origin-Host: group:orders\r\n" in head
 
 
 class Watched(Api):

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from dispatcher.queue.admin.surface import MessageState
-from dispatcher.testing.admin import MemoryAdmin, letter, message, message_id
-from tests.integration.cli_serving import Served, heard, served
+from dispatcher.testing.admin import Lately, MemoryAdmin, letter, message, message_id
+from tests.integration.cli_serving import Canned, Served, answer, heard, served
 from tests.integration.cli_terminal import INTERRUPT, Terminal
 
 
@@ -24,6 +24,41 @@ def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
     with served(admin) as found:
         monkeypatch.setenv("DISPATCHER_API", found.url)
         yield found
+
+
+def test_list_of_messages_says_in_eighty_columns_what_each_waits_for(api: Served) -> None:
+    """The id whole, how it stands in the words of destinations, and what went wrong there."""
+    api.admin.put(message(3, to="orders.example-company"))
+    api.admin.put(message(4, to="c"))
+    place = "https://orders.example-company.example"
+    api.admin.backing_off[place] = 1
+    api.admin.courses[place] = Lately("connection_failed", 1, 1)
+    api.admin.held.add("https://c.example")
+    with Terminal("messages", "list", SIZE="80x24", NO_COLOR="1") as terminal:
+        assert terminal.wait() == 0
+        titles, *rows = (line.rstrip() for line in terminal.shown.splitlines())
+    assert titles.split() == ["id", "age", "state", "destination", "last", "error"]
+    assert all(len(row) <= 80 for row in rows)
+    stands = {row.split()[0]: re.split("  +", row)[2:] for row in rows}
+    assert stands[message_id(1)] == ["ready", "…a.example", "-"]
+    assert stands[message_id(2)][::2] == ["scheduled", "http_503"]
+    assert stands[message_id(3)][::2] == ["backs off", "connection_failed"]
+    assert stands[message_id(4)][::2] == ["held", "-"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [((), "Nothing waits, and nothing is held."), (("--state", "held"), "No such destinations.")],
+)
+def test_list_of_no_destinations_says_what_that_means(
+    monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], said: str
+) -> None:
+    """That all is quiet, or that the filter leaves none."""
+    with served(MemoryAdmin()) as quiet:
+        monkeypatch.setenv("DISPATCHER_API", quiet.url)
+        with Terminal("destinations", "list", *options) as terminal:
+            assert terminal.wait() == 0
+            assert said in terminal.shown
 
 
 @pytest.mark.parametrize(("key", "code", "left"), [("y", 0, 0), ("n", 1, 2), ("", 1, 2)])
@@ -56,14 +91,39 @@ def test_redrive_does_not_ask_about_ids(api: Served) -> None:
         assert "[y/N]" not in terminal.shown
 
 
-def test_progress_is_shown_when_it_takes_several_batches(api: Served) -> None:
+def test_progress_is_shown_when_it_takes_long(api: Served) -> None:
     """A bar, on a terminal only."""
     for number in range(100, 2100):
         api.admin.bury(letter(number))
-    with Terminal("dead", "purge", "--all", "--yes") as terminal:
+    with Terminal("dead", "redrive", "--all", "--yes", "--rate", "1500") as terminal:
         assert terminal.wait() == 0
         assert "/2002" in terminal.shown
-        assert "2002 dead letters were purged." in terminal.shown
+        assert "2002 dead letters were redriven." in terminal.shown
+
+
+def test_ctrl_c_leaves_the_job_to_the_server(api: Served) -> None:
+    """The person is told how to end it, and can see it, hurry it and end it."""
+    for number in range(100, 200):
+        api.admin.bury(letter(number))
+    with Terminal("dead", "redrive", "--all", "--yes", "--rate", "1") as terminal:
+        terminal.until("/102")
+        terminal.press(INTERRUPT)
+        assert terminal.wait() == 130
+        assert "goes on" in terminal.shown
+        (job_id,) = set(re.findall(r"jobs watch ([0-9a-f]{8})", terminal.shown))
+    for words, said in (
+        (("list",), "running"),
+        (("show", job_id), "all=yes rate=1"),
+        (("rate", job_id, "2/1h"), "at most 2/h"),
+        (("cancel", job_id), "cancelled"),
+        (("show", job_id), "cancelled"),
+    ):
+        with Terminal("jobs", *words) as terminal:
+            assert terminal.wait() == 0
+            assert said in terminal.shown
+    with Terminal("jobs", "watch", job_id) as terminal:
+        assert terminal.wait() == 1
+    assert 0 < len(api.admin.messages) - 2 < 102
 
 
 def test_tables_have_colours_on_a_terminal_only_when_wanted(api: Served) -> None:
@@ -79,6 +139,37 @@ def test_tables_have_colours_on_a_terminal_only_when_wanted(api: Served) -> None
             assert "\x1b" not in terminal.shown
 
 
+@pytest.mark.parametrize("columns", [40, 80])
+@pytest.mark.parametrize(
+    "command", [("dead", "list"), ("dead", "groups"), ("stats",)], ids=lambda words: words[-1]
+)
+def test_no_line_of_a_table_is_folded(api: Served, command: tuple[str, ...], columns: int) -> None:
+    """However long a host is: it is cut in its middle; times are ages."""
+    api.admin.bury(letter(20, to="webhooks.a-customer-with-a-very-long-name-17"))
+    with Terminal(*command, COLUMNS=str(columns), NO_COLOR="1") as terminal:
+        assert terminal.wait() == 0
+        shown = terminal.shown
+    assert "…" in shown or command == ("stats",)
+    assert max(map(len, shown.splitlines())) <= columns
+    assert "T00:" not in shown
+
+
+def test_wide_table_is_whole_on_a_terminal(api: Served) -> None:
+    """With exact times and every column, however narrow the terminal is."""
+    with Terminal("dead", "list", "--wide", COLUMNS="40", NO_COLOR="1") as terminal:
+        assert terminal.wait() == 0
+        titles, row, _ = terminal.shown.splitlines()
+    assert titles.split("  ")[-1] == "label"
+    assert re.search(r"[0-9]Z  https://a\.example  ", row)
+
+
+def test_empty_list_says_so_to_a_person(api: Served) -> None:
+    """Rather than to show titles with nothing under them."""
+    with Terminal("dead", "list", "--status", "599") as terminal:
+        assert terminal.wait() == 0
+        assert terminal.shown.strip() == "No dead letters."
+
+
 def test_ids_are_never_cut_when_the_terminal_is_narrow(api: Served) -> None:
     """They are there to be copied."""
     with Terminal("dead", "list", COLUMNS="60") as terminal:
@@ -90,6 +181,18 @@ def test_escape_sequences_of_others_are_not_obeyed(api: Served) -> None:
     """What a destination answered is shown, not done."""
     api.admin.bury(letter(20, body=b"\x1b]0;owned\x07"))
     with Terminal("dead", "show", message_id(20)) as terminal:
+        assert terminal.wait() == 0
+        assert "\\x1b]0;owned\\x07" in terminal.shown
+        assert "\x1b]" not in terminal.shown
+
+
+def test_escape_sequences_in_a_response_are_not_obeyed() -> None:
+    """`send` prints what the destination answered; on a terminal, as what it is."""
+    lines = [f"X-Dispatcher-Message-Id: {message_id(1)}", "X-Dispatcher-Outcome: delivered"]
+    with (
+        Canned([answer(200, "\x1b]0;owned\x07", *lines)]) as server,
+        Terminal("send", "h", "--response-within", "9s", "--listener", server.url) as terminal,
+    ):
         assert terminal.wait() == 0
         assert "\\x1b]0;owned\\x07" in terminal.shown
         assert "\x1b]" not in terminal.shown

@@ -16,6 +16,11 @@ from typing import Any
 
 import pytest
 
+from dispatcher.cli.address import Server
+from dispatcher.cli.client import Api
+from dispatcher.cli.errors import CommandError
+from dispatcher.cli.top.asking import page_of
+from dispatcher.cli.top.state import Opened
 from dispatcher.testing.admin import MemoryAdmin, letter, message
 from tests.integration.cli_serving import Canned, Served, answer, served
 
@@ -123,3 +128,12 @@ def test_top_exits_2_when_the_interval_is_wrong(api: Served, interval: str) -> N
     with top(api.url, f"--interval={interval}") as process:
         assert process.wait(SECONDS) == 2
         assert "--interval" in errors(process)
+
+
+def test_answer_without_items_is_told_in_a_sentence() -> None:
+    """Whoever answers is no dispatcher: no traceback of a thread."""
+    reply = answer(200, json.dumps({"nothing": True}))
+    with Canned([reply]) as server:
+        find = page_of(Opened("https://a.example", "message", [], []))
+        with pytest.raises(CommandError, match=r"/v1/messages: expected a list, with `items`"):
+            find(Api(Server.parse(server.url, "--url"), None))

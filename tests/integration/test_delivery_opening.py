@@ -33,7 +33,7 @@ class Cancelling:
         self.open: set[Connection] = set()
         self.task: asyncio.Task[object] | None = None
         self.seen = 0
-        self.rooms = Rooms()
+        self.rooms = self.start_rooms = Rooms()
 
     def opened(self, connection: Connection) -> None:
         self.seen += 1

@@ -16,6 +16,7 @@ import aiohttp
 import pytest
 import uvloop
 
+from dispatcher.core.keys import Key, Keyring, Role
 from dispatcher.errors import ConfigError, PortTaken, Refusal
 from dispatcher.ingress.config import IngressConfig
 from dispatcher.ingress.listener import Listener
@@ -385,6 +386,46 @@ async def test_taken_port_is_named() -> None:
             await other.start()
         assert other.bound == []
         await other.close()
+
+
+@on_uvloop
+async def test_taken_port_of_the_proxy_is_named() -> None:
+    """With its own setting; the other listener does not open then."""
+    async with listening() as (_, queue, port):
+        other = Listener(queue, replace(CONFIG, proxy=("127.0.0.1", port)), Ready)
+        with pytest.raises(PortTaken, match=rf"127\.0\.0\.1:{port}.*PROXY_LISTEN"):
+            await other.start()
+        assert (other.bound, other.proxy_bound) == ([], [])
+        await other.close()
+
+
+@on_uvloop
+async def test_proxy_shares_counts_keys_and_stop_with_the_listener() -> None:
+    """It is the same listener with a second door."""
+    config = replace(CONFIG, proxy=("127.0.0.1", 0), keys=Keyring.of_secrets(b"old"))
+    async with listening(config) as (listener, queue, port):
+        ((_, proxy_port),) = listener.proxy_bound
+        assert proxy_port != port
+        caller = await Caller.connect(proxy_port)
+        other = await Caller.connect(port)
+        await until(lambda: listener.open_connections == 2)
+        request = b"POST http://b/x HTTP/1.1\r\nHost: a\r\nX-Dispatcher-Key: %b\r\n\r\n"
+        await caller.send(request % b"old")
+        assert await caller.status() == 202
+        assert str(queue.messages[0].destination) == "http://b"
+        listener.replace_keys([Key("k", Role.ADMIN, b"new")])
+        await caller.send(request % b"old")
+        assert await caller.status() == 407
+        assert listener.refused == {"key_invalid": 1}
+        idle = await Caller.connect(proxy_port)
+        await until(lambda: listener.open_connections == 3)
+        listener.announce_stop()
+        await caller.send(request % b"new")
+        assert b"Connection: close\r\n" in await caller.answer()
+        listener.stop_accepting()
+        assert (await idle.rest(), await other.rest()) == (b"", b"")
+        with pytest.raises(OSError, match="refused"):
+            await Caller.connect(proxy_port)
 
 
 @on_uvloop

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from platform import python_version
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -49,10 +51,19 @@ async def scrape(server: ServerProcess) -> Samples:
 
 
 async def test_metrics_tell_what_runs_and_what_it_takes(tmp_path: Path) -> None:
-    """The version, and of the process CPU time, memory and open files, under the usual names."""
-    with ServerProcess(tmp_path) as server:
+    """The versions, WORKER in force, the disks, and of the process CPU time, memory and open files,
+    under the usual names."""
+    with ServerProcess(tmp_path, WORKER="7", WORKER_SLOW="9") as server:
+        _, text = await ask(server.api, "GET", "/metrics")
+        labels = f'python="{python_version()}",version="{__version__}"'
+        assert f"dispatcher_build_info{{{labels}}} 1.0\n" in text
         seen = await scrape(server)
-        assert seen["build_info"] == {__version__: 1}
+        assert seen["workers"] == {"usual": 7, "slow": 9}
+        assert seen["workers_busy"] == {"usual": 0, "slow": 0}
+        disk = os.statvfs(tmp_path)
+        assert seen["disk_total_bytes"].keys() == {"transaction", "dead_letter", "results"}
+        assert set(seen["disk_total_bytes"].values()) == {disk.f_blocks * disk.f_frsize}
+        assert 0 < seen["disk_free_bytes"]["transaction"] <= seen["disk_total_bytes"]["transaction"]
         assert seen["process_resident_memory_bytes"][""] > 1_000_000
         assert seen["process_cpu_seconds_total"][""] > 0
         assert 0 < seen["process_open_fds"][""] < seen["process_max_fds"][""]
@@ -100,6 +111,10 @@ async def test_metrics_tell_what_the_server_did(tmp_path: Path) -> None:
                 "nothing is quicker than the answer"
             )
             assert seen["delivery_seconds_count"] == {"": 6}
+            assert seen["attempt_seconds_count"] == {"delivered": 6, "failed": 2}
+            assert 6 * ANSWER_S <= seen["attempt_seconds_sum"]["delivered"] <= 6 * most_s
+            assert seen["accept_seconds_count"] == {"": 8}
+            assert 0 < seen["accept_seconds_sum"][""] <= 8 * most_s
             assert 6 * ANSWER_S <= seen["delivery_seconds_sum"][""] <= 6 * most_s
 
             batches, records = seen["log_batches_total"][""], seen["log_records_total"][""]

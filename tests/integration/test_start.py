@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +190,35 @@ def test_misspelt_variable_is_warned_of_at_the_start(tmp_path: Path) -> None:
         assert "sesame" not in json.dumps(server.lines)
 
 
+def test_key_with_a_misspelt_role_is_warned_of_at_the_start_without_its_secret(
+    tmp_path: Path,
+) -> None:
+    """By its place in the list, with the role that was meant; it is a secret of an administrator,
+    whole, as the settings say."""
+    keys = "me:admin:sesame,shop:dispach:rosebud,a:b:c:d,shop2:writer:rosebud2"
+    with ServerProcess(tmp_path, API_KEYS=keys, LISTEN_KEYS="me:amdin:rosebud3") as server:
+        told = {
+            (line["setting"], line["key"]): line["meant"]
+            for line in server.events("key.role_misspelt")
+        }
+        assert told == {
+            ("API_KEYS", "key-2"): "dispatch",
+            ("API_KEYS", "key-4"): None,
+            ("LISTEN_KEYS", "key-1"): "admin",
+        }
+        assert all(line["level"] == "warning" for line in server.events("key.role_misspelt"))
+        assert "rosebud" not in json.dumps(server.lines)
+
+
+def test_rule_that_no_message_has_is_warned_of_at_the_start(tmp_path: Path) -> None:
+    """With the one that takes its messages."""
+    file = tmp_path / "dispatcher.toml"
+    file.write_text('[[destination]]\nmatch = "*"\n[[destination]]\nmatch = "a.example"\n')
+    with ServerProcess(tmp_path, DISPATCHER_CONFIG=str(file)) as server:
+        (line,) = server.events("rule.unreached")
+        assert (line["match"], line["before"]) == ("a.example", "*")
+
+
 def test_setting_beyond_the_means_of_the_process_is_warned_of(tmp_path: Path) -> None:
     """`WORKER=500` with 256 open files: some are left for callers, and the line says which limit to
     raise; what nobody asked for is not warned of."""
@@ -270,6 +300,38 @@ def test_keys_are_read_again_on_sighup(tmp_path: Path) -> None:
         assert server.stop() == 0
 
 
+def test_stream_of_events_ends_with_its_key(tmp_path: Path) -> None:
+    """It could go on for hours; that of a key that stays does."""
+    (tmp_path / "api").write_text("gone\nstays")
+    with ServerProcess(tmp_path, API_KEYS_FILE="api") as server:
+        streams = {}
+        for key in ("gone", "stays"):
+            connection = http.client.HTTPConnection(*server.api, timeout=60)
+            connection.request("GET", "/v1/events", headers={"Authorization": f"Bearer {key}"})
+            assert connection.getresponse().status == 200
+            assert connection.sock is not None
+            streams[key] = connection.sock
+        (tmp_path / "api").write_text("new\nstays")
+        server.signal(signal.SIGHUP)
+        assert server.event("settings.reloaded")["replaced"] == ["API_KEYS"]
+        assert ends(streams["gone"])
+        assert [of_api(server, key) for key in ("gone", "stays", "new")] == [401, 200, 200]
+        streams["stays"].setblocking(False)
+        assert not ends(streams["stays"])
+
+
+def ends(stream: socket.socket) -> bool:
+    """Read what is there; whether that was the end."""
+    try:
+        while stream.recv(65536):
+            pass
+    except BlockingIOError:
+        return False
+    except ConnectionResetError:
+        return True
+    return True
+
+
 def test_sighup_without_a_file_says_so(tmp_path: Path) -> None:
     """And changes nothing."""
     with ServerProcess(tmp_path) as server:
@@ -281,20 +343,82 @@ def test_sighup_without_a_file_says_so(tmp_path: Path) -> None:
 # What systemd is told
 
 
+class FakeSystemd:
+    """Listens where NOTIFY_SOCKET says. `told` are the assignments so far, in their order."""
+
+    def __init__(self, name: str) -> None:
+        self.told: list[str] = []
+        self._looked_at = 0
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(f"\0{name[1:]}" if name.startswith("@") else name)
+        self._socket.settimeout(60)
+
+    def until(self, assignment: str) -> list[str]:
+        """Wait until this is told; return what was told before it, and after that of the last
+        call."""
+        start = self._looked_at
+        while assignment not in self.told[start:]:
+            self.told += self._socket.recv(4096).decode().split("\n")
+        at = self.told.index(assignment, start)
+        self._looked_at = at + 1
+        return self.told[start:at]
+
+    def __enter__(self) -> FakeSystemd:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+
 @pytest.mark.parametrize("is_abstract", [False, True])
 def test_systemd_is_told_when_the_server_is_ready_and_when_it_stops(
     tmp_path: Path, is_abstract: bool
 ) -> None:
-    """`READY=1` not before messages are accepted, `STOPPING=1` when a signal came."""
+    """`READY=1` not before messages are accepted, `STOPPING=1` when a signal came. Without a
+    watchdog there is no sign of life."""
     name = f"{'@' if is_abstract else ''}{tmp_path}/notify"
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
-        systemd.bind(f"\0{name[1:]}" if is_abstract else name)
-        systemd.settimeout(60)
-        with ServerProcess(tmp_path, NOTIFY_SOCKET=name) as server:
-            assert b"READY=1" in systemd.recv(4096).split(b"\n")
-            assert get(server.api, "/readyz")[0] == 200
-            assert server.stop() == 0
-            assert b"STOPPING=1" in systemd.recv(4096).split(b"\n")
+    with (
+        FakeSystemd(name) as systemd,
+        ServerProcess(tmp_path, NOTIFY_SOCKET=name) as server,
+    ):
+        assert systemd.until("READY=1") == []
+        assert get(server.api, "/readyz")[0] == 200
+        assert systemd.until("STATUS=Accepting messages; 0 waiting, 0 dead letters.") == []
+        assert server.stop() == 0
+        systemd.until("STOPPING=1")
+        assert "WATCHDOG=1" not in systemd.told
+
+
+def test_systemd_is_told_of_a_reload_and_that_the_server_lives(tmp_path: Path) -> None:
+    """A reload begins with the instant of the monotonic clock and ends with `READY=1`, also one
+    that changes nothing; signs of life go on all the time."""
+    name = str(tmp_path / "notify")
+    with (
+        FakeSystemd(name) as systemd,
+        ServerProcess(tmp_path, NOTIFY_SOCKET=name, WATCHDOG_USEC="100000") as server,
+    ):
+        systemd.until("READY=1")
+        for _ in range(3):
+            systemd.until("WATCHDOG=1")
+        began_us = time.monotonic_ns() // 1000
+        server.signal(signal.SIGHUP)
+        systemd.until("RELOADING=1")
+        told = systemd.until("READY=1")
+        (at,) = [one for one in told if one.startswith("MONOTONIC_USEC=")]
+        assert began_us <= int(at.partition("=")[2]) <= time.monotonic_ns() // 1000
+        systemd.until("WATCHDOG=1")
+        assert server.stop() == 0
+
+
+def test_watchdog_of_another_process_is_not_fed(tmp_path: Path) -> None:
+    """`WATCHDOG_PID` says whose it is."""
+    name = str(tmp_path / "notify")
+    settings = {"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "100000", "WATCHDOG_PID": "1"}
+    with FakeSystemd(name) as systemd, ServerProcess(tmp_path, **settings) as server:
+        systemd.until("STATUS=Accepting messages; 0 waiting, 0 dead letters.")
+        assert server.stop() == 0
+        systemd.until("STOPPING=1")
+        assert "WATCHDOG=1" not in systemd.told
 
 
 def test_server_starts_when_systemd_does_not_listen(tmp_path: Path) -> None:

@@ -137,6 +137,7 @@ async def test_life_of_a_call_is_told_everywhere(tmp_path: Path) -> None:
                     await asyncio.sleep(0.02)  # the result is being moved to its log
                 while (seen := await scrape(http, server))["results"] < 1:  # noqa: ASYNC110  # a page is asked for its figures
                     await asyncio.sleep(0.02)
+            assert (seen["call_workers"], seen["call_workers_busy"]) == (200, 0)
             assert seen["calls_created_total"] == 2
             assert seen["calls_ended_total,succeeded"] == 2
             assert seen["call_runs_total,ok"] == 3

@@ -23,6 +23,7 @@ policies = st.builds(
     max_delay_ms=st.integers(0, A_YEAR_MS),
     retry_on=st.frozensets(st.integers(100, 599), max_size=5),
     ack_any_response=st.booleans(),
+    ack=st.frozensets(st.integers(300, 599), max_size=5),
 )
 randoms = st.floats(0, 1).map(FixedRandom)
 retries = st.integers(1, 1000)

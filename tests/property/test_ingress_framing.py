@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from dispatcher.core.message import Message
 from dispatcher.ingress.config import IngressConfig
 from dispatcher.ingress.connection import Connection
+from dispatcher.ingress.entrance import LISTENER, PROXY, Entrance
 from dispatcher.ingress.pattern import MAX_MISSES
 from dispatcher.ingress.shared import Shared
 from dispatcher.testing.ingress import MemoryAcceptor, MemoryTransport
@@ -125,14 +126,16 @@ def cut(stream: bytes, cuts: Sequence[int]) -> list[bytes]:
     return [stream[start:end] for start, end in itertools.pairwise(edges) if start < end]
 
 
-def take(pieces: Sequence[bytes], *, misses: int = 0) -> tuple[MemoryAcceptor, bytes]:
+def take(
+    pieces: Sequence[bytes], *, misses: int = 0, entrance: Entrance = LISTENER
+) -> tuple[MemoryAcceptor, bytes]:
     """Send pieces to a connection, as if so many heads had differed from the one before: what the
     queue got, and what the caller was answered."""
     queue = MemoryAcceptor(at_once=False)
     shared = Shared(queue, IngressConfig("", 0), Ready, lambda: 0.0)
     shared.date = b""
     shared.accepted_start = b"HTTP/1.1 202 Accepted\r\nX-Dispatcher-Message-Id: "
-    connection, transport = Connection(shared), MemoryTransport()
+    connection, transport = Connection(shared, entrance), MemoryTransport()
     connection.connection_made(transport)
     connection.exchange.heads.misses = misses
     for piece in pieces:
@@ -198,6 +201,30 @@ def test_requests_arrive_byte_for_byte_however_they_are_cut(
     assert [body for _, body in seen] == queue.bodies[: len(seen)]
     for (request, _), message in zip(seen, queue.messages, strict=False):
         assert_same_request(request, message)
+
+
+@given(st.lists(requests(), min_size=1, max_size=4), st.lists(st.integers(0, 2000), max_size=8))
+def test_a_proxy_makes_the_same_messages_of_requests_that_name_their_host_in_the_target(
+    made: list[Made], cuts: list[int]
+) -> None:
+    """However they are cut; that others came before on the connection changes nothing."""
+    queue, answered = take([b"".join(one.raw for one in made)])
+    stream = b"".join(to_proxy(one) for one in made)
+    through, answered_there = take(cut(stream, cuts), entrance=PROXY)
+    assert through.bodies == queue.bodies
+    sent, sent_directly = (
+        [(one.destination, one.head, one.timeout_ms) for one in found.messages]
+        for found in (through, queue)
+    )
+    assert sent == sent_directly
+    assert answered_there == answered
+
+
+def to_proxy(made: Made) -> bytes:
+    """The same request with its host in the target."""
+    raw = made.raw.replace(b"X-Dispatcher-Origin-Host: there:81\r\n", b"", 1)
+    start = made.method + b" "
+    return start + b"http://there:81" + raw.removeprefix(start)
 
 
 def assert_same_request(request: h11.Request, message: Message) -> None:

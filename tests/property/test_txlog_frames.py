@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatcher.txlog import each
-from dispatcher.txlog.chain import Chain, read_batches
-from dispatcher.txlog.frame import encode_batch, find_header, position_of
-from dispatcher.txlog.reader import runs
+from dispatcher.txlog.files.chain import Chain, read_batches
+from dispatcher.txlog.files.frame import encode_batch, find_header, position_of
+from dispatcher.txlog.files.reader import runs
 
 SEED = 0x1234
 START = position_of(3, 4096)

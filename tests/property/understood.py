@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from dispatcher.core.destination import Destination
+from dispatcher.core.message import Message
 from dispatcher.queue.records.ids import wire_id
 from dispatcher.queue.records.kinds import Kind
 from dispatcher.queue.records.letters import DeadLetter, decode_dead
@@ -24,6 +26,7 @@ class Waiting:
     id: bytes
     attempts: int
     redrives: int
+    destination: Destination
 
 
 def waiting_in(records: Records) -> dict[bytes, Waiting]:
@@ -33,12 +36,14 @@ def waiting_in(records: Records) -> dict[bytes, Waiting]:
     for position, payload in records:
         first = position if first < 0 else first
         match payload[0]:
-            case Kind.MESSAGE | Kind.MOVED:
+            case Kind.MESSAGE | Kind.MOVED | Kind.MESSAGE_TERMS | Kind.MOVED_TERMS:
                 stored = decode_stored(position, payload, 0)
-                found[stored.wire_id] = Waiting(stored.wire_id, stored.attempt, stored.redrives)
+                found[stored.wire_id] = Waiting(
+                    stored.wire_id, stored.attempt, stored.redrives, stored.destination
+                )
                 if stored.chunks is not None and stored.chunks[0] < first:
                     del found[stored.wire_id]  # trimmed: it was settled or copied
-            case Kind.SETTLED | Kind.SETTLED_PACKED:
+            case Kind.SETTLED | Kind.SETTLED_PACKED | Kind.DELIVERED | Kind.UNDELIVERED:
                 incarnation, positions = decode_settled(payload)
                 assert incarnation is not None, "nothing writes version 1 any more"
                 for position in positions:
@@ -50,6 +55,20 @@ def waiting_in(records: Records) -> dict[bytes, Waiting]:
                 if message_id in found:
                     found[message_id].attempts = attempts
     return found
+
+
+def stored_in(records: Records) -> Iterator[Message]:
+    """All messages whose first record is there, whatever became of them."""
+    for position, payload in records:
+        if payload[0] in (Kind.MESSAGE, Kind.MESSAGE_TERMS):
+            yield decode_stored(position, payload, 0)
+
+
+def copies_in(records: Records) -> Iterator[Message]:
+    """All messages of which a record is there, the first or a copy."""
+    for position, payload in records:
+        if payload[0] in (Kind.MESSAGE, Kind.MOVED, Kind.MESSAGE_TERMS, Kind.MOVED_TERMS):
+            yield decode_stored(position, payload, 0)
 
 
 def paused_in(records: Records) -> set[bytes]:
@@ -67,7 +86,7 @@ def letters_in(records: Records) -> dict[bytes, DeadLetter]:
     first = -1
     for position, payload in records:
         first = position if first < 0 else first
-        if payload[0] == Kind.DEAD:
+        if payload[0] in (Kind.DEAD, Kind.DEAD_TERMS, Kind.DEAD_OPERATOR):
             letter = decode_dead(payload)
             chunks = letter.message.chunks
             if chunks is None or min(chunks) >= first:  # else trimmed: it was removed or copied

@@ -14,9 +14,10 @@ from dispatcher.errors import LogError, LogUnknown
 from dispatcher.testing.clock import SimulatedClock
 from dispatcher.testing.disk import Fate, SimulatedDisk
 from dispatcher.testing.loop import SimulatedLoop
-from dispatcher.txlog import Bounds, Visit
-from dispatcher.txlog.engine import Engine, Prepared
-from dispatcher.txlog.segment import Sizes
+from dispatcher.txlog import Bounds, Records, Visit
+from dispatcher.txlog.files.engine import Engine, Prepared
+from dispatcher.txlog.files.segment import Sizes
+from dispatcher.txlog.files.walk import FileWalk
 
 T = TypeVar("T")
 
@@ -67,6 +68,7 @@ class EngineLog:
             clock=loop.time,
             random=random.randbytes,
         )
+        self.on_lost: Callable[[LogError], object] | None = None
         self._is_open = False
         self._is_busy = False
 
@@ -74,6 +76,14 @@ class EngineLog:
     def max_batch_bytes(self) -> int:
         """See the seam."""
         return self._engine.sizes.batch
+
+    @property
+    def late_since(self) -> None:
+        """See the seam."""
+
+    def room(self) -> bool:
+        """See the seam."""
+        return self._engine.room()
 
     @property
     def opening(self) -> tuple[int, int]:
@@ -142,6 +152,14 @@ class EngineLog:
         await self._unless_cut()
         return self._engine.read(positions)
 
+    def bounds(self) -> Bounds:
+        """See the seam."""
+        return self._engine.bounds()
+
+    def walk(self, upto: int) -> EngineWalk:
+        """See the seam."""
+        return EngineWalk(self._engine.walk(upto))
+
     async def trim(self, upto: int) -> None:
         """See the seam."""
         await self._unless_cut()
@@ -157,6 +175,18 @@ class EngineLog:
     async def _unless_cut(self) -> None:
         if self._power.is_cut.is_set():
             await asyncio.get_running_loop().create_future()
+
+
+class EngineWalk:
+    """A `Walk`."""
+
+    def __init__(self, walk: FileWalk) -> None:
+        self._walk = walk
+
+    async def next(self) -> Records | None:
+        """See the seam."""
+        await asyncio.sleep(0)
+        return self._walk.next()
 
 
 class _Loop(SimulatedLoop):

@@ -32,9 +32,12 @@ from dispatcher.functions.shown import Entry
 from dispatcher.functions.signing.file import SigningKeyFile
 from dispatcher.functions.signing.in_force import KeysInForce
 from dispatcher.functions.surface import Dispatcher, NoResult, ResultView, Token
+from dispatcher.ingress.planned import message_of
 from dispatcher.protocol.messages import CallResult
 from dispatcher.queue.compaction.source import ReclaimPolicy
 from dispatcher.queue.partition import Partition, PartitionConfig
+from dispatcher.schedules.messages import MessageMaker
+from dispatcher.schedules.partition import PartitionQueue
 from dispatcher.testing.clock import SimulatedClock
 from dispatcher.testing.disk import SimulatedDisk
 from dispatcher.testing.queue import POLICY, Notes
@@ -116,6 +119,9 @@ class Life:
                 result_lost=self.failures.append,
                 failed=self.failures.append,
                 results_space_changed=lambda full: self.failures.append(full),
+            ),
+            planned_messages=MessageMaker(
+                PartitionQueue(self.partition), message_of, steady.wall_us
             ),
         )
         self.outside = Outside(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dispatcher.testing.disk import SimulatedDisk
-from dispatcher.txlog.span import PLACE_BYTES
+from dispatcher.txlog.files.span import PLACE_BYTES
 from tests.simulation.workload import (
     TINY,
     Life,

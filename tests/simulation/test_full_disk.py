@@ -20,15 +20,17 @@ import pytest
 from dispatcher.core.clock import SystemClock
 from dispatcher.core.message import Message
 from dispatcher.core.outcome import AttemptResult
+from dispatcher.core.terms import Terms
 from dispatcher.queue.deadletters.selection import LetterFilter
 from dispatcher.queue.partition import Partition, PartitionConfig
+from dispatcher.queue.pending.index import State
 from dispatcher.queue.ports import CHUNK_BYTES
 from dispatcher.queue.refusals import DISK_FULL
 from dispatcher.testing.disk import SimulatedDisk
 from dispatcher.testing.queue import POLICY, Notes, Receipts, destination, failed, message
-from dispatcher.txlog.disk import Disk
 from dispatcher.txlog.files import FileLog
-from dispatcher.txlog.segment import MIB
+from dispatcher.txlog.files.disk import Disk
+from dispatcher.txlog.files.segment import MIB
 
 _AT_ONCE = 200
 _SETTLED_SECONDS = 1.5
@@ -101,6 +103,7 @@ class Node:
         )
         self.accepted: set[bytes] = set()
         self._starts = 0
+        self._keys = 0
 
     async def start(self) -> None:
         self._starts += 1
@@ -137,13 +140,28 @@ class Node:
         self.dead_disk.kill()
         await self.start()
 
-    async def accept(self, size_bytes: int, hosts: list[str], most: int = 10**9) -> int:
-        """Accept messages until it is refused; returns how many were."""
+    async def accept(
+        self,
+        size_bytes: int,
+        hosts: list[str],
+        most: int = 10**9,
+        *,
+        keyed: bool = False,
+        calls_back: bool = False,
+    ) -> int:
+        """Accept messages until it is refused; returns how many were. `keyed`: each has an
+        idempotency key. `calls_back`: somebody is told of each."""
         before = len(self.accepted)
         while self.queue.intake.refusal() is None and len(self.accepted) - before < most:
             receipts = Receipts()
             for n in range(_AT_ONCE):
                 one = message(destination(hosts[n % len(hosts)]), b"x" * size_bytes)
+                if keyed:
+                    self._keys += 1
+                    one.accepted_at = self.queue.clock.wall_us()
+                    one.terms = Terms(idempotency_key=f"{self._keys:x}", request_print=self._keys)
+                if calls_back:
+                    one.terms = Terms(callback="http://told/")
                 self.queue.intake.accept(one, receipts.one())
             await until(partial(_are_answered, receipts))
             self.accepted.update(one.wire_id for one in receipts.accepted)
@@ -185,7 +203,7 @@ def _is_answered(receipt: Receipts.One) -> bool:
     return receipt.answer is not None
 
 
-async def until(holds: Callable[[], bool], seconds: float = 50) -> None:
+async def until(holds: Callable[[], bool], seconds: float = 200) -> None:
     """Wait for something that nobody tells us of."""
     async with asyncio.timeout(seconds):
         while not holds():  # noqa: ASYNC110  # counters
@@ -217,6 +235,85 @@ def test_full_disk_goes_on_when_everything_is_delivered(size_bytes: int) -> None
         await node.kill()
         assert node.queue.pending.index.count == 0, "nothing is delivered again"
         await node.queue.stop()
+
+    asyncio.run(test())
+
+
+def test_full_disk_goes_on_although_all_messages_had_keys() -> None:
+    """Their keys are kept, and what is kept back is enough for them."""
+
+    async def test() -> None:
+        node = Node(140)
+        await node.start()
+        node.destinations.down = {"a", "b"}
+        node.begin()
+        await node.fill(lambda: node.accept(400, ["a", "b"], keyed=True))
+        node.destinations.up()
+        await until(lambda: not node.queue.pending.index.count)
+        await node.accepts()
+        assert await node.accept(1000, ["a"], 1000) >= 1000
+        await until(lambda: not node.queue.pending.index.count)
+        assert sorted(node.destinations.delivered) == sorted(node.accepted), "each once"
+        await asyncio.sleep(_SETTLED_SECONDS)
+        count = node.queue.keys.entries.count
+        await node.kill()
+        assert node.queue.pending.index.count == 0, "nothing is delivered again"
+        assert node.queue.keys.entries.count == count
+        await node.queue.stop()
+
+    asyncio.run(test())
+
+
+def test_full_disk_goes_on_although_all_messages_call_back() -> None:
+    """What is kept back is enough for some of the callbacks, and when those are delivered for more.
+    Nobody is told twice."""
+
+    async def test() -> None:
+        node = Node(140)
+        await node.start()
+        node.destinations.down = {"a", "b"}
+        node.begin()
+        await node.fill(lambda: node.accept(4000, ["a", "b"], calls_back=True))
+        node.destinations.up()
+        await until(lambda: not node.queue.pending.index.count)
+        await node.accepts()
+        delivered = node.destinations.delivered
+        assert len(set(delivered)) == len(delivered) == 2 * len(node.accepted)
+        assert node.accepted <= set(delivered)
+        assert not node.queue.figures.burying
+        await node.queue.stop()
+
+    asyncio.run(test())
+
+
+def test_full_disk_of_messages_that_are_smaller_than_their_callbacks_goes_on_when_some_go() -> None:
+    """What is kept back may be too little: then a few ends wait, in memory, and no other message
+    that calls back is attempted, so that an operator can cancel those."""
+
+    async def test() -> None:
+        node = Node(140)
+        await node.start()
+        node.destinations.down = {"a", "b"}
+        node.begin()
+        await node.fill(lambda: node.accept(100, ["a", "b"], calls_back=True))
+        node.destinations.up()
+        queue, index = node.queue, node.queue.pending.index
+        count = -1
+        while count < len(node.destinations.delivered):  # as long as some space comes back
+            count = len(node.destinations.delivered)
+            await asyncio.sleep(2)
+        assert queue.endings.are_waiting, "nothing is attempted in vain"
+        assert queue.figures.burying < 1000
+        assert queue.committer.full
+        for slot in range(index.slots):
+            if index.state[slot] in (State.READY, State.SCHEDULED):
+                queue.changing.cancel([slot]).close()
+                if not slot % 1000:
+                    await asyncio.sleep(0)
+        await until(lambda: not index.count)
+        await node.accepts()
+        assert len(set(node.destinations.delivered)) == len(node.destinations.delivered)
+        await queue.stop()
 
     asyncio.run(test())
 

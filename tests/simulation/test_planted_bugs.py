@@ -7,13 +7,13 @@ from collections.abc import Callable
 import pytest
 
 from dispatcher.testing.disk import Fault, SimulatedDisk
-from dispatcher.txlog import frame, recovery, scan
-from dispatcher.txlog.engine import Engine, Prepared
-from dispatcher.txlog.frame import DATA
-from dispatcher.txlog.scan import Damage, Found
-from dispatcher.txlog.segment import Segment, Sizes
-from dispatcher.txlog.span import Span
-from dispatcher.txlog.supply import Supply
+from dispatcher.txlog.files import frame, recovery, scan
+from dispatcher.txlog.files.engine import Engine, Prepared
+from dispatcher.txlog.files.frame import DATA
+from dispatcher.txlog.files.scan import Damage, Found
+from dispatcher.txlog.files.segment import Segment, Sizes
+from dispatcher.txlog.files.span import Span
+from dispatcher.txlog.files.supply import Supply
 from tests.simulation.workload import Life, State, Violation, fault_calls, flip_bytes
 
 LIVES = range(1000, 1030)

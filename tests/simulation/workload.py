@@ -1,8 +1,8 @@
 """A random life of a log on a simulated disk, and the checker of what may be found after a crash.
 
-The engine is the one the server runs (`dispatcher.txlog.engine`), called from one thread. At every
-call that changes the disk the checker opens the log as it would be found after a crash at that
-moment, and compares.
+The engine is the one the server runs (`dispatcher.txlog.files.engine`), called from one thread. At
+every call that changes the disk the checker opens the log as it would be found after a crash at
+that moment, and compares.
 
 What it checks, and calls a `Violation` otherwise:
 - every record that was confirmed, and not trimmed away, is there, at the position that was told;
@@ -24,8 +24,8 @@ from typing import Final
 from dispatcher.errors import LogCorrupt, LogError, LogUnavailable, LogUnknown
 from dispatcher.testing.disk import Fate, Fault, SimulatedDisk
 from dispatcher.txlog import each
-from dispatcher.txlog.engine import Engine
-from dispatcher.txlog.segment import Sizes
+from dispatcher.txlog.files.engine import Engine
+from dispatcher.txlog.files.segment import Sizes
 
 # Not multiples of a sector; the header takes 4096 of it.
 TINY: Final = Sizes(smallest=6500, largest=9000, batch=2048, chunk=2500)

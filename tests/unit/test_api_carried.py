@@ -14,6 +14,8 @@ from dispatcher.api.lines import BadLine
 from dispatcher.api.written import write_line
 from dispatcher.core.calls import CallReason
 from dispatcher.core.message import Message
+from dispatcher.core.option_reading import read_options
+from dispatcher.core.options import DEADLINE, DELAY, NOT_BEFORE, OPTIONS, TIMEOUT, WAIT, written
 from dispatcher.protocol.messages import Any as Any_
 from dispatcher.queue.admin.surface import Carried, CarriedCall, InMemory
 from dispatcher.queue.admin.views import letter_detail
@@ -202,6 +204,40 @@ def test_header_lines_are_carried_byte_for_byte() -> None:
         return found.message.head
 
     assert run(carry) == head
+
+
+def test_every_option_that_is_stored_is_carried() -> None:
+    """As what it was: instants stay, also where the file is imported long after."""
+    values = ("90s", "7", "2027-01-31T12:00:00Z", "https://a.example/told", "rate=10/1m", "abc")
+    alone = {DELAY, TIMEOUT, WAIT}
+    given = [
+        (option, next(one for one in values if option.read(one) is not None))
+        for option in OPTIONS
+        if option not in {*alone, NOT_BEFORE, DEADLINE}
+    ]
+    given += [(NOT_BEFORE, "2027-01-31T12:00:00Z"), (DEADLINE, "2028-01-31T12:00:00Z")]
+    sent = Message(
+        destination(), b"POST / HTTP/1.1\r\nHost: a\r\n", b"", timeout_ms=0, accepted_at=0
+    )
+    sent.terms = read_options(given, None).terms(0)
+    asked = written(sent.terms)
+    assert set(asked) == {option.key for option in OPTIONS if option not in alone}
+
+    async def carry(_: object) -> Message:
+        pieces = [piece async for piece in write_line(Carried(sent, InMemory(b""), None))]
+        found = await read_line(b"".join(pieces), MAX_BODY)
+        assert isinstance(found, Incoming)
+        return found.message
+
+    found = run(carry)
+    # An instant that has passed when this runs is one at which the message may be sent: now.
+    assert written(found.terms) in (asked, {k: v for k, v in asked.items() if k != NOT_BEFORE.key})
+
+
+@pytest.mark.parametrize("name", ["timeout", "wait", "unheard"])
+def test_option_that_no_line_may_have_is_refused(name: str) -> None:
+    """A timeout has a field of its own, and nobody waits for an import."""
+    assert f"options.{name}" in refused({**LINE, "options": {name: "1s"}})
 
 
 def test_large_body_is_read_in_slices() -> None:

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from dispatcher.api.carried import most_line_bytes
+from dispatcher.api.body_field import most_line_bytes
 from dispatcher.api.importing import Import, Imported, read_lines
 from dispatcher.core.message import Message
 from dispatcher.errors import Refused
 from dispatcher.queue.admin.surface import Death
 from dispatcher.queue.ports import CHUNK_BYTES
-from dispatcher.queue.refusals import DISK_FULL
+from dispatcher.queue.refusals import DISK_FULL, IDEMPOTENCY_CONFLICT
 from dispatcher.testing.carrier import MemoryCarrier
 from dispatcher.testing.loop import others, run
 
@@ -91,10 +91,10 @@ def test_line_on_which_the_server_fails_is_refused_and_the_others_imported() -> 
     """What was stored before is told, and the failure is an event, once."""
 
     class Failing(MemoryCarrier):
-        async def take(self, message: Message, body: Sequence[bytes], death: Death | None) -> None:
+        async def take(self, message: Message, body: Sequence[bytes], death: Death | None) -> bool:
             if message.target.startswith("/bad"):
                 raise RuntimeError("a mistake")
-            await super().take(message, body, death)
+            return await super().take(message, body, death)
 
     carrier = Failing()
     failures: list[Exception] = []
@@ -110,11 +110,11 @@ def test_lines_after_a_refused_one_are_not_stored() -> None:
     one says nothing of another."""
 
     class Full(MemoryCarrier):
-        async def take(self, message: Message, body: Sequence[bytes], death: Death | None) -> None:
+        async def take(self, message: Message, body: Sequence[bytes], death: Death | None) -> bool:
             if death is not None or len(body) > 1:
                 await asyncio.sleep(1)
                 raise Refused(DISK_FULL)
-            await super().take(message, body, death)
+            return await super().take(message, body, death)
 
     large = "A" * (CHUNK_BYTES * 2)
     for odd in (line("b", state="dead"), line("b", body=large)):
@@ -160,3 +160,19 @@ def test_lines_are_numbered_also_where_they_are_empty() -> None:
         return [(number, bytes(line or b"")) async for number, line in lines]
 
     assert run(test) == [(1, b"a"), (2, b""), (3, b"bc"), (4, b"d")]
+
+
+def test_what_is_there_already_is_counted_and_a_conflict_is_a_line() -> None:
+    """Neither keeps the lines behind it."""
+
+    class Known(MemoryCarrier):
+        async def take(self, message: Message, body: Sequence[bytes], death: Death | None) -> bool:
+            if message.target == "/conflict":
+                raise Refused(IDEMPOTENCY_CONFLICT)
+            return message.target != "/known" and await super().take(message, body, death)
+
+    carrier = Known()
+    answer = imported(carrier, Pieces(line("known") + line("conflict") + line("a")))
+    assert targets(carrier) == ["/a"]
+    assert (answer.imported, answer.duplicates, answer.stopped_at) == (1, 1, None)
+    assert [one.line for one in answer.refused] == [2]

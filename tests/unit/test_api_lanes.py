@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import asyncio
 
-from dispatcher.queue.admin.surface import LaneOrder, LaneView
+import pytest
+
+from dispatcher.queue.admin.pace import Pace
+from dispatcher.queue.admin.surface import LaneFilter, LaneOrder, LaneTrouble, LaneView
 from dispatcher.testing.queue import Bench, destination, message, simulate
 
 
+@pytest.fixture
+def always_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock is simulated: a slice would never be over."""
+    monkeypatch.setattr(Pace, "is_over", property(lambda _: True))
+
+
+@pytest.mark.usefixtures("always_over")
 def test_many_lanes_are_told_by_name_with_rests_in_between() -> None:
     """Each once, however they are divided; others get their turn on the loop meanwhile."""
     names = [f"{number * 7919 % 1009:04}.example" for number in range(1009)]
@@ -28,11 +38,12 @@ def test_many_lanes_are_told_by_name_with_rests_in_between() -> None:
             turns += 1
         assert [lane.destination for lane in told] == [f"http://{name}" for name in sorted(names)]
         assert {lane.ready + lane.in_flight for lane in told} == {1}
-        assert turns >= 10
+        assert turns >= 11 * 1009 / 50  # pages, each of which looks at all lanes
 
     simulate(test)
 
 
+@pytest.mark.usefixtures("always_over")
 def test_lanes_may_come_and_go_while_they_are_told() -> None:
     """A lane that is new may be missing, one that is gone may be there; the others are."""
 
@@ -83,6 +94,36 @@ def test_lanes_with_most_messages_are_found_among_many() -> None:
         assert (page.total, page.next_after) == (900, None)
 
     simulate(test, workers=1)
+
+
+def test_lanes_are_filtered_by_a_part_of_their_name_and_by_their_trouble() -> None:
+    """In any case of letters; what an operator holds does not count as failing."""
+
+    async def test(bench: Bench) -> None:
+        for name in ("shop", "mail", "stock"):
+            bench.accept(message(destination(f"{name}.example"), name="x"))
+        await asyncio.sleep(0.1)
+        admin = bench.queue.admin
+        await admin.hold("http://stock.example")
+
+        async def found(which: LaneFilter) -> list[str]:
+            page = await admin.lanes(which=which)
+            assert page.total == len(page.items)
+            return [lane.destination for lane in page.items]
+
+        assert await found(LaneFilter(part="o")) == ["http://shop.example", "http://stock.example"]
+        assert await found(LaneFilter(trouble=LaneTrouble.HELD)) == ["http://stock.example"]
+        failing = LaneFilter(trouble=LaneTrouble.FAILING)
+        assert await found(failing) == []
+        for lane in bench.queue.lanes:
+            lane.peer.trail.failing_since = bench.queue.clock.now_us()
+        await asyncio.sleep(61)
+        assert await found(failing) == ["http://mail.example", "http://shop.example"]
+        assert await found(LaneFilter(part="mail", trouble=LaneTrouble.FAILING)) == [
+            "http://mail.example"
+        ]
+
+    simulate(test)
 
 
 def test_idle_lanes_are_forgotten_some_at_a_time() -> None:

@@ -8,94 +8,84 @@ from typing import Any
 
 import pytest
 
-from dispatcher.cli import batches, output, times
-from dispatcher.cli.batches import PURGE, REDRIVE, Progress
-from dispatcher.cli.client import Api, Json, Server
-from dispatcher.cli.errors import BadUsage, CommandError, KeyRefused, RefusedNow, Unreachable
+from dispatcher.cli import batches, output, rates, times
+from dispatcher.cli.address import Server
+from dispatcher.cli.batches import REDRIVE, Progress
+from dispatcher.cli.client import Api, Json
+from dispatcher.cli.errors import BadUsage, CommandError, NotFound, RefusedNow, Unreachable
+from dispatcher.cli.jobs import selection
 from dispatcher.cli.selection import Filters, Ids, Matching, read_ids, select
 from dispatcher.cli.sse import Dropped, Event, parse
-from dispatcher.cli.top import Look, busiest, rate
+from dispatcher.cli.top.figures import Look, rate
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 
 class Letters(Api):
-    """An API with nothing but dead letters. Those in `die_again` are redriven in vain; over those
-    in `broken` the API fails, those in `taken` somebody else deals with, those in `damaged` cannot
-    be read."""
+    """An API that has a job do everything. Those ids in `taken` somebody else deals with, those in
+    `damaged` cannot be read. `looks` are what is answered to one who looks at the job, the last
+    one over and over; an error is raised."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, *looks: Json | BaseException) -> None:
         super().__init__(Server("http", "127.0.0.1", 1), None)
-        self.letters = {number: f"{number:028x}" for number in range(count)}
-        self.broken: set[str] = set()
         self.taken: set[str] = set()
         self.damaged: set[str] = set()
-        self.batches: list[Json] = []
-        self.die_again: set[str] = set()
-        self.fails_at: int | None = None
+        self.asked: list[Json] = []
+        self.looks = list(looks)
 
-    @property
-    def ids(self) -> list[str]:
-        """Those that are there, the oldest first."""
-        return [self.letters[place] for place in sorted(self.letters)]
+    def begin(self, path: str, body: Json, *, at_once_s: int) -> tuple[Json, bool]:
+        assert path == "/v1/dead-letters/redrive"
+        self.asked.append(body)
+        if self.looks:
+            return job("running"), True
+        return self.result(set(body.get("ids", ()))), False
+
+    def result(self, wanted: set[str]) -> Json:
+        """What is answered at the end."""
+        missing = self.taken | (wanted & GONE)
+        done = len(wanted - missing - self.damaged)
+        return {
+            "redriven": done,
+            "not_found": sorted(wanted & missing),
+            "failed": sorted(self.damaged),
+        }
 
     def get(self, path: str, query: Mapping[str, object] | None = None) -> Json:
-        assert path == "/v1/dead-letters"
-        assert query is not None
-        limit = query["limit"]
-        assert isinstance(limit, int)
-        assert 1 <= limit <= 1000
-        after = int(str(query["cursor"] or -1))
-        places = [place for place in sorted(self.letters) if place > after]
-        return {
-            "items": [{"id": self.letters[place]} for place in places[:limit]],
-            "next": str(places[limit - 1]) if len(places) > limit else None,
-        }
+        assert path == "/v1/jobs/5e0f3a91"
+        look = self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
+        if isinstance(look, BaseException):
+            raise look
+        return look
 
     def post(self, path: str, body: Json | None = None) -> Json:
         assert body is not None
-        if self.fails_at == len(self.batches):
-            raise KeyboardInterrupt
-        self.batches.append(body)
-        wanted = set(body["ids"])
-        if wanted & self.broken:
-            raise CommandError("an error that nobody foresaw (internal_error)")
-        if body.get("dry_run"):
-            self.batches.pop()
-            return {"not_found": sorted(wanted - set(self.ids))}
-        found = [one for one in self.ids if one in wanted and one not in self.taken | self.damaged]
-        end = max(self.letters, default=0)
-        self.letters = {place: one for place, one in self.letters.items() if one not in found}
-        for place, one in enumerate(sorted(self.die_again & set(found)), start=end + 1):
-            self.letters[place] = one
-        verb = {"redrive": "redriven", "purge": "purged"}[path.rpartition("/")[2]]
-        failed = self.damaged & wanted
-        missing = sorted(wanted - set(found) - failed)
-        return {verb: len(found), "not_found": missing, "failed": sorted(failed)}
+        assert body["dry_run"] is True
+        return {"redriven": 0, "not_found": sorted(set(body["ids"]) & GONE)}
 
 
-class Time:
-    """A clock that goes on only while somebody sleeps."""
-
-    def __init__(self) -> None:
-        self.now_s = 100.0
-
-    def sleep(self, seconds: float) -> None:
-        assert seconds >= 0
-        self.now_s += seconds
+GONE = {"gone"}
+RESULT: Json = {"redriven": 5, "not_found": []}
 
 
-def apply(api: Letters, **options: Any) -> Progress:
-    """Redrive all there is."""
+def job(state: str, done: int = 0, **more: Any) -> Json:
+    """A job as the API shows it."""
+    fields = {"id": "5e0f3a91", "kind": "redrive", "unit": "messages", "total": 5, "skipped": 0}
+    return {**fields, "state": state, "done": done, **more}
+
+
+def apply(api: Letters, *ids: str, rate: int | None = None, told: Any = None) -> Progress:
+    """Redrive these, or all there is."""
     progress = Progress()
-    given: dict[str, Any] = {
-        "selection": Matching(Filters()),
-        "expected": len(api.ids),
-        "advance": lambda _: None,
-        **options,
-    }
-    selection = given.pop("selection")
-    batches.run(api, REDRIVE, selection, progress=progress, **given)
+    selection = Ids(ids) if ids else Matching(Filters())
+    batches.run(
+        api,
+        REDRIVE,
+        selection,
+        progress=progress,
+        told=told or (lambda _: None),
+        rate=rate,
+        sleep=lambda _: None,
+    )
     return progress
 
 
@@ -195,102 +185,79 @@ def test_read_ids_refuses_objects_without_an_id(line: str) -> None:
         read_ids([line])
 
 
-# In batches
+# As a job
 
 
-def test_run_takes_all_of_them_in_pages() -> None:
-    """At most a thousand at a time."""
-    api = Letters(2500)
-    assert apply(api).count == 2500
-    assert [len(batch["ids"]) for batch in api.batches] == [1000, 1000, 500]
-    assert api.ids == []
+def test_all_are_one_job_with_its_rate() -> None:
+    """However many: the server spreads them."""
+    api = Letters()
+    apply(api, rate=50)
+    assert api.asked == [{"all": True, "rate": 50}]
 
 
-def test_run_does_not_touch_what_died_after_it_began() -> None:
-    """Those come last in the list, and no more than there were at first are taken."""
-    api = Letters(2500)
-    assert apply(api, expected=1500).count == 1500
-    assert api.ids[0] == f"{1500:028x}"
+def test_very_many_ids_are_several_jobs() -> None:
+    """One after the other, each with as many as the API takes."""
+    api = Letters()
+    ids = [f"{number:028x}" for number in range(25_000)]
+    assert apply(api, *ids).count == 25_000
+    assert [len(body["ids"]) for body in api.asked] == [10_000, 10_000, 5_000]
 
 
-def test_run_redrives_a_message_once_when_it_dies_again() -> None:
-    """Else it would go on forever."""
-    api = Letters(3)
-    api.die_again = set(api.ids)
-    assert apply(api, expected=3).count == 3
-    assert len(api.batches) == 1
+def test_job_is_followed_to_its_end_and_its_result_counts() -> None:
+    """Every look is shown."""
+    seen: list[int] = []
+    api = Letters(job("running", 2), job("running", 4), job("done", 5, result=RESULT))
+    assert apply(api, told=lambda one: seen.append(one["done"])).count == 5
+    assert seen == [0, 2, 4, 5]
 
 
-def test_run_goes_on_past_those_that_somebody_else_deals_with() -> None:
-    """They are still in the list, in front of all others, and are named at the end."""
-    api = Letters(2500)
-    api.taken = set(api.ids[:1100])
-    progress = apply(api)
-    assert progress.count == 1400
-    assert progress.not_found == []
-    assert set(progress.left) == api.taken == set(api.ids)
+def test_those_that_are_left_are_named() -> None:
+    """Those that cannot be read, or that somebody else deals with; not those that are gone."""
+    api = Letters()
+    api.damaged, api.taken = {"b"}, {"c"}
+    progress = apply(api, "a", "b", "c", "gone")
+    assert progress.count == 1
+    assert progress.not_found == ["gone"]
+    assert set(progress.left) == {"b", "c"}
 
 
-def test_run_goes_on_past_those_over_which_the_api_fails() -> None:
-    """Each of the batch is tried alone; those to blame are named with what the API said."""
-    api = Letters(1500)
-    api.broken = {api.ids[3], api.ids[1200]}
-    progress = apply(api)
-    assert progress.count == 1498
-    assert set(progress.left) == api.broken == set(api.ids)
-    assert all("internal_error" in why for why in progress.left.values())
+def test_job_that_was_cancelled_is_an_error_that_says_what_is_done() -> None:
+    """By somebody else."""
+    with pytest.raises(CommandError, match="cancelled: 3 messages are done"):
+        apply(Letters(job("cancelled", 3)))
 
 
-def test_run_names_those_that_cannot_be_read() -> None:
-    """They stay, and the batch is not asked for again."""
-    api = Letters(1500)
-    api.damaged = {api.ids[3], api.ids[1200]}
-    progress = apply(api)
-    assert (progress.count, len(api.batches)) == (1498, 2)
-    assert set(progress.left) == api.damaged
+def test_job_that_failed_says_why() -> None:
+    """And what is done."""
+    failed = job("failed", 3, error="disk_full", message="There is no space.")
+    with pytest.raises(RefusedNow, match=r"no space\. \(disk_full\) 3 messages are done"):
+        apply(Letters(failed))
 
 
-@pytest.mark.parametrize("error", [RefusedNow, Unreachable, KeyRefused])
-def test_run_stops_when_the_api_does_nothing_at_all(error: type[CommandError]) -> None:
-    """One after the other they would all be refused."""
-
-    class Refusing(Letters):
-        def post(self, path: str, body: Json | None = None) -> Json:
-            self.batches.append(body or {})
-            raise error("no")
-
-    api = Refusing(1500)
-    with pytest.raises(error):
-        apply(api)
-    assert len(api.batches) == 1
+@pytest.mark.parametrize("error", [Unreachable("?"), RefusedNow("log_busy")])
+def test_connection_that_breaks_does_not_end_the_following(error: CommandError) -> None:
+    """Nor does a server that is busy: the job goes on without them."""
+    api = Letters(error, error, job("done", 5, result=RESULT))
+    assert apply(api).count == 5
 
 
-def test_run_counts_what_is_done_when_it_is_interrupted() -> None:
-    """The person is told, and the same command goes on with the rest."""
-    api = Letters(2500)
-    api.fails_at = 1
-    progress = Progress()
+@pytest.mark.parametrize(
+    ("error", "word"),
+    [(Unreachable("?"), "goes on"), (RefusedNow("?"), "goes on"), (NotFound("?"), "restarted")],
+)
+def test_job_that_is_lost_sight_of_is_told(error: CommandError, word: str) -> None:
+    """Whether it goes on, as far as one can know."""
+    with pytest.raises(CommandError, match=word):
+        apply(Letters(error))
+
+
+def test_interrupted_command_says_how_to_end_the_job(capsys: pytest.CaptureFixture[str]) -> None:
+    """It goes on."""
     with pytest.raises(KeyboardInterrupt):
-        batches.run(
-            api,
-            PURGE,
-            Matching(Filters()),
-            expected=2500,
-            progress=progress,
-            advance=lambda _: None,
-        )
-    assert progress.count == 1000
-    api.fails_at = None
-    assert apply(api).count == 1500
-
-
-@pytest.mark.parametrize(("count", "rate_per_s", "seconds"), [(5, 2, 2), (100, 10, 9), (3, 1, 2)])
-def test_run_keeps_to_the_rate(count: int, rate_per_s: int, seconds: int) -> None:
-    """A batch is what may go in a second, and waits for its second; the server is told too."""
-    api, time = Letters(count), Time()
-    apply(api, rate=rate_per_s, clock=lambda: time.now_s, sleep=time.sleep)
-    assert time.now_s == pytest.approx(100 + seconds)
-    assert all(len(batch["ids"]) <= batch["rate"] == rate_per_s for batch in api.batches)
+        apply(Letters(KeyboardInterrupt()))
+    said = capsys.readouterr().err
+    assert "goes on" in said
+    assert "dispatcher jobs cancel 5e0f3a91" in said
 
 
 # Figures
@@ -302,16 +269,6 @@ def test_rate_is_unknown_when_the_server_was_restarted() -> None:
     assert rate("x", before, after) == 2.0
     assert rate("x", Look(1.0, {"x": 15}), after) is None
     assert rate("x", None, after) is None
-
-
-def test_busiest_shows_those_with_most_to_do_when_room_is_short() -> None:
-    """Equal ones by name."""
-    lanes = [
-        {"destination": name, "ready": ready, "scheduled": 0, "in_flight": 0}
-        for name, ready in (("c", 1), ("b", 5), ("a", 1))
-    ]
-    assert [lane["destination"] for lane in busiest(lanes, 2)] == ["b", "a"]
-    assert len(busiest(lanes, -3)) == 1
 
 
 # Streams and text
@@ -372,3 +329,32 @@ def test_server_refuses_what_is_no_address(url: str) -> None:
     """User information too: secrets don't belong into arguments."""
     with pytest.raises(BadUsage, match="--url"):
         Server.parse(url, "--url")
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ({"destination": "http://a.example", "all": True}, "destination=http://a.example all=yes"),
+        ({"ids": ["1", "2"], "of": 2}, "ids=1,2 of=2"),
+        ({}, None),
+        (None, None),
+    ],
+)
+def test_selection_is_one_line_and_none_where_nothing_was_selected(
+    given: Mapping[str, object] | None, shown: str | None
+) -> None:
+    """An import selects nothing: a table has a dash there, as everywhere."""
+    assert selection(given) == shown
+
+
+@pytest.mark.parametrize(("typed", "sent"), [("50", 50), ("10/1m", "10/1m"), ("5/s", "5/s")])
+def test_rate_of_a_job_is_sent_as_it_was_typed(typed: str, sent: int | str) -> None:
+    """A bare number is a second's."""
+    assert rates.sent(typed, "--rate") == sent
+
+
+@pytest.mark.parametrize("typed", ["", "fast", "-1", "5/x", "1.5", "none"])
+def test_what_is_no_rate_is_refused_with_what_is_expected(typed: str) -> None:
+    """And with the name of the option."""
+    with pytest.raises(BadUsage, match=r"^--rate: expected a number a second, or .*10/1m"):
+        rates.sent(typed, "--rate")

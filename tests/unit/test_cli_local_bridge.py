@@ -9,7 +9,7 @@ from queue import SimpleQueue
 
 import pytest
 
-from dispatcher.cli.client import Server
+from dispatcher.cli.address import Server
 from dispatcher.cli.local.bridge_client import BridgeClient
 from dispatcher.cli.local.calls import Calls
 from dispatcher.cli.local.happenings import CallMoved, Happening, ServerSaid

@@ -84,6 +84,13 @@ def test_command_that_does_not_exist_is_told_before_anything_is_started() -> Non
     )
 
 
+def test_program_that_hides_the_package_is_told_before_anything_is_started() -> None:
+    """Python would say that `dispatcher` is not a package."""
+    with pytest.raises(BadUsage, match="hides the package `dispatcher` from itself"):
+        check(["python", "shop/dispatcher.py"])
+    check(["python", "dispatcher_app.py"])
+
+
 @pytest.mark.parametrize(
     ("text", "read"),
     [

@@ -216,3 +216,13 @@ def test_function_that_goes_on_at_once_is_not_said_to_sleep() -> None:
         "has a step on record, and goes on",
         "sleeps until 2026-01-31T12:00:04.000Z",
     ]
+
+
+def test_line_has_the_first_line_of_an_error_of_several() -> None:
+    """The application has printed all of them, and a line is one."""
+    told = Told()
+    error = "IncompatibleState: no longer fits its record.\n  recorded   await 1: sleep 10 s"
+    told.tell("a", "run", attempt=2, duration_ms=3, status="incompatible_state", error=error)
+    told.tell("a", "ended", 1, status="failed")
+    for line in told.lines:
+        assert line.endswith(": IncompatibleState: no longer fits its record. …")

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from dispatcher.cli.causes import cause
 from dispatcher.cli.dead import _LIST_COLUMNS
+from dispatcher.cli.moments import Moment, short_span
 from dispatcher.cli.stats import LANE_COLUMNS, lane_state
-from dispatcher.cli.tables import Column, Moment, cut, fitted, short_span
+from dispatcher.cli.tables import Column, fitted, lines
+from dispatcher.cli.widths import cut, cut_end, padded, width_of
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
@@ -32,6 +34,7 @@ LETTER = [
     "11",
     "http_503",
     "64.0 KiB",
+    "orders",
 ]
 
 
@@ -40,9 +43,9 @@ def test_dead_letters_fit_eighty_columns() -> None:
     assert shown(_LIST_COLUMNS, LETTER, 80) == {
         "id": LETTER[0],
         "died": "12d",
-        "destination": "https://webhook…",
-        "request": "POST /v1/hooks/…",
-        "cause": "http_503",
+        "destination": "webhook…ple.com",
+        "request": "POST /v…shop=17",
+        "last error": "http_503",
     }
 
 
@@ -56,11 +59,21 @@ def test_what_one_column_does_not_need_is_left_for_the_other() -> None:
     row = [LETTER[0], "12d", "http://a.local", *LETTER[3:]]
     found = shown(_LIST_COLUMNS, row, 80)
     assert found["destination"] == "http://a.local"
-    assert found["request"] == "POST /v1/hooks/or…"
+    assert found["request"] == "POST /v1…shop=17"
+
+
+def test_column_that_says_nothing_is_left_out_before_another_is_cut() -> None:
+    """Where there is room for all, it stands there."""
+    row = [*LETTER[:4], "-", *LETTER[5:]]
+    titles = [column.title for column in _LIST_COLUMNS]
+    widths = [max(map(len, pair)) for pair in zip(titles, row, strict=True)]
+    found = shown(_LIST_COLUMNS, row, sum(widths) - widths[4] + 2 * (len(row) - 2))
+    assert list(found.values()) == [*LETTER[:4], *LETTER[5:]]
+    assert list(shown(_LIST_COLUMNS, row, 200).values()) == row
 
 
 @given(
-    st.lists(st.text(st.characters(codec="ascii"), max_size=60), min_size=7, max_size=7),
+    st.lists(st.text(st.characters(codec="ascii"), max_size=60), min_size=8, max_size=8),
     st.integers(60, 200),
 )
 def test_row_is_never_wider_than_the_terminal_when_what_cannot_be_cut_fits(
@@ -73,8 +86,101 @@ def test_row_is_never_wider_than_the_terminal_when_what_cannot_be_cut_fits(
         if not (column.is_cut or column.is_extra)
     ]
     widths = fitted(_LIST_COLUMNS, [row], width)
-    if sum(fixed) + 2 * 4 + 2 * 4 <= width:
+    if sum(fixed) + 2 * 4 + 4 <= width:
         assert sum(widths.values()) + 2 * (len(widths) - 1) <= width
+
+
+@pytest.fixture(autouse=True)
+def no_colours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines are compared as text."""
+    monkeypatch.setenv("NO_COLOR", "1")
+
+
+def test_letter_is_two_lines_where_there_is_no_room_beside_its_id() -> None:
+    """The id stays whole, to be copied; what matters most of the rest stands under it."""
+    assert lines(_LIST_COLUMNS, [LETTER], 40) == [
+        "id",
+        "  died  destination           last error",
+        LETTER[0],
+        "  12d   webhooks.c…ample.com  http_503",
+    ]
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100])
+def test_no_line_is_folded(width: int) -> None:
+    """Neither of letters nor of lanes."""
+    lane = ("https://webhooks.customer-17.example.com", 12_345, 3, 10, 10, "50/s", "backs off")
+    until = Moment("2026-01-31T12:00:27.000000Z")
+    rows = [(*lane, until, "message", "http_503", until, 12.3, 18, 1894, until)]
+    for columns, those in ((_LIST_COLUMNS, [LETTER]), (LANE_COLUMNS, rows)):
+        assert max(map(width_of, lines(columns, those, width, NOW))) <= width
+
+
+def test_what_says_least_is_left_out_first() -> None:
+    """By rank, then from the right."""
+    columns = (Column("a"), Column("b", is_extra=True, rank=2), Column("c", is_extra=True, rank=1))
+    rows = [["1111", "2222", "3333"]]
+    assert lines(columns, rows, 16) == ["a     b     c", "1111  2222  3333"]
+    assert lines(columns, rows, 15) == ["a     c", "1111  3333"]
+    assert lines(columns, rows, 5) == ["a", "1111"]
+
+
+def test_numbers_stand_right_with_their_title() -> None:
+    """So that they can be compared at a glance."""
+    columns = (Column("destination"), Column("ready"), Column("size", is_right=True))
+    rows = [("http://a", 5, "1.0 KiB"), ("http://b", 12_345, "18 B")]
+    assert lines(columns, rows, 80) == [
+        "destination  ready     size",
+        "http://a         5  1.0 KiB",
+        "http://b     12345     18 B",
+    ]
+
+
+def test_wide_table_has_everything_whole() -> None:
+    """Exact instants too, however narrow the terminal is."""
+    row = [LETTER[0], Moment("2026-01-31T11:59:15.000000Z"), *LETTER[2:]]
+    _, line = lines(_LIST_COLUMNS, [row], None, NOW)
+    assert "2026-01-31T11:59:15.000Z" in line
+    assert LETTER[2] in line
+    assert LETTER[-1] in line
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "expected"),
+    [
+        ("https://a.example", 17, "https://a.example"),
+        ("https://a.example", 10, "…a.example"),
+        ("https://a.example", 9, "a.ex…mple"),
+        ("https://a.example", 8, "a.ex…ple"),
+        ("http://127.0.0.1:8080", 14, "127.0.0.1:8080"),
+        ("http://127.0.0.1:8080", 9, "127.…8080"),
+        ("abc", 1, "…"),
+        ("abc", 0, ""),
+        ("日本語の名前", 7, "日…前"),
+    ],
+)
+def test_text_is_cut_in_its_middle(text: str, width: int, expected: str) -> None:
+    """Both ends tell; a wide character takes two cells."""
+    assert cut(text, width) == expected
+    assert width_of(expected) <= max(width, 0)
+
+
+def test_sentence_loses_its_end() -> None:
+    """What comes first is what it says."""
+    assert (cut_end("one two", 7), cut_end("one two", 5), cut_end("x", 0)) == (
+        "one two",
+        "one …",
+        "",
+    )
+
+
+def test_text_is_padded_to_its_cells() -> None:
+    """On either side."""
+    assert (padded("日", 4), padded("1", 3, is_right=True), padded("long", 2)) == (
+        "日  ",
+        "  1",
+        "long",
+    )
 
 
 @pytest.mark.parametrize(
@@ -92,7 +198,21 @@ def test_row_is_never_wider_than_the_terminal_when_what_cannot_be_cut_fits(
 )
 def test_instant_is_an_age_for_people(spelled: str | None, age: str) -> None:
     """Short, and never what a server could do to a terminal."""
-    assert Moment(spelled).age(NOW) == age
+    assert lines((Column("a"),), [[Moment(spelled)]], 80, NOW)[1].strip() == age
+
+
+@pytest.mark.parametrize(
+    ("spelled", "both"),
+    [
+        ("2026-01-31T11:59:15.000000Z", "2026-01-31T11:59:15.000Z (45s ago)"),
+        ("2026-01-31T12:00:27.000000Z", "2026-01-31T12:00:27.000Z (in 27s)"),
+        (None, None),
+        ("soon", "soon"),
+    ],
+)
+def test_instant_of_one_thing_has_its_age(spelled: str | None, both: str | None) -> None:
+    """There is room for it."""
+    assert Moment(spelled).both(NOW) == both
 
 
 def test_span_is_told_in_its_largest_unit() -> None:

@@ -247,3 +247,34 @@ def test_every_response_is_healthy_when_every_response_counts(status: int) -> No
     policy = RetryPolicy(2, 1000, 60_000, ack_any_response=True)
     assert classify(AttemptResult(status, None, "", 1), policy) is HEALTHY
     assert classify(AttemptResult(None, Failure.TIMEOUT, "", 1), policy) is OVERLOAD
+
+
+@pytest.mark.parametrize("status", [302, 404, 408, 429, 500, 503])
+def test_a_status_of_ack_is_healthy_and_others_are_not(status: int) -> None:
+    """What a rule takes for delivered is no failure of its destination."""
+    policy = RetryPolicy(2, 1000, 60_000, ack=frozenset({status}))
+    assert classify(AttemptResult(status, None, "", 1), policy) is HEALTHY
+    assert classify(AttemptResult(502, None, "", 1), policy) is FAILURE
+
+
+def test_probe_now_ends_a_pause_and_forgets_no_failure() -> None:
+    """The next attempt is the probe; when it fails the pause is twice as long as the one before."""
+    breaker = opened(at_us=10)
+    assert not breaker.admits(20)
+    breaker.probe_now(20)
+    assert breaker.admits(20)
+    breaker.start(20)
+    breaker.probe_now(25)  # one is under way
+    assert not breaker.admits(25)
+    assert breaker.finish(FAILURE, 20, 30)
+    assert breaker.open_until_us == 30 + 2 * SECOND
+
+
+def test_probe_now_changes_nothing_of_what_is_closed() -> None:
+    """Failures are counted on."""
+    breaker = Breaker()
+    for _ in range(FAILURES_TO_OPEN - 1):
+        breaker.finish(FAILURE, 1, 2)
+    breaker.probe_now(3)
+    assert breaker.state is State.CLOSED
+    assert breaker.finish(FAILURE, 4, 5)

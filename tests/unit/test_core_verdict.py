@@ -181,3 +181,15 @@ def test_retry_after_moves_the_retry(retry_after: bytes, expected_ms: int) -> No
     """A lower bound, capped at RETRY_MAX_DELAY; garbage is as if it were missing."""
     answer = verdict(response(503, retry_after=retry_after))
     assert answer == RetryAt(WallUs(NOW + expected_ms * 1000))
+
+
+@pytest.mark.parametrize("status", [302, 404, 409, 429, 500, 501, 503])
+@pytest.mark.parametrize("failure", [None, Failure.BROKEN, Failure.TIMEOUT])
+def test_statuses_of_ack_are_delivered(status: int, failure: Failure | None) -> None:
+    """Whatever they would come to otherwise, and whatever became of their body; others are not."""
+    policy = replace(POLICY, ack=frozenset((status,)))
+    assert verdict(response(status, failure), policy=policy) == Delivered()
+    assert verdict(response(status, failure), attempt=3, policy=policy) == Delivered()
+    other = 400 if status != 400 else 401
+    assert verdict(response(other), policy=policy) == REJECTED
+    assert verdict(response(200, Failure.BROKEN), policy=policy) == FIRST_RETRY

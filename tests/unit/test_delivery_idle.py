@@ -37,7 +37,7 @@ class Wire(asyncio.Transport):
 class Nobody:
     """An owner who listens to nothing."""
 
-    rooms = Rooms()
+    rooms = start_rooms = Rooms()
 
     def opened(self, connection: Connection) -> None:
         pass
@@ -134,9 +134,9 @@ def test_connection_used_last_is_taken_first(loop: Loop) -> None:
     idle = idle_of(loop)
     first, other, second = park(idle, loop, 1, 2, 1)
     assert idle.count == 3
-    assert [idle.take(destination(1), loop.now_s) for _ in range(3)] == [second, first, None]
-    assert idle.take(destination(3), loop.now_s) is None
-    assert idle.take(destination(2), loop.now_s) is other
+    assert [idle.take(destination(1).key, loop.now_s) for _ in range(3)] == [second, first, None]
+    assert idle.take(destination(3).key, loop.now_s) is None
+    assert idle.take(destination(2).key, loop.now_s) is other
     assert idle.count == 0
 
 
@@ -146,15 +146,15 @@ def test_connection_older_than_the_maximum_is_never_handed_out(loop: Loop) -> No
     old, young = connect(destination(1)), connect(destination(1))
     loop.now_s = young.opened_s = 155.0
     idle.park(old)
-    assert idle.take(destination(1), 159.9) is old
+    assert idle.take(destination(1).key, 159.9) is old
     idle.park(young)
     idle.park(old)
-    assert idle.take(destination(1), 160.0) is young
+    assert idle.take(destination(1).key, 160.0) is young
     assert old.closing
     loop.now_s = 215.0
     idle.park(young)
     assert young.closing
-    assert idle.take(destination(1), loop.now_s) is None
+    assert idle.take(destination(1).key, loop.now_s) is None
     assert idle.count == 0
 
 
@@ -180,7 +180,7 @@ def test_oldest_of_all_gives_way_when_there_are_too_many(loop: Loop) -> None:
     """Whichever destination it is of, and as old as it is since it was parked last."""
     idle = idle_of(loop, total=3)
     first, second, third = parked = park(idle, loop, 1, 2, 3)
-    assert idle.take(destination(1), loop.now_s) is first
+    assert idle.take(destination(1).key, loop.now_s) is first
     loop.now_s += 1
     idle.park(first)
     parked += park(idle, loop, 4)
@@ -243,7 +243,7 @@ def test_removed_connection_is_not_handed_out(loop: Loop) -> None:
         idle.remove(second)
     idle.remove(connect(destination(1)))
     assert (idle.count, closed([first, second])) == (1, [])
-    assert idle.take(destination(1), loop.now_s) is first
+    assert idle.take(destination(1).key, loop.now_s) is first
 
 
 def test_closing_closes_all_and_stops_the_timer(loop: Loop) -> None:
@@ -263,7 +263,7 @@ def test_destinations_are_forgotten_with_their_last_connection(loop: Loop) -> No
     idle = idle_of(loop, total=5)
     park(idle, loop, *range(50))
     assert len(idle._stacks) == 5
-    taken = [idle.take(destination(number), loop.now_s) for number in (45, 46)]
+    taken = [idle.take(destination(number).key, loop.now_s) for number in (45, 46)]
     for connection in taken:
         assert connection is not None
         idle.remove(connection)

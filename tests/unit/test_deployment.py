@@ -114,6 +114,20 @@ def test_alerts_fire_when_they_should() -> None:
         assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+def test_queries_of_the_dashboard_are_promql(tmp_path: Path) -> None:
+    """With the variables of Grafana filled in, Prometheus takes each of them."""
+    found = [one for one in queries(CONFIG / "grafana" / "dashboard.json") if "(" in one]
+    found = [one for one in found if not one.startswith("label_values")]
+    texts = [one.replace("$__rate_interval", "5m").replace("$instance", ".*") for one in found]
+    rules = [{"record": f"r{number}", "expr": text} for number, text in enumerate(texts)]
+    path = tmp_path / "rules.yml"
+    path.write_text(yaml.safe_dump({"groups": [{"name": "board", "rules": rules}]}), "utf-8")
+    command = ["promtool", "check", "rules", str(path)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
 def test_dashboard_can_be_imported() -> None:
     """Panels have ids of their own, fit in 24 columns, and take the data source that is chosen."""
     dashboard = json.loads(read("config/grafana/dashboard.json"))
@@ -281,6 +295,13 @@ def test_systemd_waits_until_the_server_says_that_it_is_ready() -> None:
     told = dict(unit())
     assert told["Type"] == "notify"
     assert told["TimeoutStartSec"] == "infinity"
+
+
+def test_systemd_restarts_what_gives_no_sign_of_life() -> None:
+    """Not before a disk that is only slow has answered: five seconds are a stall, no end."""
+    told = dict(unit())
+    assert int(told["WatchdogSec"].removesuffix("s")) >= 30
+    assert told["Restart"] == "always"
 
 
 def test_kubernetes_runs_one_replica() -> None:

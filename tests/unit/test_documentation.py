@@ -12,9 +12,11 @@ from pydantic import BaseModel
 import dispatcher
 from dispatcher.api.audit import Action
 from dispatcher.api.letter_models import Attempt, Group, Letter
-from dispatcher.api.message_models import DestinationState, Message, MessageExplanation
+from dispatcher.api.message_models import DestinationState, FullMessage, MessageExplanation
 from dispatcher.api.stats_models import Lane
-from dispatcher.core.options import HEADERS, OPTIONS
+from dispatcher.cli.send import flag
+from dispatcher.core.option_reading import read_options
+from dispatcher.core.options import FLOW, FLOW_KEY, HEADERS, OPTIONS, TIMEOUT, Option, written
 from dispatcher.core.outcome import Failure
 from dispatcher.core.verdict import DeadReason
 from dispatcher.errors import ConfigError, DispatcherError, LogCorrupt, LogLocked, PortTaken
@@ -45,7 +47,7 @@ def test_every_setting_is_documented_with_its_default() -> None:
     for name, value in Settings.load({}).describe().items():
         shown = {"LOG_FORMAT": "json", "WORKER_SLOW": 10_000}.get(name, value)
         text = str(shown).lower() if isinstance(shown, bool) else str(shown)
-        assert f"`{text}`" in rows[name] or (value == [] and rows[name].startswith("empty"))
+        assert f"`{text}`" in rows[name] or (value in ([], "") and rows[name].startswith("empty"))
     assert all(f"`{name}`" in read("docs/configuration.md") for name in SECOND_NAMES)
 
 
@@ -55,6 +57,27 @@ def test_every_header_of_ours_is_documented_as_it_is() -> None:
         r"^\| `(X-Dispatcher-.*?)` \| (.*) \| (.*) \|$", read("docs/configuration.md"), re.M
     )
     assert rows == [(header.title, header.means, header.takes) for header in HEADERS]
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.key)
+def test_every_option_is_documented_with_its_flag_an_example_and_what_a_redrive_keeps(
+    option: Option,
+) -> None:
+    """docs/options.md; `test_documented_commands.py` runs the examples."""
+    page = read("docs/options.md")
+    values = ("90s", "7", "2027-01-31T12:00:00Z", "https://a.example/told", "rate=10/1m", "abc")
+    value = next(one for one in values if option.read(one) is not None)
+    stays = option is TIMEOUT  # it is stored with the message itself
+    if not stays:
+        given = [(option, value)]
+        if option is FLOW:
+            given.append((FLOW_KEY, "f"))
+        terms = read_options(given, 0).terms(0).of_redriven()
+        stays = option.key in written(terms)
+    then = "kept" if stays else "dropped"
+    assert f"\n| `{option.title}` | `{flag(option)}` | {then} |\n" in page, "a row of the table"
+    examples = re.findall(r"^```sh\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert any(f"-H '{option.title}: " in one for one in examples), "an example with curl"
 
 
 def test_every_event_is_documented_as_it_is() -> None:
@@ -97,7 +120,8 @@ def test_every_slug_is_documented() -> None:
         slug
         for first in re.findall(r"^\| (.*?) \|", text, re.M)
         for slug in re.findall(
-            r"`([a-z]+_[a-z_]+|timeout|expired|rejected|recovering|starting|overloaded)`", first
+            r"`([a-z]+_[a-z_]+|timeout|expired|operator|rejected|recovering|starting|overloaded|moved)`",
+            first,
         )
     }
     in_code = (
@@ -122,11 +146,11 @@ def test_every_exit_code_is_documented(error: type[DispatcherError]) -> None:
 
 @pytest.mark.parametrize(
     "model",
-    [Lane, DestinationState, Message, MessageExplanation, Letter, Group, Attempt],
+    [Lane, DestinationState, FullMessage, MessageExplanation, Letter, Group, Attempt],
 )
 def test_every_field_of_an_answer_is_documented(model: type[BaseModel]) -> None:
     """docs/api.md lists those that are sent, all of them and no other."""
-    listed = re.findall(r"\{([a-z_]+(?:,\s+[a-z_]+)+)\}", read("docs/api.md"))
+    listed = re.findall(r"\{([a-z0-9_]+(?:,\s+[a-z0-9_]+)+)\}", read("docs/api.md"))
     assert set(model.model_fields) in [set(re.split(r",\s+", one)) for one in listed]
 
 

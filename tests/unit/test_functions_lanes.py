@@ -9,6 +9,12 @@ from collections import Counter
 import pytest
 
 from dispatcher.core.breaker import FAILURES_TO_OPEN, Signal
+from dispatcher.core.outcome import AttemptResult, Failure
+from dispatcher.core.rate import Rate
+from dispatcher.core.rules.match import Match
+from dispatcher.core.rules.rule import Rule
+from dispatcher.core.rules.table import Rules, RulesInForce
+from dispatcher.core.trail import Trail
 from dispatcher.functions.lanes.lane import Place
 from dispatcher.functions.lanes.lanes import IDLE_US, Lanes, Lesson
 
@@ -30,8 +36,8 @@ OWNER = Owner()
 class Table:
     """Lanes whose attempts end when they are told to."""
 
-    def __init__(self, most: int = 200) -> None:
-        self.lanes = Lanes(most)
+    def __init__(self, most: int = 200, rules: RulesInForce | None = None) -> None:
+        self.lanes = Lanes(most, rules=rules)
         self.now_us = SECOND
         self.count = 0
 
@@ -510,3 +516,117 @@ def test_nothing_is_ever_forgotten_in_a_lane(seed: int) -> None:
         else:
             assert table.lanes.wake_us() > table.now_us, "nothing would ever wake them"
             table.now_us = table.lanes.wake_us()
+
+
+# Rules.
+
+
+def test_a_rate_holds_the_runs_of_its_application_and_of_no_other() -> None:
+    """Ten a second, and three at once after a rest; the lane has its next turn by itself."""
+    rate = Rate(10, SECOND, 3)
+    table = Table(rules=RulesInForce(Rules([Rule(Match.parse("app"), rate=rate)])))
+    for root in range(100):
+        table.add(root)
+        table.add(root, name="http://other")
+    begun_us, runs = table.now_us, 0
+    while table.now_us <= begun_us + SECOND:
+        started = table.start()
+        runs += sum(place.lane.name == APP for place in started)
+        table.end(started)
+        table.now_us += 999
+    assert runs == 13
+    assert all(lane.name == APP for lane in table.lanes if lane.waiting)
+
+
+def test_concurrency_bounds_runs_however_slow_they_are() -> None:
+    """One that is slow does not make room for others, as it does without a rule."""
+    rules = RulesInForce(Rules([Rule(Match.parse("*:80"), concurrency=2)]))
+    table = Table(rules=rules)
+    for root in range(20):
+        table.add(root)
+    for _ in range(4):
+        started = table.start()
+        assert len(started) <= 2
+        table.end(started)
+    running = table.start()
+    assert len(running) == 2
+    table.now_us += 1000 * SECOND
+    assert table.start() == []
+    table.end(running[:1])
+    assert len(table.start()) == 1
+
+
+def test_other_rules_hold_for_calls_that_wait() -> None:
+    """A rate that is gone lets them go, and a new one holds them."""
+    rules = RulesInForce(Rules([Rule(Match.parse("app"), rate=Rate(1, 3600 * SECOND))]))
+    table = Table(rules=rules)
+    for root in range(20):
+        table.add(root)
+    table.end(table.start())
+    assert table.start() == []
+    rules.replace(Rules())
+    table.lanes.rules_changed(table.now_us)
+    for _ in range(3):
+        started = table.start()
+        assert started
+        table.end(started)
+    rules.replace(Rules([Rule(Match.parse("app"), concurrency=1)]))
+    table.lanes.rules_changed(table.now_us)
+    assert len(table.start()) == 1
+
+
+def test_an_idle_application_is_kept_while_it_owes_tokens() -> None:
+    """Else each minute would bring another burst."""
+    table = Table(rules=RulesInForce(Rules([Rule(Match.parse("app"), rate=Rate(1, 600 * SECOND))])))
+    table.add(1)
+    table.end(table.start())
+    for _ in range(9):
+        table.now_us += 61 * SECOND
+        table.add(2, name="http://other")
+        table.end(table.start())
+        assert table.lanes.find(APP) is not None
+    for _ in range(4):
+        table.now_us += 61 * SECOND
+        table.add(2, name="http://other")
+        table.end(table.start())
+    assert table.lanes.find(APP) is None
+
+
+def test_a_lane_without_a_readable_endpoint_has_no_rule() -> None:
+    """Nor has a session: its calls are fetched as fast as somebody asks for them."""
+    table = Table(rules=RulesInForce(Rules([Rule(Match.parse("*"), rate=Rate(1, 600 * SECOND))])))
+    for name in ("", "bridge://session"):
+        table.add(1, name=name)
+        table.add(2, name=name)
+    assert [place.lane.name for place in table.start()] == ["", ""]
+    assert table.lanes.pull("bridge://session", table.now_us) is not None
+    assert table.lanes.pull("bridge://session", table.now_us) is not None
+
+
+def test_lane_remembers_what_its_runs_came_to() -> None:
+    """How long they took, and what went wrong last; what is not the application's does not count,
+    and an answer ends that it fails."""
+    table = Table()
+
+    def run(lesson: Lesson, took_us: int = 4_000) -> Trail:
+        table.add(1)
+        (place,) = table.start()
+        table.now_us += took_us
+        table.end([place], lesson)
+        return place.lane.trail
+
+    trail = run(Lesson(Signal.FAILURE, failed=AttemptResult(503, None, "", 4)))
+    assert (trail.last_error, trail.failing_since) == ("http_503", table.now_us)
+    run(Lesson(Signal.NEUTRAL, failed=AttemptResult(None, Failure.DNS, "", 0, ours=True)))
+    assert trail.last_error == "http_503"
+    run(Lesson(Signal.HEALTHY, failed=AttemptResult(404, None, "", 4)))
+    assert (trail.last_error, trail.failing_since) == ("http_404", 0)
+    run(Lesson(Signal.FAILURE, failed=AttemptResult(None, Failure.TIMEOUT, "", 4)))
+    assert trail.failing_since
+    for _ in range(60):
+        run(HEALTHY)
+    assert (trail.failing_since, trail.last_error) == (0, "timeout")
+    assert trail.delivered == 60
+    assert trail.per_second(table.now_us) > 0.9
+    p50_ms, p95_ms = trail.percentiles_ms() or (0, 0)
+    assert 3 < p50_ms <= p95_ms < 5

@@ -19,9 +19,9 @@ from dispatcher.functions.results.retention import ResultPolicy
 from dispatcher.functions.results.store import Results
 from dispatcher.telemetry.supervisor import Supervisor
 from dispatcher.testing.disk import SimulatedDisk
-from dispatcher.txlog.disk import Disk, RealDisk
 from dispatcher.txlog.files import FileLog
-from dispatcher.txlog.segment import Sizes
+from dispatcher.txlog.files.disk import Disk, RealDisk
+from dispatcher.txlog.files.segment import Sizes
 
 SIZES = Sizes(smallest=600 << 10, largest=600 << 10)
 NOW_US = SystemClock().now_us()

@@ -12,6 +12,7 @@ import pytest
 from dispatcher.core.clock import SystemClock
 from dispatcher.core.outcome import AttemptResult, Failure
 from dispatcher.core.room import Rooms
+from dispatcher.core.tenure import Tenure
 from dispatcher.functions import errors
 from dispatcher.functions.deciding.decisions import Decision
 from dispatcher.functions.events import (
@@ -84,6 +85,28 @@ def test_call_is_run_and_its_result_is_stored() -> None:
         assert running.result_of(call).output == an_any(b"42")
         assert call.how is How.OK
         assert running.runner.running == frozenset()
+        await running.stop()
+
+    loop.run(main)
+
+
+def test_no_run_begins_while_it_is_unsure_whose_the_partition_is() -> None:
+    """The call waits as long, and no attempt is spent."""
+
+    async def main(clock: SimulatedClock) -> None:
+        tenure = Tenure()
+        application = FakeApplication(script(exits(b"42")))
+        running = Running(application, clock, tenure=tenure)
+        tenure.bound(0.0)
+        (call,) = await running.dispatch("f")
+        await asyncio.sleep(5)
+        assert not application.requests
+        assert call.phase is Phase.DUE
+        tenure.bound(float("inf"))
+        await running.until(lambda: call.phase is Phase.ENDED)
+        (request,) = application.requests
+        assert request.function == "f"
+        assert kinds(running.store.events) == ["Created", "Exited"]
         await running.stop()
 
     loop.run(main)

@@ -10,49 +10,38 @@ from functools import partial
 
 import pytest
 
-from dispatcher.errors import LogVersionTooNew, Refused
+from dispatcher.errors import Refused
 from dispatcher.functions.events import Exited
 from dispatcher.functions.ids import call_id
 from dispatcher.functions.model import Call, How, Phase
 from dispatcher.functions.rules import Rules
-from dispatcher.functions.schedules.keeper import Environment, Keeper
-from dispatcher.functions.schedules.records import (
-    Firing,
-    Mark,
-    pack_mark,
-    pack_plan,
-    read_mark,
-    read_plan,
-)
-from dispatcher.functions.schedules.surface import (
-    MOST_SCHEDULES,
-    CatchUp,
-    Overlap,
-    Plan,
-    ScheduleInvalid,
-    check,
-)
+from dispatcher.functions.schedules.calls import CallMaker, Environment, check_call
+from dispatcher.functions.schedules.facts import StoredFacts
 from dispatcher.functions.shown import CallState
 from dispatcher.functions.store.store import Silent
+from dispatcher.schedules.keeper import Keeper
+from dispatcher.schedules.plans import CatchUp, Overlap, Plan, PlannedCall
+from dispatcher.schedules.surface import MOST_SCHEDULES, ScheduleInvalid, check
 from dispatcher.telemetry.supervisor import Supervisor
 from dispatcher.testing.callstore import CallBench
 from dispatcher.testing.clock import SimulatedClock
 from dispatcher.testing.loop import run
 from dispatcher.testing.memory_store import DISK_FULL
 
-HOURLY = Plan("0 * * * *", "UTC", "http://a.example", "f", b"in")
+CALL = PlannedCall("http://a.example", "f", b"in")
+HOURLY = Plan("0 * * * *", "UTC", CALL)
 FIRST_US = 1_704_070_800_000_000  # 2024-01-01T01:00:00Z
 HOUR_S = 3600.0
 
 
 class Listening(Silent):
-    """Tells a keeper what has ended."""
+    """Tells the maker of calls what has ended."""
 
-    def __init__(self, keeper: Keeper) -> None:
-        self.keeper = keeper
+    def __init__(self, calls: CallMaker) -> None:
+        self.calls = calls
 
     def has_ended(self, call: Call) -> None:
-        self.keeper.has_ended(call)
+        self.calls.has_ended(call)
 
 
 class Server:
@@ -76,9 +65,15 @@ class Server:
             ended_as=self._ended_as,
             state_of=lambda call: CallState.SUSPENDED,
         )
-        self.keeper = Keeper(store, store.machine, Rules(), environment, self.supervisor)
+        calls = CallMaker(store, store.machine, Rules(), environment)
+        self.keeper = Keeper(
+            StoredFacts(store, store.machine),
+            {PlannedCall: calls},
+            now_us=self.clock.now_us,
+            supervisor=self.supervisor,
+        )
         await self.keeper.open()
-        store.machine.listener = Listening(self.keeper)
+        store.machine.listener = Listening(calls)
         self.keeper.start()
         return self.keeper
 
@@ -149,8 +144,8 @@ def test_call_is_made_at_each_time() -> None:
         assert found.last is not None
         assert found.next_at_us is not None
         assert (shown(found.last.at_us), shown(found.next_at_us)) == ("01 01:00", "01 02:00")
-        assert found.last.call_id == call_id(0, call.key)
-        assert found.last.state is CallState.SUSPENDED
+        assert found.last.id == call_id(0, call.key)
+        assert found.last.state == "suspended"
         await server.end(call)
         await asyncio.sleep(HOUR_S)
         assert server.times() == ["01 01:00", "01 02:00"]
@@ -335,7 +330,7 @@ def test_firing_is_made_once_whenever_the_server_dies() -> None:
             view = await server.keeper.get("", "hourly")
             assert view is not None
             assert view.last is not None
-            assert view.last.call_id == call_id(0, server.calls[0].key)
+            assert view.last.id == call_id(0, server.calls[0].key)
             assert shown(view.last.at_us) == "01 01:00"
 
         play(main)
@@ -366,7 +361,7 @@ def test_paused_schedule_rests_and_makes_up_for_nothing() -> None:
         view = await server.keeper.pause("", "hourly", paused=True)
         assert view is not None
         assert view.next_at_us is None
-        assert view.plan.input == b"in"
+        assert view.plan.what == CALL
         await asyncio.sleep(2.5 * HOUR_S)
         await server.crash()
         await server.start()
@@ -374,7 +369,7 @@ def test_paused_schedule_rests_and_makes_up_for_nothing() -> None:
         assert not server.calls
         firing = await server.keeper.run("", "hourly")
         assert firing is not None
-        assert [call_id(0, call.key) for call in server.calls] == [firing.call_id]
+        assert [call_id(0, call.key) for call in server.calls] == [firing.id]
         await server.keeper.pause("", "hourly", paused=False)
         await asyncio.sleep(HOUR_S)
         assert server.times() == ["01 04:30", "01 05:00"]
@@ -394,7 +389,7 @@ def test_run_by_hand_moves_nothing() -> None:
         assert view is not None
         assert view.last is not None
         assert view.last_run is not None
-        assert view.last_run.call_id == firing.call_id != view.last.call_id
+        assert view.last_run.id == firing.id != view.last.id
         await server.end(server.calls[0])
         await asyncio.sleep(HOUR_S)
         assert server.times() == ["01 01:00", "01 01:15", "01 02:00"]
@@ -409,7 +404,9 @@ def test_change_keeps_what_was_fired_unless_the_times_change() -> None:
     async def main(server: Server) -> None:
         await server.keeper.put("", "hourly", HOURLY)
         await asyncio.sleep(2.5 * HOUR_S)  # the second one waits
-        _, is_new = await server.keeper.put("", "hourly", replace(HOURLY, function="g"))
+        _, is_new = await server.keeper.put(
+            "", "hourly", replace(HOURLY, what=replace(CALL, function="g"))
+        )
         assert not is_new
         await server.end(server.calls[0])
         await asyncio.sleep(1)
@@ -447,12 +444,17 @@ def test_applications_have_their_own_names() -> None:
 
     async def main(server: Server) -> None:
         for application in ("shop", "bank"):
-            await server.keeper.put(application, "hourly", replace(HOURLY, function=application))
+            await server.keeper.put(
+                application, "hourly", replace(HOURLY, what=replace(CALL, function=application))
+            )
         await server.keeper.delete("shop", "other")
         found = await server.keeper.list(only=None)
         assert [view.application for view in found] == ["bank", "shop"]
-        assert [view.plan.input for view in found] == [b"", b""]
-        assert [view.plan.function for view in await server.keeper.list(only="shop")] == ["shop"]
+        assert [view.plan.what for view in found] == [
+            PlannedCall("http://a.example", name) for name in ("bank", "shop")
+        ]
+        (view,) = await server.keeper.list(only="shop")
+        assert view.application == "shop"
         assert await server.keeper.get("", "hourly") is None
 
     play(main)
@@ -472,7 +474,11 @@ def test_outcome_is_known_after_a_start() -> None:
         view = await server.keeper.get("", "hourly")
         assert view is not None
         assert view.last is not None
-        assert view.last.state is CallState.FAILED
+        assert view.last.state == "failed"
+        await asyncio.sleep(HOUR_S)
+        found = await server.keeper.get("", "hourly")
+        assert found is not None
+        assert found.earlier == [view.last]
 
     play(main)
 
@@ -517,42 +523,31 @@ def test_firing_that_cannot_be_stored_comes_when_it_can() -> None:
     play(main)
 
 
-def test_records_are_read_as_they_were_written() -> None:
-    """These bytes are in logs: they are read for ever."""
-    plan = Plan(
-        "0 1 * * *", "Europe/Berlin", "http://a", "f", b"\x00in", Overlap.SKIP, CatchUp.ALL, True
-    )
-    packed = (
-        b'\x01\x00\x00\x00\x92{"kind":"call","cron":"0 1 * * *","timezone":"Europe/Berlin",'
-        b'"endpoint":"http://a","function":"f","overlap":"skip","catch_up":"all","paused":true}'
-        b"\x00in"
-    )
-    assert read_plan(packed) == plan
-    assert pack_plan(plan) == packed
-    mark = Mark(7, Firing(5, 1 << 95), None, 3)
-    packed_mark = (
-        b'\x01{"since_us":7,"fired":[5,39614081257132168796771975168],"run":null,"skipped":3}'
-    )
-    assert read_mark(packed_mark) == mark
-    assert pack_mark(mark) == packed_mark
-    for read in (read_plan, read_mark):
-        with pytest.raises(LogVersionTooNew):
-            read(b"\x02{}")
-
-
 @pytest.mark.parametrize(
     ("plan", "says"),
     [
-        (replace(HOURLY, endpoint="ftp://a"), "call.endpoint"),
-        (replace(HOURLY, function=""), "call.function is missing"),
         (replace(HOURLY, cron="x"), "cron 'x'"),
         (replace(HOURLY, timezone="Berlin"), "timezone 'Berlin'"),
         (replace(HOURLY, cron="0 0 */31 * 1#5"), "no such day"),
-        (replace(HOURLY, input=b"\x12\x80\x80\x14" + bytes(5 << 16)), "call.input has"),
     ],
 )
-def test_what_is_wrong_with_a_plan_is_named(plan: Plan, says: str) -> None:
+def test_what_is_wrong_with_the_times_of_a_plan_is_named(plan: Plan, says: str) -> None:
     """The field, and why."""
     with pytest.raises(ScheduleInvalid) as caught:
-        check(replace(plan, input=b"") if plan.input == b"in" else plan, 0)
+        check(plan, 0)
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (PlannedCall("ftp://a", "f"), "call.endpoint"),
+        (PlannedCall("http://a.example", ""), "call.function is missing"),
+        (replace(CALL, input=b"\x12\x80\x80\x14" + bytes(5 << 16)), "call.input has"),
+    ],
+)
+def test_what_is_wrong_with_a_planned_call_is_named(call: PlannedCall, says: str) -> None:
+    """The field, and why."""
+    with pytest.raises(ScheduleInvalid) as caught:
+        check_call(call)
     assert says in str(caught.value)

@@ -17,6 +17,7 @@ from dispatcher.ingress.outbox import MAX_WAITING
 from dispatcher.ingress.shared import Shared
 from dispatcher.queue.ports import CHUNK_BYTES
 from dispatcher.queue.records.messages import encode_message
+from dispatcher.queue.refusals import NO_VERDICT
 from dispatcher.testing.ingress import MemoryAcceptor, MemoryTransport
 
 BUSY = Refusal(503, "backlog_full", "Later.", retry_after_s=3)
@@ -348,7 +349,7 @@ def test_health_is_answered_without_an_origin() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "status", "length"), [(b"/healthz", b"200 OK", 16), (b"/readyz?x", b"503 ", 23)]
+    ("path", "status", "length"), [(b"/healthz", b"200 OK", 17), (b"/readyz?x", b"503 ", 24)]
 )
 def test_health_is_answered_to_head_without_a_body(path: bytes, status: bytes, length: int) -> None:
     """As the API answers it: some load balancers ask so."""
@@ -738,3 +739,18 @@ def test_message_is_accepted_while_the_clock_is_not_set(monkeypatch: pytest.Monk
     caller.send(request(b"1"))
     assert [message.accepted_at for message in caller.queue.messages] == [0]
     assert encode_message(caller.queue.messages[0])
+
+
+def test_caller_whose_message_has_no_verdict_is_cut_off() -> None:
+    """A 503 would say that nothing was stored. Whoever sent more on the connection hears as little,
+    and what comes of it later goes nowhere."""
+    caller = Caller()
+    caller.send(request(b"stored"), request(b"open"), request(b"behind"))
+    caller.queue.settle(1)
+    assert caller.statuses() == [202]
+    caller.queue.settle(1, refusal=NO_VERDICT)
+    assert caller.is_over
+    assert caller.queue.bodies == [b"stored", b"open", b"behind"]
+    caller.queue.settle(1)
+    assert caller.received() == b""
+    assert caller.shared.refused == {"no_verdict": 1}

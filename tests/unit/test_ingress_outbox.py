@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from random import Random
 
-from dispatcher.errors import LogUnknown
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dispatcher.errors import LogUnknown, Refusal
+from dispatcher.ingress import answers
 from dispatcher.ingress.connection import Connection
-from dispatcher.ingress.outbox import MAX_HELD_BYTES
+from dispatcher.ingress.outbox import MAX_HELD_BYTES, Outbox
 from dispatcher.ingress.shared import Shared
 from dispatcher.queue.ports import CHUNK_BYTES, LogName
-from dispatcher.testing.ingress import MemoryTransport
-from dispatcher.testing.queue import Bench, simulate
+from dispatcher.testing.ingress import MemoryAcceptor, MemoryTransport
+from dispatcher.testing.queue import Bench, message, simulate
 from tests.unit.test_ingress_connection import CONFIG, Caller, Ready, chunked, request
 
 LARGE = b"x" * (CHUNK_BYTES + 1)
@@ -73,3 +81,60 @@ def test_each_answer_is_of_its_own_request_when_the_log_fails_under_the_first() 
         assert re.findall(rb"HTTP/1.1 (\d+)", bytes(transport.written)) == [b"202", b"503"]
 
     simulate(test)
+
+
+@given(
+    kinds=st.lists(st.sampled_from(["plain", "json", "place", "duplicate", "put", "refused"])),
+    order=st.randoms(use_true_random=False),
+    stops=st.booleans(),
+)
+def test_answers_are_in_order_when_the_queue_answers_some_earlier_or_later(
+    kinds: list[str], order: Random, stops: bool
+) -> None:
+    """Whatever is known when: each is written at its turn, and the last before a stop says so."""
+    written: list[bytes] = []
+    shared = Shared(MemoryAcceptor(), CONFIG, lambda: Ready(200, b"{}"), lambda: 0.0)
+    emptied: list[int] = []
+    outbox = Outbox(shared, lambda: emptied.append(len(written)))
+    outbox.connect(written.append, lambda: None)
+    plain: deque[Callable[[], None]] = deque()
+    free: list[Callable[[], None]] = []
+    owed: list[bytes] = []
+    for number, kind in enumerate(kinds):
+        name = b"%028x" % number
+        sent = message()
+        sent.wire_id = name
+        refusal = Refusal(503, f"r{number}", "why")
+        match kind:
+            case "plain" | "json":
+                outbox.expect(answers.JSON if kind == "json" else 0, 10)
+                plain.append(partial(outbox.accepted, sent))
+            case "put":
+                outbox.put(b"put %d" % number)
+                owed.append(b"put %d" % number)
+                continue
+            case "refused":
+                name = refusal.slug.encode()
+                place = outbox.place(0, 10)
+                free.append(partial(place.refused, refusal))
+            case "place":
+                free.append(partial(outbox.place(0, 10).accepted, sent))
+            case "duplicate":
+                free.append(partial(outbox.place(0, 10).duplicate, name))
+        owed.append(name)
+    shared.stopping = stops
+    assert outbox.is_empty is not bool(plain or free)
+    while plain or free:
+        if plain and (not free or order.random() < 0.5):
+            plain.popleft()()
+        else:
+            free.pop(order.randrange(len(free)))()
+    assert outbox.is_empty
+    assert len(written) == len(owed)
+    for answer, name in zip(written, owed, strict=True):
+        assert name in answer
+    for answer, kind in zip(written, kinds, strict=True):
+        assert (b"X-Dispatcher-Duplicate: true" in answer) is (kind == "duplicate")
+    if stops and written and kinds[-1] != "put":
+        assert b"Connection: close" in written[-1]
+    assert not any(b"Connection: close" in answer for answer in written[:-1])

@@ -16,19 +16,21 @@ import pytest
 
 from dispatcher.api.backups import BackupState, BackupView
 from dispatcher.core.clock import SystemClock
+from dispatcher.core.rate import Rate
 from dispatcher.errors import ConfigError, LogCorrupt, LogLocked, LogUnavailable, Refused
 from dispatcher.node.backup.making import Backups, Logs
 from dispatcher.node.backup.manifest import DEAD_LETTER, MANIFEST, TRANSACTION, Manifest
 from dispatcher.node.backup.restoring import restore
+from dispatcher.queue.admin.course import Course
 from dispatcher.telemetry.events import Events
 from dispatcher.telemetry.log import open_log
 from dispatcher.telemetry.supervisor import Supervisor
 from dispatcher.txlog import each
-from dispatcher.txlog.cut import Cut, Told
-from dispatcher.txlog.disk import RealDisk
 from dispatcher.txlog.files import FileLog
-from dispatcher.txlog.place import take_lock
-from dispatcher.txlog.span import SPAN
+from dispatcher.txlog.files.cut import Cut, Told
+from dispatcher.txlog.files.disk import RealDisk
+from dispatcher.txlog.files.place import take_lock
+from dispatcher.txlog.files.span import SPAN
 
 Records = list[bytes]
 
@@ -118,7 +120,7 @@ def sleep(_: Path) -> Sequence[str]:
 async def test_backup_is_both_logs_and_is_restored_as_such(bench: Bench, place: Path) -> None:
     """Made, read once, told; and what is restored is what was there."""
     backups = bench.backups()
-    view = await backups.start(bench.target)
+    view = await backups.start(bench.target, Course())
     assert (view.state, view.copied_bytes) == (BackupState.RUNNING, 0)
     await bench.logs.transaction.append([b"after the cut"])
     view = await ended(backups)
@@ -133,6 +135,24 @@ async def test_backup_is_both_logs_and_is_restored_as_such(bench: Bench, place: 
         expected = [name * 50_000 + b"%d" % number for number in range(20)]
         assert await records_in(target) == expected
         assert all(path.stat().st_mode & 0o077 == 0 for path in target.iterdir())
+
+
+async def test_backup_is_copied_at_the_rate_of_its_course(bench: Bench) -> None:
+    """So many bytes a second; it waits after a piece, and goes on at once at another rate."""
+    backups = bench.backups()
+    course = Course(Rate(1_000, 1_000_000))
+    view = await backups.start(bench.target, course)
+    async with asyncio.timeout(60):
+        while not course.done:  # noqa: ASYNC110  # a copy is made by threads
+            await asyncio.sleep(0.01)
+    done = course.done
+    assert (done, course.total) == (backups.view.copied_bytes, view.total_bytes)
+    assert done < view.total_bytes
+    await asyncio.sleep(0.3)
+    assert (course.done, backups.view.state) == (done, BackupState.RUNNING)
+    course.change_rate(None)
+    assert (await ended(backups)).state is BackupState.MADE
+    assert course.done == view.total_bytes
 
 
 @pytest.fixture
@@ -151,7 +171,7 @@ async def test_backup_has_the_results_where_there_are_some(
     """As they were when the other logs were; and they are restored beside the transaction log."""
     bench = with_results
     backups = bench.backups()
-    view = await backups.start(bench.target)
+    view = await backups.start(bench.target, Course())
     results = bench.logs.results()
     assert results is not None
     await results.append([b"after the cut"])
@@ -168,12 +188,30 @@ async def test_backup_has_the_results_where_there_are_some(
     results.cut()  # nothing is kept for the backup any more
 
 
+async def test_backup_has_the_audit_where_there_is_one(bench: Bench, place: Path) -> None:
+    """Without results too; and it is restored beside the transaction log."""
+    audit = FileLog(place / "audit.log")
+    await audit.open("test", 1)
+    await audit.append([b"an entry"])
+    logs = bench.logs
+    bench.logs = Logs(logs.transaction, logs.dead_letter, bench.paths, audit=lambda: audit)
+    backups = bench.backups()
+    await backups.start(bench.target, Course())
+    assert (await ended(backups)).state is BackupState.MADE
+    (place / "new").mkdir()
+    manifest = restore(bench.target, place / "new" / "c.log", place / "d.log", told=lambda *_: None)
+    assert (manifest.results, manifest.audit is not None) == (None, True)
+    assert await records_in(place / "new" / "audit.log") == [b"an entry"]
+    assert not (place / "new" / "results.log").exists()
+    assert json.loads((bench.target / MANIFEST).read_bytes())["format"] == 3
+
+
 async def test_results_of_another_server_are_not_found_after_a_restore(
     bench: Bench, place: Path
 ) -> None:
     """A backup without any is not restored beside some; and it is one for older versions too."""
     backups = bench.backups()
-    await backups.start(bench.target)
+    await backups.start(bench.target, Course())
     assert (await ended(backups)).state is BackupState.MADE
     assert json.loads((bench.target / MANIFEST).read_bytes())["format"] == 1
     (place / "new" / "results.log").mkdir(parents=True)
@@ -188,7 +226,7 @@ async def test_log_that_cannot_be_cut_leaves_no_other_cut(bench: Bench, place: P
     closed = FileLog(place / "results.log")
     bench.logs = Logs(bench.logs.transaction, bench.logs.dead_letter, bench.paths, lambda: closed)
     with pytest.raises(Refused) as caught:
-        await bench.backups().start(bench.target)
+        await bench.backups().start(bench.target, Course())
     assert caught.value.refusal.slug == "log_failed"
     bench.logs.transaction.cut()
     bench.logs.dead_letter.cut()
@@ -197,7 +235,7 @@ async def test_log_that_cannot_be_cut_leaves_no_other_cut(bench: Bench, place: P
 async def test_backup_that_runs_is_no_backup_yet(bench: Bench, place: Path) -> None:
     """Whenever the process is killed: what is there is not taken for whole."""
     backups = bench.backups(sleep)
-    await backups.start(bench.target)
+    await backups.start(bench.target, Course())
     async with asyncio.timeout(60):
         while not (bench.target / DEAD_LETTER / SPAN).exists():  # noqa: ASYNC110
             await asyncio.sleep(0.02)
@@ -210,21 +248,21 @@ async def test_backup_that_runs_is_no_backup_yet(bench: Bench, place: Path) -> N
     assert view.state is BackupState.STOPPED
     assert not bench.target.exists()
     with pytest.raises(Refused, match="not empty"):
-        await backups.start(left)
+        await backups.start(left, Course())
 
 
 async def test_one_backup_is_made_at_a_time(bench: Bench, place: Path) -> None:
     """A second one is refused, and the first goes on."""
     backups = bench.backups(sleep)
-    await backups.start(bench.target)
+    await backups.start(bench.target, Course())
     with pytest.raises(Refused) as caught:
-        await backups.start(place / "other")
+        await backups.start(place / "other", Course())
     assert caught.value.refusal.slug == "backup_running"
     assert (await backups.stop()).state is BackupState.STOPPED, "before its first step"
     await backups.stop()
     assert not bench.target.exists()
     again = bench.backups()
-    await again.start(bench.target)
+    await again.start(bench.target, Course())
     assert (await ended(again)).state is BackupState.MADE
 
 
@@ -234,7 +272,7 @@ async def test_backup_to_a_full_disk_fails_and_leaves_nothing(place: Path) -> No
     await bench.open()
     bench.target.mkdir()
     backups = bench.backups()
-    await backups.start(bench.target)
+    await backups.start(bench.target, Course())
     view = await ended(backups)
     assert view.state is BackupState.FAILED
     assert "No space left" in str(view.error)
@@ -256,7 +294,7 @@ async def test_copy_that_turns_out_damaged_is_no_backup(bench: Bench) -> None:
         return (sys.executable, "-m", "dispatcher", "log", "verify", "--json", "--path", str(path))
 
     backups = bench.backups(spoil)
-    await backups.start(bench.target)
+    await backups.start(bench.target, Course())
     view = await ended(backups)
     assert view.state is BackupState.FAILED
     assert "damaged" in str(view.error)
@@ -266,7 +304,7 @@ async def test_copy_that_turns_out_damaged_is_no_backup(bench: Bench) -> None:
 async def test_backup_that_cannot_be_checked_fails_with_a_reason(bench: Bench) -> None:
     """Whatever the check says in place of what it found."""
     backups = bench.backups(lambda path: (sys.executable, "-c", "print('a warning')"))
-    await backups.start(bench.target)
+    await backups.start(bench.target, Course())
     view = await ended(backups)
     assert (view.state, view.error is None) == (BackupState.FAILED, False)
 
@@ -278,7 +316,7 @@ async def test_backup_that_meets_a_mistake_fails_with_a_reason(bench: Bench) -> 
         raise RuntimeError("can't start new thread")
 
     backups = bench.backups(mistaken)
-    await backups.start(bench.target)
+    await backups.start(bench.target, Course())
     view = await ended(backups)
     assert (view.state, view.error) == (BackupState.FAILED, "RuntimeError: can't start new thread")
     await asyncio.sleep(0)
@@ -302,7 +340,7 @@ async def test_backup_that_finds_another_servers_leaves_it(place: Path) -> None:
     bench = Bench(place, Second)
     await bench.open()
     backups = bench.backups()
-    await backups.start(bench.target)
+    await backups.start(bench.target, Course())
     view = await ended(backups)
     assert view.state is BackupState.FAILED
     assert (bench.target / TRANSACTION / SPAN).exists()
@@ -323,7 +361,7 @@ async def test_backup_that_is_stopped_in_its_last_write_leaves_nothing(
 
     monkeypatch.setattr(Manifest, "write", slowly)
     backups = bench.backups()
-    await backups.start(bench.target)
+    await backups.start(bench.target, Course())
     await asyncio.to_thread(is_writing.wait, 60)
     stopping = asyncio.create_task(backups.stop())
     await asyncio.sleep(0.05)
@@ -350,7 +388,7 @@ async def test_directory_has_to_be_new_or_empty_and_outside_the_logs(
         (place / "results.log", "in the log"),
     ):
         with pytest.raises(Refused, match=why) as caught:
-            await backups.start(directory)
+            await backups.start(directory, Course())
         assert caught.value.refusal.slug == "backup_directory"
     assert backups.view.state is BackupState.NONE
 
@@ -359,7 +397,7 @@ async def test_directory_has_to_be_new_or_empty_and_outside_the_logs(
 async def backup(bench: Bench) -> Path:
     """A whole backup."""
     backups = bench.backups()
-    await backups.start(bench.target)
+    await backups.start(bench.target, Course())
     assert (await ended(backups)).state is BackupState.MADE
     return bench.target
 
@@ -439,7 +477,7 @@ async def test_what_is_no_backup_is_not_restored(backup: Path, place: Path) -> N
         ("{", "cannot be read"),
         ("[]", "not of a backup"),
         ("{}", "not of a backup"),
-        ('{"format": 3}', "format 3"),
+        ('{"format": 5}', "format 5"),
     ):
         (backup / MANIFEST).write_text(text)
         with pytest.raises(ConfigError, match=why):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Callable, Coroutine
 from types import SimpleNamespace
 from typing import Any, cast
@@ -12,9 +11,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from dispatcher.core.histogram import Histogram
-from dispatcher.node.metrics import MOST_LANES, Metrics
-from dispatcher.queue.admin.pace import REST_SECONDS
-from dispatcher.queue.admin.selecting import SLICE
+from dispatcher.node.disks import Disks
+from dispatcher.node.lane_metrics import MOST_LANES
+from dispatcher.node.metrics import Metrics
+from dispatcher.node.whole import Whole
+from dispatcher.queue.admin.pace import QUIET_REST_SECONDS, Pace
 from dispatcher.queue.admin.surface import LetterFilter
 from dispatcher.queue.deadletters.retention import RetentionPolicy
 from dispatcher.queue.records.kinds import OVERHEAD_BYTES
@@ -28,10 +29,10 @@ async def scrape(bench: Bench) -> dict[str, dict[str, float]]:
     sides = SimpleNamespace(open_connections=0, refused={})
     log = SimpleNamespace(size_bytes=0, sync_us=Histogram([1]))
     text = await Metrics(
-        bench.queue,
-        *cast("tuple[Any, ...]", (sides, sides, log, log)),
+        Whole([bench.queue]),
+        *cast("tuple[Any, ...]", (sides, sides, [log])),
         operators=lambda: {"purged": 3},
-        slice_s=math.inf,  # the clock is simulated: a rest would be of another moment
+        disks=Disks({}),
     ).text()
     found: dict[str, dict[str, float]] = {}
     for family in text_string_to_metric_families(text):
@@ -164,6 +165,86 @@ def test_lanes_say_what_waits_how_much_they_may_and_why_nothing_is_sent() -> Non
     simulate(test)
 
 
+def test_destination_that_is_down_says_since_when_and_why_nothing_is_sent() -> None:
+    """And all destinations are counted by why nothing is sent to them; 0 as soon as it is over."""
+
+    async def test(bench: Bench) -> None:
+        await accept(bench, 2, "held.example")
+        await bench.queue.admin.hold("held.example")
+        await accept(bench, 12, "down.example")
+        await accept(bench, 1, "fine.example")
+        for sent in [m for m in bench.deliverer.flying if m.destination.host != "down.example"]:
+            bench.end(sent)
+        seen = await scrape(bench)
+        assert set(seen["lane_failing_seconds"].values()) == {0}
+        for _ in range(10):
+            sent = next(m for m in bench.deliverer.flying if m.destination.host == "down.example")
+            bench.end(sent, failed(503))
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.5)
+        seen = await scrape(bench)
+        assert seen["lane_failing_seconds"]["http://down.example"] == pytest.approx(0.5, abs=0.1)
+        assert seen["lane_failing_seconds"]["http://held.example"] == 0
+        waiting = [seen[f"lane_{state}"] for state in ("ready", "scheduled", "in_flight")]
+        assert sum(one["http://down.example"] for one in waiting) == 12
+        assert seen["lane_delivered_total"]["http://held.example"] == 1
+        assert seen["destinations_failing"] == {"": 1}
+        assert seen["held_messages"] == {"": 1}
+        shut = {reason: count for reason, count in seen["destinations_shut"].items() if count}
+        assert shut == {"destination_held": 1, "breaker_open": 1}
+        assert set(seen["lane_shut"]) == {"http://down.example", "http://held.example"}
+        await bench.queue.admin.resume("held.example")
+        seen = await scrape(bench)
+        assert (seen["held_messages"], seen["destinations_shut"]["destination_held"]) == (
+            {"": 0},
+            0,
+        )
+
+    simulate(test)
+
+
+def test_small_destination_that_is_down_is_told_among_many_large_ones() -> None:
+    """The hundred that are told are not only those with most messages."""
+
+    async def test(bench: Bench) -> None:
+        await accept(bench, 3, "down.example")
+        for sent in list(bench.deliverer.flying):
+            bench.end(sent, failed(503))
+        for number in range(120):
+            await accept(bench, 9, f"busy{number}.example")
+        await asyncio.sleep(70)
+        for sent in [m for m in bench.deliverer.flying if m.destination.host == "down.example"]:
+            bench.end(sent, failed(503))
+        seen = await scrape(bench)
+        assert len(seen["lane_ready"]) == MOST_LANES
+        assert seen["lane_failing_seconds"]["http://down.example"] >= 70
+
+    simulate(test)
+
+
+def test_attempts_are_timed_whatever_they_come_to() -> None:
+    """And so is what it takes until a message is durable: of a batch the first and the last one
+    stand for all of it."""
+
+    async def test(bench: Bench) -> None:
+        bench.log.append_s = 0.04
+        await accept(bench, 1)
+        await asyncio.sleep(0.2)
+        bench.end(bench.deliverer.flying[0])
+        await accept(bench, 5)
+        await asyncio.sleep(0.3)
+        bench.end(bench.deliverer.flying[0], failed(404))
+        seen = await scrape(bench)
+        assert seen["attempt_seconds_count"] == {"delivered": 1, "failed": 1}
+        assert seen["attempt_seconds_sum"]["delivered"] == pytest.approx(0.16, abs=0.02)
+        assert seen["attempt_seconds_sum"]["failed"] == pytest.approx(0.26, abs=0.02)
+        assert seen["accept_seconds_count"] == {"": 6}
+        # Four of the five waited for the batch of the first one.
+        assert seen["accept_seconds_sum"][""] == pytest.approx((2 + 4 * 2) * 0.04, rel=0.05)
+
+    simulate(test)
+
+
 def test_a_hundred_lanes_are_told_those_with_most_messages() -> None:
     """Waiting for their turn or for a retry; how many there are is told all the same."""
 
@@ -188,26 +269,20 @@ def test_a_hundred_lanes_are_told_those_with_most_messages() -> None:
     simulate(test)
 
 
-def test_metrics_rest_in_between_when_there_are_many_lanes() -> None:
-    """Looking for the largest of a hundred thousand takes tens of milliseconds."""
+def test_metrics_rest_whenever_a_slice_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looking for the largest of a hundred thousand destinations takes tens of milliseconds."""
 
     async def test(bench: Bench) -> None:
-        for number in range(3 * SLICE):
+        for number in range(MOST_LANES + 50):
             bench.accept(message(destination(f"{number:04}.example"), name="x"))
         await asyncio.sleep(0.1)
-        turns = 0
-
-        async def count_turns() -> None:
-            nonlocal turns
-            while True:
-                await asyncio.sleep(REST_SECONDS)
-                turns += 1
-
-        counting = asyncio.create_task(count_turns())
+        monkeypatch.setattr(Pace, "is_over", property(lambda _: True))
+        began = asyncio.get_running_loop().time()
         seen = await scrape(bench)
-        counting.cancel()
+        rested = (asyncio.get_running_loop().time() - began) / QUIET_REST_SECONDS
         assert len(seen["lane_ready"]) == MOST_LANES
-        assert turns >= 2
+        looked = (MOST_LANES + 50) / 50  # of which it is asked
+        assert rested > looked
 
     simulate(test)
 

@@ -9,6 +9,10 @@ import pytest
 from dispatcher.errors import ConfigError
 from dispatcher.node.places import check_places, has_log, results_of
 from dispatcher.settings import Settings
+from dispatcher.txlog.files.disk import RealDisk
+from dispatcher.txlog.files.segment import name_of
+from dispatcher.txlog.files.span import SPAN, UNFINISHED_SPAN, Span, make_span
+from dispatcher.txlog.files.supply import UNFINISHED
 
 
 def settings(place: Path, transaction: str = "t.log", dead: str = "d.log") -> Settings:
@@ -49,10 +53,20 @@ def test_file_is_refused_where_a_log_is_to_be(tmp_path: Path, name: str) -> None
 
 
 def test_directory_that_no_log_was_made_in_is_none(tmp_path: Path) -> None:
-    """What a process leaves that found no space is not opened at the next start."""
+    """What a process leaves that found no space is not opened at the next start, however far it
+    came: only a segment, or a span that says there has to be one, is a log."""
     assert not has_log(tmp_path / "results.log")
     assert not has_log(tmp_path)
     (tmp_path / "lock").touch()
+    (tmp_path / UNFINISHED).write_bytes(bytes(1000))
+    (tmp_path / UNFINISHED_SPAN).write_bytes(b"")
     assert not has_log(tmp_path)
-    (tmp_path / "00000001.seg").touch()
+    make_span(tmp_path, RealDisk(), Span(b"12345678", 1, 0))
+    assert not has_log(tmp_path)
+    make_span(tmp_path, RealDisk(), Span(b"12345678", 1, 1))
+    assert has_log(tmp_path)
+    (tmp_path / SPAN).write_bytes(b"torn")
+    assert has_log(tmp_path)
+    (tmp_path / SPAN).unlink()
+    (tmp_path / name_of(1)).touch()
     assert has_log(tmp_path)

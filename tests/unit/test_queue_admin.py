@@ -8,10 +8,13 @@ import pytest
 
 from dispatcher.api.stats_models import Stats
 from dispatcher.core.outcome import Failure
+from dispatcher.core.rate import Rate
 from dispatcher.core.retry import RetryPolicy
+from dispatcher.core.terms import Terms
 from dispatcher.errors import LogTooNew
 from dispatcher.queue.admin.surface import (
     Cancelled,
+    Course,
     Event,
     LaneView,
     LetterFilter,
@@ -289,21 +292,31 @@ def test_stats_spell_the_lanes_as_the_api_does() -> None:
             await asyncio.sleep(0)
         await bench.queue.admin.hold("a.example")
         page = await bench.queue.admin.lanes()
-        stats = Stats.of(bench.queue.admin.totals(), page, page.items)
+        stats = Stats.of(await bench.queue.admin.totals(), page, page.items)
         paused, broken = stats.model_dump(mode="json")["lanes"]
-        limit = {"ready": 0, "scheduled": 0, "in_flight": 0, "limit": 1}
+        limit = {"ready": 0, "scheduled": 0, "in_flight": 0, "limit": 1, "rate": None}
         assert paused == {"kind": "message", "destination": "http://a.example", **limit} | {
             "paused_until": None,
             "held": True,
             "paused": True,
             "breaker": "closed",
+            "last_error": None,
+            "last_error_at": None,
+            "failing_since": None,
+            "delivered_per_s": 0.0,
+            "attempt_p50_ms": None,
+            "attempt_p95_ms": None,
+            "oldest_at": None,
         }
+        assert broken["last_error"] == "http_503"
+        assert broken["failing_since"] <= broken["last_error_at"]
+        assert broken["oldest_at"] <= broken["failing_since"]
         assert broken["paused_until"] == "2024-01-01T00:00:01.120000Z"
         assert (broken["breaker"], broken["held"], broken["limit"]) == ("open", False, 1)
         assert broken["ready"] + broken["scheduled"] == 12
         await asyncio.sleep(1.001)
         page = await bench.queue.admin.lanes()
-        stats = Stats.of(bench.queue.admin.totals(), page, page.items)
+        stats = Stats.of(await bench.queue.admin.totals(), page, page.items)
         probed = stats.model_dump(mode="json")["lanes"][1]
         assert (probed["breaker"], probed["paused_until"]) == ("half_open", None)
         assert probed["in_flight"] == stats.in_flight == 1
@@ -558,7 +571,9 @@ def test_letters_are_redriven_at_the_rate_that_was_asked_for(
         bench.deliverer.answer = lambda sent: bench.queue.settling.delivered(sent, 200)
 
         which = EVERYTHING if by == "filter" else [*ids, UNKNOWN]
-        redriving = asyncio.create_task(bench.queue.admin.redrive(which, rate=rate))
+        redriving = asyncio.create_task(
+            bench.queue.admin.redrive(which, course=Course(Rate(rate, 1_000_000)))
+        )
         back: list[int] = []
         while not redriving.done():
             back.append(bench.queue.redriver.redriven_total)
@@ -576,6 +591,7 @@ def test_letters_are_redriven_at_the_rate_that_was_asked_for(
             for earlier in range(place):
                 most = rate * (0.01 * (place - earlier) + late_s) + portion
                 assert now - back[earlier] <= most, f"between looks {earlier} and {place}"
+        back.append(bench.queue.redriver.redriven_total)
         assert back[-1] == count
         assert back.count(count) * 0.01 <= portion / rate + late_s
 
@@ -593,7 +609,9 @@ def test_a_redrive_with_a_rate_does_not_make_up_for_a_slow_disk_in_a_burst() -> 
         await asyncio.sleep(5)
         bench.deliverer.answer = lambda sent: bench.queue.settling.delivered(sent, 200)
         bench.log.append_s = 1.0
-        redriving = asyncio.create_task(bench.queue.admin.redrive(EVERYTHING, rate=rate))
+        redriving = asyncio.create_task(
+            bench.queue.admin.redrive(EVERYTHING, course=Course(Rate(rate, 1_000_000)))
+        )
         await asyncio.sleep(0.5)
         bench.log.append_s = 0.0
         redriver = bench.queue.redriver
@@ -824,6 +842,20 @@ def test_the_last_delivered_messages_are_known_and_older_ones_forgotten() -> Non
         assert (past.destination, past.accepted_at) == (b"http://a", 1_704_067_200_000_000)
 
 
+def test_terms_of_delivered_messages_are_known_as_long_as_they_are() -> None:
+    """Of those that have any."""
+    recent = Recent(most=20)
+    for position in range(1, 51):
+        sent = message()
+        sent.position, sent.incarnation = position * 2**32, 9
+        sent.terms = Terms(label=f"l{position}", retries=position) if position % 3 else None
+        recent.add(sent, b"http://a")
+        past = recent.find(sent.position, 9)
+        assert past is not None
+        assert past.terms == sent.terms
+        assert recent.find((position - 22) * 2**32, 9) is None
+
+
 def test_a_hundred_thousand_delivered_messages_are_known() -> None:
     """As the documentation of the API says; some of those before them too, but not all."""
     recent = Recent()
@@ -862,7 +894,7 @@ def test_a_log_of_a_newer_version_is_refused() -> None:
 
     async def test(bench: Bench) -> None:
         queue = bench.queue
-        recovery = Recovery(queue.pending, queue.lanes, queue.pauses)
+        recovery = Recovery(queue.pending, queue.lanes, queue.pauses, queue.keys)
         for visit in (recovery.visit, queue.dead_letters.visit):
             visit(1, b"\x06")
             with pytest.raises(LogTooNew, match="kind 99"):

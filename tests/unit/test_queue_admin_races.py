@@ -8,7 +8,13 @@ import pytest
 
 from dispatcher.core.message import Message
 from dispatcher.errors import LogCorrupt, Refused
-from dispatcher.queue.admin.surface import Cancelled, LetterFilter, MessageState, Moved
+from dispatcher.queue.admin.surface import (
+    Cancelled,
+    LetterEdit,
+    LetterFilter,
+    MessageState,
+    Moved,
+)
 from dispatcher.queue.compaction.source import ReclaimPolicy
 from dispatcher.queue.deadletters.letters import Letters
 from dispatcher.queue.ports import CHUNK_BYTES
@@ -162,6 +168,32 @@ def test_a_message_redriven_around_a_crash_and_delivered_is_no_letter_after_anot
         await bench.start()
         assert bench.queue.pending.index.count == 0
         assert len(bench.queue.dead_letters) == 0
+
+    simulate(test)
+
+
+def test_a_letter_that_died_again_is_redriven_by_one_only() -> None:
+    """Also while the redrive before, in which it was one of several, has not ended yet."""
+
+    async def test(bench: Bench) -> None:
+        queue, flying = bench.queue, bench.deliverer.flying
+        large = await big_letter(bench)
+        small = await dead(bench)
+        bench.log.append_s = 0.05
+        first = asyncio.create_task(queue.admin.redrive([small, large.decode()]))
+        await asyncio.sleep(0.12)
+        bench.end(flying[0], failed(404))
+        await asyncio.sleep(0.01)
+        assert small.encode() in queue.dead_letters
+        edit = LetterEdit(1, body=[bytes(CHUNK_BYTES)] * 10)
+        second = asyncio.create_task(queue.admin.redrive_edited(small, edit))
+        assert (await first).count == 2
+        assert not second.done()
+        assert await queue.admin.redrive([small]) == Moved(0, [small])
+        assert await queue.admin.purge([small]) == Moved(0, [small])
+        assert (await second).count == 1
+        await asyncio.sleep(1)
+        assert sorted(one.wire_id for one in flying) == sorted([small.encode(), large])
 
     simulate(test)
 

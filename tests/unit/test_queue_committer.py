@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from dispatcher.errors import BatchTooLarge, Refusal
+from dispatcher.errors import BatchTooLarge, LogFailed, LogFenced, LogUnknown, Refusal
 from dispatcher.queue.commit.committer import LAZY_SECONDS, Committer
-from dispatcher.queue.records.kinds import NOTHING
 from dispatcher.testing.clock import SimulatedClock
 from dispatcher.testing.log import FaultyLog, Space
 from dispatcher.testing.loop import run
@@ -179,9 +178,7 @@ def test_full_disk_refuses_callers_and_keeps_settling() -> None:
         bench.log.space = Space.ENOUGH
         await asyncio.sleep(1.1)
         assert bench.space == [True, False]
-        (probe,) = bench.batches[-1]
-        assert probe.startswith(NOTHING)
-        assert len(probe) > bench.log.max_batch_bytes // 4, "a gap is no space"
+        assert bench.batches[-1] == [b"v"], "nothing was stored to find that out"
         bench.submit(b"e")
         await asyncio.sleep(0.1)
 
@@ -210,7 +207,7 @@ def test_urgent_records_wait_when_even_the_reserve_is_used_up() -> None:
         await asyncio.sleep(1.2)
 
     bench = simulate(test)
-    stored = [payload for batch in bench.batches for payload in batch if payload[:1] != NOTHING]
+    stored = [payload for batch in bench.batches for payload in batch]
     assert stored == [b"u0", b"u1", b"u2"]
     assert "a disk_full" in bench.said
 
@@ -260,6 +257,55 @@ def test_failed_sync_refuses_everybody_once() -> None:
         f"{name} log_failed" for name in ("under way", "waiting", "urgent", "late", "late urgent")
     )
     assert len(bench.errors) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "under_way", "others"),
+    [
+        (LogFenced("another owner"), "moved", "moved"),
+        (LogUnknown("no answer for 20 s"), "no_verdict", "moved"),
+        (LogFailed("the sync failed"), "log_failed", "log_failed"),
+        (RuntimeError("a mistake"), "log_failed", "log_failed"),
+    ],
+)
+def test_what_callers_are_told_says_what_is_known_of_their_records(
+    error: Exception, under_way: str, others: str
+) -> None:
+    """Certainly not stored, perhaps stored, or perhaps stored and the process ends; what was never
+    handed to the log certainly is not."""
+
+    async def test(bench: Bench) -> None:
+        done: asyncio.Future[list[int]] = asyncio.get_running_loop().create_future()
+        bench.log.append = lambda batch, *, urgent=False: done  # type: ignore[method-assign]
+        bench.submit(b"under way")
+        bench.submit(b"waiting")
+        bench.urgent(b"urgent")
+        done.set_exception(error)
+        await asyncio.sleep(0.1)
+        bench.submit(b"late")
+        bench.urgent(b"late urgent")
+
+    bench = simulate(test)
+    assert bench.said == [
+        f"under way {under_way}",
+        *(f"{name} {others}" for name in ("urgent", "waiting", "late", "late urgent")),
+    ]
+    assert bench.errors == [error]
+
+
+def test_batch_without_a_verdict_has_none_when_its_partition_is_lost() -> None:
+    """Nobody waits for a log that another node has: who is in the batch hears nothing, and the
+    others that nothing was stored."""
+
+    async def test(bench: Bench) -> None:
+        bench.submit(b"under way")
+        bench.submit(b"waiting")
+        bench.committer.abandon(LogUnknown("the lease is over"))
+        bench.submit(b"late")
+        assert bench.said == ["under way no_verdict", "waiting moved", "late moved"]
+        await asyncio.sleep(0.1)
+
+    simulate(test)
 
 
 @pytest.mark.parametrize("broken", [False, True])
@@ -356,7 +402,7 @@ def test_a_record_that_no_batch_can_hold_is_refused_alone(urgent: bool) -> None:
 
 
 def test_callers_who_came_while_urgent_records_found_no_space_are_refused_at_once() -> None:
-    """They would wait for the next look at the disk, and be taken for its probe."""
+    """They would wait for the next look at the disk."""
 
     async def test(bench: Bench) -> None:
         bench.log.space = Space.NOTHING

@@ -12,6 +12,7 @@ from dispatcher.core.message import Message
 from dispatcher.core.outcome import Failure
 from dispatcher.core.retry import RetryPolicy
 from dispatcher.queue.records.history import decode_history
+from dispatcher.queue.records.ids import wire_id
 from dispatcher.queue.records.kinds import Kind
 from dispatcher.queue.records.letters import decode_dead
 from dispatcher.queue.records.settled import decode_settled
@@ -49,6 +50,75 @@ def test_message_is_named_before_it_is_answered_and_delivered_after() -> None:
     bench = simulate(test)
     kinds = [payload[0] for _, payload in bench.log.records]
     assert kinds == [Kind.MESSAGE, Kind.SETTLED]
+
+
+def _named(bench: Bench) -> dict[int, list[str]]:
+    """Ids that records of each of these kinds name."""
+    found: dict[int, list[str]] = {Kind.SETTLED: [], Kind.SETTLED_PACKED: [], Kind.DELIVERED: []}
+    for _, payload in bench.log.records:
+        if payload[0] in found:
+            incarnation, positions = decode_settled(payload)
+            assert incarnation is not None
+            found[payload[0]] += [wire_id(0, incarnation, one).decode() for one in positions]
+    return found
+
+
+def test_history_tells_what_was_delivered_from_what_was_not() -> None:
+    """With EVENT_SOURCING: dead and cancelled messages ended too, and are never taken for
+    delivered ones; a letter that was redriven and delivered is one."""
+
+    async def test(bench: Bench) -> None:
+        ids = []
+        for name in ("delivered", "dead", "redriven", "cancelled"):
+            receipt = bench.accept(message(destination(f"{name}.example"), name=name))
+            await asyncio.sleep(0.01)
+            assert isinstance(receipt.answer, Message)
+            ids.append(receipt.answer.wire_id.decode())
+        delivered, dead, redriven, cancelled = ids
+        by_name = {one.target[1:]: one for one in bench.deliverer.flying}
+        bench.end(by_name["delivered"])
+        bench.end(by_name["dead"], failed(404))
+        bench.end(by_name["redriven"], failed(404))
+        bench.end(by_name["cancelled"], failed(503))
+        await asyncio.sleep(0.05)
+        await bench.queue.admin.cancel(cancelled)
+        await bench.queue.admin.redrive([redriven])
+        await asyncio.sleep(0.05)
+        bench.end(bench.deliverer.flying[0])
+        await asyncio.sleep(0.1)
+        named = _named(bench)
+        assert named[Kind.DELIVERED] == [delivered, redriven]
+        assert sorted(named[Kind.SETTLED]) == sorted([dead, redriven, cancelled])
+        await bench.crash()
+        await bench.start()
+        assert bench.queue.pending.index.count == 0, "both kinds end messages"
+
+    simulate(test, keep_everything=True)
+
+
+def test_history_is_told_on_a_full_disk_too() -> None:
+    """Names of delivered messages are written in the space that is kept back, a few at a time."""
+
+    async def test(bench: Bench) -> None:
+        _always(bench, 200)
+        for number in range(9000):
+            bench.accept(message(name=str(number)))
+        bench.deliverer.answer = None
+        await asyncio.sleep(1)
+        bench.log.space = Space.RESERVE
+        refused = bench.accept(message(name="refused"))
+        await asyncio.sleep(1)
+        assert not isinstance(refused.answer, Message)
+        _always(bench, 200)
+        for one in list(bench.deliverer.flying):
+            bench.end(one)
+        await asyncio.sleep(60)
+        named = _named(bench)
+        assert bench.queue.pending.index.count == 0
+        assert len(set(named[Kind.DELIVERED])) == len(named[Kind.DELIVERED]) == 9000
+        assert not named[Kind.SETTLED] + named[Kind.SETTLED_PACKED]
+
+    simulate(test, keep_everything=True)
 
 
 def test_limit_is_obeyed_by_a_lane_that_was_waiting_when_it_was_halved() -> None:

@@ -10,7 +10,7 @@ import pytest
 from dispatcher.core.message import Message
 from dispatcher.core.outcome import Failure
 from dispatcher.core.retry import RetryPolicy
-from dispatcher.queue.admin.surface import LetterFilter
+from dispatcher.queue.admin.surface import LetterFilter, MessageFilter
 from dispatcher.queue.deadletters.burial import Burial
 from dispatcher.queue.pending.ages import SURE_SECONDS
 from dispatcher.queue.records.kinds import Kind
@@ -258,13 +258,20 @@ def test_start_with_the_clock_ahead_gives_nothing_up() -> None:
 
 
 def test_messages_that_became_too_old_while_no_server_ran_are_given_up_unsent() -> None:
-    """As soon as that is sure."""
+    """As soon as that is sure; until then they say what they wait for."""
 
     async def test(bench: Bench) -> None:
         await _two_waited(bench)
         await _restart(bench, 3600)
         await asyncio.sleep(SURE_SECONDS - 1)
         assert _expired(bench) == []
+        admin = bench.queue.admin
+        (one,) = (await admin.waiting(MessageFilter("http://a"), cursor=0, limit=9)).items
+        why = await admin.explain(one.id)
+        assert why is not None
+        assert "longer than MAX_AGE" in why.message
+        assert why.until_us is not None
+        assert 0 < why.until_us - bench.queue.clock.wall_us() <= 1_000_000
         await asyncio.sleep(3)
         assert sorted(_expired(bench)) == ["/held", "/waits"]
         assert len(bench.deliverer.started) == 1

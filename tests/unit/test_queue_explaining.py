@@ -9,14 +9,17 @@ import pytest
 from dispatcher.core.breaker import State
 from dispatcher.core.clock import QueueUs, WallUs
 from dispatcher.queue.admin.explaining import (
-    MOST_BEFORE,
     Why,
     waits_for,
     waits_for_its_time,
     waits_for_turn,
+    waits_in_line,
+    with_options,
 )
 from dispatcher.queue.admin.surface import Reason
+from dispatcher.queue.lanes.chains import MOST_BEFORE
 from dispatcher.queue.lanes.gates import Closed, Gate
+from dispatcher.queue.lanes.lines import InLine
 from dispatcher.queue.lanes.peers import Peer
 from dispatcher.testing.lanes import lanes_of
 from dispatcher.testing.queue import destination
@@ -144,4 +147,62 @@ def test_attempt_that_was_not_spent_is_not_said_to_have_failed() -> None:
     assert _scheduled(peer).message == (
         "Attempt 3 is not made before the delay is over; this machine lacked something for the "
         "last attempts to send to http://a."
+    )
+
+
+def test_message_that_is_to_be_sent_later_is_told_so() -> None:
+    """It did not fail: its caller wanted it so."""
+    why = waits_for_its_time(
+        Closed(Gate.TIME, 6_000_000),
+        _peer(),
+        now_us=QueueUs(1_000_000),
+        attempts=0,
+        before=0,
+        to_wall=_later(7),
+        is_asked_for=True,
+    )
+    assert (why.reason, why.until_us, why.expected_us) == (Reason.SCHEDULED, 6_000_007, 6_000_007)
+    assert why.message == (
+        "Its caller asked for it later, with X-Dispatcher-Delay or X-Dispatcher-Not-Before."
+    )
+
+
+@pytest.mark.parametrize(("second", "expected"), [(7, 6_000_007), (6, None)])
+def test_deadline_and_retries_of_a_message_are_told(second: int, expected: int | None) -> None:
+    """No attempt is expected after the deadline."""
+    deadline = f"1970-01-01T00:00:0{second}.000000Z"
+    why = with_options(_scheduled(_peer()), {"deadline": deadline, "retries": "3", "label": "x"})
+    assert why.message == (
+        "Attempt 2 failed; the next one is not made before the delay is over. Retries after its "
+        f"first attempt, by X-Dispatcher-Retries: 3 at most. It is given up at its deadline, "
+        f"{deadline}."
+    )
+    assert (why.until_us, why.expected_us) == (6_000_007, expected)
+    assert with_options(_scheduled(_peer()), {}) == _scheduled(_peer())
+
+
+def test_delay_of_a_message_behind_its_order_key_is_told() -> None:
+    """It is not sent when its turn comes, but when both are over; a scheduled one says so."""
+    options = {"not_before": "2026-01-01T00:00:00.000000Z"}
+    behind = Why(Reason.ORDER_KEY, "Others are before it.")
+    assert with_options(behind, options).message == (
+        "Others are before it. Its first attempt is not made before 2026-01-01T00:00:00.000000Z "
+        "either."
+    )
+    assert with_options(_scheduled(_peer()), options) == _scheduled(_peer())
+
+
+@pytest.mark.parametrize(
+    ("letters", "letter", "text"),
+    [
+        (1, b"", "held by a dead letter of it until that is redriven or purged"),
+        (1, b"a1", "held by a dead letter of it (a1) until that is redriven or purged"),
+        (2, b"", "held by 2 dead letters of it until they are redriven or purged"),
+        (2, b"a1", "held by 2 dead letters of it (one is a1) until they are redriven or purged"),
+    ],
+)
+def test_key_that_is_held_names_what_holds_it(letters: int, letter: bytes, text: str) -> None:
+    """And how many messages are before."""
+    assert waits_in_line(InLine("k", 1, letters, letter=letter), to_wall=_later(0)) == Why(
+        Reason.ORDER_KEY, f"Its order key k is {text}; one message of its key is before it."
     )

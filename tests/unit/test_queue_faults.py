@@ -7,10 +7,12 @@ from collections.abc import Sequence
 
 import pytest
 
+from dispatcher.core.answer import Answer
 from dispatcher.core.message import Message
 from dispatcher.errors import LogBusy, LogError, LogFailed, LogFenced, LogUnknown, Refusal
 from dispatcher.queue.admin.surface import Cancelled, MessageState
 from dispatcher.queue.ports import BodyUnavailable, LogName
+from dispatcher.queue.refusals import MOVED, NO_VERDICT
 from dispatcher.testing.queue import Bench, failed, message, simulate
 from tests.unit.test_queue_admin import accepted, big, dead
 
@@ -20,6 +22,9 @@ class _Raises:
 
     def accepted(self, message: Message) -> None:
         raise RuntimeError("a mistake in one receipt")
+
+    def duplicate(self, message_id: bytes) -> None:
+        raise RuntimeError("a mistake in one answer")
 
     def refused(self, refusal: Refusal) -> None:
         raise RuntimeError("a mistake in one refusal")
@@ -302,8 +307,11 @@ def test_partition_that_is_lost_ends_alone(error: LogError, turns: int) -> None:
             await asyncio.sleep(0.005)
         bench.end(bench.deliverer.flying[0])
         await asyncio.sleep(60)
-        assert isinstance(receipt.answer, Refusal)
-        assert isinstance(bench.accept(message(name="third")).answer, Refusal)
+        verdict = MOVED if isinstance(error, LogFenced) else NO_VERDICT
+        assert receipt.answer is verdict
+        assert bench.accept(message(name="third")).answer is MOVED
+        assert bench.queue.intake.refusal() is MOVED
+        assert not bench.queue.tenure.holds()
         assert lost == [error]
         assert bench.notes.lost_partitions == [(0, error)]
         assert not bench.notes.errors
@@ -316,6 +324,72 @@ def test_partition_that_is_lost_ends_alone(error: LogError, turns: int) -> None:
         assert flying == {first, retried}
 
     simulate(test, lost=lost.append)
+
+
+def test_partition_that_has_nothing_to_store_hears_from_its_log_that_it_is_lost() -> None:
+    """Nobody asks it for anything, and it would deliver what is another one's."""
+    lost: list[Exception] = []
+
+    async def test(bench: Bench) -> None:
+        await accepted(bench, "first")
+        error = LogFenced("another node has it")
+        assert bench.log.on_lost is not None
+        bench.log.on_lost(error)
+        assert lost == [error]
+        assert bench.notes.lost_partitions == [(0, error)]
+        assert bench.accept(message(name="second")).answer is MOVED
+
+    simulate(test, lost=lost.append)
+
+
+def test_batch_hears_from_its_log_what_became_of_it_when_the_partition_is_lost() -> None:
+    """The log says that it is lost before it says so of the batch: nothing is sent from then on,
+    and its callers are told that it is not stored, which is more than that nobody knows."""
+    lost: list[Exception] = []
+
+    async def test(bench: Bench) -> None:
+        done: asyncio.Future[list[int]] = asyncio.get_running_loop().create_future()
+        bench.log.append = lambda batch, *, urgent=False: done  # type: ignore[method-assign]
+        receipt = bench.accept(message(name="under way"))
+        error = LogFenced("another node has it")
+        assert bench.log.on_lost is not None
+        bench.log.on_lost(error)
+        assert not bench.queue.tenure.holds()
+        assert (receipt.answer, lost) == (None, [])
+        done.set_exception(error)
+        await asyncio.sleep(1)
+        assert receipt.answer is MOVED
+        assert lost == [error]
+
+    simulate(test, lost=lost.append)
+
+
+def test_callers_who_wait_for_an_end_hear_that_it_is_open_when_the_partition_is_lost() -> None:
+    """Their messages are stored, and the next owner delivers them."""
+    lost: list[Exception] = []
+
+    async def test(bench: Bench) -> None:
+        await accepted(bench)
+        (sent,) = bench.deliverer.flying
+        waiter = _Waits()
+        bench.queue.intake.await_end(sent, waiter)
+        bench.queue.fail(LogName.TRANSACTION, LogFenced("another node has it"))
+        assert waiter.told == ["undecided"]
+        assert not bench.queue.pending.awaited
+
+    simulate(test, lost=lost.append)
+    assert len(lost) == 1
+
+
+class _Waits:
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def ended(self, answer: Answer | None, error: str | None) -> None:
+        self.told.append("ended")
+
+    def undecided(self) -> None:
+        self.told.append("undecided")
 
 
 def test_partition_that_is_lost_while_a_body_is_sent_ends_alone() -> None:

@@ -26,8 +26,8 @@ from dispatcher.testing.queue import (
     message,
 )
 from dispatcher.txlog.files import FileLog
-from dispatcher.txlog.frame import segment_of
-from dispatcher.txlog.segment import Sizes, name_of
+from dispatcher.txlog.files.frame import segment_of
+from dispatcher.txlog.files.segment import Sizes, name_of
 
 SIZES = Sizes(smallest=512 << 10, largest=512 << 10, batch=300 << 10, chunk=128 << 10)
 OLD = 12

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -198,6 +199,30 @@ def test_dead_call_that_is_imported_is_there_after_a_crash_and_can_be_redriven(
         (revived,) = service.there.values()
         assert (revived.function, revived.body) == ("charge", b"".join(body))
         assert revived.expiration_us == 86_400_000_000
+        assert not bench.notes.deaths
+
+    simulate(test)
+
+
+@pytest.mark.parametrize("then", ["crash", "redrive", "purge"])
+def test_dead_call_is_imported_once(then: str) -> None:
+    """By the id that it had: also after a crash, or when it was redriven; not when its letter was
+    purged, as nothing is left of it then."""
+
+    async def test(bench: Bench) -> None:
+        service = bench.queue.redriver.calls.reviver = MemoryCalls()
+        call = replace(incoming(), copy_of="0000deadbeef8000000000000001")
+        assert await bench.queue.carrying.take_call(call, [b"in"])
+        (letter_id,) = bench.queue.dead_letters.call_ids()
+        if then == "redrive":
+            await bench.queue.admin.redrive([letter_id.decode()])
+        elif then == "purge":
+            await bench.queue.admin.purge([letter_id.decode()])
+        await bench.crash()
+        await bench.start()
+        bench.queue.redriver.calls.reviver = service
+        assert await bench.queue.carrying.take_call(call, [b"in"]) is (then == "purge")
+        assert await bench.queue.carrying.take_call(call, [b"another"])
         assert not bench.notes.deaths
 
     simulate(test)

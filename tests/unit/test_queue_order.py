@@ -21,6 +21,7 @@ from dispatcher.queue.pending.pending import Pending
 from dispatcher.queue.records.messages import encode_message, encode_moved
 from dispatcher.queue.records.retry import encode_retry
 from dispatcher.queue.recovery.replay import Recovery
+from dispatcher.queue.registry.idempotency.keys import Keys
 from dispatcher.testing.clock import SimulatedClock
 from dispatcher.testing.lanes import lanes_of
 from dispatcher.testing.loop import run
@@ -67,8 +68,8 @@ def test_messages_are_lined_up_oldest_first_when_some_were_copied() -> None:
     """A copy lies at the end of the log, and its message is as old as before."""
 
     async def main(clock: SimulatedClock) -> None:
-        pending, lanes = Pending(), lanes_of()
-        recovery = Recovery(pending, lanes, None)  # type: ignore[arg-type]  # nothing is paused
+        pending, lanes, keys = Pending(), lanes_of(), await _keys(clock)
+        recovery = Recovery(pending, lanes, None, keys)  # type: ignore[arg-type]  # none is in the log
         numbers = list(range(5000))
         moved = [number for number in numbers if number % 3 == 0]
         Random(2).shuffle(moved)
@@ -95,10 +96,10 @@ def test_start_takes_80_bytes_a_message_at_most_when_a_record_was_copied() -> No
         payloads = [encode_message(_message(number)) for number in range(7)]
         moved = _message(3)
         moved_payload = encode_moved(moved, 0)
-        pending, lanes = Pending(), lanes_of()
+        pending, lanes, keys = Pending(), lanes_of(), await _keys(clock)
         tracemalloc.start()
         try:
-            recovery = Recovery(pending, lanes, None)  # type: ignore[arg-type]  # as above
+            recovery = Recovery(pending, lanes, None, keys)  # type: ignore[arg-type]  # none is in the log
             for number in range(count):
                 recovery.visit(1000 + number * 100, payloads[number % 7])
             recovery.visit(1000 + count * 100, moved_payload)
@@ -117,12 +118,12 @@ def test_start_takes_80_bytes_a_message_at_most_when_all_were_copied() -> None:
 
     async def main(clock: SimulatedClock) -> None:
         count = 100_000
-        pending, lanes = Pending(), lanes_of()
+        pending, lanes, keys = Pending(), lanes_of(), await _keys(clock)
         numbers = list(range(count))
         Random(3).shuffle(numbers)
         tracemalloc.start()
         try:
-            recovery = Recovery(pending, lanes, None)  # type: ignore[arg-type]  # as above
+            recovery = Recovery(pending, lanes, None, keys)  # type: ignore[arg-type]  # none is in the log
             for place, number in enumerate(numbers):
                 payload = encode_moved(_message(number), 0)
                 recovery.visit(100_000_000 + place * 100, payload)
@@ -140,8 +141,8 @@ def test_others_have_their_turn_when_much_is_lined_up() -> None:
     """The API says how far a start is, so the loop must not be held."""
 
     async def main(clock: SimulatedClock) -> None:
-        pending, lanes = Pending(), lanes_of()
-        recovery = Recovery(pending, lanes, None)  # type: ignore[arg-type]  # nothing is paused
+        pending, lanes, keys = Pending(), lanes_of(), await _keys(clock)
+        recovery = Recovery(pending, lanes, None, keys)  # type: ignore[arg-type]  # none is in the log
         payload = encode_message(_message(0))
         retry = encode_retry(_message(1), 2**50, "busy")
         for number in range(20_000):
@@ -227,3 +228,10 @@ def test_memory_is_given_back_when_only_cancelled_messages_are_in_timers() -> No
         assert sent.attempt == 1
 
     simulate(test, workers=3)
+
+
+async def _keys(clock: SimulatedClock) -> Keys:
+    """Idempotency keys of which none is in the log."""
+    bench = Bench(clock)
+    await bench.open()
+    return bench.queue.keys

@@ -19,6 +19,7 @@ from dispatcher.queue.records.history import (
     encode_history,
 )
 from dispatcher.queue.records.ids import wire_id
+from dispatcher.queue.records.keys import StoredKey, decode_keys, encode_keys
 from dispatcher.queue.records.kinds import MAX_DETAIL_BYTES, NOTHING, RecordError
 from dispatcher.queue.records.letters import (
     _DEAD,
@@ -35,7 +36,13 @@ from dispatcher.queue.records.messages import (
 )
 from dispatcher.queue.records.removed import Removal, decode_removals, encode_removals
 from dispatcher.queue.records.retry import Retry, decode_retry, encode_retry, retry_facts
-from dispatcher.queue.records.settled import decode_settled, encode_settled, encode_settled_packed
+from dispatcher.queue.records.settled import (
+    decode_settled,
+    encode_delivered,
+    encode_settled,
+    encode_settled_packed,
+    encode_undelivered,
+)
 from dispatcher.queue.records.uptime import decode_uptime, encode_uptime
 from dispatcher.testing.queue import destination
 
@@ -77,6 +84,10 @@ DEAD_CALL_LARGE = (
     "00000000000000"
 )
 HISTORY = "02202110d70d06000700000000000400" + "03202110d70d060008000000f7010000"
+KEYS = (
+    "000102030405060708090a0b1032547698badcfe0010000001000000efbeadde01202110d70d060001"
+    "0b0a0908070605040302010001000000000000000200000000000000070000000000000000000000" + "00"
+)
 GOLDEN = {
     "message": MESSAGE,
     "chunk": "026461746100",
@@ -89,6 +100,9 @@ GOLDEN = {
     "removed": "080300efbeadde00100000010000000100",
     "removed_many": "0c" + "0300efbeadde01000200000002fe9f808010" + "0300efbeadde02000100000005",
     "settled_packed": "0defbeadde02fe9f808010",
+    "delivered": "13efbeadde02fe9f808010",
+    "undelivered": "18efbeadde02fe9f808010",
+    "keys": "17" + KEYS,
     "uptime": "0f78563412",
     "dead_call": DEAD_CALL_HEAD + DEAD_CALL_REST,
     "dead_call_large": DEAD_CALL_LARGE,
@@ -136,6 +150,19 @@ REMOVALS = [
 ]
 
 
+STORED_KEYS = [
+    StoredKey(
+        bytes(range(12)),
+        0xFEDC_BA98_7654_3210,
+        0x1_0000_1000,
+        0xDEADBEEF,
+        1_704_067_200_000_001,
+        undelivered=True,
+    ),
+    StoredKey(bytes(range(11, -1, -1)), 1, 2, 7, 0, undelivered=False),
+]
+
+
 def _encoded() -> dict[str, bytes]:
     sent = _message()
     dead = encode_dead(
@@ -154,6 +181,9 @@ def _encoded() -> dict[str, bytes]:
         "removed": encode_removals([REMOVALS[0]]),
         "removed_many": encode_removals(REMOVALS),
         "settled_packed": encode_settled_packed(sent.incarnation, array("Q", [0x1_0000_1000, 2])),
+        "delivered": encode_delivered(sent.incarnation, array("Q", [0x1_0000_1000, 2])),
+        "undelivered": encode_undelivered(sent.incarnation, array("Q", [0x1_0000_1000, 2])),
+        "keys": encode_keys(STORED_KEYS),
         "uptime": encode_uptime(0x12345678),
         "dead_call": encode_call(_call()),
         "dead_call_large": encode_call(
@@ -244,11 +274,20 @@ def test_records_of_many_are_read() -> None:
     removed = decode_removals(bytes.fromhex(GOLDEN["removed_many"]))
     assert sorted(removed) == sorted(REMOVALS)
     assert list(decode_removals(bytes.fromhex(GOLDEN["removed"]))) == REMOVALS[:1]
-    assert decode_settled(bytes.fromhex(GOLDEN["settled_packed"])) == (
-        0xDEADBEEF,
-        array("Q", [2, 0x1_0000_1000]),
-    )
+    for name in ("settled_packed", "delivered"):
+        assert decode_settled(bytes.fromhex(GOLDEN[name])) == (
+            0xDEADBEEF,
+            array("Q", [2, 0x1_0000_1000]),
+        )
     assert decode_uptime(bytes.fromhex(GOLDEN["uptime"])) == 0x12345678
+
+
+def test_keys_are_read_back() -> None:
+    """All of a record; one that is cut off is refused."""
+    payload = encode_keys(STORED_KEYS)
+    assert list(decode_keys(payload)) == STORED_KEYS
+    with pytest.raises(RecordError):
+        list(decode_keys(payload[:-1]))
 
 
 def test_dead_record_of_version_1_is_read() -> None:

@@ -20,7 +20,7 @@ def shown(version: int, log: str) -> list[Shown]:
     return [show_record(position, bytes.fromhex(data)) for position, data in load(version)[log]]
 
 
-@pytest.mark.parametrize("version", [1, 2, 4])
+@pytest.mark.parametrize("version", [1, 2, 4, 6])
 def test_record_of_every_kind_says_what_it_is_about(version: int) -> None:
     """Its kind in words, and its ids (or positions, where the record has nothing else) or its
     destination; never a payload."""

@@ -17,10 +17,11 @@ from dispatcher.queue.records.messages import encode_message, encode_moved
 from dispatcher.queue.records.retry import encode_retry
 from dispatcher.queue.records.settled import encode_settled
 from dispatcher.queue.recovery.replay import Recovery
+from dispatcher.queue.registry.idempotency.keys import Keys
 from dispatcher.testing.clock import SimulatedClock
 from dispatcher.testing.lanes import lanes_of
 from dispatcher.testing.loop import run
-from dispatcher.testing.queue import destination, message
+from dispatcher.testing.queue import Bench, destination, message
 from dispatcher.txlog import Records
 
 _START = 1 << 32 | 4096
@@ -149,8 +150,9 @@ def test_records_taken_together_leave_what_they_leave_one_by_one(seed: int) -> N
         max_age_ms = 1000 * (seed % 2)
         ones, many = _empty(max_age_ms), _empty(max_age_ms)
         ones_lanes, many_lanes = lanes_of(), lanes_of()
-        one_by_one = Recovery(ones, ones_lanes, None)  # type: ignore[arg-type]  # nothing is paused
-        together = Recovery(many, many_lanes, None)  # type: ignore[arg-type]  # as above
+        keys = await _keys(clock)
+        one_by_one = Recovery(ones, ones_lanes, None, keys)  # type: ignore[arg-type]  # none is in the log
+        together = Recovery(many, many_lanes, None, keys)  # type: ignore[arg-type]  # none is in the log
         data, at = bytes(log.data), 0
         while at < len(log.begins):
             upto = at + random.randrange(1, 120)
@@ -173,3 +175,10 @@ def test_records_taken_together_leave_what_they_leave_one_by_one(seed: int) -> N
             assert chains[0] == chains[1] == sorted(chains[0])
 
     run(main)
+
+
+async def _keys(clock: SimulatedClock) -> Keys:
+    """Idempotency keys of which none is in the log."""
+    bench = Bench(clock)
+    await bench.open()
+    return bench.queue.keys

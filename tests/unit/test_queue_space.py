@@ -651,7 +651,7 @@ def test_recovery_does_not_resurrect_what_a_lazily_trimmed_prefix_shows() -> Non
         await asyncio.sleep(0.1)
         records = bench.log.records
         lanes = lanes_of(limit=1)
-        recovery = Recovery(Pending(), lanes, bench.queue.pauses)
+        recovery = Recovery(Pending(), lanes, bench.queue.pauses, bench.queue.keys)
         for position, payload in records:
             recovery.visit(position, payload)
         await recovery.finish(QueueUs(0), QueueUs(0))

@@ -402,3 +402,8 @@ def test_idle_lane_is_forgotten_unless_something_refers_to_it() -> None:
     paused.peer.paused_until = alarm.peer.alarm = 0
     lanes.forget(list(lanes), 100)
     assert {lane.destination.host for lane in lanes} == {"scheduled", "away", "flying"}
+    parts = list(lanes.in_parts(2))
+    assert max(map(len, parts)) <= 2
+    assert sorted(lane.number for part in parts for lane in part) == sorted(
+        lane.number for lane in lanes
+    )

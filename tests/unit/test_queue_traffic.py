@@ -12,6 +12,7 @@ from dispatcher.core.clock import SteadyClock
 from dispatcher.core.message import Message
 from dispatcher.core.outcome import Failure
 from dispatcher.queue.flow.traffic import Traffic
+from dispatcher.queue.refusals import BACKLOG_FULL
 from dispatcher.testing.clock import SimulatedClock
 from dispatcher.testing.loop import run
 from dispatcher.testing.queue import POLICY, Bench, Notes, destination, failed, message, simulate
@@ -20,7 +21,14 @@ from dispatcher.txlog import Bounds, Visit
 Test = Callable[[Traffic, Bench, Bench], Coroutine[None, None, None]]
 
 
-def _together(test: Test, *, workers: int = 10, slow: int = 100, warm_bytes: int = 100_000) -> None:
+def _together(
+    test: Test,
+    *,
+    workers: int = 10,
+    slow: int = 100,
+    warm_bytes: int = 100_000,
+    max_backlog_bytes: int = 0,
+) -> None:
     """Run a test with two partitions that share everything but their logs."""
 
     async def main(clock: SimulatedClock) -> None:
@@ -32,7 +40,10 @@ def _together(test: Test, *, workers: int = 10, slow: int = 100, warm_bytes: int
             clock=SteadyClock(clock),
             warm_bytes=warm_bytes,
         )
-        one, two = (Bench(clock, workers=workers, traffic=traffic) for _ in range(2))
+        one, two = (
+            Bench(clock, workers=workers, traffic=traffic, max_backlog_bytes=max_backlog_bytes)
+            for _ in range(2)
+        )
         await one.start()
         await two.start()
         await test(traffic, one, two)
@@ -276,3 +287,27 @@ def test_others_have_their_turn_when_many_lanes_begin() -> None:
         assert bench.queue.pending.index.count == 0
 
     simulate(test)
+
+
+def test_backlog_is_bounded_for_all_partitions_together() -> None:
+    """What waits in one leaves less for the other, until it is delivered, or that one ends."""
+
+    async def test(traffic: Traffic, one: Bench, two: Bench) -> None:
+        while one.queue.intake.refusal() is None:
+            one.accept(message(destination("a"), b"x" * 1000))
+            await asyncio.sleep(0.01)
+        assert two.queue.intake.refusal() is BACKLOG_FULL
+        assert 10_000 <= traffic.backlog.size_bytes < 12_000
+        _always(one)
+        for sent in list(one.deliverer.flying):
+            one.end(sent)
+        await asyncio.sleep(1)
+        assert two.queue.intake.refusal() is None
+        while two.queue.intake.refusal() is None:
+            two.accept(message(destination("b"), b"x" * 1000))
+            await asyncio.sleep(0.01)
+        assert one.queue.intake.refusal() is BACKLOG_FULL
+        await two.queue.stop()
+        assert one.queue.intake.refusal() is None
+
+    _together(test, max_backlog_bytes=10_000)

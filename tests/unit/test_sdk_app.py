@@ -370,7 +370,7 @@ def test_a_process_that_ends_runs_nothing_of_what_is_suspended() -> None:
         [sys.executable, "-W", "always", "-c", _SUSPENDED],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "over\n", "")

@@ -135,6 +135,7 @@ def test_request_of_a_blocking_client_is_named_with_the_library(is_pooled: bool)
     does = "sends a request" if is_pooled else "looks up the address of a host"
     assert f") {does}, at tests/unit/test_sdk_check.py:" in said, said
     assert ", by requests. Every replay does it again" in said
+    assert "reads the clock" not in said, "which it does for itself, on its way to the request"
 
 
 def test_thread_that_a_library_starts_is_named_when_a_call_is_under_way_beside_it() -> None:
@@ -158,7 +159,7 @@ def test_thread_that_a_library_starts_is_named_when_a_call_is_under_way_beside_i
 
 
 def test_all_that_is_careless_is_told_at_once_when_a_test_runs_it() -> None:
-    """A clock last, as libraries read it on their way to something worse; and told once."""
+    """In the order in which it comes by; and told once."""
 
     def what() -> None:
         time.time()
@@ -168,7 +169,7 @@ def test_all_that_is_careless_is_told_at_once_when_a_test_runs_it() -> None:
     with Environment(careless, double) as env:
         with pytest.raises(NotDeterministic) as error:
             env.run(careless, 1)
-        directory, clock = str(error.value).splitlines()
+        clock, directory = str(error.value).splitlines()
         assert env.run(double, 1) == 2
     assert "reads a directory" in directory
     assert "reads the clock" in clock
@@ -214,7 +215,7 @@ def test_replay_that_does_not_fit_is_told_once() -> None:
     )
     assert lines[1].startswith("  recorded   await 1: double, called at ")
     assert lines[2].startswith("  now        await 1: double with another input, called at ")
-    assert lines[3].startswith("Look for sets, time, random or I/O at ")
+    assert lines[3].startswith("Look for sets, globals, time, random or I/O at ")
     assert len(lines) == 4
 
 

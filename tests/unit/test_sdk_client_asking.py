@@ -330,7 +330,7 @@ def test_call_without_an_endpoint_is_told_what_to_set() -> None:
 def test_key_of_a_dispatch_that_can_not_be_sent_is_told(key: str) -> None:
     """It is a header."""
     bench = Bench(ids())
-    with pytest.raises(CallsRefused, match="expected 1 to 255 visible ASCII characters"):
+    with pytest.raises(CallsRefused, match=r"key= must be 1 to 255 visible ASCII characters"):
         bench.hold(bench.asking.dispatch([built()], key))
 
 

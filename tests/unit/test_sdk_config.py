@@ -87,7 +87,7 @@ READ = (
         (
             "DISPATCH_API_URL",
             "http://me:PASSWORD@x",
-            f"DISPATCH_API_URL has more than an address and a path: write {API}",
+            f"DISPATCH_API_URL has a password in it: write {API}; the key is DISPATCH_API_KEY",
         ),
         (
             "DISPATCH_API_KEY",

@@ -156,7 +156,7 @@ def test_call_that_is_never_awaited_says_where_and_that_nothing_was_dispatched()
     [warning] = of_calls(caught)
     assert str(warning.message) == (
         f"the call of tenfold made at tests/unit/test_sdk_functions_calls.py:{at} was never "
-        "awaited: nothing was dispatched"
+        "awaited: nothing was dispatched. Write `await` before it."
     )
     found = (warning.category, warning.filename, warning.lineno)
     assert found == (RuntimeWarning, __file__, at)
@@ -182,7 +182,7 @@ def test_whatever_is_never_awaited_says_so(make: Any, what: str, nothing: str) -
         make()
     at = f"tests/unit/test_sdk_functions_calls.py:{make.__code__.co_firstlineno}"
     said = [str(each.message) for each in of_calls(caught)]
-    assert said == [f"{what} made at {at} was never awaited: {nothing}"]
+    assert said == [f"{what} made at {at} was never awaited: {nothing}. Write `await` before it."]
 
 
 async def test_call_that_is_awaited_twice_says_so() -> None:
@@ -527,3 +527,62 @@ def test_call_passes_on_what_is_thrown_into_it() -> None:
         call.throw(ValueError, ValueError("y"), None)
     with pytest.raises(RuntimeError, match="was awaited before"):
         call.__await__()
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda call: call.upper(),
+        lambda call: "ten" if call else "none",
+        lambda call: ", ".join(call),
+        lambda call: list(call),
+        lambda call: len(call),
+        lambda call: call[0],
+        lambda call: call + "!",
+        lambda call: "so: " + call,
+        lambda call: 2 * call,
+        lambda call: call < 3,
+        lambda call: call >= 3,
+        lambda call: "x" in call,
+        lambda call: int(call),
+        lambda call: call.__enter__(),
+    ],
+)
+@pytest.mark.parametrize("make", [lambda: tenfold(1), lambda: dispatch.step(str, 1)])
+def test_result_that_was_not_awaited_says_so_where_it_is_used(use: Any, make: Any) -> None:
+    """With the line of the call, and what to write; never as if it were a value."""
+    call = make()
+    with pytest.raises((TypeError, AttributeError)) as caught:
+        use(call)
+    at = f"tests/unit/test_sdk_functions_calls.py:{make.__code__.co_firstlineno}"
+    assert f"{call.what} made at {at}, not awaited yet>" in str(caught.value)
+    assert "write `await` before it, and use what that gives." in str(caught.value)
+    call.close()
+
+
+def test_promise_is_no_truth() -> None:
+    """`if dispatch.promise(…):` would be taken before anybody has given it a value."""
+    with pytest.raises(TypeError, match=r"<promise 'order-7' of dispatch> is no value by itself"):
+        bool(dispatch.promise("order-7", bool))
+
+
+def test_call_is_still_asked_what_it_is() -> None:
+    """Libraries probe for attributes, and copy and compare calls in sets."""
+    call = tenfold(1)
+    assert not hasattr(call, "cr_code")
+    assert not hasattr(call, "upper")
+    assert call in {call}
+    call.close()
+
+
+def test_call_that_is_sent_without_await_says_so() -> None:
+    """As an argument, and as a result: both have a type that it does not."""
+    call = tenfold(1)
+    with pytest.raises(dispatch.EncodeError) as caught:
+        tenfold(call)  # type: ignore[arg-type]
+    at = f"tests/unit/test_sdk_functions_calls.py:{line() - 3}"
+    assert str(caught.value) == (
+        f"argument 'x' of tenfold has to be int, not <the call of tenfold made at {at}, not "
+        "awaited yet>: write `await` before it."
+    )
+    call.close()

@@ -769,7 +769,8 @@ def test_call_that_is_never_awaited_in_a_durable_function_says_so() -> None:
         played(body)
     at = f"{FILE}:{body.__code__.co_firstlineno + 1}"
     assert [str(each.message) for each in caught if each.category is RuntimeWarning] == [
-        f"the call of tenfold made at {at} was never awaited: nothing was dispatched"
+        f"the call of tenfold made at {at} was never awaited: nothing was dispatched. "
+        "Write `await` before it."
     ]
 
 

@@ -186,7 +186,7 @@ CONTRADICTING = {
   before it  1 fetch ok · 2 sleep 60 s
 """
         + HINT
-        + "look for sets, time, random or I/O at app.py:3-4.",
+        + "look for sets, globals, time, random or I/O at app.py:3-4.",
     ),
     "inserted": (
         """
@@ -203,7 +203,7 @@ CONTRADICTING = {
   before it  1 fetch ok
 """
         + HINT
-        + "look for sets, time, random or I/O at app.py:2-3.",
+        + "look for sets, globals, time, random or I/O at app.py:2-3.",
     ),
     "removed": (
         """
@@ -217,7 +217,7 @@ CONTRADICTING = {
   now        await 1: sleep 60 s, called at app.py:2
 """
         + HINT
-        + "look for sets, time, random or I/O at app.py:2.",
+        + "look for sets, globals, time, random or I/O at app.py:2.",
     ),
     "another input": (
         """
@@ -233,7 +233,7 @@ CONTRADICTING = {
   before it  1 fetch ok · 2 sleep 60 s
 """
         + HINT
-        + "look for sets, time, random or I/O at app.py:3-4.",
+        + "look for sets, globals, time, random or I/O at app.py:3-4.",
     ),
     "another time": (
         """
@@ -247,7 +247,7 @@ CONTRADICTING = {
   before it  1 fetch ok
 """
         + HINT
-        + "look for sets, time, random or I/O at app.py:2-3.",
+        + "look for sets, globals, time, random or I/O at app.py:2-3.",
     ),
     "early return": (
         """
@@ -264,7 +264,7 @@ CONTRADICTING = {
   before it  1 fetch ok
 """
         + HINT
-        + "look for sets, time, random or I/O at app.py:2-3.",
+        + "look for sets, globals, time, random or I/O at app.py:2-3.",
     ),
     "ended where it waited": (
         """
@@ -278,7 +278,7 @@ CONTRADICTING = {
   before it  1 fetch ok · 2 sleep 60 s
 """
         + HINT
-        + "look for sets, time, random or I/O at app.py:3-4.",
+        + "look for sets, globals, time, random or I/O at app.py:3-4.",
     ),
     "early error": (
         """
@@ -292,7 +292,7 @@ CONTRADICTING = {
   before it  1 fetch ok
 """
         + HINT
-        + "look for sets, time, random or I/O at app.py:2-3.",
+        + "look for sets, globals, time, random or I/O at app.py:2-3.",
     ),
     "in a task": (
         """
@@ -309,7 +309,7 @@ CONTRADICTING = {
   before it  1 fetch ok
 """
         + HINT
-        + "look for sets, time, random or I/O at app.py:2-3.",
+        + "look for sets, globals, time, random or I/O at app.py:2-3.",
     ),
     "a wait that nothing on record ends": (
         """
@@ -329,7 +329,7 @@ CONTRADICTING = {
   before it  1 fetch ok
 """
         + HINT
-        + "look for sets, time, random or I/O at app.py:2-3.",
+        + "look for sets, globals, time, random or I/O at app.py:2-3.",
     ),
     "swallowed": (
         """
@@ -349,7 +349,7 @@ CONTRADICTING = {
   before it  1 fetch ok
 """
         + HINT
-        + "look for sets, time, random or I/O at app.py:2-4.",
+        + "look for sets, globals, time, random or I/O at app.py:2-4.",
     ),
     "two that changed places": (
         """
@@ -364,7 +364,7 @@ CONTRADICTING = {
   now        await 1: sleep 60 s, called at app.py:2
 """
         + HINT
-        + "look for sets, time, random or I/O at app.py:2.",
+        + "look for sets, globals, time, random or I/O at app.py:2.",
     ),
     "at a time instead of one after the other": (
         """
@@ -380,7 +380,7 @@ CONTRADICTING = {
              task 2 waits at app.py:2 for sleep 60 s
 """
         + HINT
-        + "look for sets, time, random or I/O at app.py:2.",
+        + "look for sets, globals, time, random or I/O at app.py:2.",
     ),
     "a step instead of a call": (
         """
@@ -395,7 +395,7 @@ CONTRADICTING = {
   now        await 1: step fetch, called at app.py:2
 """
         + HINT
-        + "look for sets, time, random or I/O at app.py:2.",
+        + "look for sets, globals, time, random or I/O at app.py:2.",
     ),
     "a loop that goes round once more": (
         """
@@ -411,7 +411,7 @@ CONTRADICTING = {
   before it  1 fetch ok
 """
         + HINT
-        + "look for sets, time, random or I/O at app.py:2-3.",
+        + "look for sets, globals, time, random or I/O at app.py:2-3.",
     ),
     "a sleep of asyncio instead of a durable one": (
         """
@@ -427,7 +427,7 @@ CONTRADICTING = {
   before it  1 fetch ok
 """
         + HINT
-        + "look for sets, time, random or I/O at app.py:2-3.",
+        + "look for sets, globals, time, random or I/O at app.py:2-3.",
     ),
     "a condition turned round": (
         """
@@ -444,7 +444,7 @@ CONTRADICTING = {
   before it  1 fetch ok
 """
         + HINT
-        + "look for sets, time, random or I/O at app.py:2-5.",
+        + "look for sets, globals, time, random or I/O at app.py:2-5.",
     ),
 }
 
@@ -494,7 +494,9 @@ def test_contradiction_names_the_task_when_it_is_not_in_the_body() -> None:
         "pipeline (call 01f3, 3rd resume) no longer fits its record.\n"
         "  recorded   await 2 of task 2: two, called at app.py:3\n"
         "  now        await 2: three, called at app.py:3\n"
-        "  before it  1 one ok\n" + HINT + "look for sets, time, random or I/O at app.py:2-3."
+        "  before it  1 one ok\n"
+        + HINT
+        + "look for sets, globals, time, random or I/O at app.py:2-3."
     )
 
 
@@ -561,7 +563,7 @@ def test_timer_that_ends_too_early_is_a_contradiction_when_the_code_has_another_
         "  recorded   a timer of the body ended: of asyncio.sleep, timeout or wait_for\n"
         "  now        the body waits at app.py:2 in pipeline\n"
         + HINT
-        + "look for sets, time, random or I/O before it."
+        + "look for sets, globals, time, random or I/O before it."
     )
 
 
@@ -584,7 +586,9 @@ def test_body_that_ends_before_it_was_cancelled_is_a_contradiction() -> None:
     assert outcome.message == (
         "pipeline (call 01f3, 2nd resume) no longer fits its record.\n"
         "  recorded   the call was cancelled: by alice\n"
-        "  now        it returned\n" + HINT + "look for sets, time, random or I/O before it ends."
+        "  now        it returned\n"
+        + HINT
+        + "look for sets, globals, time, random or I/O before it ends."
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from dispatcher.sdk.replay import evicting
-from dispatcher.sdk.replay.model import Ended, Evicted, Raised
+from dispatcher.sdk.replay.model import Ended, Evicted, Raised, Returned, Suspended
 from dispatcher.testing.durable import (
     Body,
     Failed,
@@ -323,3 +323,68 @@ def test_body_is_forgotten_when_it_ends(noise: list[object]) -> None:
     assert seen == ["ended"]
     with pytest.raises(RuntimeError, match="is over"):
         advance(run)
+
+
+async def _clean_up(seen: list[object]) -> None:
+    try:
+        seen.append(await call("cleanup"))
+    except BaseException as error:
+        seen.append(type(error))
+        raise
+
+
+async def _every_kind_of_wait(seen: list[object]) -> None:
+    async def values() -> AsyncIterator[int]:
+        try:
+            yield await call("value")
+        finally:
+            await _clean_up(seen)
+
+    async def child(name: str) -> None:
+        try:
+            await call(name)
+        finally:
+            await _clean_up(seen)
+
+    try:
+        await call("one")
+        await asyncio.gather(call("two"), child("three"))
+        async with asyncio.timeout(60):
+            await child("four")
+        async with asyncio.TaskGroup() as group:
+            group.create_task(child("five"))
+            group.create_task(child("six"))
+        async with asyncio.Semaphore(1):
+            await asyncio.wait_for(child("seven"), 60)
+        await asyncio.shield(child("eight"))
+        await asyncio.wait([asyncio.create_task(child("nine"))])
+        async for _ in values():
+            await call("ten")
+    finally:
+        await _clean_up(seen)
+
+
+def _suspensions() -> int:
+    """How often that body waits, until it ends."""
+    run, events, count = start(lambda: _every_kind_of_wait([])), list[Ended](), 0
+    while isinstance(outcome := advance(run, *events), Suspended):
+        events, count = [ended(each.id, 1) for each in outcome.calls], count + 1
+    assert isinstance(outcome, Returned), outcome
+    return count
+
+
+@pytest.mark.parametrize("times", range(_suspensions()))
+def test_eviction_is_silent_and_asks_for_nothing_at_every_await(
+    times: int, noise: list[object]
+) -> None:
+    """Wherever the body waits, what cleans up runs in vain: the state stays what the server has."""
+    seen: list[object] = []
+    run = start(lambda: _every_kind_of_wait(seen))
+    outcome = suspended(run)
+    for _ in range(times):
+        outcome = suspended(run, *[ended(each.id, 1) for each in outcome.calls])
+    stored = run.state()
+    seen.clear()
+    run.close()
+    assert set(seen) == {Evicted}
+    assert run.state() == stored

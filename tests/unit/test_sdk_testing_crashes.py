@@ -20,6 +20,7 @@ from dispatcher.sdk.testing import (
     crash_everywhere,
     replay,
 )
+from dispatcher.sdk.testing.crashes import Crash, Killed, Played, crash_all
 
 _RAN: list[object] = []
 
@@ -73,12 +74,45 @@ async def failing() -> None:
 
 
 def test_function_comes_to_the_same_when_it_is_crashed_everywhere() -> None:
-    """One crash for each answer; steps and functions may run again, what is stored is the same."""
+    """Two crashes for each answer, of application and server; steps and functions may run again,
+    what is stored is the same."""
+    with Environment(pipeline, replay="never") as env:
+        env.resolve("answer", "yes")
+        env.run(pipeline, 2)
+        answers = env._parts.running.answers
+    _RAN.clear()
     with Environment(pipeline) as env:
         env.resolve("answer", "yes")
         came = env.crash_everywhere(pipeline, 2)
     assert came == {"noted": "noted 4", "branches": [14, 16, 18], "answer": "yes"}
-    assert _RAN.count("4") > 1, "the step ran again after the crash that lost its result"
+    assert _RAN.count("4") == 1 + 2 * answers + 2, "again after each crash that lost its result"
+
+
+def test_difference_is_shown_when_a_crash_of_the_server_makes_one() -> None:
+    """The application lives on, and is asked the same again."""
+
+    def play(killed: Killed | None) -> Played[int]:
+        is_other = killed is not None and killed.crash is Crash.SERVER
+        return Played(int(is_other), None, (), answers=1, crashed_in="the first run of f")
+
+    with pytest.raises(CrashShows) as told:
+        crash_all(play)
+    assert str(told.value).splitlines()[:3] == [
+        "After a crash of the server before it had stored what the first run of f answered:",
+        "  now      returned 1",
+        "  without  returned 0",
+    ]
+
+
+def test_server_that_crashed_asks_an_application_that_lives_the_same_again() -> None:
+    """Which has gone further by then: it forgets the body, and replays it."""
+    with Environment(pipeline, replay="never") as env:
+        runner = env._parts.application._runner
+        env._parts.running.killed = Killed(2, Crash.SERVER)
+        env.resolve("answer", "yes")
+        env.run(pipeline, 2)
+        assert env._parts.application._runner is runner
+        assert env._parts.running.crashed_in == "a resume of pipeline"
 
 
 def test_promise_is_resolved_once_more_by_who_crashed_when_it_was() -> None:

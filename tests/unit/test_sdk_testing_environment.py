@@ -416,3 +416,41 @@ def test_what_is_no_function_of_dispatch_is_refused() -> None:
         "a test names a function of dispatch, and then its arguments, as env.run(greet, 'Ada'), "
         "and this one names <function plain at "
     )
+
+
+_PASSED = [0]
+
+
+@dispatch.function
+async def long(awaits: int) -> int:
+    for _ in range(awaits):
+        await dispatch.sleep(1)
+        _PASSED[0] += 1
+    return awaits
+
+
+@dispatch.function
+async def numbering(awaits: int) -> None:
+    for _ in range(awaits):
+        await dispatch.sleep(1)
+    await greet(f"caller {_PASSED[0]}")
+    _PASSED[0] += 1
+    for _ in range(awaits):
+        await dispatch.sleep(1)
+
+
+def test_long_function_is_not_replayed_after_each_of_its_awaits(
+    environment: Callable[..., Environment],
+) -> None:
+    """300 would be passed 90 000 times; to pass each some 40 times is enough."""
+    _PASSED[0] = 0
+    assert environment(long).run(long, 300) == 300
+    assert 300 * 20 < _PASSED[0] < 300 * 50
+
+
+def test_what_differs_in_between_is_found_all_the_same(
+    environment: Callable[..., Environment],
+) -> None:
+    """It is on record, and every replay from there on comes by it."""
+    with pytest.raises(NotDeterministic, match="greet with another input, called at"):
+        environment(numbering).run(numbering, 150)

@@ -9,6 +9,7 @@ import pytest
 
 import dispatcher.sdk as dispatch
 from dispatcher.sdk.testing import Environment
+from dispatcher.sdk.testing.crashes import Crash, Killed
 
 pytest_plugins = ["dispatcher.sdk.testing.plugin"]
 
@@ -131,7 +132,7 @@ def test_step_that_runs_once_at_most_did_so_when_it_was_crashed_everywhere() -> 
     for crash in range(3):
         _PAID.clear()
         with Environment(once) as env:
-            env._parts.running.dies_before = crash
+            env._parts.running.killed = Killed(crash, Crash.APPLICATION)
             ends.append((env.run(once, 5), list(_PAID)))
     assert ends == [("paid", [5]), ("ask the bank", [5]), ("paid", [5])]
 

@@ -24,7 +24,13 @@ DEFAULTS = {
     "TRANSACTION_LOG": "transaction.log",
     "DEAD_LETTER": "deadletter.log",
     "LISTEN": ":80",
+    "PROXY_LISTEN": "",
     "LISTEN_KEYS": [],
+    "LISTEN_TLS_CERT": "",
+    "LISTEN_TLS_KEY": "",
+    "API_TLS_CERT": "",
+    "API_TLS_KEY": "",
+    "SOCKET_MODE": "0660",
     "WORKER": 10,
     "WORKER_SLOW": HALF,
     "RETRYLIMIT": 10,
@@ -33,6 +39,8 @@ DEFAULTS = {
     "RETRY_DELAY": 2000,
     "RETRY_MAX_DELAY": 3_600_000,
     "MAX_AGE": 0,
+    "IDEMPOTENCY_WINDOW": 86_400_000,
+    "ORDER_ON_DEAD": "continue",
     "RETRY_ON": [],
     "ACK_ANY_RESPONSE": False,
     "EGRESS": "any",
@@ -59,6 +67,8 @@ DEFAULTS = {
     "SIGNING_KEY": "signing.pem",
     "API_LISTEN": "127.0.0.1:8081",
     "API_KEYS": [],
+    "AUDIT_MAX_BYTES": 16_777_216,
+    "MASK_HEADERS": [],
     "LOG_LEVEL": "info",
     "LOG_FORMAT": "json",
     "TRACING": "off",
@@ -76,6 +86,7 @@ RANGES = [
     ("DEAD_LETTER_RETENTION", "dead_letter_retention_ms", 0, 315_360_000_000),
     ("DEAD_LETTER_MAX_BYTES", "dead_letter_max_bytes", 0, 2**63 - 1),
     ("MAX_AGE", "max_age_ms", 0, 315_360_000_000),
+    ("IDEMPOTENCY_WINDOW", "idempotency_window_ms", 1, 31_536_000_000),
     ("IDLE_TIMEOUT", "idle_timeout_ms", 1, 86_400_000),
     ("DRAIN_NOTICE", "drain_notice_ms", 0, 86_400_000),
     ("DRAIN_TIMEOUT", "drain_timeout_ms", 0, 86_400_000),
@@ -90,6 +101,7 @@ RANGES = [
     ("CALL_TREE_MAX", "call_tree_max", 1, 1_000_000_000),
     ("RESULT_RETENTION", "result_retention_ms", 1, 315_360_000_000),
     ("RESULT_MAX_BYTES", "result_max_bytes", 0, 2**63 - 1),
+    ("AUDIT_MAX_BYTES", "audit_max_bytes", 4 * 2**20, 2**40),
 ]
 
 
@@ -200,7 +212,7 @@ def test_boolean_is_refused_when_it_is_any_other_word(word: str) -> None:
     assert "1 t true yes on" in said
 
 
-@pytest.mark.parametrize("name", ["LISTEN", "API_LISTEN"])
+@pytest.mark.parametrize("name", ["LISTEN", "PROXY_LISTEN", "API_LISTEN"])
 @pytest.mark.parametrize(
     ("text", "host", "port"),
     [
@@ -216,12 +228,24 @@ def test_address_is_read_when_it_is_host_and_port(
     name: str, text: str, host: str, port: int
 ) -> None:
     """`:port`, `host:port` and `[v6]:port`."""
-    settings = Settings.load({name: text, "API_KEYS": "key"})
-    address = settings.listen if name == "LISTEN" else settings.api_listen
-    assert address == Address(host, port)
+    settings = Settings.load({"LISTEN": ":1", name: text, "API_KEYS": "key"})
+    found = {
+        "LISTEN": settings.listen,
+        "PROXY_LISTEN": settings.proxy_listen,
+        "API_LISTEN": settings.api_listen,
+    }
+    assert found[name] == Address(host, port)
 
 
-@pytest.mark.parametrize("name", ["LISTEN", "API_LISTEN"])
+def test_there_is_no_proxy_when_its_address_is_empty(tmp_path: Path) -> None:
+    """In the file as in the environment, where an empty variable wins nothing."""
+    assert Settings.load(toml(tmp_path, 'PROXY_LISTEN = " "')).proxy_listen is None
+    file = toml(tmp_path, 'PROXY_LISTEN = ":3128"')
+    assert Settings.load(file | {"PROXY_LISTEN": ""}).describe()["PROXY_LISTEN"] == ":3128"
+    assert Settings.load({}).proxy_listen is None
+
+
+@pytest.mark.parametrize("name", ["LISTEN", "PROXY_LISTEN", "API_LISTEN"])
 @pytest.mark.parametrize(
     "text",
     ["80", "host", "host:", ":", ":x", ":-1", ":65536", "::1:80", "[::1]", "[host]:80", "*:80",
@@ -568,6 +592,15 @@ def test_file_is_refused_when_it_is_not_toml(tmp_path: Path, content: bytes) -> 
 
 
 # What contradicts
+
+
+@pytest.mark.parametrize("name", ["LISTEN", "API_LISTEN"])
+def test_proxy_is_refused_when_it_has_the_address_of_another_listener(name: str) -> None:
+    """Else the start would say that another program has it. Port 0 is a free one each."""
+    said = refusal({name: "127.0.0.1:81", "PROXY_LISTEN": "127.0.0.1:81"})
+    assert f"PROXY_LISTEN=127.0.0.1:81: expected another address than {name}" in said
+    free = Settings.load({name: "127.0.0.1:0", "PROXY_LISTEN": "127.0.0.1:0"})
+    assert free.proxy_listen == Address("127.0.0.1", 0)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "127.8.8.8:1", "[::1]:1", "localhost:1"])

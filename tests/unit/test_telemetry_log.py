@@ -8,6 +8,7 @@ import logging
 import os
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -110,6 +111,17 @@ def test_console_line_has_columns_and_no_json() -> None:
     Events(log).destination_reopened(destination="http://a.example")
     assert "[info     ] destination.reopened" in lines[0]
     assert lines[0].rstrip().endswith("destination=http://a.example")
+
+
+def test_console_line_leaves_out_what_there_is_none_of() -> None:
+    """A person reads what there is; JSON keeps its null for machines."""
+    fields: Any = {"key": None, "selection": {}, "count": 0, "error": None, "job": None}
+    people: list[str] = []
+    machines: list[str] = []
+    Events(open_log(people.append, level="info", format="console")).operated("held", **fields)
+    Events(open_log(machines.append, level="info", format="json")).operated("held", **fields)
+    assert people[0].split("operator.held")[1].split() == ["selection=none", "count=0"]
+    assert json.loads(machines[0])["key"] is None
 
 
 @pytest.mark.parametrize("format", ["json", "console"])

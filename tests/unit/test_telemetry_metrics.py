@@ -33,6 +33,12 @@ def test_metric_has_a_sample_for_each_value_of_its_label() -> None:
     assert scraped(metric) == {("b", value): number for value, number in values.items()}
 
 
+def test_metric_may_have_several_labels() -> None:
+    """A number for each tuple of their values."""
+    metric = Metric("e", "gauge", "E.", lambda: {("a", "b"): 1}, label=("x", "y"))
+    assert render([metric]) == '# HELP e E.\n# TYPE e gauge\ne{x="a",y="b"} 1.0\n'
+
+
 def test_metric_with_a_label_is_announced_when_nothing_was_counted() -> None:
     """The name is known before the first event."""
     metric = Metric("c_total", "counter", "C.", dict, label="reason")
@@ -44,7 +50,7 @@ def test_distribution_is_cumulative_and_in_the_unit_of_its_name() -> None:
     histogram = Histogram([1000, 5000])
     for value in (10, 1000, 1001, 90_000):
         histogram.observe(value)
-    assert scraped(Distribution("d_seconds", "D.", histogram, per_unit=1000)) == {
+    assert scraped(Distribution("d_seconds", "D.", lambda: histogram, per_unit=1000)) == {
         ("d_seconds_bucket", "1.0"): 2,
         ("d_seconds_bucket", "5.0"): 3,
         ("d_seconds_bucket", "+Inf"): 4,

@@ -28,6 +28,7 @@ from opentelemetry.trace import SpanKind, StatusCode, format_span_id, format_tra
 from dispatcher.core.destination import Origin
 from dispatcher.core.message import Message
 from dispatcher.core.outcome import AttemptResult, Failure
+from dispatcher.core.terms import Terms
 from dispatcher.node.observer import EventObserver
 from dispatcher.queue.admin.watching import Watch
 from dispatcher.telemetry.events import Events
@@ -298,6 +299,16 @@ def test_attributes_of_an_attempt_are_those_of_the_conventions() -> None:
         "server.address": "a.example",
         "server.port": 8443,
     }
+
+
+def test_label_is_an_attribute_where_there_is_one() -> None:
+    """Of both spans."""
+    traced, one = Traced(), message()
+    one.terms = Terms(label="orders")
+    traced.spans.accepted(one)
+    traced.start(one)
+    traced.spans.delivered(one, 204)
+    assert [(span.attributes or {})["dispatcher.label"] for span in traced.ended] == ["orders"] * 2
     assert traced.ended[0].status.status_code is StatusCode.UNSET
 
 

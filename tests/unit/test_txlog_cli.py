@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from dispatcher.cli.main import main
-from dispatcher.txlog import each, inspect
-from dispatcher.txlog.disk import RealDisk
-from dispatcher.txlog.files import FileLog
-from dispatcher.txlog.frame import offset_of, segment_of
-from dispatcher.txlog.scan import Found
-from dispatcher.txlog.segment import Sizes, name_of
+from dispatcher.txlog import each
+from dispatcher.txlog.files import FileLog, inspect
+from dispatcher.txlog.files.disk import RealDisk
+from dispatcher.txlog.files.frame import offset_of, segment_of
+from dispatcher.txlog.files.scan import Found
+from dispatcher.txlog.files.segment import Sizes, name_of
 
 PAYLOADS = [b"\x01first", b"\x02second", b"\x03third", b""]
 

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from dispatcher.errors import LogCorrupt, LogUnavailable
-from dispatcher.txlog import each, inspect
-from dispatcher.txlog.cut import copy_piece
-from dispatcher.txlog.disk import RealDisk
-from dispatcher.txlog.files import FileLog
-from dispatcher.txlog.scan import Found
-from dispatcher.txlog.segment import Sizes
+from dispatcher.txlog import each
+from dispatcher.txlog.files import FileLog, inspect
+from dispatcher.txlog.files.cut import copy_piece
+from dispatcher.txlog.files.disk import RealDisk
+from dispatcher.txlog.files.scan import Found
+from dispatcher.txlog.files.segment import Sizes
 
 SMALL = Sizes(smallest=64 << 10, largest=128 << 10, batch=32 << 10, chunk=64 << 10)
 Records = list[tuple[int, bytes]]
@@ -58,6 +58,10 @@ async def fill(log: FileLog, count: int, start: int = 0) -> Records:
     return records
 
 
+async def nobody(size: int) -> None:
+    """Nobody asks how far a copy is."""
+
+
 async def records_in(path: Path) -> Records:
     """Open a copy as a log; returns what is in it. It can be written to."""
     found: Records = []
@@ -77,12 +81,15 @@ async def test_copy_is_the_log_as_it_was_at_the_cut(log: FileLog, place: Path) -
     cut = log.cut()
     copied: list[int] = []
 
+    async def told(size: int) -> None:
+        copied.append(size)
+
     async def go_on() -> None:
         for start in range(500, 2500, 250):
             later = await fill(log, 250, start)
             await log.trim(later[-100][0])
 
-    await asyncio.gather(log.copy_to(place / "copy", cut, copied.append), go_on())
+    await asyncio.gather(log.copy_to(place / "copy", cut, told), go_on())
     log.let_go()
     assert sum(copied) == cut.size_bytes
     found = inspect.verify(place / "copy", RealDisk(), SMALL)
@@ -102,7 +109,7 @@ async def test_cut_keeps_its_segments_and_letting_go_removes_them(
     await log.trim(later[-1][0])
     held = log.size_bytes
     assert all((place / "log" / f"{number:08x}.seg").exists() for number in cut.segments)
-    await log.copy_to(place / "copy", cut, lambda size: None)
+    await log.copy_to(place / "copy", cut, nobody)
     log.let_go()
     await log.trim(later[-1][0] + 1)
     async with asyncio.timeout(60):
@@ -158,7 +165,7 @@ async def test_cut_is_given_up_when_the_log_itself_needs_the_space(place: Path) 
             except LogUnavailable:
                 await asyncio.sleep(0.05)
     with pytest.raises(LogUnavailable, match="needed"):
-        await log.copy_to(place / "copy", cut, lambda size: None)
+        await log.copy_to(place / "copy", cut, nobody)
     await log.close()
 
 
@@ -168,7 +175,7 @@ async def test_copy_that_is_not_finished_is_no_log(log: FileLog, place: Path) ->
     cut = log.cut()
     pieces = 0
 
-    def stop(size: int) -> None:
+    async def stop(size: int) -> None:
         nonlocal pieces
         pieces += 1
         if pieces == len(cut.segments):
@@ -185,7 +192,7 @@ async def test_cut_of_an_empty_log_is_an_empty_log(log: FileLog, place: Path) ->
     """Before the first record, and again after the last one was trimmed."""
     for name in ("first", "second"):
         cut = log.cut()
-        await log.copy_to(place / name, cut, lambda size: None)
+        await log.copy_to(place / name, cut, nobody)
         log.let_go()
         assert isinstance(inspect.verify(place / name, RealDisk(), SMALL), Found)
         records = await fill(log, 10)
@@ -210,7 +217,7 @@ def test_copy_has_its_full_length_on_the_disk(place: Path) -> None:
         log = FileLog(place / "log")
         await log.open("test", 1)
         await log.append([b"x"])
-        await log.copy_to(place / "copy", log.cut(), lambda size: None)
+        await log.copy_to(place / "copy", log.cut(), nobody)
         await log.close()
 
     asyncio.run(copy())
@@ -244,13 +251,11 @@ class InMemory:
 async def test_piece_is_whole_when_a_write_takes_a_part() -> None:
     """As it does on a disk that is nearly full. What follows the end is zeros."""
     reader, writer = InMemory(b"abcdefgh" * 1000), InMemory()
-    await copy_piece(reader, writer, 5000, 20_000, lambda size: None, lambda: False)
+    await copy_piece(reader, writer, 5000, 20_000, nobody, lambda: False)
     assert writer.content == (b"abcdefgh" * 1000)[:5000] + bytes(15_000)
 
 
 async def test_piece_that_is_shorter_than_it_has_to_be_is_not_copied() -> None:
     """A copy with zeros where records were would be one that lost them."""
     with pytest.raises(OSError, match="are needed"):
-        await copy_piece(
-            InMemory(b"abc"), InMemory(), 5000, 20_000, lambda size: None, lambda: False
-        )
+        await copy_piece(InMemory(b"abc"), InMemory(), 5000, 20_000, nobody, lambda: False)

@@ -22,12 +22,12 @@ from dispatcher.errors import (
     LogUnavailable,
     LogUnknown,
 )
-from dispatcher.txlog import each, inspect
-from dispatcher.txlog.disk import RealDisk
-from dispatcher.txlog.files import FileLog
-from dispatcher.txlog.frame import HEADER_BYTES, offset_of, segment_of
-from dispatcher.txlog.place import check_free
-from dispatcher.txlog.segment import HEADER_SPACE, Sizes, name_of
+from dispatcher.txlog import each
+from dispatcher.txlog.files import FileLog, inspect
+from dispatcher.txlog.files.disk import RealDisk
+from dispatcher.txlog.files.frame import HEADER_BYTES, offset_of, segment_of
+from dispatcher.txlog.files.place import check_free
+from dispatcher.txlog.files.segment import HEADER_SPACE, Sizes, name_of
 
 SMALL = Sizes(smallest=64 << 10, largest=256 << 10, batch=32 << 10, chunk=64 << 10)
 RECORD = bytes(range(256)) * 4
@@ -291,6 +291,34 @@ async def test_nothing_is_trimmed_when_everything_is_kept(make: Make) -> None:
     positions = await fill(log, 300)
     await log.trim(positions[-1])
     assert len(await log.read(positions)) == 300
+
+
+async def test_walk_stops_where_the_disk_gives_something_else_back(
+    make: Make, tmp_path: Path
+) -> None:
+    """What cannot be believed is damage, with its place; nothing behind it is told."""
+    log = make(keep_everything=True)
+    await log.open("x", 1)
+    positions = await fill(log, 600)
+    damaged = positions[400]
+    path = tmp_path / "log" / name_of(segment_of(damaged))
+    with path.open("r+b") as file:
+        file.seek(offset_of(damaged) + HEADER_BYTES + 10)
+        file.write(b"?")
+    walk = log.walk(log.bounds().end)
+    found: list[int] = []
+    caught: LogCorrupt | None = None
+    while caught is None:
+        try:
+            records = await walk.next()
+        except LogCorrupt as error:
+            caught = error
+        else:
+            assert records is not None, "it stops before the end"
+            found += [position for position, _ in records]
+    assert path.name in str(caught)
+    assert found == [position for position in positions if position < damaged][: len(found)]
+    assert found
 
 
 async def test_append_goes_on_after_the_disk_was_full(make: Make) -> None:

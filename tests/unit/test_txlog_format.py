@@ -9,8 +9,8 @@ import pytest
 
 import dispatcher.txlog
 from dispatcher.txlog import RECORD_OVERHEAD_BYTES, each
-from dispatcher.txlog.chain import Chain, read_batches
-from dispatcher.txlog.frame import (
+from dispatcher.txlog.files.chain import Chain, read_batches
+from dispatcher.txlog.files.frame import (
     DATA,
     HEADER_BYTES,
     LAST,
@@ -24,9 +24,9 @@ from dispatcher.txlog.frame import (
     read_open_payload,
     seed_of,
 )
-from dispatcher.txlog.segment import HEADER_BYTES as SEGMENT_HEADER_BYTES
-from dispatcher.txlog.segment import Header, Sizes, name_of, number_in
-from dispatcher.txlog.span import Span, decode_span
+from dispatcher.txlog.files.segment import HEADER_BYTES as SEGMENT_HEADER_BYTES
+from dispatcher.txlog.files.segment import Header, Sizes, name_of, number_in
+from dispatcher.txlog.files.span import Span, decode_span
 
 FORMAT = (Path(dispatcher.txlog.__file__).parent / "FORMAT.md").read_text(encoding="utf-8")
 UID = b"example!"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +11,9 @@ import pytest
 
 from dispatcher.errors import LogUnavailable
 from dispatcher.testing.disk import SimulatedDisk
-from dispatcher.txlog.engine import Engine
-from dispatcher.txlog.segment import MIB, Sizes
+from dispatcher.txlog import RECORD_OVERHEAD_BYTES
+from dispatcher.txlog.files.engine import Engine
+from dispatcher.txlog.files.segment import MIB, Sizes
 
 RECORD = bytes(256 * 1024)
 SIZES = Sizes()
@@ -113,3 +115,49 @@ def test_log_takes_records_again_when_space_is_given(quarters: int) -> None:
     disk.capacity_bytes = 40 * MIB
     assert len(_fill(engine)) * len(RECORD) > 20 * MIB
     engine.close()
+
+
+def test_room_is_there_until_a_batch_is_refused_and_again_when_segments_were_freed() -> None:
+    """Whoever asks need not store anything to find out; what is asked has space looked for."""
+    disk = SimulatedDisk(capacity_bytes=100 * MIB)
+    engine = _open(disk)
+    assert engine.room()
+    stored = _fill(engine)
+    assert not engine.room()
+    assert engine.urgent_bytes > SIZES.batch, "for what is urgent there is"
+    engine.trim(stored[-1])
+    assert engine.room()
+    disk_before = _append(engine, bytes(SIZES.batch - RECORD_OVERHEAD_BYTES))
+    assert disk_before > stored[-1]
+    engine.close()
+    assert not engine.room()
+
+
+def test_there_is_no_room_for_a_while_after_the_disk_refused_a_write() -> None:
+    """Some file systems store each write at another place, and have none although the segment was
+    made before: asked each second the log would be full and not full in turns."""
+    disk = _Refusing()
+    now = [0.0]
+    engine = Engine(Path("/x/log"), disk, spawn=_at_once, sizes=SIZES, clock=lambda: now[0])
+    engine.open("test", 1, None)
+    disk.refuses = True
+    with pytest.raises(LogUnavailable):
+        _append(engine)
+    disk.refuses = False
+    now[0] += 1
+    assert not engine.room()
+    now[0] += 10
+    assert engine.room()
+    _append(engine)
+    engine.close()
+
+
+class _Refusing(SimulatedDisk):
+    """Has no space for any write while it `refuses`."""
+
+    refuses = False
+
+    def pwrite(self, fd: int, data: bytes, offset: int) -> int:
+        if self.refuses:
+            raise OSError(errno.ENOSPC, "no space left")
+        return super().pwrite(fd, data, offset)

@@ -25,11 +25,11 @@ from dispatcher.errors import (
     LogUnknown,
 )
 from dispatcher.txlog import each
-from dispatcher.txlog.disk import RealDisk
-from dispatcher.txlog.engine import Engine
 from dispatcher.txlog.files import FileLog
-from dispatcher.txlog.frame import segment_of
-from dispatcher.txlog.segment import Sizes, name_of
+from dispatcher.txlog.files.disk import RealDisk
+from dispatcher.txlog.files.engine import Engine
+from dispatcher.txlog.files.frame import segment_of
+from dispatcher.txlog.files.segment import Sizes, name_of
 
 SMALL: Final = Sizes(smallest=64 << 10, largest=64 << 10, batch=32 << 10, chunk=64 << 10)
 RECORD: Final = bytes(range(256)) * 4

@@ -9,11 +9,11 @@ import pytest
 
 from dispatcher.errors import LogError, LogLocked
 from dispatcher.testing.disk import Fate, SimulatedDisk
-from dispatcher.txlog import inspect
-from dispatcher.txlog.frame import HEADER_BYTES, offset_of, segment_of
-from dispatcher.txlog.recovery import survey
-from dispatcher.txlog.scan import Damage, Found
-from dispatcher.txlog.segment import HEADER_SPACE, name_of
+from dispatcher.txlog.files import inspect
+from dispatcher.txlog.files.frame import HEADER_BYTES, offset_of, segment_of
+from dispatcher.txlog.files.recovery import survey
+from dispatcher.txlog.files.scan import Damage, Found
+from dispatcher.txlog.files.segment import HEADER_SPACE, name_of
 from tests.simulation.workload import LOG, TINY, Life, Records
 
 SEED = 11

@@ -11,14 +11,15 @@ import pytest
 
 from dispatcher.errors import ConfigError, LogCorrupt, LogError, LogVersionTooNew
 from dispatcher.testing.disk import Fate, Fault, SimulatedDisk
-from dispatcher.txlog import each, inspect
-from dispatcher.txlog.engine import Engine
-from dispatcher.txlog.frame import position_of, segment_of
-from dispatcher.txlog.recovery import survey
-from dispatcher.txlog.repair import Plan
-from dispatcher.txlog.scan import Damage, Found
-from dispatcher.txlog.segment import Header, Sizes, name_of
-from dispatcher.txlog.span import PLACE_BYTES, SPAN, Span, decode_span
+from dispatcher.txlog import each
+from dispatcher.txlog.files import inspect
+from dispatcher.txlog.files.engine import Engine
+from dispatcher.txlog.files.frame import position_of, segment_of
+from dispatcher.txlog.files.recovery import survey
+from dispatcher.txlog.files.repair import Plan
+from dispatcher.txlog.files.scan import Damage, Found
+from dispatcher.txlog.files.segment import Header, Sizes, name_of
+from dispatcher.txlog.files.span import PLACE_BYTES, SPAN, Span, decode_span
 from tests.golden import test_txlog_v1
 
 SIZES = Sizes(smallest=8192, largest=8192, batch=2048, chunk=4096)

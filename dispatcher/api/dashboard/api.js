@@ -40,9 +40,26 @@ export async function call(path, { method = "GET", body, signal, timeoutMs = TIM
   return text === "" ? null : JSON.parse(text);
 }
 
-/** The text of /metrics. */
-export async function metrics(signal) {
-  return (await open("metrics", { signal: ending(signal, TIMEOUT_MS) })).text();
+/** The address of a path of the API. */
+export function here(path) {
+  return new URL(path, BASE).href;
+}
+
+/** Ask for what is no document: its bytes. */
+export async function readBytes(path, { signal, timeoutMs = TIMEOUT_MS } = {}) {
+  const answer = await open(path, { signal: ending(signal, timeoutMs) });
+  return new Uint8Array(await answer.arrayBuffer());
+}
+
+/** Ask for a text. */
+export async function readText(path, { signal } = {}) {
+  return (await open(path, { signal: ending(signal, TIMEOUT_MS) })).text();
+}
+
+/** The server's clock, to the second: ours may be wrong. */
+export async function serverTime() {
+  const answer = await fetch(new URL("healthz", BASE), { cache: "no-store", credentials: "omit" });
+  return new Date(answer.headers.get("Date")).toISOString().replace(/\.\d+Z$/, "Z");
 }
 
 /** Whether messages are accepted, and why not: `{isReady, message}`. Needs no key. */

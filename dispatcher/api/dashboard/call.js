@@ -13,7 +13,7 @@ import {
   stepInWords,
   visible,
 } from "./format.js";
-import { bodyParts, fromBase64 } from "./letter.js";
+import { bodyParts, fromBase64 } from "./body.js";
 import { notify } from "./notice.js";
 
 const MOST_NODES = 200;
@@ -22,13 +22,14 @@ const MOST_TEXT = 64 * 1024;
 // The server walks all of a tree for each look: a larger one is read again only when asked for.
 const LARGE_TREE = 1000;
 
-/** All about a call: `{call, result, isDead, tree, timeline}`. `known` is what was read before, of
+/** All about a call: `{call, explanation, result, isDead, tree, timeline}`. `known` is what was read before, of
  * which what may cost much is kept; null reads everything. */
 export async function readCall(id, signal, known) {
   const path = `v1/calls/${id}`;
   const isLarge = known !== null && known.tree.total > LARGE_TREE;
-  const [found, timeline] = await Promise.all([
+  const [found, explanation, timeline] = await Promise.all([
     call(isLarge ? `${path}?tree=false` : path, { signal }),
+    call(`${path}/explain`, { signal }),
     call(`${path}/timeline`, { signal }),
   ]);
   const tree = found.tree ?? known.tree;
@@ -37,9 +38,9 @@ export async function readCall(id, signal, known) {
   const hasFailed = isRoot && (found.state === "failed" || found.state === "expired");
   const [result, letter] = await Promise.all([
     isRoot && found.ended_at !== null ? unless(`${path}/result`, signal) : null,
-    hasFailed ? unless(`v1/dead-letters/${id}`, signal) : null,
+    hasFailed ? unless(`v1/dead-letters/${id}?body=false`, signal) : null,
   ]);
-  return { call: found, result, isDead: letter !== null, tree, timeline };
+  return { call: found, explanation, result, isDead: letter !== null, tree, timeline };
 }
 
 /** What is at a path; null where it is not, or no more. */
@@ -53,23 +54,24 @@ async function unless(path, signal) {
 }
 
 /** The parts of the page about a call; `refresh` reads it again. */
-export function callParts({ call: one, result, isDead, tree, timeline }, refresh) {
+export function callParts({ call: one, explanation, result, isDead, tree, timeline }, refresh) {
   return [
     h("p", { class: "lead" }, h("a", { href: "#/calls" }, "All calls"), ` / ${visible(nameOf(one))}`),
-    summary(one, isDead, refresh),
+    summary(one, explanation, isDead, refresh),
     one.ended_at !== null && one.parent_id === null ? resultCard(result) : "",
     treeCard(tree),
     timelineCard(timeline),
   ];
 }
 
-function summary(one, isDead, refresh) {
+function summary(one, explanation, isDead, refresh) {
   return h(
     "article",
     { class: "card" },
     h("h3", {}, "Call ", tag(one.state, CALL_KINDS[one.state] ?? "")),
     h("p", { class: "explanation" }, inOneSentence(one)),
     terms([
+      ["Why it has not ended", one.ended_at === null ? visible(explanation.message) : null],
       ["Id", h("span", { class: "code" }, one.id)],
       ["Function", code(one.function)],
       ["Endpoint", code(one.endpoint)],

@@ -3,51 +3,51 @@
 import { call, inWords, isOurs } from "./api.js";
 import { callParts, readCall } from "./call.js";
 import { byId, h, setText, swap, table, tag } from "./dom.js";
+import { FilterForm } from "./filter.js";
 import { CALL_KINDS, count, instant, lastError, visible } from "./format.js";
+import { pages } from "./paging.js";
 
 const PAGE = 50;
 const ID = /^[0-9a-f]{28}$/;
-const FILTERS = ["state", "function", "endpoint", "roots"];
+const STATES = [
+  "ready",
+  "scheduled",
+  "running",
+  "suspended",
+  "outside",
+  "succeeded",
+  "failed",
+  "expired",
+  "cancelled",
+];
+const FIELDS = [
+  { name: "state", label: "State", choices: [["", "all states"], ...STATES.map((one) => [one, one])] },
+  { name: "function", label: "Function", isCode: true },
+  { name: "endpoint", label: "Endpoint", isCode: true, isWide: true },
+  { name: "roots", label: "Roots only", isCheck: true },
+];
+const FILTERS = FIELDS.map(({ name }) => name);
 
 /** Show what the address says: a list with filters, or the call with an id. */
 export function calls(poll) {
   const view = new Calls();
-  poll.listen(({ stats }) => stats && view.follow());
+  poll.listen(({ overview }) => overview && view.follow());
   return { show: (address) => view.show(address) };
 }
 
 class Calls {
   constructor() {
     this.shown = null; // the address that is shown, and what was read last
-    this.form = byId("call-form");
-    this.form.addEventListener("submit", (event) => {
-      event.preventDefault();
-      this.go();
-    });
-    byId("call-state").addEventListener("change", () => this.go());
-    byId("call-roots").addEventListener("change", () => this.go());
-  }
-
-  /** Go to the list that the form asks for. */
-  go() {
-    const query = new URLSearchParams();
-    for (const [name, value] of new FormData(this.form)) {
-      if (value.trim() !== "") query.set(name, value.trim());
-    }
-    const address = `#/calls${query.size ? `?${query}` : ""}`;
-    if (location.hash === address) this.load({ isAsked: true });
-    else location.hash = address;
+    this.form = new FilterForm("calls", FIELDS, () => this.load({ isAsked: true }));
+    byId("call-filter").append(this.form.element);
   }
 
   async show({ rest, query, signal }) {
     const result = byId("calls-result");
     setText(byId("calls-status"), "");
     result.replaceChildren(h("p", { class: "hint" }, "Asking…"));
-    this.form.hidden = rest !== "";
-    byId("call-state").value = query.get("state") ?? "";
-    byId("call-function").value = query.get("function") ?? "";
-    byId("call-endpoint").value = query.get("endpoint") ?? "";
-    byId("call-roots").checked = query.get("roots") === "true";
+    this.form.element.hidden = rest !== "";
+    this.form.show(query);
     this.shown = { id: rest, query, signal, isBusy: false, last: "", known: null };
     if (rest !== "" && !ID.test(rest)) {
       result.replaceChildren(allCalls());
@@ -125,7 +125,7 @@ function listParts({ items, next }, query) {
   const none = isFiltered ? "There are no such calls." : "There are no function calls.";
   return [
     items.length ? drawn.element : h("p", { class: "empty" }, none),
-    pages(query, next),
+    pages("calls", query, next),
   ];
 }
 
@@ -163,19 +163,4 @@ function stateOf(one) {
   const name = tag(one.state, CALL_KINDS[one.state] ?? "");
   if (one.next_run_at !== null) name.title = `until ${instant(one.next_run_at)} UTC`;
   return name;
-}
-
-function pages(query, next) {
-  const at = (cursor) => {
-    const other = new URLSearchParams(query);
-    if (cursor === null) other.delete("cursor");
-    else other.set("cursor", cursor);
-    return `#/calls${other.size ? `?${other}` : ""}`;
-  };
-  return h(
-    "nav",
-    { class: "tools", "aria-label": "Pages" },
-    query.has("cursor") ? h("a", { class: "button", href: at(null) }, "First page") : null,
-    next === null ? null : h("a", { class: "button", href: at(next) }, "Next page"),
-  );
 }

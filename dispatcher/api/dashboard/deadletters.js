@@ -1,19 +1,29 @@
-// The section of dead letters: groups, and the list of one group or of all.
+// The section of dead letters: groups that lead to their letters, and the list of those.
 
 import { call, inWords, isOurs } from "./api.js";
-import { byId, h, setText, swap, table } from "./dom.js";
-import { asked, bytes, count, instant, outcome, plural, reason, visible } from "./format.js";
+import { DeadFilter, filterOf, inWordsOf, needsLetters, SECTION } from "./deadfilter.js";
+import { byId, h, setText, swap, table, tag } from "./dom.js";
+import { asked, bytes, count, outcome, plural, reason, visible } from "./format.js";
 import { moveMany, redriveOne } from "./moving.js";
 import { notify } from "./notice.js";
+import { pages } from "./paging.js";
+import { addressOf, ago, button, code, linkButton } from "./values.js";
 
+const LIST = `${SECTION}/list`;
 const MOST_GROUPS = 200;
 const PAGE = 50;
 
-/** Show what the address says: groups, or a list with a filter. */
+/** Show what the address says: groups, or a list, with a filter. */
 export function deadLetters(poll) {
+  let again = () => {};
+  const form = new DeadFilter(() => again());
+  byId("dead-filter").append(form.element);
   return {
     async show({ rest, query, signal }) {
       const result = byId("dead-result");
+      const isList = rest === "list";
+      again = () => this.show({ rest, query, signal });
+      form.showOf(query, isList);
       setText(byId("dead-status"), "");
       result.setAttribute("aria-busy", "true");
       // What can be pressed is always of the address that is shown.
@@ -21,9 +31,7 @@ export function deadLetters(poll) {
       if (result.dataset.address !== address) result.replaceChildren();
       result.dataset.address = address;
       try {
-        const refresh = () => this.show({ rest, query, signal });
-        const parts =
-          rest === "list" ? await list(query, signal, refresh) : await groups(signal, refresh);
+        const parts = await (isList ? list(query, signal, again) : groups(query, signal, again));
         swap(result, parts);
       } catch (error) {
         if (isOurs(error, signal)) return;
@@ -36,127 +44,148 @@ export function deadLetters(poll) {
   };
 }
 
-async function groups(signal, refresh) {
+async function groups(query, signal, refresh) {
+  const filter = filterOf(query);
   // The server tells the largest thousand.
-  const { items, total: groupCount } = await call("v1/dead-letters/groups", { signal });
+  const asked = new URLSearchParams(filter);
+  const { items, total: groupCount } = await call(`v1/dead-letters/groups?${asked}`, { signal });
   const total = items.reduce((sum, group) => sum + group.count, 0);
-  const again = button("Refresh", refresh, "quiet");
-  if (total === 0)
-    return [
-      h("p", { class: "empty" }, "There are no dead letters."),
-      h("div", { class: "tools" }, again),
-    ];
+  const isFiltered = Object.keys(filter).length > 0;
+  const head = views(filter, { isList: false, isEmpty: total === 0 }, refresh);
+  if (total === 0) {
+    const none = isFiltered ? "There are no such dead letters." : "There are no dead letters.";
+    return [head, h("p", { class: "empty" }, none)];
+  }
   const shown = items.slice(0, MOST_GROUPS);
   const hidden = groupCount - shown.length;
-  const drawn = table("Dead letters by destination and cause, most first", [
-    { title: "Destination", isHeader: true, isWide: true },
-    { title: "Cause", isWide: true },
+  const drawn = table("By destination and last error, most letters first", [
+    { title: "Destination", isHeader: true, isWide: true, isBroad: true },
+    { title: "Last error", isWide: true },
     { title: "Letters", isNumber: true },
     { title: "Bodies", isNumber: true },
-    { title: "Oldest (UTC)" },
-    { title: "Newest (UTC)" },
+    { title: "Oldest", isNumber: true },
+    { title: "Newest", isNumber: true },
     { title: h("span", { class: "unseen" }, "Actions"), isActions: true },
   ]);
-  drawn.body.append(...shown.map((group) => drawn.row(groupCells(group, refresh))));
+  drawn.body.append(...shown.map((group) => drawn.row(groupCells(group, filter, refresh))));
+  const more = items.length < groupCount ? "More than " : "";
   return [
+    head,
     h(
       "p",
       { class: "lead" },
-      items.length < groupCount
-        ? `More than ${plural(total, "dead letter")} in ${plural(groupCount, "group")}.`
-        : `${plural(total, "dead letter")} in ${plural(groupCount, "group")}.`,
-    ),
-    tools(
-      {},
-      "All dead letters, of every destination.",
-      refresh,
-      [again, link("Show all", {}, "")],
-      " all",
+      `${more}${plural(total, "dead letter")} in ${plural(groupCount, "group")}.`,
     ),
     drawn.element,
     hidden ? h("p", { class: "hint" }, `${plural(hidden, "smaller group")} not shown.`) : "",
   ];
 }
 
-function groupCells(group, refresh) {
-  const filter = filterOf(group);
+function groupCells(group, filter, refresh) {
+  const which = { ...filter, ...ofGroup(group) };
   const called = group.kind === "call" ? `, function ${visible(group.function)}` : "";
   const name = `${visible(group.destination)}${called}, ${outcome(group.status, group.error)}`;
   const where = `To ${name}.`;
+  const act = (kind) => move(kind, which, where, refresh);
+  const list = addressOf(LIST, which);
   return [
-    group.kind === "call"
-      ? h(
-          "span",
-          {},
-          h("bdi", { class: "code" }, visible(group.destination)),
-          " ",
-          h("bdi", { class: "code" }, visible(group.function)),
-        )
-      : h("bdi", { class: "code" }, visible(group.destination)),
+    h(
+      "span",
+      {},
+      h("a", { href: list, "aria-label": `Letters: ${name}` }, code(group.destination)),
+      group.kind === "call" ? " " : null,
+      group.kind === "call" ? code(group.function) : null,
+    ),
     `${outcome(group.status, group.error)}, ${reason(group.reason, group.kind)}`,
     count(group.count),
     bytes(group.size_bytes),
-    instant(group.oldest),
-    instant(group.newest),
+    ago(group.oldest),
+    ago(group.newest),
     h(
       "div",
       { class: "row-buttons" },
-      link("Show", filter, "small", `Show: ${name}`),
-      button("Redrive", move("redrive", filter, where, refresh), "small", `Redrive: ${name}`),
-      button("Purge", move("purge", filter, where, refresh), "small danger-text", `Purge: ${name}`),
+      linkButton("Show", list, { kind: "small", label: `Show: ${name}` }),
+      button("Redrive", act("redrive"), { kind: "small", label: `Redrive: ${name}` }),
+      button("Purge", act("purge"), { kind: "small danger-text", label: `Purge: ${name}` }),
     ),
   ];
 }
 
 async function list(query, signal, refresh) {
-  const filter = Object.fromEntries(
-    ["kind", "destination", "function", "status", "error"]
-      .filter((name) => query.has(name))
-      .map((name) => [name, query.get(name)]),
-  );
+  const filter = filterOf(query);
   const asked = new URLSearchParams({ ...filter, limit: String(PAGE) });
   if (query.has("cursor")) asked.set("cursor", query.get("cursor"));
-  const page = await call(`v1/dead-letters?${asked}`, { signal });
-  const where = inWordsOf(filter);
-  const drawn = table(`${where} Oldest first.`, [
+  const { items, next } = await call(`v1/dead-letters?${asked}`, { signal });
+  const drawn = table("Oldest first", [
     { title: "Id", isHeader: true, isWide: true, isTight: true },
-    { title: "Died (UTC)", isTight: true },
-    { title: "Request", isWide: true },
-    { title: "Cause", isWide: true },
+    { title: "Died", isNumber: true },
+    { title: "Request", isWide: true, isBroad: true },
+    { title: "Last error", isWide: true },
     { title: "Body", isNumber: true },
     { title: h("span", { class: "unseen" }, "Actions"), isActions: true },
   ]);
-  drawn.body.append(...page.items.map((letter) => drawn.row(letterCells(letter, refresh))));
+  drawn.body.append(...items.map((letter) => drawn.row(letterCells(letter, refresh))));
+  const isEmpty = items.length === 0 && next === null && !query.has("cursor");
   return [
-    h("p", { class: "lead" }, h("a", { href: "#/dead-letters" }, "All groups"), ` / ${where}`),
-    tools(filter, where, refresh, [button("Refresh", refresh, "quiet")], " all of these"),
-    page.items.length ? drawn.element : h("p", { class: "empty" }, "There are none here any more."),
-    pages(query, page.next),
+    views(filter, { isList: true, isEmpty }, refresh),
+    h("p", { class: "lead" }, inWordsOf(filter)),
+    items.length ? drawn.element : h("p", { class: "empty" }, noneOf(filter, next)),
+    pages(LIST, query, next),
   ];
 }
 
+function noneOf(filter, next) {
+  if (next !== null) return "None among those that were looked at so far; the next page goes on.";
+  return Object.keys(filter).length ? "There are no such dead letters." : "There are no dead letters.";
+}
+
 function letterCells(letter, refresh) {
+  const { id } = letter;
+  const where = `#/messages/${id}`;
   return [
-    h("a", { href: `#/messages/${letter.id}`, class: "code" }, letter.id),
-    instant(letter.dead_at),
-    h("bdi", { class: "code" }, visible(asked(letter))),
+    h("a", { href: where, class: "code" }, id),
+    ago(letter.dead_at),
+    h(
+      "span",
+      {},
+      code(asked(letter)),
+      letter.label && " ",
+      letter.label && tag(visible(letter.label)),
+    ),
     `${outcome(letter.last_status, letter.last_error)}, ${reason(letter.reason, letter.kind)}`,
     bytes(letter.size_bytes),
     h(
       "div",
       { class: "row-buttons" },
-      h(
-        "a",
-        {
-          class: "button small",
-          href: `#/messages/${letter.id}`,
-          "aria-label": `Show ${letter.id}`,
-        },
-        "Show",
-      ),
-      button("Redrive", () => redrive(letter.id, refresh), "small", `Redrive ${letter.id}`),
+      linkButton("Show", where, { kind: "small", label: `Show ${id}` }),
+      button("Redrive", () => redrive(id, refresh), { kind: "small", label: `Redrive ${id}` }),
     ),
   ];
+}
+
+/** From groups to letters and back with the same filter, and what can be done with all of them. */
+function views(filter, { isList, isEmpty }, refresh) {
+  const link = (text, section, isHere, values) => {
+    const element = linkButton(text, addressOf(section, values), { kind: "small" });
+    if (isHere) element.setAttribute("aria-current", "true");
+    return element;
+  };
+  const known = needsLetters(filter) ? {} : filter;
+  const which = Object.keys(filter).length ? " all of these" : " all";
+  const act = (kind) => move(kind, filter, inWordsOf(filter), refresh);
+  return h(
+    "div",
+    { class: "tools views" },
+    h(
+      "nav",
+      { class: "switch", "aria-label": "Dead letters" },
+      link("Groups", SECTION, !isList, known),
+      link("Letters", LIST, isList, filter),
+    ),
+    button("Refresh", refresh, { kind: "small quiet" }),
+    isEmpty ? null : button(`Redrive${which}`, act("redrive"), { kind: "small" }),
+    isEmpty ? null : button(`Purge${which}`, act("purge"), { kind: "small danger-text" }),
+  );
 }
 
 async function redrive(id, refresh) {
@@ -174,61 +203,12 @@ function move(kind, filter, where, refresh) {
   };
 }
 
-function tools(filter, where, refresh, first, which) {
-  return h(
-    "div",
-    { class: "tools" },
-    ...first,
-    button(`Redrive${which}`, move("redrive", filter, where, refresh), ""),
-    button(`Purge${which}`, move("purge", filter, where, refresh), "danger-text"),
-  );
-}
-
-function pages(query, next) {
-  const at = (cursor) => {
-    const other = new URLSearchParams(query);
-    if (cursor === null) other.delete("cursor");
-    else other.set("cursor", cursor);
-    return `#/dead-letters/list?${other}`;
-  };
-  return h(
-    "nav",
-    { class: "tools", "aria-label": "Pages" },
-    query.has("cursor") ? h("a", { class: "button", href: at(null) }, "First page") : null,
-    next === null ? null : h("a", { class: "button", href: at(next) }, "Next page"),
-  );
-}
-
-function filterOf(group) {
-  const filter = { kind: group.kind, destination: group.destination };
-  if (group.kind === "call") filter.function = group.function;
+/** The filter that selects a group, and nothing else. */
+function ofGroup(group) {
+  const { kind, destination, reason: why } = group;
+  const filter = { kind, destination, reason: why };
+  if (kind === "call") filter.function = group.function;
   if (group.status !== null) filter.status = String(group.status);
   if (group.error !== null) filter.error = group.error;
   return filter;
-}
-
-function inWordsOf(filter) {
-  if (!filter.destination) return "Dead letters of every destination.";
-  const status = filter.status === undefined ? null : filter.status;
-  const cause =
-    status === null && !filter.error ? "" : `, ${outcome(status, filter.error ?? null)}`;
-  const called = filter.function === undefined ? "" : `, function ${visible(filter.function)}`;
-  return `Dead letters to ${visible(filter.destination)}${called}${cause}.`;
-}
-
-function link(text, filter, kind, label) {
-  const query = new URLSearchParams(filter).toString();
-  return h(
-    "a",
-    {
-      class: `button ${kind}`,
-      href: `#/dead-letters/list${query && `?${query}`}`,
-      "aria-label": label,
-    },
-    text,
-  );
-}
-
-function button(text, act, kind, label) {
-  return h("button", { type: "button", class: kind, click: act, "aria-label": label }, text);
 }

@@ -37,7 +37,7 @@ export function swap(container, nodes) {
 /** A table that stays one for screen readers when a narrow screen shows its rows as cards.
  *
  * `columns` are `{title, label, isNumber, isHeader, isWide, isBroad,
- * isTight, isActions}`; a `title` may be a node, and then
+ * isTight, isActions, isPick}`; a `title` may be a node, and then
  * `label` says on narrow screens what the cell is. */
 export function table(caption, columns) {
   const heads = columns.map((column) =>
@@ -52,6 +52,21 @@ export function table(caption, columns) {
     body,
   );
   return { element, body, heads, row: (cells) => row(columns, cells) };
+}
+
+/** Show rows in this order, and forget those of `known` (rows by key) whose key is not in `keys`.
+ *
+ * What is there stays where it is: a button must not be another one when it is pressed. */
+export function arrange(body, known, keys, rows) {
+  const kept = new Set(keys);
+  for (const [key, row] of known) {
+    if (kept.has(key)) continue;
+    row.element.remove();
+    known.delete(key);
+  }
+  rows.forEach(({ element }, at) => {
+    if (body.children[at] !== element) body.insertBefore(element, body.children[at] ?? null);
+  });
 }
 
 /** A word in a frame: a state. */
@@ -92,6 +107,7 @@ function kindOf(column) {
     column.isBroad && "broad",
     column.isTight && "tight",
     column.isActions && "actions",
+    column.isPick && "pick",
   ]
     .filter(Boolean)
     .join(" ");

@@ -1,6 +1,5 @@
-// The section of live events. Not EventSource, which can't show a key: fetch, read bit by bit.
+// The section of live events: a stream, and a filter over what was heard.
 
-import { inWords, isOurs, open, Refused } from "./api.js";
 import { byId, h, setText, table, tag } from "./dom.js";
 import {
   bytes,
@@ -13,179 +12,159 @@ import {
   stepInWords,
   visible,
 } from "./format.js";
+import { foldOnPhones } from "./filter.js";
+import { hasFailed, isCall, MOST_KEPT, Recent } from "./recent.js";
+import { follow } from "./stream.js";
+import { addressOf } from "./values.js";
 
 const MOST_ROWS = 200;
 const DRAW_MS = 250; // hundreds of events a second are drawn four times a second
-const SILENCE_MS = 40_000; // the server says something every 15 s
-const MOST_WAIT_MS = 15_000;
 const KINDS = { dead: "bad", delivered: "good" };
+const FIELDS = ["kind", "destination", "text"];
 
 /** Listen while the section is shown. */
 export function events() {
-  const view = new Tail();
-  return { show: ({ signal }) => view.follow(signal) };
+  const view = new Events();
+  return { show: (address) => view.show(address) };
 }
 
-/** Cut a stream of server-sent events, `{event, data, comment}`, out of pieces of text. */
-export class Cutter {
+class Events {
   constructor() {
-    this.rest = "";
-  }
-
-  cut(piece) {
-    const blocks = (this.rest + piece).split("\n\n");
-    this.rest = blocks.pop();
-    return blocks.map(readBlock);
-  }
-}
-
-function readBlock(block) {
-  const found = { event: "", data: "", comment: "" };
-  for (const line of block.split("\n")) {
-    const colon = line.indexOf(":");
-    const name = line.slice(0, colon) || "comment";
-    if (name in found) found[name] += line.slice(colon + 1).replace(/^ /, "");
-  }
-  return found;
-}
-
-class Tail {
-  constructor() {
-    this.waiting = []; // rows to draw
-    this.missed = 0;
-    this.isPaused = false;
+    this.recent = new Recent();
+    this.trouble = null; // what is wrong with the stream, in words
+    this.isStale = false; // what is drawn is not what there is
+    this.rows = new WeakMap(); // by entry: one that is drawn again is the same row
     this.drawn = table("Events, newest first", [
-      { title: "Time (UTC)" },
-      { title: "Event" },
+      { title: "Time (UTC)", isTight: true },
+      { title: "Event", isTight: true },
       { title: "Destination", isWide: true },
       { title: "Message or call", isWide: true },
       { title: "Details", isWide: true },
     ]);
+    this.drawn.element.classList.add("compact");
     byId("event-table").append(this.drawn.element);
     byId("event-pause").addEventListener("click", () => this.toggle());
     byId("event-clear").addEventListener("click", () => this.clear());
-    byId("event-kind").addEventListener("change", () => this.clear());
-    byId("event-filter").addEventListener("input", () => this.clear());
+    byId("event-form").addEventListener("submit", (event) => event.preventDefault());
+    foldOnPhones(byId("event-form"), byId("event-open"));
+    for (const name of FIELDS) byId(`event-${name}`).addEventListener("input", () => this.narrow());
   }
 
-  /** Listen until `signal`, and again when the connection is lost. */
-  async follow(signal) {
-    const drawing = setInterval(() => this.draw(), DRAW_MS);
+  /** Show what the address filters for, and listen until `signal`. */
+  show({ query, signal }) {
+    for (const name of FIELDS) byId(`event-${name}`).value = query.get(name) ?? "";
+    this.draw();
+    const drawing = setInterval(() => this.isStale && this.draw(), DRAW_MS);
     signal.addEventListener("abort", () => clearInterval(drawing));
-    for (let failures = 0; !signal.aborted; failures += 1) {
-      const trouble = await this.listen(signal, () => (failures = 0));
-      if (signal.aborted || trouble === null) return;
-      const waitMs = Math.min(1000 * 2 ** failures, MOST_WAIT_MS);
-      this.say(`${trouble} Listening again in ${duration(waitMs / 1000)}.`);
-      await sleep(waitMs, signal);
-    }
+    return follow(signal, {
+      take: (block) => this.take(block),
+      tell: (trouble) => this.tell(trouble),
+    });
   }
 
-  /** Read one stream to its end; what went wrong, null when nobody wants more. */
-  async listen(signal, tellOpen) {
-    const silence = new AbortController();
-    let timer = setTimeout(() => silence.abort(), SILENCE_MS);
-    try {
-      const answer = await open("v1/events", { signal: AbortSignal.any([signal, silence.signal]) });
-      tellOpen();
-      this.sayState();
-      const cutter = new Cutter();
-      const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
-      for (;;) {
-        const { value, done } = await reader.read();
-        if (done) return "The server ended the stream.";
-        clearTimeout(timer);
-        timer = setTimeout(() => silence.abort(), SILENCE_MS);
-        for (const block of cutter.cut(value)) this.take(block);
-      }
-    } catch (error) {
-      if (isOurs(error, signal) || (error instanceof Refused && error.status === 401)) return null;
-      return silence.signal.aborted ? "The server fell silent." : inWords(error);
-    } finally {
-      clearTimeout(timer);
-    }
-  }
-
+  /** What is heard is drawn at its time; a gap is shown where nobody listened. */
   take({ event, data, comment }) {
     const dropped = /^dropped (\d+)$/.exec(comment);
-    if (dropped) this.put(() => droppedRow(this.drawn, Number(dropped[1])));
-    if (!event) return;
-    const fields = JSON.parse(data);
-    if (this.isWanted(event, fields)) this.put(() => this.drawn.row(cells(event, fields)));
+    if (dropped) this.add({ dropped: Number(dropped[1]) });
+    if (event) this.add({ event, fields: JSON.parse(data) });
   }
 
-  put(makeRow) {
-    if (this.isPaused) {
-      this.missed += 1;
-      this.sayState();
-      return;
-    }
-    this.waiting.push(makeRow);
-    if (this.waiting.length > MOST_ROWS) this.waiting.shift();
+  add(entry) {
+    this.recent.add(entry);
+    if (this.recent.isHeld) this.sayState();
+    else this.isStale = true;
   }
 
-  isWanted(event, { destination, id, function: name = "" }) {
-    const kind = byId("event-kind").value;
-    const word = byId("event-filter").value.trim().toLowerCase();
-    return (
-      (kind === "" || kind === event || (kind === "call" && isCall(event))) &&
-      (destination.toLowerCase().includes(word) ||
-        name.toLowerCase().includes(word) ||
-        id.startsWith(word))
-    );
-  }
-
-  draw() {
-    if (this.waiting.length === 0 || this.isPaused) return;
-    const body = this.drawn.body;
-    body.prepend(...this.waiting.reverse().map((makeRow) => makeRow()));
-    this.waiting = [];
-    while (body.children.length > MOST_ROWS) body.lastChild.remove();
-  }
-
-  toggle() {
-    this.draw();
-    this.isPaused = !this.isPaused;
-    this.missed = 0;
-    byId("event-pause").textContent = this.isPaused ? "Resume" : "Pause";
+  tell(trouble) {
+    const hasListened = this.recent.shown.length > 0 || this.recent.waiting > 0;
+    if (trouble === null && hasListened) this.add({ gap: new Date().toISOString() });
+    this.trouble = trouble;
     this.sayState();
   }
 
+  // The address says what is filtered for, and is not another page of the history for every key.
+  narrow() {
+    const address = addressOf("events", this.filter());
+    history.replaceState(null, "", address);
+    this.draw();
+  }
+
+  filter() {
+    return Object.fromEntries(FIELDS.map((name) => [name, byId(`event-${name}`).value]));
+  }
+
+  draw() {
+    this.isStale = false;
+    const wanted = this.recent.matching(this.filter(), MOST_ROWS);
+    const rows = wanted.map((entry) => this.rowOf(entry));
+    const { body } = this.drawn;
+    // What stays is not touched: a row that is read or has the focus keeps it.
+    const kept = new Set(rows);
+    for (const row of [...body.children]) if (!kept.has(row)) row.remove();
+    rows.forEach((row, at) => {
+      if (body.children[at] !== row) body.insertBefore(row, body.children[at] ?? null);
+    });
+    this.sayState();
+  }
+
+  rowOf(entry) {
+    const row = this.rows.get(entry) ?? this.drawn.row(cells(entry));
+    this.rows.set(entry, row);
+    return row;
+  }
+
+  toggle() {
+    if (this.recent.isHeld) this.recent.resume();
+    else this.recent.hold();
+    byId("event-pause").textContent = this.recent.isHeld ? "Resume" : "Pause";
+    this.draw();
+  }
+
   clear() {
-    this.waiting = [];
-    this.drawn.body.replaceChildren();
+    this.recent.clear();
+    this.draw();
   }
 
   sayState() {
-    if (!this.isPaused) this.say(`Listening. The last ${MOST_ROWS} events are kept here.`);
-    else if (this.missed === 0) this.say("Paused.");
-    // Rounded, so that a screen reader is not told of every one.
-    else if (this.missed < 10 || this.missed % 10 === 0)
-      this.say(`Paused; ${plural(this.missed, "event")} not shown.`);
+    setText(byId("event-status"), this.trouble ?? this.state());
   }
 
-  say(text) {
-    setText(byId("event-status"), text);
+  state() {
+    const heard = this.recent.shown.filter((entry) => entry.fields).length;
+    if (this.recent.isHeld) {
+      const { waiting } = this.recent;
+      // Rounded, so that a screen reader is not told of every one.
+      const told = waiting < 10 ? waiting : waiting - (waiting % 10);
+      return told === 0 ? "Paused." : `Paused; ${plural(told, "event")} came since and wait.`;
+    }
+    const isFiltered = FIELDS.some((name) => byId(`event-${name}`).value.trim() !== "");
+    if (heard === 0) return "Listening. Nothing has happened since.";
+    const kept = `Listening. The last ${count(MOST_KEPT)} events are kept here`;
+    return isFiltered ? `${kept}; the filter looks at all of them.` : `${kept}.`;
   }
 }
 
-function cells(event, fields) {
+function cells({ event, fields, dropped, gap }) {
+  if (gap !== undefined) {
+    return [gap.slice(11, 23), tag("gap"), "", "", "What happened before this was not listened to."];
+  }
+  if (dropped !== undefined) {
+    return ["", tag("skipped"), "", "", `${plural(dropped, "event")} came too fast and are not here.`];
+  }
   const section = isCall(event) ? "calls" : "messages";
   return [
     h("time", { datetime: fields.time }, fields.time.slice(11, 23)),
     tag(event.replace("_", " "), kindOf(event, fields)),
     h("bdi", { class: "code" }, visible(fields.destination)),
     h("a", { class: "code", href: `#/${section}/${fields.id}` }, fields.id),
-    h("bdi", {}, details(event, fields)),
+    h("bdi", {}, details(event, fields), fields.label && ` · ${visible(fields.label)}`),
   ];
 }
 
-function kindOf(event, { status }) {
-  return event === "call.ended" ? (CALL_KINDS[status] ?? "") : (KINDS[event] ?? "");
-}
-
-function isCall(event) {
-  return event.startsWith("call.");
+function kindOf(event, fields) {
+  if (event === "call.ended") return CALL_KINDS[fields.status] ?? "";
+  if (event === "attempted") return hasFailed(fields) ? "warn" : "";
+  return KINDS[event] ?? "";
 }
 
 function details(event, fields) {
@@ -205,21 +184,4 @@ function details(event, fields) {
     default:
       return "";
   }
-}
-
-function droppedRow(drawn, number) {
-  return drawn.row([
-    "",
-    tag("skipped"),
-    "",
-    "",
-    `${count(number)} events came too fast and were not sent.`,
-  ]);
-}
-
-function sleep(milliseconds, signal) {
-  return new Promise((resolve) => {
-    setTimeout(resolve, milliseconds);
-    signal.addEventListener("abort", resolve);
-  });
 }

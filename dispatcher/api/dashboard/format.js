@@ -2,6 +2,7 @@
 
 const WHOLE = new Intl.NumberFormat("en");
 const ROUND = new Intl.NumberFormat("en", { maximumSignificantDigits: 2 });
+const SHORT = new Intl.NumberFormat("en", { notation: "compact" });
 const NONE = "–";
 
 const FAILURES = {
@@ -31,6 +32,7 @@ const REASONS = {
   retries_exhausted: "retries exhausted",
   rejected: "rejected for good",
   egress_denied: "not allowed to connect",
+  operator: "given up by an operator",
   expired: "waited longer than MAX_AGE",
   failed: "the function failed",
 };
@@ -51,6 +53,11 @@ const UNSEEN =
 /** 12,345 */
 export function count(number) {
   return WHOLE.format(number);
+}
+
+/** 12,345 where there is little room: "12K". */
+export function compact(number) {
+  return SHORT.format(number);
 }
 
 /** "1 dead letter", "2 dead letters" */
@@ -93,6 +100,11 @@ export function instant(text) {
   return text.slice(0, 19).replace("T", " ");
 }
 
+/** 12:00:00 of milliseconds since the epoch, in UTC. */
+export function clock(milliseconds) {
+  return new Date(milliseconds).toISOString().slice(11, 19);
+}
+
 /** How far an instant is from now: "3 min ago", "in 20 s". */
 export function distance(text, now = Date.now()) {
   const seconds = (Date.parse(text) - now) / 1000;
@@ -133,6 +145,23 @@ export function asked({ kind, function: name, method, target, destination }) {
 export function lastError(slug) {
   if (slug === null) return null;
   return /^http_\d+$/.test(slug) ? `HTTP ${slug.slice(5)}` : (FAILURES[slug] ?? slug);
+}
+
+const STANDINGS = {
+  destination_held: "held",
+  breaker_open: "backs off",
+  retry_after: "backs off",
+  lacking: "backs off",
+  rate_reached: "rate",
+  order_key: "order key",
+  flow_key: "flow key",
+};
+
+/** The state of a message, or what its destination or a key of it does in the way of it: in the words
+ * of lanes, as the command line has them. */
+export function standing({ state, reason, until }) {
+  if (reason === "breaker_open" && until === null) return "probing";
+  return STANDINGS[reason] ?? state;
 }
 
 /** An entry of a call's timeline, without its step. */

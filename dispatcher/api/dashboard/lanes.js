@@ -1,60 +1,94 @@
-// The section of lanes: a table that is kept up to date in place, so that focus stays where it is.
+// The section of lanes: what the server finds for a filter, in a table that is kept up to date in
+// place, so that focus stays where it is.
 
-import { call, inWords } from "./api.js";
-import { byId, h, setText, table, tag } from "./dom.js";
-import { count, distance, plural, visible } from "./format.js";
-import { notify } from "./notice.js";
+import { call, inWords, isOurs } from "./api.js";
+import { Asking } from "./asking.js";
+import { byId, h, setText, table } from "./dom.js";
+import { FilterForm } from "./filter.js";
+import { count, plural } from "./format.js";
+import { laneRow, nameOf, stateOf, waitingOf } from "./lane.js";
+import { pages } from "./paging.js";
+import { addressOf } from "./values.js";
 
-const MOST_ROWS = 100;
-
-const waiting = (lane) => lane.ready + (lane.scheduled ?? 0) + lane.in_flight;
-const nameOf = (lane) => `${lane.kind} ${lane.destination}`;
-// Sessions are fetched by whoever wants to: there is nothing to hold.
-const canBeHeld = (lane) => /^https?:/.test(lane.destination);
-
-const COLUMNS = [
+const MOST_ROWS = 200;
+const FIELDS = [
+  { name: "destination", label: "Destination contains", isCode: true, isWide: true },
   {
-    title: "Destination",
-    key: (lane) => lane.destination,
-    isText: true,
-    isHeader: true,
-    isWide: true,
+    name: "state",
+    label: "State",
+    choices: [
+      ["", "all states"],
+      ["failing", "failing"],
+      ["held", "held"],
+    ],
   },
-  { title: "Kind", key: (lane) => lane.kind, isText: true },
-  { title: "Ready", key: (lane) => lane.ready, isNumber: true },
-  { title: "Scheduled", key: (lane) => lane.scheduled ?? -1, isNumber: true },
+  {
+    name: "kind",
+    label: "Kind",
+    choices: [
+      ["", "both kinds"],
+      ["message", "messages"],
+      ["call", "calls"],
+    ],
+  },
+];
+/** By what lanes are sorted before anybody asks: trouble first, and then those with most to do. */
+const TROUBLE = ["bad", "warn", "good", ""];
+const COLUMNS = [
+  { title: "Destination", key: (lane) => lane.destination, isText: true, isHeader: true, isWide: true, isBroad: true },
+  { title: "State", key: (lane) => stateOf(lane).word, isText: true, isTight: true },
+  { title: "Waiting", key: waitingOf, isNumber: true },
   { title: "In flight", key: (lane) => lane.in_flight, isNumber: true },
-  { title: "Limit", key: (lane) => lane.limit ?? Infinity, isNumber: true },
-  { title: "Breaker", key: (lane) => lane.breaker, isText: true },
-  { title: "State", key: (lane) => stateOf(lane), isText: true },
+  { title: "Delivered", key: (lane) => lane.delivered_per_s ?? -1, isNumber: true },
+  { title: "Attempt p50 / p95", key: (lane) => lane.attempt_p95_ms ?? -1, isNumber: true },
+  { title: "Oldest", key: (lane) => -Date.parse(lane.oldest_at ?? "9999"), isTight: true },
+  { title: "Last error", key: (lane) => Date.parse(lane.last_error_at ?? "1970"), isTight: true },
 ];
 
-/** Fill the section, and keep it up to date. */
+/** Show the lanes that the address asks for, and keep them up to date while they are shown. */
 export function lanes(poll) {
-  const view = new Lanes(poll);
-  poll.listen(({ stats }) => stats && view.update(stats.lanes, stats.lanes_total));
-  return { show() {} };
+  const view = new Lanes();
+  poll.listen(({ overview }) => overview && view.follow());
+  return { show: (address) => view.show(address) };
 }
 
 class Lanes {
-  constructor(poll) {
-    this.poll = poll;
+  constructor() {
+    this.asked = null; // what the address asks for: `{query, signal}`
+    this.asking = new Asking();
     this.lanes = [];
-    this.total = 0; // above some number the server tells only the lanes with most messages
     this.rows = new Map(); // by kind and destination
-    this.sort = { column: null, isUp: false }; // no column: those with most to do first
+    this.sort = { column: null, isUp: false }; // no column: as `byTrouble` has it
     this.drawn = this.makeTable();
-    this.filter = byId("lane-filter");
-    this.filter.addEventListener("input", () => this.draw({ isAsked: true }));
+    this.form = new FilterForm("lanes", FIELDS, () => this.load());
+    byId("lane-filter").append(this.form.element);
     byId("lane-table").append(this.drawn.element);
     this.fillSelect();
     this.markSort();
   }
 
-  update(lanes, total) {
-    this.lanes = lanes;
-    this.total = total;
-    this.draw();
+  async show({ query, signal }) {
+    this.asked = { query, signal };
+    this.form.show(query);
+    await this.load({ isAsked: true });
+  }
+
+  follow() {
+    if (this.asked !== null && !this.asked.signal.aborted && !this.asking.isOpen) this.load();
+  }
+
+  load({ isAsked = false } = {}) {
+    const { query, signal } = this.asked;
+    return this.asking.ask(
+      () => call(`v1/stats?${laneQuery(query)}`, { signal }),
+      (found) => {
+        setText(byId("lane-status"), "");
+        this.lanes = found.lanes;
+        this.draw({ isAsked });
+        this.say(found);
+      },
+      (error) => isOurs(error, signal) || setText(byId("lane-status"), inWords(error)),
+    );
   }
 
   makeTable() {
@@ -68,7 +102,10 @@ class Lanes {
       ),
     }));
     const actions = { title: h("span", { class: "unseen" }, "Action"), label: "", isActions: true };
-    return table("Lanes, by default those with most messages first", [...heads, actions]);
+    return table("Lanes, those with trouble first unless another order is asked for", [
+      ...heads,
+      actions,
+    ]);
   }
 
   sortBy(column) {
@@ -90,43 +127,38 @@ class Lanes {
   // Narrow screens have no head of the table.
   fillSelect() {
     const select = byId("lane-sort");
-    select.append(
-      h("option", { value: "-1" }, "Most messages"),
-      ...COLUMNS.map((column, at) => h("option", { value: String(at) }, column.title)),
-    );
+    const options = [["-1", "Trouble first"], ...COLUMNS.map(({ title }, at) => [String(at), title])];
+    select.append(...options.map(([value, text]) => h("option", { value }, text)));
     select.addEventListener("change", () => this.sortBy(COLUMNS[Number(select.value)] ?? null));
   }
 
-  /** Draw the lanes there are; `isAsked`: somebody asked for another order. */
+  /** Draw the lanes there are; `isAsked`: somebody asked for others, or another order. */
   draw({ isAsked = false } = {}) {
-    const wanted = this.filter.value.trim().toLowerCase();
-    const found = this.lanes.filter((lane) => lane.destination.toLowerCase().includes(wanted));
-    const shown = sorted(found, this.sort).slice(0, MOST_ROWS);
-    this.say(found.length, shown.length, wanted !== "");
-    this.place(
-      shown.map((lane) => this.rowOf(lane)),
-      isAsked,
-    );
-    const kept = new Set(shown.map(nameOf));
+    const rows = sorted(this.lanes, this.sort).map((lane) => this.rowOf(lane));
+    this.drawn.element.hidden = rows.length === 0;
+    this.place(rows, isAsked);
+    const kept = new Set(this.lanes.map(nameOf));
     for (const name of this.rows.keys()) if (!kept.has(name)) this.rows.delete(name);
   }
 
-  say(found, shown, isFiltered) {
-    const all = isFiltered
-      ? `${plural(found, "lane")} of ${count(this.lanes.length)}`
-      : plural(found, "lane");
-    const told =
-      this.lanes.length < this.total
-        ? `${all} with most messages, of ${count(this.total)} in all`
-        : all;
-    const text =
-      shown < found
-        ? `${told}; the first ${count(shown)} are shown. Filter to see others.`
-        : `${told}.`;
-    setText(
-      byId("lane-note"),
-      found === 0 && !isFiltered ? "Nothing waits and nothing is held." : text,
+  rowOf(lane) {
+    const row =
+      this.rows.get(nameOf(lane)) ?? laneRow(this.drawn, lane, () => this.load());
+    this.rows.set(nameOf(lane), row);
+    row.show(lane);
+    return row.element;
+  }
+
+  say({ lanes, lanes_total: total, lanes_next: next }) {
+    const { query } = this.asked;
+    const isByName = query.get("order") === "name";
+    const every = addressOf("lanes", { ...Object.fromEntries(query), order: "name" });
+    const note = byId("lane-note");
+    note.replaceChildren(
+      isByName ? `${plural(total, "lane")} by name.` : inWordsOf(lanes.length, total, query.size),
     );
+    if (lanes.length < total && !isByName) note.append(" ", h("a", { href: every }, "All of them by name"));
+    byId("lane-pages").replaceChildren(isByName ? pages("lanes", query, next) : "");
   }
 
   place(rows, isAsked) {
@@ -137,105 +169,48 @@ class Lanes {
     // A button must not move away below the pointer or the focus: then only what is gone goes,
     // and what is new comes last.
     const isHeld = !isAsked && body.matches(":hover, :focus-within");
-    const next = isHeld
-      ? [...old.filter((row) => rows.includes(row)), ...rows.filter((row) => !old.includes(row))]
-      : rows;
     const focused = body.contains(document.activeElement) ? document.activeElement : null;
     if (isHeld) {
-      for (const row of old) if (!next.includes(row)) row.remove();
-      body.append(...next.filter((row) => !old.includes(row)));
-    } else body.replaceChildren(...next);
+      for (const row of old) if (!rows.includes(row)) row.remove();
+      body.append(...rows.filter((row) => !old.includes(row)));
+    } else body.replaceChildren(...rows);
     if (focused?.isConnected) focused.focus();
-  }
-
-  rowOf(lane) {
-    const row = this.rows.get(nameOf(lane)) ?? this.makeRow(lane);
-    row.lane = lane;
-    setText(row.ready, count(lane.ready));
-    setText(row.scheduled, lane.scheduled === null ? "–" : count(lane.scheduled));
-    setText(row.inFlight, count(lane.in_flight));
-    setText(row.limit, lane.limit === null ? "none" : count(lane.limit));
-    row.breaker.className = lane.breaker === "closed" ? "" : "tag warn";
-    setText(row.breaker, lane.breaker.replace("_", " "));
-    row.state.className = stateOf(lane) === "sending" ? "" : "tag warn";
-    setText(row.state, stateInWords(lane));
-    setText(row.button, lane.held ? "Resume" : "Hold");
-    row.button.setAttribute(
-      "aria-label",
-      `${lane.held ? "Resume" : "Hold"} ${visible(lane.destination)}`,
-    );
-    return row.element;
-  }
-
-  makeRow(lane) {
-    const { destination, kind } = lane;
-    const text = () => h("span");
-    const row = {
-      ready: text(),
-      scheduled: text(),
-      inFlight: text(),
-      limit: text(),
-      breaker: text(),
-      state: text(),
-      button: h("button", { type: "button", class: "small", click: () => this.toggle(row) }),
-    };
-    row.element = this.drawn.row([
-      h("bdi", { class: "code" }, visible(destination)),
-      kind === "call" ? "calls" : "messages",
-      row.ready,
-      row.scheduled,
-      row.inFlight,
-      row.limit,
-      row.breaker,
-      row.state,
-      canBeHeld(lane) ? row.button : "",
-    ]);
-    this.rows.set(nameOf(lane), row);
-    return row;
-  }
-
-  async toggle(row) {
-    const { destination, held } = row.lane;
-    row.button.setAttribute("aria-disabled", "true");
-    try {
-      const verb = held ? "resume" : "hold";
-      await call(`v1/destinations/${encodeURIComponent(destination)}/${verb}`, { method: "POST" });
-      notify(
-        held
-          ? `${visible(destination)} is sent to again.`
-          : `${visible(destination)} is held. Its messages and calls wait.`,
-      );
-      this.poll.soon();
-    } catch (error) {
-      notify(inWords(error), "bad");
-    } finally {
-      row.button.removeAttribute("aria-disabled");
-    }
   }
 }
 
+/** What the server is asked for: pages where they are by name, else those with most messages. */
+function laneQuery(query) {
+  const isByName = query.get("order") === "name";
+  const asked = new URLSearchParams({
+    lanes_limit: String(MOST_ROWS),
+    lanes_order: isByName ? "name" : "messages",
+  });
+  for (const { name } of FIELDS) if (query.has(name)) asked.set(`lanes_${name}`, query.get(name));
+  if (isByName && query.has("cursor")) asked.set("lanes_cursor", query.get("cursor"));
+  return asked;
+}
+
+function inWordsOf(shown, total, isFiltered) {
+  if (total === 0) return isFiltered ? "There are no such lanes." : "Nothing waits and nothing is held.";
+  if (shown === total) return `${plural(total, "lane")}.`;
+  return `The ${count(shown)} lanes with most messages, of ${count(total)}.`;
+}
+
 function sorted(lanes, { column, isUp }) {
-  const key = column?.key ?? waiting;
+  if (column === null) return lanes.toSorted(byTrouble);
   const sign = isUp ? 1 : -1;
   return lanes.toSorted(
     (one, other) =>
-      sign * compare(key(one), key(other)) || compare(one.destination, other.destination) ||
-      compare(other.kind, one.kind),
+      sign * compare(column.key(one), column.key(other)) || compare(nameOf(one), nameOf(other)),
   );
+}
+
+function byTrouble(one, other) {
+  const [mine, its] = [one, other].map((lane) => TROUBLE.indexOf(stateOf(lane).kind));
+  return mine - its || waitingOf(other) - waitingOf(one) || compare(nameOf(one), nameOf(other));
 }
 
 function compare(one, other) {
   if (one === other) return 0;
   return one < other ? -1 : 1;
-}
-
-function stateOf(lane) {
-  if (lane.held) return "held";
-  if (lane.paused_until !== null) return "backs off";
-  return lane.breaker === "closed" ? "sending" : "probing";
-}
-
-function stateInWords(lane) {
-  const state = stateOf(lane);
-  return state === "backs off" ? `backs off, tries again ${distance(lane.paused_until)}` : state;
 }

@@ -1,56 +1,67 @@
-// All of a dead letter: request, headers, body, attempts, and what can be done about it.
+// All of a dead letter: why it died, its attempts, headers and body, and what can be done about it.
 
-import { inWords } from "./api.js";
+import { call, inWords, readText } from "./api.js";
+import { ask } from "./dialog.js";
+import { bodyCard, readStart } from "./body.js";
 import { h, table, terms } from "./dom.js";
-import { bytes, count, duration, instant, outcome, reason, visible } from "./format.js";
+import { editCard } from "./edit.js";
+import { count, duration, instant, outcome, plural, reason, visible } from "./format.js";
+import { headerOf, headersCard } from "./headers.js";
 import { purgeOne, redriveOne } from "./moving.js";
 import { notify } from "./notice.js";
+import { button, card, code, linkButton, when } from "./values.js";
 
-const MOST_TEXT = 64 * 1024;
-const MOST_HEX = 4 * 1024;
-const HEX_WIDTH = 16;
-// What is text has none of these: controls other than tab and line ends.
-const CONTROLS = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f]/;
+/** A dead letter with the beginning of its body, however large that is: for `letterParts`. */
+export async function readLetter(id, signal) {
+  const letter = await call(`v1/dead-letters/${id}?body=false`, { signal });
+  return { letter, start: await readStart(`v1/dead-letters/${id}/body`, letter.size_bytes, signal) };
+}
 
 /** The parts of the page about a dead letter, a message or a call; `refresh` is called when it is none any more. */
-export function letterParts(letter, refresh) {
-  const body = fromBase64(letter.body);
+export function letterParts({ letter, start }, refresh) {
+  const isCall = letter.call !== null;
+  const shown = { areSecretsShown: false };
+  const note = "Copy as curl has them too now.";
   return [
-    h(
-      "article",
-      { class: "card" },
-      h("h3", {}, "Dead letter"),
-      h("p", { class: "explanation" }, visible(letter.detail)),
+    card(
+      "Dead letter",
+      // Of a bare status there is nothing more to say than stands below.
+      letter.detail === letter.last_error ? null : h("p", { class: "explanation" }, visible(letter.detail)),
       terms([
-        ["Died", h("time", { datetime: letter.dead_at }, `${instant(letter.dead_at)} UTC`)],
+        ["Died", when(letter.dead_at)],
         [
-          "Cause",
+          "Last error",
           `${outcome(letter.last_status, letter.last_error)}, ${reason(letter.reason, letter.kind)}`,
         ],
         ...callTerms(letter),
-        ["Redriven before", letter.redrives ? `${count(letter.redrives)} times` : "never"],
+        ["Redriven before", letter.redrives ? plural(letter.redrives, "time") : "never"],
       ]),
-      actions(letter, refresh),
+      actions({ letter, start }, shown, refresh),
     ),
-    h("article", { class: "card" }, h("h3", {}, "Attempts"), history(letter.history)),
-    letter.call === null
-      ? h("article", { class: "card" }, h("h3", {}, "Request headers"), headers(letter.headers))
-      : "",
-    h(
-      "article",
-      { class: "card" },
-      h("h3", {}, `${letter.call === null ? "Body" : "Input"}, ${bytes(body.length)}`),
-      ...bodyParts(body),
-      download(letter.id, body),
-    ),
+    card(isCall ? "Runs" : "Attempts", history(letter.history)),
+    isCall ? "" : headersCard(letter.headers, { reveal: () => reveal(letter.id, shown), note }),
+    bodyCard(isCall ? "Input" : "Body", {
+      start,
+      size: letter.size_bytes,
+      path: `v1/dead-letters/${letter.id}/body`,
+      name: `${letter.id}.bin`,
+      contentType: headerOf(letter.headers, "content-type"),
+      coding: headerOf(letter.headers, "content-encoding"),
+    }),
   ];
+}
+
+/** The headers as they are; from then on a command of curl has them too. */
+async function reveal(id, shown) {
+  const { headers } = await call(`v1/dead-letters/${id}?body=false&reveal=true`);
+  shown.areSecretsShown = true;
+  return headers;
 }
 
 /** What only a call has. */
 function callTerms(letter) {
   if (letter.call === null) return [];
   const { application, version, error_type: type } = letter.call;
-  const code = (text) => (text === "" ? null : h("bdi", { class: "code" }, visible(text)));
   return [
     ["Function", code(letter.function)],
     ["Endpoint", code(letter.destination)],
@@ -60,7 +71,7 @@ function callTerms(letter) {
   ];
 }
 
-function actions(letter, refresh) {
+function actions({ letter, start }, shown, refresh) {
   const isCall = letter.call !== null;
   const redrive = async () => {
     try {
@@ -73,17 +84,71 @@ function actions(letter, refresh) {
   const purge = async () => {
     if (await purgeOne(letter.id)) await refresh();
   };
+  const edit = button("Edit and redrive", () => {
+    const close = () => {
+      form.element.remove();
+      edit.focus();
+    };
+    document.getElementById("edit-form")?.remove();
+    const form = editCard({ letter, start }, { done: refresh, close });
+    form.element.id = "edit-form";
+    edit.closest("article").after(form.element);
+    form.focus();
+  });
   return h(
     "div",
     { class: "tools" },
-    h("button", { type: "button", class: "primary", click: redrive }, "Redrive"),
-    h("button", { type: "button", class: "danger-text", click: purge }, "Purge"),
-    isCall ? h("a", { class: "button", href: `#/calls/${letter.id}` }, "Show the call") : null,
+    button("Redrive", redrive, { kind: "primary" }),
+    ...(isCall
+      ? [linkButton("Show the call", `#/calls/${letter.id}`)]
+      : [edit, button("Copy as curl", () => copyAsCurl(letter.id, shown.areSecretsShown))]),
+    button("Purge", purge, { kind: "danger-text" }),
   );
 }
 
+async function copyAsCurl(id, areSecretsShown) {
+  try {
+    const path = `v1/dead-letters/${id}/curl${areSecretsShown ? "?reveal=true" : ""}`;
+    const text = await readText(path);
+    const isMasked = text.startsWith("# Secrets are masked");
+    const copied = `The command is copied${isMasked ? ", with secrets masked" : ""}.`;
+    if (!(await isCopied(text))) await offer(text, copied);
+    else notify(copied);
+  } catch (error) {
+    notify(inWords(error), "bad");
+  }
+}
+
+/** Browsers let a page write to the clipboard where it came over TLS or from this machine. */
+async function isCopied(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Show a text to copy by hand, or with a press of a button. */
+function offer(text, done) {
+  const area = h("textarea", { readonly: true, rows: 10, class: "code", "aria-label": "Command" });
+  area.value = text;
+  return ask({
+    title: "Copy as curl",
+    text: [area],
+    confirm: "Copy",
+    dismiss: "Close",
+    act: async () => {
+      area.select();
+      document.execCommand("copy");
+      notify(done);
+    },
+  });
+}
+
 function history(attempts) {
-  const drawn = table("Every attempt, the first one first", [
+  if (attempts.length === 0) return h("p", { class: "empty" }, "None is known.");
+  const drawn = table("The first one first", [
     { title: "Attempt", isNumber: true, isHeader: true },
     { title: "Started (UTC)", isTight: true },
     { title: "Took", isNumber: true },
@@ -100,84 +165,4 @@ function history(attempts) {
   ];
   drawn.body.append(...attempts.map((one) => drawn.row(cells(one))));
   return drawn.element;
-}
-
-function headers(lines) {
-  if (lines.length === 0) return h("p", { class: "empty" }, "None.");
-  const drawn = table("Headers in the order they are sent", [
-    { title: "Name", isHeader: true, isWide: true },
-    { title: "Value", isWide: true },
-  ]);
-  const cell = (text) => h("bdi", { class: "code" }, visible(text));
-  drawn.body.append(...lines.map((line) => drawn.row(line.map(cell))));
-  return drawn.element;
-}
-
-/** The body as text if it is, else as hexadecimal digits. */
-export function bodyParts(body) {
-  if (body.length === 0) return [h("p", { class: "empty" }, "Empty.")];
-  const text = asText(body);
-  const most = text === null ? MOST_HEX : MOST_TEXT;
-  const part = body.subarray(0, most);
-  const label = text === null ? "Body as hexadecimal digits" : "Body as text";
-  const content =
-    text === null ? hexDump(part) : visible(text.slice(0, most).replaceAll("\r\n", "\n"));
-  return [
-    h(
-      "p",
-      { class: "hint" },
-      text === null
-        ? "Not text: hexadecimal digits, and the characters among them."
-        : "Text in UTF-8.",
-    ),
-    h("pre", { tabindex: "0", role: "region", "aria-label": label }, content),
-    body.length > most
-      ? h("p", { class: "hint" }, `The first ${bytes(most)} are shown; download the rest.`)
-      : "",
-  ];
-}
-
-function download(id, body) {
-  const save = () => {
-    // Never the type it claims to be: a browser must not show a stranger's page as ours.
-    const url = URL.createObjectURL(new Blob([body], { type: "application/octet-stream" }));
-    h("a", { href: url, download: `${id}.bin` }).click();
-    setTimeout(() => URL.revokeObjectURL(url), 60_000);
-  };
-  return h(
-    "div",
-    { class: "tools" },
-    h("button", { type: "button", click: save }, "Download body"),
-  );
-}
-
-export function fromBase64(text) {
-  const characters = atob(text);
-  const found = new Uint8Array(characters.length);
-  for (let at = 0; at < characters.length; at += 1) found[at] = characters.charCodeAt(at);
-  return found;
-}
-
-function asText(body) {
-  try {
-    const text = new TextDecoder("utf-8", { fatal: true }).decode(body);
-    return CONTROLS.test(text) ? null : text;
-  } catch {
-    return null;
-  }
-}
-
-function hexDump(body) {
-  const lines = [];
-  for (let at = 0; at < body.length; at += HEX_WIDTH) {
-    const part = [...body.subarray(at, at + HEX_WIDTH)];
-    const digits = part.map((one) => one.toString(16).padStart(2, "0")).join(" ");
-    const characters = part
-      .map((one) => (one >= 32 && one < 127 ? String.fromCharCode(one) : "."))
-      .join("");
-    lines.push(
-      `${at.toString(16).padStart(6, "0")}  ${digits.padEnd(HEX_WIDTH * 3 - 1)}  ${characters}`,
-    );
-  }
-  return lines.join("\n");
 }

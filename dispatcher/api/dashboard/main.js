@@ -1,16 +1,21 @@
 // Where the page begins: signing in, and which section is shown for which address.
 
 import { call, hasKey, inWords, Refused, setKey, whenLocked } from "./api.js";
+import { audit } from "./audit.js";
+import { badges } from "./badges.js";
 import { calls } from "./calls.js";
 import { deadLetters } from "./deadletters.js";
 import { byId, setText } from "./dom.js";
+import { visible } from "./format.js";
 import { events } from "./events.js";
+import { jobs } from "./jobs.js";
+import { keys } from "./keys.js";
 import { lanes } from "./lanes.js";
+import { messages } from "./messages.js";
 import { clearNotice } from "./notice.js";
 import { overview } from "./overview.js";
 import { Poll } from "./poll.js";
 import { schedules } from "./schedules.js";
-import { search } from "./search.js";
 
 const poll = new Poll();
 const sections = {
@@ -18,7 +23,9 @@ const sections = {
   lanes: lanes(poll),
   calls: calls(poll),
   schedules: schedules(poll),
-  messages: search(),
+  jobs: jobs(poll),
+  audit: audit(),
+  messages: messages(),
   "dead-letters": deadLetters(poll),
   events: events(),
 };
@@ -52,10 +59,16 @@ function showSection({ moveFocus }) {
     if (link.hash === `#/${name}`) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
+  openMenu(false);
   const title = byId(`${name}-title`);
   document.title = `${title.textContent} – Dispatcher`;
   if (moveFocus) title.focus();
   sections[name].show({ rest, query, signal: leaving.signal });
+}
+
+/** Narrow screens show the sections only when they are asked for. */
+function openMenu(isOpen) {
+  byId("menu").setAttribute("aria-expanded", String(isOpen));
 }
 
 function unlock() {
@@ -112,6 +125,12 @@ async function knock() {
   }
 }
 
+/** Which server this is: there may be several with a page like this one. */
+function nameInstance(overview) {
+  if (overview === null) return; // as it was: it is still about the same one
+  setText(byId("instance"), `${visible(overview.instance)} · ${overview.version}`);
+}
+
 function setHealth({ kind, text }) {
   byId("health").dataset.kind = kind;
   setText(byId("health-text"), text);
@@ -119,9 +138,17 @@ function setHealth({ kind, text }) {
 
 async function begin() {
   whenLocked(() => lock("The key is missing or not valid any more. Sign in again."));
-  poll.listen(({ health }) => setHealth(health));
+  poll.listen(({ health, overview: seen }) => {
+    setHealth(health);
+    nameInstance(seen);
+  });
+  badges(byId("sections"), poll);
   byId("login-form").addEventListener("submit", signIn);
   byId("sign-out").addEventListener("click", () => lock());
+  keys(() => document.body.dataset.state === "open");
+  byId("menu").addEventListener("click", () => {
+    openMenu(byId("menu").getAttribute("aria-expanded") !== "true");
+  });
   byId("skip").addEventListener("click", (event) => {
     event.preventDefault(); // the address says which section is shown
     byId("main").focus();

@@ -1,11 +1,13 @@
 // Redrive and purge dead letters: count first, ask, then do exactly that.
 
-import { call, inWords } from "./api.js";
+import { call, inWords, serverTime } from "./api.js";
+import { needsLetters } from "./deadfilter.js";
 import { ask } from "./dialog.js";
 import { h } from "./dom.js";
-import { justAfter, outcome, plural, reason } from "./format.js";
+import { justAfter, outcome, plural, reason, visible } from "./format.js";
 import { notify } from "./notice.js";
 
+const MOST_LINES = 5;
 const WORDS = {
   redrive: {
     verb: "Redrive",
@@ -21,22 +23,35 @@ const WORDS = {
   },
 };
 
-/** Redrive or purge those of a filter `{kind, destination, function, status, error}`; without any:
- * all.
+/** Redrive or purge those of a filter (`deadfilter.FILTERS`); without any: all.
  *
  * True once it was done. What dies after the count is not touched. */
 export async function moveMany(kind, filter, where) {
   try {
-    const groups = (await call(`v1/dead-letters/groups?${new URLSearchParams(filter)}`)).items;
-    if (groups.length === 0) {
-      notify("There are no such dead letters any more.");
-      return true;
-    }
-    return await confirmMany(kind, selection(filter, groups), groups, where);
+    const groups = needsLetters(filter) ? null : await groupsOf(filter);
+    if (groups?.length === 0) return nothing();
+    // Instants of the server's own clock: ours may be wrong.
+    const before = groups === null ? await serverTime() : justAfter(newestOf(groups));
+    return await confirmMany(kind, selection(filter, before), groups ?? [], where);
   } catch (error) {
     notify(inWords(error), "bad");
     return false;
   }
+}
+
+function nothing() {
+  notify("There are no such dead letters any more.");
+  return true;
+}
+
+async function groupsOf(filter) {
+  return (await call(`v1/dead-letters/groups?${new URLSearchParams(filter)}`)).items;
+}
+
+function newestOf(groups) {
+  return groups
+    .map((group) => group.newest)
+    .reduce((one, other) => (one > other ? one : other));
 }
 
 /** Redrive one, at once. */
@@ -67,10 +82,11 @@ async function confirmMany(kind, which, groups, where) {
   const path = `v1/dead-letters/${kind}`;
   const counted = await call(path, { method: "POST", body: { ...which, dry_run: true } });
   const number = counted[words.field];
+  if (number === 0) return nothing();
   const rate = kind === "redrive" ? rateField() : null;
   return ask({
     title: `${words.verb} ${plural(number, "dead letter")}?`,
-    text: [where, ...others(which, groups), words.effect, ...(rate ? [rate.element] : [])],
+    text: [where, ...parts(groups), words.effect, ...(rate ? [rate.element] : [])],
     confirm: `${words.verb} ${plural(number, "dead letter")}`,
     isDanger: kind === "purge",
     act: async () => {
@@ -87,24 +103,27 @@ async function confirmMany(kind, which, groups, where) {
   });
 }
 
-// Instants of the server's own clock: ours may be wrong.
-function selection(filter, groups) {
-  const newest = groups
-    .map((group) => group.newest)
-    .reduce((one, other) => (one > other ? one : other));
+/** What the API selects by; `before` is not after what the filter itself says. */
+function selection(filter, before) {
   const which = "destination" in filter ? { ...filter } : { ...filter, all: true };
   if (which.status !== undefined) which.status = Number(which.status);
-  return { ...which, before: justAfter(newest) };
+  const isEarlier = filter.before !== undefined && Date.parse(filter.before) < Date.parse(before);
+  return { ...which, before: isEarlier ? filter.before : before };
 }
 
-// The API selects by kind, destination, function, status and error. Several groups may have those in common.
-function others(which, groups) {
-  if (groups.length === 1 || which.all) return [];
+/** What all goes, where it is more than one group. */
+function parts(groups) {
+  if (groups.length < 2) return [];
   const line = (group) =>
-    `${plural(group.count, "dead letter")}: ${outcome(group.status, group.error)}, ${reason(group.reason, group.kind)}`;
+    `${plural(group.count, "dead letter")} to ${visible(group.destination)}: ${outcome(group.status, group.error)}, ${reason(group.reason, group.kind)}`;
+  const left = groups.length - MOST_LINES;
   return [
-    "The server does not select by reason, so these go together:",
-    h("ul", {}, ...groups.map((group) => h("li", {}, line(group)))),
+    h(
+      "ul",
+      {},
+      ...groups.slice(0, MOST_LINES).map((group) => h("li", {}, line(group))),
+      left > 0 ? h("li", {}, `and ${plural(left, "smaller group")}`) : null,
+    ),
   ];
 }
 

@@ -1,15 +1,13 @@
 // Looks at the server every two seconds while somebody can see it.
 
-import { call, inWords, metrics, readiness, Refused } from "./api.js";
-import { readBuckets, Series } from "./series.js";
+import { call, inWords, readiness, Refused } from "./api.js";
 
 const INTERVAL_MS = 2000;
 
-/** Tells those who asked of every look: `{stats, health, series}`, `stats` null when it failed. */
+/** Tells those who asked of every look: `{overview, health}`, `overview` null when it failed. */
 export class Poll {
   constructor() {
-    this.series = new Series();
-    this.stats = null;
+    this.overview = null;
     this.listeners = [];
     this.timer = null;
     this.running = null;
@@ -49,7 +47,6 @@ export class Poll {
       this.running.abort();
       this.running = null;
       clearTimeout(this.timer);
-      this.series.interrupt(performance.now());
     }
   }
 
@@ -57,10 +54,8 @@ export class Poll {
     const { signal } = this.running;
     const seen = await see(signal);
     if (signal.aborted) return;
-    if (seen.stats) this.series.add({ at: performance.now(), ...seen });
-    else this.series.interrupt(performance.now());
-    this.stats = seen.stats;
-    for (const listener of this.listeners) listener({ ...seen, series: this.series });
+    this.overview = seen.overview;
+    for (const listener of this.listeners) listener(seen);
     clearTimeout(this.timer);
     // Asking only after the last answer: a slow server is not asked faster than it answers.
     this.timer = setTimeout(() => this.look(), INTERVAL_MS);
@@ -68,23 +63,18 @@ export class Poll {
 }
 
 async function see(signal) {
-  const [stats, text, health] = await Promise.allSettled([
-    call("v1/stats?lanes_order=messages", { signal }),
-    metrics(signal),
+  const [overview, health] = await Promise.allSettled([
+    call("v1/overview", { signal }),
     readiness(signal),
   ]);
-  return {
-    stats: stats.value ?? null,
-    buckets: text.value ? readBuckets(text.value, "dispatcher_delivery_seconds") : null,
-    health: healthOf(stats, health),
-  };
+  return { overview: overview.value ?? null, health: healthOf(overview, health) };
 }
 
-function healthOf(stats, health) {
+function healthOf(overview, health) {
   if (health.reason) return { kind: "bad", text: inWords(health.reason) };
   if (!health.value.isReady) return { kind: "bad", text: health.value.message };
-  if (stats.reason && !(stats.reason instanceof Refused && stats.reason.status === 401)) {
-    return { kind: "bad", text: inWords(stats.reason) };
+  if (overview.reason && !(overview.reason instanceof Refused && overview.reason.status === 401)) {
+    return { kind: "bad", text: inWords(overview.reason) };
   }
-  return { kind: "good", text: "Ready: messages are accepted and the log is healthy." };
+  return { kind: "good", text: "Ready" };
 }

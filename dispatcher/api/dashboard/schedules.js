@@ -1,30 +1,34 @@
-// The section of schedules: which calls are made when, and what their last ones came to.
+// The section of schedules: which calls and messages are made when, and what became of the last.
 
 import { call, inWords, isOurs } from "./api.js";
-import { byId, h, setText, table, tag } from "./dom.js";
+import { Asking } from "./asking.js";
+import { arrange, byId, h, setText, table, tag } from "./dom.js";
 import { CALL_KINDS, distance, instant, visible } from "./format.js";
 import { notify } from "./notice.js";
 
 const COLUMNS = [
   { title: "Name", isHeader: true, isWide: true },
   { title: "Cron", isTight: true },
-  { title: "Function", isWide: true },
+  { title: "What", isWide: true },
   { title: "Next (UTC)", isTight: true },
   { title: "Last (UTC)", isTight: true },
   { title: h("span", { class: "unseen" }, "Actions"), label: "", isActions: true },
 ];
 
+/** How states of what was made look. */
+const KINDS = { ...CALL_KINDS, delivered: "good", dead: "bad" };
+
 /** Fill the section, and keep it up to date while it is shown. */
 export function schedules(poll) {
   const view = new Schedules();
-  poll.listen(({ stats }) => stats && view.follow());
+  poll.listen(({ overview }) => overview && view.follow());
   return { show: (address) => view.show(address) };
 }
 
 class Schedules {
   constructor() {
     this.signal = null; // of the section while it is shown
-    this.isBusy = false;
+    this.asking = new Asking();
     this.rows = new Map(); // by application and name
     this.drawn = table("Schedules, by name", COLUMNS);
     byId("schedules-result").append(this.drawn.element);
@@ -37,20 +41,16 @@ class Schedules {
   }
 
   follow() {
-    if (this.signal !== null && !this.signal.aborted && !this.isBusy) this.load();
+    if (this.signal !== null && !this.signal.aborted && !this.asking.isOpen) this.load();
   }
 
-  async load() {
+  load() {
     const { signal } = this;
-    this.isBusy = true;
-    try {
-      const { items } = await call("v1/schedules", { signal });
-      if (signal === this.signal) this.draw(items);
-    } catch (error) {
-      if (!isOurs(error, signal)) setText(byId("schedules-status"), inWords(error));
-    } finally {
-      this.isBusy = false;
-    }
+    return this.asking.ask(
+      () => call("v1/schedules", { signal }),
+      ({ items }) => this.draw(items),
+      (error) => isOurs(error, signal) || setText(byId("schedules-status"), inWords(error)),
+    );
   }
 
   draw(items) {
@@ -58,17 +58,7 @@ class Schedules {
     setText(byId("schedules-note"), items.length ? "" : "There are no schedules.");
     this.drawn.element.hidden = !items.length;
     const rows = items.map((one) => this.rowOf(one));
-    const kept = new Set(items.map(keyOf));
-    for (const [key, row] of this.rows) {
-      if (kept.has(key)) continue;
-      row.element.remove();
-      this.rows.delete(key);
-    }
-    const { body } = this.drawn;
-    // Rows stay where they are: a button must not be another one when it is pressed.
-    rows.forEach((row, at) => {
-      if (body.children[at] !== row.element) body.insertBefore(row.element, body.children[at] ?? null);
-    });
+    arrange(this.drawn.body, this.rows, items.map(keyOf), rows);
   }
 
   rowOf(one) {
@@ -76,12 +66,12 @@ class Schedules {
     row.one = one;
     setText(row.cron, one.cron);
     setText(row.zone, one.timezone);
-    setText(row.function, visible(one.call.function));
-    row.function.title = visible(one.call.endpoint);
+    setText(row.what, whatOf(one));
+    row.what.title = whereOf(one);
     row.next.className = one.paused ? "tag warn" : "";
     setText(row.next, one.paused ? "paused" : instant(one.next_at));
     setText(row.soon, nextInWords(one));
-    setLast(row.last, one.last);
+    setLast(row.last, one);
     setText(row.toggle, one.paused ? "Resume" : "Pause");
     row.toggle.setAttribute("aria-label", `${one.paused ? "Resume" : "Pause"} ${visible(one.name)}`);
     return row;
@@ -92,7 +82,7 @@ class Schedules {
     const row = {
       cron: h("span", { class: "code" }),
       zone: h("small"),
-      function: h("bdi", { class: "code" }),
+      what: h("bdi", { class: "code" }),
       next: h("span"),
       soon: h("small"),
       last: h("span"),
@@ -107,7 +97,7 @@ class Schedules {
     row.element = this.drawn.row([
       h("span", {}, h("bdi", { class: "code" }, name), whose),
       h("span", {}, row.cron, h("br"), row.zone),
-      row.function,
+      row.what,
       h("span", {}, row.next, h("br"), row.soon),
       row.last,
       h("div", { class: "row-buttons" }, row.toggle, row.run),
@@ -124,7 +114,8 @@ class Schedules {
   }
 
   async run(row) {
-    await this.act(row, row.run, "run", ({ id }) => `Call ${id} is dispatched.`);
+    const kind = row.one.call ? "Call" : "Message";
+    await this.act(row, row.run, "run", ({ id }) => `${kind} ${id} is dispatched.`);
   }
 
   async act({ one }, button, verb, told) {
@@ -147,22 +138,36 @@ function keyOf({ application, name }) {
   return `${application}/${name}`;
 }
 
-/** How far the next firing is, and what it waits for. */
-function nextInWords({ paused, next_at: at, is_waiting: isWaiting }) {
-  if (paused) return "";
-  return isWaiting ? "when the call before has ended" : distance(at);
+/** What is made: the name of the function, or the request. */
+function whatOf({ call: one, method, destination, target }) {
+  return visible(one ? one.function : `${method} ${destination}${target}`);
 }
 
-/** When it fired last, and how that call stands, with a link to it. */
-function setLast(cell, last) {
-  const text = last === null ? "" : `${last.id} ${last.state}`;
+/** Where it goes, and with what. */
+function whereOf({ call: one, destination, options }) {
+  if (one) return visible(one.endpoint);
+  const said = Object.entries(options).map(([name, value]) => `${name}=${value}`);
+  return visible([destination, ...said].join(" "));
+}
+
+/** How far the next firing is, and what it waits for. */
+function nextInWords({ call: one, paused, next_at: at, is_waiting: isWaiting }) {
+  if (paused) return "";
+  return isWaiting ? `when the ${one ? "call" : "message"} before has ended` : distance(at);
+}
+
+/** When it fired last, and what became of that, with a link to it; and of those before. */
+function setLast(cell, { call: one, last, earlier }) {
+  const before = earlier.map(({ state }) => state ?? "unknown").join(", ");
+  const text = last === null ? "" : `${last.id} ${last.state} ${before}`;
   if (cell.dataset.shown === text) return;
   cell.dataset.shown = text;
   if (last === null) {
     cell.replaceChildren("never");
     return;
   }
-  const link = h("a", { href: `#/calls/${last.id}` }, instant(last.at));
+  const link = h("a", { href: `#/${one ? "calls" : "messages"}/${last.id}` }, instant(last.at));
   const state = last.state ?? "no longer known";
-  cell.replaceChildren(link, h("br"), tag(state, CALL_KINDS[last.state] ?? ""));
+  cell.replaceChildren(link, h("br"), tag(state, KINDS[last.state] ?? ""));
+  if (before) cell.append(h("br"), h("small", {}, `before: ${before}`));
 }

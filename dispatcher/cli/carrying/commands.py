@@ -17,20 +17,9 @@ from dispatcher.cli.carrying.lines import Line, open_source, read_file
 from dispatcher.cli.carrying.target import written
 from dispatcher.cli.client import Api
 from dispatcher.cli.errors import BadUsage, CommandError, NotConnected, RefusedNow, Unreachable
-from dispatcher.cli.options import (
-    AfterFilter,
-    AsJson,
-    BeforeFilter,
-    DestinationFilter,
-    ErrorFilter,
-    FunctionFilter,
-    KeyFile,
-    KindFilter,
-    OlderThan,
-    StatusFilter,
-    Url,
-)
-from dispatcher.cli.selection import STDIN, filters_of
+from dispatcher.cli.filtering import letter_filters, taking
+from dispatcher.cli.options import AsJson, KeyFile, Url
+from dispatcher.cli.selection import STDIN, Filters
 
 _TOGETHER: Final = 1000
 _TOGETHER_BYTES: Final = 4 * 1024 * 1024
@@ -59,22 +48,18 @@ Origin = Annotated[
     ),
 ]
 Which = Annotated[State, typer.Option("--state", help="Dead letters, what waits, or both.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace a file that is there.")]
 FromLine = Annotated[
     int, typer.Option("--from-line", min=1, metavar="N", help="Leave out the lines before.")
 ]
 
 
+@taking(letter_filters)
 def export(
     file: Target,
+    filters: Filters,
     state: Which = State.ALL,
-    kind: KindFilter = None,
-    destination: DestinationFilter = None,
-    function: FunctionFilter = None,
-    status: StatusFilter = None,
-    error: ErrorFilter = None,
-    before: BeforeFilter = None,
-    after: AfterFilter = None,
-    older_than: OlderThan = None,
+    force: Force = False,
     url: Url = None,
     key_file: KeyFile = None,
     as_json: AsJson = False,
@@ -83,19 +68,17 @@ def export(
 
     They stay where they are. What waits may be delivered meanwhile.
     """
-    filters = filters_of(kind, destination, function, status, error, before, after, older_than)
-    if state is not State.DEAD and filters.given().keys() - {"destination"}:
+    if state is not State.DEAD and filters.given().keys() - {"destination", "label"}:
         raise BadUsage(
-            "--kind, --function, --status, --error, --before, --after and --older-than are about "
-            "dead letters: add --state dead"
+            "filters but --destination and --label are about dead letters alone: add --state dead"
         )
     api = where.api(url, key_file)
     query = {**filters.given(), "state": state.value}
     count = incomplete = 0
     end = b""
-    with written(file) as target, api.download("/v1/export", query) as pieces:
+    with written(file, is_replaced=force) as sink, api.download("/v1/export", query) as pieces:
         for piece in pieces:
-            target.write(piece)
+            sink.write(piece)
             count += piece.count(b"\n")
             incomplete += (end + piece).count(_INCOMPLETE)
             end = (end + piece)[1 - len(_INCOMPLETE) :]
@@ -117,6 +100,7 @@ class _Tally:
     it up to `unanswered` were sent, and no answer came."""
 
     imported: int = 0
+    duplicates: int = 0
     reached: int = 0
     unanswered: int = 0
     refused_count: int = 0
@@ -140,7 +124,7 @@ def import_(
     """Store the messages and dead letters of a file, under new ids.
 
     What waits is delivered, with attempts from 1; dead letters stay dead. What is reported is on
-    disk. Importing a file twice makes two copies of each message.
+    disk. Importing a file again makes no second copy within IDEMPOTENCY_WINDOW.
     """
     api = where.api(url, key_file)
     tally = _Tally(reached=from_line - 1)
@@ -208,6 +192,7 @@ def _send(api: Api, numbers: list[int], lines: list[bytes], tally: _Tally) -> No
         raise
     tally.unanswered = 0
     tally.imported += answer["imported"]
+    tally.duplicates += answer.get("duplicates", 0)
     tally.refused_count += answer["refused_count"]
     for one in answer["refused"]:
         tally.refused.append((numbers[one["line"] - 1], one["message"]))
@@ -223,12 +208,15 @@ def _report(tally: _Tally, *, as_json: bool) -> None:
         output.print_json(
             {
                 "imported": tally.imported,
+                "duplicates": tally.duplicates,
                 "refused": [{"line": line, "message": text} for line, text in tally.refused],
                 "refused_count": tally.refused_count,
             }
         )
     else:
         print(f"{output.plural(tally.imported, 'message')} imported.")
+        if tally.duplicates:
+            print(f"{output.plural(tally.duplicates, 'message')} there already.")
     for line, text in tally.refused[:_SHOWN]:
         output.print_note(f"Line {line} is not imported: {text}")
     if tally.refused_count:

@@ -13,12 +13,13 @@ file that was cut in the middle of a record ends with the last whole one.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from mmap import mmap
 from struct import Struct
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from dispatcher.cli.carrying.gob import GobError, read_value
 
@@ -33,6 +34,10 @@ _T = TypeVar("_T")
 
 Buffer = bytes | mmap
 """A file: read, or mapped where it may be large."""
+
+
+_BEGINNING_BYTES: Final = 4096
+_ID_BYTES: Final = 16
 
 
 class NotFirstDispatchers(ValueError):
@@ -71,6 +76,16 @@ class Contents:
 
     def __len__(self) -> int:
         return len(self.spans)
+
+    def id(self, number: int) -> str:
+        """What one of the messages, from 0, is known by: where it lies in which file, and what it
+        is. They have no ids that are never used again. A file is known by its beginning, so that
+        another one, in which the same lies at the same place, has other messages."""
+        begin, size = self.spans[number]
+        hashed = hashlib.blake2b(self.data[:_BEGINNING_BYTES], digest_size=_ID_BYTES)
+        hashed.update(begin.to_bytes(8, "little"))
+        hashed.update(self.data[begin : begin + size])
+        return f"first-{hashed.hexdigest()}"
 
     def message(self, number: int) -> FirstMessage:
         """One of the messages, from 0.

@@ -89,6 +89,7 @@ def _converted(contents: Contents, from_line: int) -> Iterator[Line]:
     for number in range(from_line, len(contents) + 1):
         try:
             line = _line(contents.message(number - 1), is_dead=contents.is_dead)
+            line["id"] = contents.id(number - 1)
         except GobError as error:
             yield Line(number, b"", str(error))
         else:

@@ -15,6 +15,9 @@ RESTART_S: Final = 5.0
 """How long a command may take to end before it is started anew."""
 PATIENCE_S: Final = 2.0
 """How long it may take when it is asked to end, before that is told."""
+_UP_S: Final = 5.0
+"""How long an application may take to listen, before somebody is told that it does not."""
+_REFUSED: Final = 3
 
 
 class Attended:
@@ -27,11 +30,21 @@ class Attended:
         self.due_s: float | None = None
         self.code: int | None = None
         self._ended_s = 0.0
+        self._refused_early = 0
 
     @property
     def group(self) -> int:
         """Its process group."""
         return self.command.group
+
+    def finds_nobody(self, refused: int, now_s: float) -> bool:
+        """Say whether runs find nobody though it has had the time to listen. `refused` are the runs
+        in a row, up to now, that could not connect; those that came while it began say nothing."""
+        if now_s - self.started_s <= _UP_S:
+            self._refused_early = refused
+            return False
+        self._refused_early = min(self._refused_early, refused)
+        return refused - self._refused_early >= _REFUSED
 
     def wait(self, seconds: float, now_s: float) -> None:
         """Give it so long."""

@@ -27,5 +27,8 @@ class Backend(Protocol):
     def farewell(self) -> str | None:
         """What the person is told of calls that have not ended, before it is stopped."""
 
+    def goes_on(self) -> str | None:
+        """What the person is told of its calls where it has ended by itself."""
+
     def stop(self, *, at_once: bool) -> None:
         """End it, and wait for that. Idempotent."""

@@ -15,7 +15,7 @@ import time
 from contextlib import suppress
 from typing import Final
 
-from dispatcher.cli.client import Server
+from dispatcher.cli.address import Server
 from dispatcher.cli.local import passing
 from dispatcher.cli.local.happenings import Happenings, ServerSaid
 from dispatcher.cli.local.serialized import Response, ask, read_request

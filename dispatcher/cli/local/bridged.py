@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from dispatcher.cli import output
+from dispatcher.cli.address import Server
 from dispatcher.cli.calls import HAS_ENDED
-from dispatcher.cli.client import Api, Json, Server
+from dispatcher.cli.client import Api, Json
 from dispatcher.cli.errors import CommandError
 from dispatcher.cli.local.bridge_client import BridgeClient
 from dispatcher.cli.local.calls import Calls
@@ -86,6 +87,10 @@ class Bridged:
             f"{shlex.join(self._again)}"
         )
         return f"{_wait(left)} there. `{again}` goes on."
+
+    def goes_on(self) -> str | None:
+        """See `Backend`. Nothing is known of how that server ends."""
+        return None
 
     def stop(self, *, at_once: bool) -> None:
         """See `Backend`."""

@@ -44,8 +44,14 @@ def check(words: Sequence[str]) -> None:
     """Look whether there is such a program, before anything is started for it.
 
     Raises:
-        BadUsage: there is none.
+        BadUsage: there is none, or it could not import the SDK.
     """
+    for word in words:
+        if Path(word).name == "dispatcher.py":
+            raise BadUsage(
+                f"{word}: a program of this name hides the package `dispatcher` from itself. Call "
+                "it otherwise, such as app.py"
+            )
     if shutil.which(words[0]) is None:
         raise BadUsage(
             f"{words[0]}: there is no such program. After -- comes the command that starts your "

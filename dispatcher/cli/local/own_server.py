@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from dispatcher.cli import output, where
-from dispatcher.cli.client import Api, Server
+from dispatcher.cli.address import Server
+from dispatcher.cli.client import Api
 from dispatcher.cli.errors import CommandError
 from dispatcher.cli.local.calls import Calls
 from dispatcher.cli.local.guarding import Guard
@@ -91,7 +92,15 @@ class OwnServer:
         name = self._session.name
         if name is None:
             return f"{have}, and {'is' if left == 1 else 'are'} gone: --session NAME keeps {them}."
-        return f"{have}. `dispatcher run --session {name} -- {self._again}` goes on with {them}."
+        return f"{have}. {self._resumed(name)} with {them}."
+
+    def goes_on(self) -> str | None:
+        """See `Backend`."""
+        name = self._session.name
+        return None if name is None else f"{self._resumed(name)} with what has not ended."
+
+    def _resumed(self, name: str) -> str:
+        return f"`dispatcher run --session {name} -- {self._again}` goes on"
 
     def stop(self, *, at_once: bool) -> None:
         """See `Backend`."""

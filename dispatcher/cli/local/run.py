@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 import shlex
@@ -88,8 +89,8 @@ Check = Annotated[
     bool,
     typer.Option(
         "--check",
-        help="Let the SDK look for what replay cannot repeat: clocks, randomness, I/O in durable "
-        "functions.",
+        help="Let the SDK replay durable functions after each of their runs, and compare. Clocks, "
+        "randomness and I/O in them are named without it, too.",
     ),
 ]
 
@@ -121,7 +122,8 @@ def run(
             if reload:
                 watch_files(Path.cwd(), happenings)
             name = commands.name_of(command)
-            plan = Plan(command, name, taken.facts.endpoint, reloads=reload, checks=check)
+            looks_for = "1" if check else os.environ.get("DISPATCH_CHECK", "watch")
+            plan = Plan(command, name, taken.facts.endpoint, reloads=reload, check=looks_for)
             backend = _backend(far, taken, guard, happenings, command)
             code = Supervisor(plan, backend, guard, screen(name), happenings).run()
         finally:

@@ -16,7 +16,7 @@ from dispatcher.cli.client import Json
 from dispatcher.cli.local.calls import Call, Calls
 from dispatcher.cli.local.lines import call_line
 from dispatcher.cli.local.tree import ICONS, Row, rows
-from dispatcher.cli.tables import cut
+from dispatcher.cli.widths import cut_end
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
@@ -195,7 +195,7 @@ def _line(row: Row, names: int) -> Text:
     room = names - len(indent) - 2
     return Text.assemble(
         (f"{indent}{icon} ", style),
-        (cut(row.name, room).ljust(room), "" if row.state else "dim"),
+        (cut_end(row.name, room).ljust(room), "" if row.state else "dim"),
         f"  {row.attempts:>8}  {row.duration:>8}  ",
         (row.note, style),
         no_wrap=True,

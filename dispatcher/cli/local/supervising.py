@@ -38,22 +38,19 @@ _TICK_S: Final = 0.1
 _AT_ONCE: Final = 1000
 """Happenings between two looks at the clock, at most."""
 _LAST_WORDS_S: Final = 0.1
-_UP_S: Final = 5.0
-"""How long an application may take to listen, before somebody is told that it does not."""
-_REFUSED: Final = 3
 _FAILED: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What is to be run. `name` stands before its lines, `endpoint` is where the application is to
-    listen; `checks` switches the SDK's checks on."""
+    listen; `check` is what the SDK is told to look for in durable functions, as DISPATCH_CHECK."""
 
     words: Sequence[str]
     name: str
     endpoint: str
     reloads: bool
-    checks: bool
+    check: str
 
 
 class Supervisor:
@@ -101,9 +98,10 @@ class Supervisor:
         while not self._is_asked and self._take(_LAST_WORDS_S):
             pass
         self._screen.close(self._calls)
-        if self._has_failed or self._is_killed:
+        if self._is_killed:
             return
-        if (left := self._backend.farewell()) is not None:
+        left = self._backend.goes_on() if self._has_failed else self._backend.farewell()
+        if left is not None:
             self._screen.say(left)
 
     def _take(self, wait_s: float) -> bool:
@@ -162,7 +160,7 @@ class Supervisor:
             **{k: v for k, v in os.environ.items() if k != "DISPATCH_VERIFICATION_KEY"},
             "PYTHONUNBUFFERED": os.environ.get("PYTHONUNBUFFERED", "1"),  # lines come at once
             **self._backend.environment(),
-            **({"DISPATCH_CHECK": "1"} if self._plan.checks else {}),
+            "DISPATCH_CHECK": self._plan.check,
         }
         command = Command(self._plan.words, environment, self._happenings)
         self._guard.add(command.group)
@@ -243,8 +241,7 @@ class Supervisor:
         attended, now_s = self._attended, time.monotonic()
         if attended is None:
             return
-        is_up = now_s - attended.started_s > _UP_S
-        if is_up and self._calls.refused >= _REFUSED:
+        if attended.finds_nobody(self._calls.refused, now_s):
             self._say_once(words.nobody_listens(self._plan.name, self._plan.endpoint))
         if attended.is_due(now_s):
             self._force(attended)

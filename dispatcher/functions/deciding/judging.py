@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final
 
 from dispatcher.core.answer import Answer
 from dispatcher.core.breaker import Signal, classify
 from dispatcher.core.clock import Random, SteadyClock
-from dispatcher.core.outcome import AttemptResult
+from dispatcher.core.outcome import AttemptResult, Failure
 from dispatcher.core.policy import NO_RETRY
 from dispatcher.core.retry import parse_retry_after
 from dispatcher.functions.deciding.deciding import decide
@@ -21,6 +20,7 @@ from dispatcher.functions.rules import Asked, Rules
 from dispatcher.protocol.statuses import Concurrency, Status
 
 _MOST_ENDPOINTS: Final = 4096
+_WELL: Final = Lesson(Signal.HEALTHY)
 _OURS_MS: Final = 1000
 """How long a lane rests when something was lacking here: it would be so for the next call too."""
 
@@ -66,18 +66,20 @@ class Judging:
             rules=self._rules,
             next_key=self._next_key,
         )
-        if decision.streak == NO_STREAK:
+        if decision.streak is NO_STREAK or decision.streak == NO_STREAK:
             self._streaks.pop(call.key, None)
         else:
             self._streaks[call.key] = decision.streak
         if isinstance(came, Answer) and decision.status is not Status.INVALID_RESPONSE:
-            self._note(call.endpoint, replace(context.others, healthy_us=now_us))
+            self._note(call.endpoint, Others(now_us, context.others.failing))
         elif isinstance(came, AttemptResult) and came.status == 500:
             self._note(call.endpoint, context.others.failed(call.key, now_us))
         return decision
 
     def lesson(self, decision: Decision, came: Answer | AttemptResult) -> Lesson:
         """What the lane learns from it."""
+        if isinstance(came, Answer) and decision.function is Concurrency.INCREASE:
+            return _WELL if decision.lane is Signal.HEALTHY else Lesson(decision.lane)
         throttles = decision.function is Concurrency.DECREASE
         is_asked = throttles if isinstance(came, Answer) else came.status in (429, 503)
         rest_ms = 0
@@ -87,7 +89,8 @@ class Judging:
             rest_ms = parse_retry_after(came.retry_after, self._clock.wall_us()) or 0
         rest_ms = min(rest_ms, self._rules.retry_max_delay_ms)
         is_silent = isinstance(came, Answer) and decision.function is Concurrency.NONE
-        return Lesson(decision.lane, throttles, rest_ms * 1000, is_silent)
+        failed = _failed(decision, came)
+        return Lesson(decision.lane, throttles, rest_ms * 1000, is_silent, failed)
 
     def may_have_run(self, key: int) -> None:
         """An answer may have been lost, as the call was due when the process before this one ended;
@@ -109,4 +112,13 @@ def overtaken(came: Answer | AttemptResult) -> Lesson:
     """What the lane learns from an answer that its call did not wait for."""
     if isinstance(came, Answer):
         return Lesson(Signal.HEALTHY)
-    return Lesson(classify(came, NO_RETRY))
+    return Lesson(classify(came, NO_RETRY), failed=came)
+
+
+def _failed(decision: Decision, came: Answer | AttemptResult) -> AttemptResult | None:
+    """What went wrong with a run; None: it was answered as the protocol has it."""
+    if isinstance(came, AttemptResult):
+        return came
+    if decision.status is Status.INVALID_RESPONSE:
+        return AttemptResult(came.status, Failure.BROKEN, "no answer of the protocol", 0)
+    return None

@@ -66,7 +66,8 @@ def decide_answer(run: EndedRun, answer: Answer) -> Decision:
 
 def _unneeded(response: RunResponse) -> tuple[int, ...]:
     is_poll = response.WhichOneof("directive") == "poll"
-    return tuple(response.poll.cancel if is_poll else response.exit.cancel)
+    named = response.poll.cancel if is_poll else response.exit.cancel
+    return tuple(named) if named else ()
 
 
 def _outcome(

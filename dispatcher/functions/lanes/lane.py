@@ -22,6 +22,8 @@ from typing import Final, Protocol
 
 from dispatcher.core.breaker import Breaker, State
 from dispatcher.core.limit import START, Limit
+from dispatcher.core.rate import Bucket
+from dispatcher.core.trail import Trail
 from dispatcher.functions.lanes.line import FAILURES, Standing
 
 SLOW_US: Final = 5_000_000
@@ -153,12 +155,14 @@ class Root:
 class Lane:
     """What waits for one application (`name`: scheme and authority of its endpoints).
 
-    `waiting` and `in_flight` count calls. `is_pulled`: its calls are fetched (`Lanes.pull`) and not
-    sent. `is_held`: nothing is sent until an operator says so. `is_lined_up`: it stands in the line
-    of lanes. `opens_us` is the alarm that is set for it,
-    0: none; `idle_since_us` when it became idle. `failures` its application had in a row, which
+    `waiting` and `in_flight` count calls. `bucket` has the tokens of its rate, None: it has none;
+    `concurrency` says how many attempts a rule allows at once, 0: as many as it bears. `is_pulled`:
+    its calls are fetched (`Lanes.pull`) and not sent. `is_held`: nothing is sent until an operator
+    says so. `is_lined_up`: it stands in the line of lanes. `opens_us` is the alarm that is set for
+    it, 0: none; `idle_since_us` when it became idle. `failures` its application had in a row, which
     make its `standing`. `running` are the places of its attempts, in the order in which they
-    started, and `usual_us` is about how long those take that are answered.
+    started, and `usual_us` is about how long those take that are answered. `trail` is what they
+    came to lately, for operators.
     """
 
     __slots__ = (
@@ -169,6 +173,8 @@ class Lane:
         "_roots",
         "_round",
         "breaker",
+        "bucket",
+        "concurrency",
         "failures",
         "functions",
         "idle_since_us",
@@ -182,6 +188,7 @@ class Lane:
         "paused_until_us",
         "running",
         "standing",
+        "trail",
         "usual_us",
         "waiting",
     )
@@ -191,6 +198,8 @@ class Lane:
         self.limit = limit
         self.breaker = breaker
         self.is_pulled = is_pulled
+        self.bucket: Bucket | None = None
+        self.concurrency = 0
         self.is_held = False
         self.is_lined_up = False
         self.standing = Standing.NEW
@@ -199,6 +208,7 @@ class Lane:
         self.waiting = 0
         self.in_flight = 0
         self.running: dict[Place, None] = {}
+        self.trail = Trail()
         self.usual_us = 0
         self.paused_until_us = 0
         self.opens_us = 0
@@ -227,6 +237,11 @@ class Lane:
         newer = min(START, self.limit.ceiling)
         place = next(islice(reversed(self.running), newer - 1, None))
         return place.started_us + max(SLOW_US, _TIMES * self.usual_us)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it has as many attempts under way as a rule allows, slow ones too."""
+        return 0 < self.concurrency <= self.in_flight
 
     def end(self, place: Place) -> None:
         """An attempt has ended."""

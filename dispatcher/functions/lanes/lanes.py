@@ -6,9 +6,9 @@ application bears (`core.limit`), none while it fails (`core.breaker`) or has as
 an answer says about a single function counts for that function only.
 
 An idle lane is kept for a minute, with what was learned, and no more than `_MOST_IDLE` of them are.
-Calls for sessions (`bridge://`) have lanes too, but are fetched: such a lane has no limit and no
-breaker, and takes up nothing of what there is for the others. A session is an application's own:
-each has its own lane of that name (`pulled_lane`).
+Calls for sessions (`bridge://`) have lanes too, but are fetched: such a lane has no limit, no
+breaker and no rule, and takes up nothing of what there is for the others. A session is an
+application's own: each has its own lane of that name (`pulled_lane`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,12 @@ from heapq import heappop, heappush
 from typing import Final
 
 from dispatcher.core.breaker import LONGEST_PAUSE_MS, Breaker, Signal, State
+from dispatcher.core.destination import Destination
 from dispatcher.core.limit import Limit
+from dispatcher.core.outcome import AttemptResult
+from dispatcher.core.rate import bucket_for
+from dispatcher.core.rules.table import RulesInForce
+from dispatcher.core.trail import Trail
 from dispatcher.functions.endpoints import BRIDGE
 from dispatcher.functions.lanes.lane import At, Function, Lane, Owner, Place
 from dispatcher.functions.lanes.line import Line, Standing
@@ -47,13 +52,14 @@ class Lesson:
     `signal` is about the application. `throttles`: the answer asks for fewer attempts of this
     function. `rest_us`: nothing is to be sent for so long, to this function with `throttles`, else
     to the application; 0: nothing was said. `is_silent`: the application is well, but how many
-    attempts it can take is not said.
+    attempts it can take is not said. `failed` is what went wrong, None where a run was answered.
     """
 
     signal: Signal
     throttles: bool = False
     rest_us: int = 0
     is_silent: bool = False
+    failed: AttemptResult | None = None
 
 
 class Lanes:
@@ -66,8 +72,10 @@ class Lanes:
         *,
         longest_pause_ms: int = LONGEST_PAUSE_MS,
         can_be_pulled: Callable[[str], None] | None = None,
+        rules: RulesInForce | None = None,
     ) -> None:
-        """`most` attempts are under way at once (CALL_WORKER). `can_be_pulled` is told the name of
+        """`most` attempts are under way at once (CALL_WORKER). `rules` say how often and how many
+        at once. `can_be_pulled` is told the name of
         a lane each time when there may be one call more to fetch, in the middle of things: it has
         to wait until they are done."""
         if most < 1:
@@ -77,6 +85,7 @@ class Lanes:
         self.waiting = 0
         self.can_be_pulled = can_be_pulled
         self._longest_pause_ms = longest_pause_ms
+        self._rules = rules or RulesInForce()
         self._lanes: dict[str, Lane] = {}
         self._line: Line[Lane] = Line()
         self._most_unproven = most - most // _KEPT
@@ -141,6 +150,8 @@ class Lanes:
             if place is None:
                 continue
             lane.breaker.start(now_us)
+            if lane.bucket is not None:
+                lane.bucket.take(now_us)
             place.had_answered = lane.standing is Standing.ANSWERS
             self._unproven += not place.had_answered
             self.in_flight += 1
@@ -170,6 +181,7 @@ class Lanes:
         assert place.at is At.RUNNING
         lane, function = place.lane, place.function
         lane.end(place)
+        _note(lane.trail, place, lesson, now_us)
         if lesson.throttles:
             _throttle(function, place, now_us)
             if lesson.rest_us:
@@ -214,9 +226,13 @@ class Lanes:
     def _is_open(self, lane: Lane, now_us: int) -> bool:
         """Whether one more attempt may be made in a lane; where time alone opens it, it is looked
         at again then."""
-        if lane.is_held:
+        if lane.is_held or lane.is_full:
             return False
         until_us = max(lane.paused_until_us, self._room_us(lane, now_us))
+        if lane.bucket is not None:
+            opens_us = lane.bucket.opens_at(now_us)
+            lane.bucket.is_awaited = opens_us > now_us or lane.bucket.is_awaited
+            until_us = max(until_us, opens_us)
         if until_us <= now_us and not lane.breaker.admits(now_us):
             if lane.breaker.state is not State.OPEN:
                 return False  # the probe is under way
@@ -259,8 +275,27 @@ class Lanes:
             lane = Lane(name, limit, Breaker(self._longest_pause_ms), is_pulled=is_pulled)
             lane.is_held = name in self._held
             self._lanes[name] = lane
+            if self._rules.rules is not None:
+                self._obey(lane, 0)
         self._idle.pop(lane, None)
         return lane
+
+    def rules_changed(self, now_us: int) -> None:
+        """Other rules are in force: every lane gets what they say of it."""
+        for lane in self._lanes.values():
+            self._obey(lane, now_us)
+            self._line_up(lane)
+
+    def _obey(self, lane: Lane, now_us: int) -> None:
+        if lane.is_pulled:
+            return
+        rule = None
+        if self._rules.rules is not None and lane.name:  # else its endpoint cannot be read
+            rule = self._rules.rules.of_whole(Destination.parse(lane.name))
+        most = None if rule is None else rule.concurrency
+        lane.concurrency = most or 0
+        lane.limit.cap(self.most if most is None else min(most, self.most))
+        lane.bucket = bucket_for(None if rule is None else rule.rate, lane.bucket, now_us)
 
     def _function(self, lane: Lane, name: str) -> Function:
         functions = lane.functions
@@ -293,11 +328,28 @@ class Lanes:
             lane = next(iter(self._idle), None)
             if lane is None:
                 return
+            if lane.bucket is not None and not lane.bucket.is_full(now_us):
+                self._look_if_idle(lane, now_us)  # who forgot it would give it another burst
+                continue
             is_old = max(lane.idle_since_us + IDLE_US, lane.paused_until_us) <= now_us
             if not is_old and len(self._idle) <= _MOST_IDLE:
                 return
             del self._idle[lane]
             del self._lanes[lane.name]
+
+
+def _note(trail: Trail, place: Place, lesson: Lesson, now_us: int) -> None:
+    """Remember for operators how an attempt went. That it failed for a reason on this machine says
+    nothing of its application."""
+    if lesson.failed is not None:
+        if not lesson.failed.ours:
+            answered = lesson.signal not in (Signal.FAILURE, Signal.OVERLOAD)
+            trail.failed(lesson.failed, now_us - place.started_us, now_us, answered=answered)
+    elif lesson.signal is not Signal.NEUTRAL:
+        trail.failing_since = 0
+        trail.left -= 1
+        if not trail.left:
+            trail.timed(now_us - place.started_us, now_us)
 
 
 def _allows_more(lesson: Lesson) -> bool:

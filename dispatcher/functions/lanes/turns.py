@@ -59,6 +59,11 @@ class Turns:
     def __repr__(self) -> str:
         return f"<Turns of {self.lanes!r}, {self.storing} being stored>"
 
+    @property
+    def waits_for_disk(self) -> bool:
+        """Whether no run is started until a disk has stored more of what others came to."""
+        return self._is_standing or self.storing >= self.lanes.most
+
     def enter(
         self, owner: Owner, key: int, name: str, function: str, *, root: int, is_resume: bool
     ) -> Place:
@@ -86,6 +91,11 @@ class Turns:
     def hold(self, name: str, held: bool) -> None:
         """Let nothing be sent in a lane, or again."""
         self.lanes.hold(name, held=held)
+        self._pump_soon()
+
+    def rules_changed(self) -> None:
+        """Other rules are in force for lanes."""
+        self.lanes.rules_changed(self._clock.now_us())
         self._pump_soon()
 
     def pull(self, name: str) -> Place | None:

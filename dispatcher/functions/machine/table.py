@@ -159,10 +159,14 @@ class Table:
 
     def drop_all(self, call: Call, *, but_input: bool) -> None:
         """Release all that it holds; a dead letter is made from its input."""
-        self.drop_results(call, len(call.results))
-        self.drop_kept(call)
-        self.drop_states(call)
-        self.set_error(call, None)
+        if call.results:
+            self.drop_results(call, len(call.results))
+        if call.kept:
+            self.drop_kept(call)
+        if call.states:
+            self.drop_states(call)
+        if call.error is not None:
+            self.set_error(call, None)
         if call.result is not None:
             self.holder.release(call, call.result)
             call.result = None

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from dispatcher import __version__
 from dispatcher.core.destination import Destination, Origin
+from dispatcher.core.message import RUN
 from dispatcher.functions.deciding.appending import one
 from dispatcher.functions.endpoints import BRIDGE
 from dispatcher.functions.ids import call_id
@@ -117,10 +118,11 @@ class Given:
 def run_request(call: Call, given: Given, partition: int, permit: bytes = b"") -> RunRequest:
     """The request of the next run of a call. `permit` belongs to what it keeps, if that is
     anything."""
+    own_id = call_id(partition, call.key)
     request = RunRequest(
         function=call.function,
-        dispatch_id=call_id(partition, call.key),
-        root_dispatch_id=call_id(partition, call.root),
+        dispatch_id=own_id,
+        root_dispatch_id=own_id if call.parent == NONE else call_id(partition, call.root),
         version=call.version,
     )
     if call.parent != NONE:
@@ -186,6 +188,7 @@ def run_message(
     message = RunMessage(
         target.destination, head, body, timeout_ms=timeout_ms, accepted_at=call.created_us
     )
+    message.kind = RUN
     message.want_answer(MOST_RUN_BYTES)
     message.attempt = call.attempts + 1
     message.wire_id = call_id(partition, call.key).encode()

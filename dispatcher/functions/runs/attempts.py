@@ -13,6 +13,7 @@ from dispatcher.core.clock import SteadyClock
 from dispatcher.core.message import Message
 from dispatcher.core.outcome import AttemptResult
 from dispatcher.core.room import Rooms
+from dispatcher.core.tenure import Tenure
 from dispatcher.functions.deciding.judging import Judging, overtaken
 from dispatcher.functions.lanes.lane import Place
 from dispatcher.functions.lanes.turns import Turns
@@ -49,6 +50,7 @@ class Attempts:
         "_turns",
         "_under_way",
         "_watcher",
+        "tenure",
     )
 
     def __init__(
@@ -67,9 +69,11 @@ class Attempts:
         config: RunnerConfig,
         clock: SteadyClock,
         watcher: Watcher,
+        tenure: Tenure,
     ) -> None:
         """Arguments as for `running.Runner`; `desk` sees to calls that are not under way."""
         giving = Giving(store)
+        self.tenure = tenure
         self._under_way = under_way
         self._turns = turns
         self._targets = targets

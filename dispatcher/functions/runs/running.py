@@ -12,10 +12,11 @@ from typing import Final
 
 from dispatcher.core.clock import Random, SteadyClock
 from dispatcher.core.room import Rooms
+from dispatcher.core.tenure import Tenure
 from dispatcher.functions import errors
 from dispatcher.functions.deciding.judging import Judging
 from dispatcher.functions.events import Ended
-from dispatcher.functions.lanes.lane import Place
+from dispatcher.functions.lanes.lane import Lane, Place
 from dispatcher.functions.lanes.turns import NOTHING, Turns
 from dispatcher.functions.machine import Machine
 from dispatcher.functions.model import Call, How, Phase
@@ -24,7 +25,7 @@ from dispatcher.functions.runs.alarms import Alarms
 from dispatcher.functions.runs.asking import Targets
 from dispatcher.functions.runs.attempts import Attempts
 from dispatcher.functions.runs.config import RunnerConfig
-from dispatcher.functions.runs.under_way import UnderWay
+from dispatcher.functions.runs.under_way import Run, UnderWay
 from dispatcher.functions.runs.watching import Nobody, Watcher
 from dispatcher.queue.ports import Deliverer
 from dispatcher.telemetry.supervisor import Died
@@ -57,6 +58,7 @@ class Runner:
         watcher: Watcher | None = None,
         fetched: Deliverer | None = None,
         rooms: Rooms | None = None,
+        tenure: Tenure | None = None,
     ) -> None:
         """
         Args:
@@ -66,6 +68,7 @@ class Runner:
             fetched: who gets the messages of lanes that are pulled (`Turns.pull`); their `home` is
                 to be told the end, or that they were not fetched.
             rooms: room for the requests of all partitions of the process.
+            tenure: says whether anything may be sent for the partition; None: always.
         """
         self.machine = machine
         self.targets = targets
@@ -93,6 +96,7 @@ class Runner:
             config=config,
             clock=clock,
             watcher=watcher or Nobody(),
+            tenure=tenure or Tenure(),
         )
         self._is_started = self._is_closed = False
 
@@ -122,6 +126,19 @@ class Runner:
     def starts_at_us(self, call: Call) -> int:
         """When the next run may start, by the wall clock; 0: when it has its turn."""
         return self._due_us(call)
+
+    @property
+    def rests_until_us(self) -> int:
+        """Until when no run is begun, as something is lacking here, by the wall clock."""
+        return self._under_way.rests_until_us
+
+    def run_of(self, key: int) -> Run | None:
+        """The run of a call that is under way."""
+        return self._under_way.runs.get(key)
+
+    def lane_of(self, call: Call) -> Lane | None:
+        """The lane of a call, where there is one now."""
+        return self._turns.lanes.find(self._lane_of(call))
 
     def is_waiting(self, key: int) -> bool:
         """Whether a call waits for its turn."""

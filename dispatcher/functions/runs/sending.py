@@ -177,7 +177,7 @@ class Sending:
     def _message(
         self, call: Call, body: bytes, asked: Asked, target: Target, now_us: int
     ) -> RunMessage:
-        timeout_ms = call.timeout_ms or self._config.timeout_ms
+        timeout_ms = call.timeout_ms or self._usual_timeout_ms(target)
         if target.signed is None:  # it is fetched: the application is told what it really has
             timeout_ms = min(timeout_ms, MOST_FETCHED_MS)
         timeout_ms = max(1, min(timeout_ms, (call.expires_us - now_us) // 1000))
@@ -190,6 +190,14 @@ class Sending:
             timeout_ms=timeout_ms,
             now_us=now_us,
         )
+
+    def _usual_timeout_ms(self, target: Target) -> int:
+        rules = self._config.in_force.rules
+        if rules is not None and target.signed is not None:
+            rule = rules.of(target.destination, target.head.split(b" ", 2)[1])
+            if rule is not None and rule.timeout_ms is not None:
+                return rule.timeout_ms
+        return self._config.timeout_ms
 
     async def _send_body(
         self, run: Run, call: Call, body: bytes, asked: Asked, target: Target
@@ -205,10 +213,15 @@ class Sending:
         self._send(run, call, message)
 
     def _send(self, run: Run, call: Call, message: RunMessage) -> None:
+        tenure = self._home.tenure
+        if not (tenure.is_for_good or tenure.holds()):
+            self._under_way.not_stored(run)  # what came of it might not be, either
+            return
         target = message.where
         message.home, message.place = self._home, run.place
         message.started_at = self._clock.now_us()
         run.started_us = self._clock.wall_us()
+        run.ends_us = run.started_us + message.timeout_ms * 1000
         if self._watcher.is_wanted and not target.is_other:
             self._watcher.run_started(call, message.attempt, run.started_us)
         if target.signed is not None:

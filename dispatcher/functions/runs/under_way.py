@@ -28,18 +28,29 @@ _LONGEST_REST_US: Final = 30_000_000
 class Run:
     """The run of a call, at the step at which it was begun.
 
-    `started_us` is when its request was sent, by the wall clock, 0 before that; `room` is what its
-    request takes; `answer` is there until what it means is durable; `message` while it is sent and
-    not answered, and not fetched. `is_referred`: its state was left out.
+    `started_us` is when its request was sent, by the wall clock, 0 before that, and `ends_us` when
+    that times out; `room` is what its request takes; `answer` is there until what it means is
+    durable; `message` while it is sent and not answered, and not fetched. `is_referred`: its state
+    was left out.
     """
 
-    __slots__ = ("answer", "is_referred", "key", "message", "place", "room", "started_us", "step")
+    __slots__ = (
+        "answer",
+        "ends_us",
+        "is_referred",
+        "key",
+        "message",
+        "place",
+        "room",
+        "started_us",
+        "step",
+    )
 
     def __init__(self, place: Place, step: int) -> None:
         self.place = place
         self.key = place.key
         self.step = step
-        self.started_us = 0
+        self.started_us = self.ends_us = 0
         self.is_referred = False
         self.message: Message | None = None
         self.room: Room | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from dispatcher.apart import apart
 from dispatcher.errors import Refusal, Refused
 from dispatcher.functions.signing.file import SigningKeyFile
 from dispatcher.functions.signing.keys import PublicKey, SigningKeys
@@ -60,7 +61,7 @@ class KeysInForce:
         Raises:
             ConfigError, KeyNotDurable: it can't be made or read; those in force stay.
         """
-        return self._take(await asyncio.to_thread(self._file.load))
+        return self._take(await apart(self._file.load, name="signing-keys"))
 
     async def rotate(self) -> PublicKey:
         """Make a second key (`SigningKeyFile.rotate`)."""

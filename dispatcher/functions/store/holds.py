@@ -87,30 +87,39 @@ class Holds:
 
     def hold(self, owner: Owner, where: Span) -> None:
         """See `Holder`."""
-        is_call = isinstance(owner, Call)
-        for position, size in self._records(where):
-            self._extents.hold(position, size, None if is_call else owner)
-            self.live_bytes += size
+        call = owner if isinstance(owner, Call) else None
+        named = owner if call is None else None
         position = position_of(where)
         large = self.larges.get(position)
-        if large is not None:
+        if large is None:  # as most are: without going through its records
+            size = length_of(where) + SPAN_BYTES
+            self._extents.hold(position, size, named)
+            self.live_bytes += size
+        else:
+            for at, size in _records(large, where):
+                self._extents.hold(at, size, named)
+                self.live_bytes += size
             large.held += 1
             position = large.first
-        if isinstance(owner, Call) and position < owner.base:
-            self._set_base(owner, position)
+        if call is not None and position < call.base:
+            self._set_base(call, position)
 
     def release(self, owner: Owner, where: Span) -> None:
         """See `Holder`."""
-        is_call = isinstance(owner, Call)
-        for position, size in self._records(where):
-            self._extents.release(position, size, None if is_call else owner)
-            self.live_bytes -= size
+        named = None if isinstance(owner, Call) else owner
         position = position_of(where)
         large = self.larges.get(position)
-        if large is not None:
-            large.held -= 1
-            if not large.held:
-                del self.larges[position]
+        if large is None:
+            size = length_of(where) + SPAN_BYTES
+            self._extents.release(position, size, named)
+            self.live_bytes -= size
+            return
+        for at, size in _records(large, where):
+            self._extents.release(at, size, named)
+            self.live_bytes -= size
+        large.held -= 1
+        if not large.held:
+            del self.larges[position]
 
     def oldest(self, spans: Iterable[Span], position: int) -> int:
         """The lowest position of the records that have these bytes; at most `position`."""
@@ -125,24 +134,20 @@ class Holds:
         """Drop what is known of events of which nothing is needed."""
         self.larges = {at: large for at, large in self.larges.items() if large.held}
 
-    def _records(self, where: Span) -> Iterator[tuple[int, int]]:
-        """The records that have these bytes, and how many of them each."""
-        position = position_of(where)
-        large = self.larges.get(position)
-        if large is None:
-            yield position, length_of(where) + SPAN_BYTES
-            return
-        yield position, SPAN_BYTES
-        yield large.first, SPAN_BYTES  # without all its chunks an event means nothing after a crash
-        for number, start, end in covering(where):
-            yield large.chunks[number], end - start
-
     def _count(self, position: int, size: int) -> None:
         self.live_bytes += size
         if size > 0:
             self._extents.hold(position, size)
         else:
             self._extents.release(position, -size)
+
+
+def _records(large: Large, where: Span) -> Iterator[tuple[int, int]]:
+    """The records that have these bytes of a large event, and how many of them each."""
+    yield position_of(where), SPAN_BYTES
+    yield large.first, SPAN_BYTES  # without all its chunks an event means nothing after a crash
+    for number, start, end in covering(where):
+        yield large.chunks[number], end - start
 
 
 def covering(where: Span) -> Iterator[tuple[int, int, int]]:

@@ -9,7 +9,7 @@ they do.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Hashable, Iterable
 from typing import Final
 
@@ -23,8 +23,8 @@ class Ordering:
     __slots__ = ("_is_going", "_quiet", "_ready", "_shut", "_under_way", "_waiting")
 
     def __init__(self) -> None:
-        self._shut: Counter[Thing] = Counter()
-        self._under_way: Counter[Thing] = Counter()
+        self._shut: dict[Thing, int] = {}  # how often
+        self._under_way: dict[Thing, int] = {}
         self._waiting: deque[tuple[tuple[Thing, ...], Callable[[], None]]] = deque()
         self._ready: deque[Callable[[], None]] = deque()
         self._quiet: list[asyncio.Future[None]] = []
@@ -39,7 +39,7 @@ class Ordering:
         """Call `write` when it is the turn of an event that concerns these things: at once, or
         later. It is under way from then on until it has `ended`."""
         if not self._shut and not self._is_going:
-            self._under_way.update(things)
+            self._more(self._under_way, things)
             write()
             return
         self._line_up(things, write)
@@ -48,9 +48,9 @@ class Ordering:
     def _line_up(self, things: tuple[Thing, ...], write: Callable[[], None]) -> None:
         if self._shut and any(thing in self._shut for thing in things):
             self._waiting.append((things, write))
-            self._shut.update(things)
+            self._more(self._shut, things)
         else:
-            self._under_way.update(things)
+            self._more(self._under_way, things)
             self._ready.append(write)
 
     def _go(self) -> None:
@@ -74,7 +74,7 @@ class Ordering:
 
     def shut(self, things: Iterable[Thing]) -> None:
         """From now on what concerns these waits."""
-        self._shut.update(things)
+        self._more(self._shut, things)
 
     def open(self, things: Iterable[Thing]) -> None:
         """What was shut is shut no more, unless others have shut it too."""
@@ -96,7 +96,12 @@ class Ordering:
             await one
 
     @staticmethod
-    def _less(counter: Counter[Thing], things: Iterable[Thing]) -> None:
+    def _more(counter: dict[Thing, int], things: Iterable[Thing]) -> None:
+        for thing in things:
+            counter[thing] = counter.get(thing, 0) + 1
+
+    @staticmethod
+    def _less(counter: dict[Thing, int], things: Iterable[Thing]) -> None:
         for thing in things:
             left = counter[thing] - 1
             if left:

@@ -15,6 +15,7 @@ from dispatcher.functions.shown import CallState, Entry, Step
 MOST_FUNCTIONS: Final = 100
 OTHER: Final = "other"
 """What functions are called that have no numbers of their own."""
+_ENDED: Final[dict[str | None, CallState]] = {state.value: state for state in CallState}
 _MS: Final = (5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000, 300_000)
 
 
@@ -45,13 +46,13 @@ class Figures:
 
     def count(self, function: str, entry: Entry) -> None:
         """Something happened to a call of a function."""
-        match entry.step:
-            case Step.CREATED:
-                self.created += 1
-            case Step.RUN:
-                self._run(function, entry)
-            case Step.ENDED:
-                self.ended[CallState(entry.status)] += 1
+        step = entry.step
+        if step is Step.RUN:
+            self._run(function, entry)
+        elif step is Step.CREATED:
+            self.created += 1
+        elif step is Step.ENDED:
+            self.ended[_ENDED[entry.status]] += 1
 
     def _run(self, function: str, entry: Entry) -> None:
         self.runs[entry.status or ""] += 1

@@ -14,11 +14,20 @@ from dispatcher.functions.model import Call, Phase
 from dispatcher.functions.ports import Store
 from dispatcher.functions.results.reading import Standing
 from dispatcher.functions.results.store import Results
-from dispatcher.functions.shown import CallFilter, CallPage, CallView, Timeline, TreeView
+from dispatcher.functions.shown import (
+    CallFilter,
+    CallPage,
+    CallView,
+    ExplanationView,
+    Timeline,
+    TreeView,
+)
 from dispatcher.functions.spans import Span
 from dispatcher.functions.surface import NoResult, ResultView
+from dispatcher.functions.views.explaining import Explaining
 from dispatcher.functions.views.history import History
 from dispatcher.functions.views.looking import STATE_OF, Looking, fits
+from dispatcher.functions.views.reasons import explained, has_ended
 
 _RESULTS: Final = 1 << 63
 """The cursor of the first page of results: numbers of calls are above it, places of results
@@ -36,6 +45,7 @@ class Finding:
         results: Results,
         *,
         looking: Looking,
+        explaining: Explaining,
         history: History,
         waiting: Waiting,
         id_of: Callable[[int], str],
@@ -46,6 +56,7 @@ class Finding:
         self._store = store
         self._results = results
         self._looking = looking
+        self._explaining = explaining
         self._history = history
         self._waiting = waiting
         self._id_of = id_of
@@ -69,6 +80,14 @@ class Finding:
             if stored is not None:
                 view = self._looking.view_of_result(stored)
         return view if view is not None and only in (None, view.application) else None
+
+    async def explain(self, call_id: str, *, only: str | None) -> ExplanationView | None:
+        """See `Functions`."""
+        call = self.existing(call_id, only)
+        if call is not None:
+            return self._explaining.explain(call, self._looking.view(call))
+        view = await self.call(call_id, only=only)
+        return None if view is None else explained(view, has_ended(view))
 
     async def calls(
         self, which: CallFilter, *, limit: int, cursor: int | None, only: str | None

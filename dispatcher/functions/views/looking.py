@@ -59,14 +59,16 @@ class Looking:
         last_errors: LastErrors,
         id_of: Callable[[int], str],
         now_us: Callable[[], int],
+        pace: Pace,
     ) -> None:
+        """`pace` is that of all who look at the partition in slices."""
         self._last_errors = last_errors
         self._machine = machine
         self._runs = runs
         self._history = history
         self._id_of = id_of
         self._now_us = now_us
-        self.pace = Pace()
+        self._pace = pace
 
     def view(self, call: Call) -> CallView:
         """One call, as it is now."""
@@ -154,7 +156,7 @@ class Looking:
         for count, call in enumerate(list(self._machine.calls.values()), 1):
             if not count % _SLICE:
                 found = nlargest(limit + 1, found, key=_by_number)
-                await self.pace.rest()
+                await self._pace.rest()
             if number_of(call.key) < most and self._fits(call, which, only):
                 found.append((number_of(call.key), call))
         found = nlargest(limit + 1, found, key=_by_number)
@@ -178,7 +180,7 @@ class Looking:
         total = 0
         for count, view in enumerate(self._below(top), 1):
             if not count % _SLICE:
-                await self.pace.rest()
+                await self._pace.rest()
             total += 1
             by_state[view.state] = by_state.get(view.state, 0) + 1
             if len(nodes) < MOST_NODES:

@@ -3,11 +3,12 @@ call."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Final, Protocol
 
 from dispatcher.core.breaker import State
-from dispatcher.core.clock import SteadyClock
+from dispatcher.core.clock import QueueUs, SteadyClock
 from dispatcher.functions.ending.waiting import Waiting
 from dispatcher.functions.lanes.lane import Lane
 from dispatcher.functions.lanes.lanes import Lanes
@@ -16,9 +17,10 @@ from dispatcher.functions.model import Phase
 from dispatcher.functions.results.store import Results
 from dispatcher.functions.shown import MOST_CALL_LANES, CallLane, CallState, CallTotals
 from dispatcher.functions.views.figures import Figures
+from dispatcher.queue.admin.lane_filter import is_down
 from dispatcher.queue.admin.pace import Pace
-from dispatcher.queue.admin.selecting import Rank, select
-from dispatcher.queue.admin.surface import LaneKind, LaneOrder, LanePage, LaneView
+from dispatcher.queue.admin.selecting import AT_ONCE, Rank, select
+from dispatcher.queue.admin.surface import LaneFilter, LaneKind, LaneOrder, LanePage, LaneView
 
 ENDING: Final = "ending"
 """The state of root calls that have ended and whose results are not in their log yet."""
@@ -49,7 +51,9 @@ class Overview:
         waiting: Waiting,
         lanes: Lanes,
         clock: SteadyClock,
+        pace: Pace,
     ) -> None:
+        """`pace` is one of its own: whoever wants figures does not wait for readers of lists."""
         self.figures = figures
         self.results = results
         self.waiting = waiting
@@ -57,7 +61,17 @@ class Overview:
         self._runs = runs
         self._lanes = lanes
         self._clock = clock
-        self.pace = Pace()
+        self._pace = pace
+
+    @property
+    def workers(self) -> int:
+        """How many runs may be under way at once (CALL_WORKER)."""
+        return self._lanes.most
+
+    @property
+    def workers_busy(self) -> int:
+        """How many runs are under way, without those that are fetched."""
+        return self._lanes.in_flight
 
     def states(self) -> dict[str, int]:
         """How many calls there are now, by what they do."""
@@ -95,28 +109,40 @@ class Overview:
 
     async def largest(self) -> Sequence[Lane]:
         """The lanes with most calls, the largest first."""
-        found = await select(self._lanes, rank=_by_calls, limit=MOST_CALL_LANES, pace=self.pace)
+        found = await select(
+            self._in_parts(), rank=_by_calls, limit=MOST_CALL_LANES, pace=self._pace
+        )
         return found.first
 
-    async def lanes(self, order: LaneOrder, *, after: str, limit: int) -> LanePage:
+    async def lanes(
+        self, order: LaneOrder, *, which: LaneFilter, after: str, limit: int
+    ) -> LanePage:
         """See `Functions.lanes`."""
         found = await select(
-            self._lanes,
+            self._in_parts(),
             rank=_by_name if order is LaneOrder.NAME else _by_calls,
             limit=limit,
-            pace=self.pace,
-            wanted=self._is_shown,
+            pace=self._pace,
+            wanted=partial(self._is_shown, which=which),
             after=(0, after.encode()) if after else None,
         )
         views = [self._view(lane) for lane in found.first]
         is_last = order is not LaneOrder.NAME or not found.more
         return LanePage(views, found.total, None if is_last else views[-1].destination)
 
-    def _is_shown(self, lane: Lane) -> bool:
+    def _in_parts(self) -> Iterator[Sequence[Lane]]:
+        every = list(self._lanes)
+        return (every[start : start + AT_ONCE] for start in range(0, len(every), AT_ONCE))
+
+    def _is_shown(self, lane: Lane, *, which: LaneFilter) -> bool:
         """Calls whose endpoint cannot be read have a lane without a name."""
         if not lane.name:
             return False
-        return bool(lane.waiting or lane.in_flight) or self._paused_until_us(lane) is not None
+        has_work = bool(lane.waiting or lane.in_flight)
+        if not has_work and self._paused_until_us(lane) is None:
+            return False
+        is_failing = is_down(lane.breaker, lane.trail, self._clock.now_us())
+        return which.fits(lane.name, is_held=lane.is_held, is_failing=is_failing)
 
     def _paused_until_us(self, lane: Lane) -> int | None:
         """By the wall clock."""
@@ -138,6 +164,9 @@ class Overview:
         )
 
     def _view(self, lane: Lane) -> LaneView:
+        trail, to_wall = lane.trail, self._clock.to_wall
+        failed_at, failing_since = trail.failed_at, trail.failing_since
+        p50_ms, p95_ms = trail.percentiles_ms() or (None, None)
         return LaneView(
             destination=lane.name,
             ready=lane.waiting,
@@ -148,6 +177,13 @@ class Overview:
             held=lane.is_held,
             breaker=lane.breaker.state.value,
             kind=LaneKind.CALL,
+            rate=None if lane.bucket is None else str(lane.bucket.rate),
+            last_error=trail.last_error,
+            last_error_at_us=to_wall(QueueUs(failed_at)) if failed_at else None,
+            failing_since_us=to_wall(QueueUs(failing_since)) if failing_since else None,
+            delivered_per_s=round(trail.per_second(self._clock.now_us()), 3),
+            attempt_p50_ms=p50_ms,
+            attempt_p95_ms=p95_ms,
         )
 
 

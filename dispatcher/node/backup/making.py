@@ -27,6 +27,7 @@ from dispatcher.core.clock import Clock
 from dispatcher.core.instants import rfc3339
 from dispatcher.errors import LogError, Refusal, Refused
 from dispatcher.node.backup.manifest import (
+    AUDIT,
     DEAD_LETTER,
     MANIFEST,
     RESULTS,
@@ -34,12 +35,14 @@ from dispatcher.node.backup.manifest import (
     UNFINISHED,
     Manifest,
     Part,
+    names_of,
 )
-from dispatcher.node.places import results_of
+from dispatcher.node.places import audit_of, results_of
+from dispatcher.queue.admin.course import Course
 from dispatcher.telemetry.events import Events
 from dispatcher.telemetry.supervisor import Supervisor
-from dispatcher.txlog.cut import Cut
 from dispatcher.txlog.files import FileLog
+from dispatcher.txlog.files.cut import Cut
 
 
 class BackupFailed(Exception):
@@ -48,25 +51,31 @@ class BackupFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Logs:
-    """The logs of the server, and where the first two lie. `results` says which one has the
-    results, once it is open: it may be made at any time."""
+    """The logs of the server, and where the first two lie. `results` and
+    `audit` say which ones have those, once they are open: they may be made at any time. `others`
+    are the two logs of partition 1, of partition 2, and so on."""
 
     transaction: FileLog
     dead_letter: FileLog
     paths: tuple[Path, Path]
     results: Callable[[], FileLog | None] = lambda: None
+    audit: Callable[[], FileLog | None] = lambda: None
+    others: Sequence[tuple[FileLog, FileLog]] = ()
 
     @property
     def named(self) -> list[tuple[str, FileLog]]:
         """Those that are open, each with its name in a backup. The transaction log first."""
         found = [(TRANSACTION, self.transaction), (DEAD_LETTER, self.dead_letter)]
-        results = self.results()
-        return found if results is None else [*found, (RESULTS, results)]
+        for number, (transaction, dead_letter) in enumerate(self.others, 1):
+            names = names_of(number)
+            found += [(names[0], transaction), (names[1], dead_letter)]
+        later = [(RESULTS, self.results()), (AUDIT, self.audit())]
+        return [*found, *((name, log) for name, log in later if log is not None)]
 
     @property
     def places(self) -> tuple[Path, ...]:
         """Where no backup can be made."""
-        return *self.paths, results_of(self.paths[0])
+        return *self.paths, results_of(self.paths[0]), audit_of(self.paths[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +111,16 @@ class Backups:
         self._made: list[Path] = []
         self._taken: list[_Taken] = []
         self._error: str | None = None
+        self._course = Course()
 
     @property
     def view(self) -> BackupView:
         """The backup that is being made, or the last one."""
         return self._view
 
-    async def start(self, directory: Path) -> BackupView:
-        """Begin a backup into a directory that is new or empty.
+    async def start(self, directory: Path, course: Course) -> BackupView:
+        """Begin a backup into a directory that is new or empty. The bytes that are copied are
+        counted in the course, and copied at its rate.
 
         Raises:
             Refused: `backup_running`, or `backup_directory`: it cannot be used.
@@ -132,6 +143,8 @@ class Backups:
         self._made = []
         self._taken = taken
         self._error = None
+        self._course = course
+        course.total = self._view.total_bytes
         self._task = self._supervisor.spawn("backup", self._run(directory))
         return self._view
 
@@ -195,6 +208,7 @@ class Backups:
         self._end(state, self._error)
 
     async def _make(self, directory: Path) -> None:
+        await self._course.turn()  # the rate counts from here
         for one in self._taken:
             self._made.append(directory / one.name)
             try:
@@ -206,12 +220,27 @@ class Backups:
         for part in parts:
             await self._check(directory / part.directory, part)
         assert self._view.started_at_us is not None
-        manifest = Manifest(rfc3339(self._view.started_at_us), dispatcher.__version__, *parts)
+        named = {one.directory: one for one in parts}
+        manifest = Manifest(
+            rfc3339(self._view.started_at_us),
+            dispatcher.__version__,
+            named[TRANSACTION],
+            named[DEAD_LETTER],
+            named.get(RESULTS),
+            named.get(AUDIT),
+            tuple(
+                (named[transaction], named[dead_letter])
+                for transaction, dead_letter in map(names_of, range(1, len(named)))
+                if transaction in named
+            ),
+        )
         self._made.extend((directory / MANIFEST, directory / UNFINISHED))
         await _to_the_end(asyncio.to_thread(manifest.write, directory))
 
-    def _copied(self, size_bytes: int) -> None:
+    async def _copied(self, size_bytes: int) -> None:
         self._view = self._view.copied(size_bytes)
+        self._course.did(size_bytes)
+        await self._course.turn()
 
     def _end(self, state: BackupState, error: str | None = None) -> None:
         self._view = self._view.ended(state, self._clock.now_us(), error)

@@ -7,18 +7,30 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from dispatcher.errors import ConfigError
-from dispatcher.txlog.cut import sync_directory
+from dispatcher.node.places import place_of
+from dispatcher.txlog.files.cut import sync_directory
 
 MANIFEST: Final = "backup.json"
-FORMATS: Final = (1, 2)
-"""2 has a results' log. One without is written as 1, which every version restores."""
+FORMATS: Final = (1, 2, 3, 4)
+"""2 has a results' log, 3 an audit's, and a results' log or none, 4 several partitions and any of
+those. One is written as the lowest that has what is in it: 1 is restored by every version."""
+_WITH_RESULTS, _WITH_AUDIT, _WITH_PARTITIONS = FORMATS[1:]
 TRANSACTION: Final = "transaction.log"
 DEAD_LETTER: Final = "deadletter.log"
 RESULTS: Final = "results.log"
+AUDIT: Final = "audit.log"
 UNFINISHED: Final = "backup.json.tmp"
+
+
+def names_of(number: int) -> tuple[str, str]:
+    """The directories of the two logs of a partition in a backup: as they lie in those of the
+    settings."""
+    if number == 0:
+        return TRANSACTION, DEAD_LETTER
+    return str(place_of(Path(TRANSACTION), number)), str(place_of(Path(DEAD_LETTER), number))
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,23 +44,33 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """`made_at` is RFC 3339, the moment that the backup shows; `version` is the program's."""
+    """`made_at` is RFC 3339, the moment that the backup shows; `version` is the program's.
+    `partitions` has the transaction log and the dead-letter log of each partition but the first."""
 
     made_at: str
     version: str
     transaction: Part
     dead_letter: Part
     results: Part | None = None
+    audit: Part | None = None
+    partitions: tuple[tuple[Part, Part], ...] = ()
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        """Its logs, that of the results last, where there is one."""
-        both = self.transaction, self.dead_letter
-        return both if self.results is None else (*both, self.results)
+        """Its logs: the two that there always are, then those of the results and of the audit,
+        where there are some, and of other partitions. Each lies in a directory of its name."""
+        every = self.transaction, self.dead_letter, self.results, self.audit
+        others = (part for both in self.partitions for part in both)
+        return *(part for part in every if part is not None), *others
 
     def _document(self) -> dict[str, object]:
         found = {name: value for name, value in asdict(self).items() if value is not None}
-        return {"format": FORMATS[0] if self.results is None else FORMATS[1], **found}
+        if self.partitions:
+            return {"format": _WITH_PARTITIONS, **found}
+        del found["partitions"]
+        if self.audit is not None:
+            return {"format": _WITH_AUDIT, **found}
+        return {"format": FORMATS[0] if self.results is None else _WITH_RESULTS, **found}
 
     def write(self, directory: Path) -> None:
         """Make the directory a backup, durable. Raises OSError."""
@@ -91,7 +113,18 @@ class Manifest:
                 version=found.pop("version"),
                 transaction=Part(**found.pop("transaction")),
                 dead_letter=Part(**found.pop("dead_letter")),
-                results=Part(**found.pop("results")) if number == FORMATS[1] else None,
+                results=_part(found, "results") if number >= _WITH_RESULTS else None,
+                audit=_part(found, "audit") if number >= _WITH_AUDIT else None,
+                partitions=tuple(
+                    (Part(**transaction), Part(**dead_letter))
+                    for transaction, dead_letter in found.pop("partitions", ())
+                ),
             )
         except (AttributeError, KeyError, TypeError) as error:
             raise ConfigError(f"{directory / MANIFEST}: not of a backup: {error!r}") from error
+
+
+def _part(found: dict[str, Any], name: str) -> Part | None:
+    """One of the logs that there may be or not; of format 2 there is one of the results."""
+    given = found.pop(name, None)
+    return None if given is None else Part(**given)

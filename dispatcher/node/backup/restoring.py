@@ -7,20 +7,28 @@ start, so that one that was broken off is never taken for a whole one.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
 from dispatcher.errors import ConfigError, LogCorrupt, LogError, LogUnavailable
-from dispatcher.node.backup.manifest import Manifest, Part
-from dispatcher.node.places import results_of
-from dispatcher.txlog import inspect
-from dispatcher.txlog.cut import sync_directory
-from dispatcher.txlog.disk import RealDisk
-from dispatcher.txlog.place import LOCK, take_lock
-from dispatcher.txlog.scan import Damage, Found
-from dispatcher.txlog.segment import MIB, Sizes
-from dispatcher.txlog.span import SPAN
+from dispatcher.node.backup.manifest import (
+    AUDIT,
+    DEAD_LETTER,
+    RESULTS,
+    TRANSACTION,
+    Manifest,
+    Part,
+    names_of,
+)
+from dispatcher.node.places import audit_of, place_of, results_of
+from dispatcher.txlog.files import inspect
+from dispatcher.txlog.files.cut import sync_directory
+from dispatcher.txlog.files.disk import RealDisk
+from dispatcher.txlog.files.place import LOCK, take_lock
+from dispatcher.txlog.files.scan import Damage, Found
+from dispatcher.txlog.files.segment import MIB, Sizes
+from dispatcher.txlog.files.span import SPAN
 
 _DISK: Final = RealDisk()
 _SIZES: Final = Sizes()
@@ -31,8 +39,8 @@ Told = Callable[[int, int], object]
 
 
 def restore(backup: Path, transaction: Path, dead_letter: Path, *, told: Told) -> Manifest:
-    """Copy a backup to where the logs of the settings are, that of the results beside the
-    transaction log. Returns what the backup says of itself.
+    """Copy a backup to where the logs of the settings are, those of the results and of
+    the audit beside the transaction log. Returns what the backup says of itself.
 
     Raises:
         ConfigError: it is not a whole backup, or there is a log already.
@@ -41,11 +49,20 @@ def restore(backup: Path, transaction: Path, dead_letter: Path, *, told: Told) -
         LogUnavailable: there is no space; what was written is removed again.
     """
     manifest = Manifest.read(backup)
-    targets = (transaction, dead_letter, results_of(transaction))
-    pairs = list(zip(manifest.parts, targets, strict=False))
+    targets = {
+        TRANSACTION: transaction,
+        DEAD_LETTER: dead_letter,
+        RESULTS: results_of(transaction),
+        AUDIT: audit_of(transaction),
+    }
+    for number in range(1, len(manifest.partitions) + 1):
+        of_messages, of_letters = names_of(number)
+        targets[of_messages] = place_of(transaction, number)
+        targets[of_letters] = place_of(dead_letter, number)
+    pairs = _pairs(backup, manifest, targets)
     for part, _ in pairs:
         _check(backup / part.directory, part)
-    for target in targets:  # results of another server are not to be found in this one
+    for target in targets.values():  # what another server kept is not to be found in this one
         _check_empty(target)
     locks: list[int] = []
     try:
@@ -59,6 +76,16 @@ def restore(backup: Path, transaction: Path, dead_letter: Path, *, told: Told) -
     for part, target in pairs:
         _check(target, part)
     return manifest
+
+
+def _pairs(
+    backup: Path, manifest: Manifest, targets: Mapping[str, Path]
+) -> list[tuple[Part, Path]]:
+    """Each log of a backup, and where it is put. Raises ConfigError."""
+    try:
+        return [(part, targets[part.directory]) for part in manifest.parts]
+    except KeyError as error:
+        raise ConfigError(f"{backup}: not of a backup: a log named {error}") from error
 
 
 def _check(directory: Path, part: Part) -> None:

@@ -8,27 +8,41 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from dispatcher.core.destination import Destination
+from dispatcher.queue.admin.acting import Acting
+from dispatcher.queue.admin.course import Course
 from dispatcher.queue.admin.explaining import Explaining
+from dispatcher.queue.admin.finding import Finding
 from dispatcher.queue.admin.listing import Listing
 from dispatcher.queue.admin.looking import Looking
+from dispatcher.queue.admin.message_pages import MessagePages
 from dispatcher.queue.admin.operating import Operating
 from dispatcher.queue.admin.pace import Pace
 from dispatcher.queue.admin.parts import Parts
 from dispatcher.queue.admin.surface import (
+    EVERY_LANE,
     MOST_LANES,
     Cancelled,
     Explanation,
+    LaneFilter,
     LaneOrder,
     LanePage,
     LetterDetail,
+    LetterEdit,
     LetterFilter,
     LetterGroups,
     LetterPage,
     Listener,
+    MessageDetail,
+    MessageFilter,
+    MessagePage,
     MessageView,
     Moved,
     Totals,
+    Touched,
+    TriedNow,
 )
+from dispatcher.queue.admin.waiting import Waiting
 
 
 class Administration:
@@ -36,26 +50,47 @@ class Administration:
     works in slices."""
 
     def __init__(self, parts: Parts) -> None:
-        self.pace = Pace()
+        committer = parts.committer
+        # Whatever messages and calls do is written: that of operators too, and they have time.
+        self.pace = Pace(traffic=lambda: committer.batches, now_us=parts.clock.now_us)
         self._watch = parts.watch
         self._looking = Looking(parts, self.pace)
         self._listing = Listing(parts.dead_letters, self.pace)
+        waiting = Waiting(parts, self.pace)
         self._explaining = Explaining(parts, self._looking)
+        self._pages = MessagePages(parts, waiting, self._looking, self._explaining, self.pace)
+        finding = Finding(parts, waiting, self._looking, self.pace)
+        self._acting = Acting(parts, waiting, finding, self.pace)
         self._operating = Operating(parts, self._looking, self._listing, self.pace)
 
-    def totals(self) -> Totals:
+    async def totals(self) -> Totals:
         """See `Admin.totals`."""
         return self._looking.totals()
 
     async def lanes(
-        self, order: LaneOrder = LaneOrder.NAME, *, after: str = "", limit: int = MOST_LANES
+        self,
+        order: LaneOrder = LaneOrder.NAME,
+        *,
+        which: LaneFilter = EVERY_LANE,
+        after: str = "",
+        limit: int = MOST_LANES,
     ) -> LanePage:
         """See `Admin.lanes`."""
-        return await self._looking.lanes(order, after=after, limit=limit)
+        return await self._looking.lanes(order, which=which, after=after, limit=limit)
 
     async def message(self, message_id: str) -> MessageView | None:
         """See `Admin.message`."""
-        return await self._looking.message(message_id)
+        found = await self._looking.message(message_id)
+        return None if found is None else self._explaining.told(found)
+
+    async def message_detail(self, message_id: str) -> MessageDetail | None:
+        """See `Admin.message_detail`."""
+        found = await self._looking.detail(message_id)
+        return None if found is None else found.told(self._explaining.told(found.message))
+
+    async def waiting(self, which: MessageFilter, *, cursor: int, limit: int) -> MessagePage:
+        """See `Admin.waiting`."""
+        return await self._pages.page(which, cursor=cursor, limit=limit)
 
     async def explain(self, message_id: str) -> Explanation | None:
         """See `Admin.explain`."""
@@ -64,6 +99,52 @@ class Administration:
     async def cancel(self, message_id: str) -> Cancelled:
         """See `Admin.cancel`."""
         return await self._operating.cancel(message_id)
+
+    async def give_up(self, message_id: str) -> Cancelled:
+        """See `Admin.give_up`."""
+        return await self._operating.give_up(message_id)
+
+    async def redirect(self, message_id: str, to: str) -> Cancelled:
+        """See `Admin.redirect`."""
+        return await self._operating.redirect(message_id, to)
+
+    async def count_waiting(
+        self, which: MessageFilter | Sequence[str], *, course: Course | None = None
+    ) -> Touched:
+        """See `Admin.count_waiting`."""
+        return await self._acting.count(which, course or Course())
+
+    async def cancel_waiting(
+        self, which: MessageFilter | Sequence[str], *, course: Course | None = None
+    ) -> Touched:
+        """See `Admin.cancel_waiting`."""
+        return await self._operating.run(self._acting.cancel(which, course or Course()))
+
+    async def give_up_waiting(
+        self, which: MessageFilter | Sequence[str], *, course: Course | None = None
+    ) -> Touched:
+        """See `Admin.give_up_waiting`."""
+        return await self._operating.run(self._acting.give_up(which, course or Course()))
+
+    async def redirect_waiting(
+        self, which: MessageFilter | Sequence[str], to: str, *, course: Course | None = None
+    ) -> Touched:
+        """See `Admin.redirect_waiting`."""
+        place = Destination.parse(to)
+        return await self._operating.run(self._acting.redirect(which, place, course or Course()))
+
+    async def retry_waiting(
+        self, which: MessageFilter | Sequence[str], *, course: Course | None = None
+    ) -> Touched:
+        """See `Admin.retry_waiting`."""
+        return await self._operating.run(self._acting.retry(which, course or Course()))
+
+    async def retry_destination(
+        self, destination: str, *, course: Course | None = None
+    ) -> TriedNow:
+        """See `Admin.retry_destination`."""
+        place = Destination.parse(destination)
+        return await self._operating.run(self._acting.try_now(place, course or Course()))
 
     async def letters(self, which: LetterFilter, *, cursor: int, limit: int) -> LetterPage:
         """See `Admin.letters`."""
@@ -81,19 +162,25 @@ class Administration:
         """See `Admin.count_letters`."""
         return await self._listing.count(which)
 
-    def missing_letters(self, ids: Sequence[str]) -> Sequence[str]:
+    async def missing_letters(self, ids: Sequence[str]) -> Sequence[str]:
         """See `Admin.missing_letters`."""
         return self._listing.missing(ids)
 
     async def redrive(
-        self, which: LetterFilter | Sequence[str], *, rate: int | None = None
+        self, which: LetterFilter | Sequence[str], *, course: Course | None = None
     ) -> Moved:
         """See `Admin.redrive`."""
-        return await self._operating.redrive(which, rate=rate)
+        return await self._operating.redrive(which, course=course)
 
-    async def purge(self, which: LetterFilter | Sequence[str]) -> Moved:
+    async def redrive_edited(self, message_id: str, edit: LetterEdit) -> Moved:
+        """See `Admin.redrive_edited`."""
+        return await self._operating.redrive_edited(message_id, edit)
+
+    async def purge(
+        self, which: LetterFilter | Sequence[str], *, course: Course | None = None
+    ) -> Moved:
         """See `Admin.purge`."""
-        return await self._operating.purge(which)
+        return await self._operating.purge(which, course=course)
 
     async def hold(self, destination: str) -> str:
         """See `Admin.hold`."""

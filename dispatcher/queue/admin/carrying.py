@@ -7,19 +7,20 @@ nobody from what lies behind it.
 
 from __future__ import annotations
 
-import asyncio
 from array import array
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final
 
 from dispatcher.core.message import Message
-from dispatcher.errors import LogBusy, LogCorrupt, LogTrimmed
+from dispatcher.errors import LogCorrupt, LogTrimmed
 from dispatcher.queue.admin.importing import Importing
-from dispatcher.queue.admin.listing import matching_rows
+from dispatcher.queue.admin.large_body import LargeBody
+from dispatcher.queue.admin.matching import matching_rows
 from dispatcher.queue.admin.pace import Pace
 from dispatcher.queue.admin.parts import Parts
+from dispatcher.queue.admin.patience import patiently
 from dispatcher.queue.admin.surface import (
     AnyCarried,
     Carried,
@@ -32,23 +33,18 @@ from dispatcher.queue.admin.surface import (
     Unreadable,
 )
 from dispatcher.queue.admin.views import attempt_views, letter_detail
-from dispatcher.queue.bodies.readback import AGAIN_SECONDS, read_messages
+from dispatcher.queue.bodies.readback import read_messages
 from dispatcher.queue.flow.intake import Intake
 from dispatcher.queue.pending.index import State
-from dispatcher.queue.records.chunks import decode_chunk
 from dispatcher.queue.records.dead_calls import CallLetter
 from dispatcher.queue.records.ids import id_parts, wire_id
 from dispatcher.queue.records.kinds import RecordError
 from dispatcher.queue.records.letters import DeadLetter
 
-T = TypeVar("T")
-
 _SLOTS: Final = 500
 """Slots that are looked at before others get their turn."""
 _READ_MOST: Final = 32
 _READ_BYTES: Final = 256 * 1024
-_TIMES: Final = 30
-"""How often something is read again while descriptors or memory are lacking: half a minute."""
 _DAMAGED: Final = (LogCorrupt, LogTrimmed, RecordError)
 
 
@@ -60,15 +56,17 @@ class Carrying:
         self._importing = Importing(parts, intake)
         self._pace = pace
 
-    async def everything(self, destination: str | None) -> AsyncIterator[AnyCarried]:
+    async def everything(
+        self, destination: str | None, *, label: str | None = None
+    ) -> AsyncIterator[AnyCarried]:
         """See `Carrier.everything`."""
-        which = LetterFilter(destination=destination)
+        which = LetterFilter(destination=destination, label=label)
         async for one in self._letters(which, 0):
             yield one
         # What dies from here on is a letter behind this one, and may have been exported by then.
         last = self._parts.dead_letters.letters.last_ordinal
         seen = _Ids()
-        async for one in self.waiting(destination):
+        async for one in self.waiting(destination, label=label):
             yield one
             if isinstance(one, Carried) and _is_whole(one):
                 seen.add(one.message.wire_id)
@@ -76,12 +74,14 @@ class Carrying:
             if one.id not in seen:
                 yield one
 
-    async def waiting(self, destination: str | None) -> AsyncIterator[AnyCarried]:
+    async def waiting(
+        self, destination: str | None, *, label: str | None = None
+    ) -> AsyncIterator[AnyCarried]:
         """See `Carrier.waiting`."""
         async for slots in self._waiting_slots(destination):
             for one in await self._read(slots):
                 # A slot may be another message's by the time it is read.
-                if destination in (None, one.destination):
+                if destination in (None, one.destination) and label in (None, _label_of(one)):
                     yield one
 
     async def _waiting_slots(self, destination: str | None) -> AsyncIterator[list[int]]:
@@ -112,7 +112,7 @@ class Carrying:
     async def _read(self, slots: list[int]) -> list[AnyCarried]:
         """The messages that are in these slots, without those that end meanwhile."""
         try:
-            return await _patiently(partial(self._read_whole, slots))
+            return await patiently(partial(self._read_whole, slots))
         except _DAMAGED:
             if len(slots) == 1:
                 return self._unreadable(*slots)
@@ -141,27 +141,10 @@ class Carrying:
         lane = self._parts.lanes.by_number[index.lane[slot]]
         return [Unreadable(message_id, str(lane.destination), is_dead=False)]
 
-    def _body(self, slot: int, message: Message) -> InMemory | _Pieces:
+    def _body(self, slot: int, message: Message) -> InMemory | LargeBody:
         if message.chunks is None:
             return InMemory(message.body)
-        return _Pieces(len(message.chunks), partial(self._piece, slot, message))
-
-    async def _piece(self, slot: int, message: Message, number: int) -> bytes | None:
-        """One piece of a large body; None when its message has ended."""
-        pending = self._parts.pending
-        while pending.index.holds(slot, message.position, message.incarnation):
-            position = pending.owned.positions(slot)[number]
-            try:
-                (payload,) = await self._parts.log.read([position])
-            except LogTrimmed:  # copied forward, or ended, meanwhile
-                if (
-                    pending.index.holds(slot, message.position, message.incarnation)
-                    and pending.owned.positions(slot)[number] == position
-                ):
-                    raise
-            else:
-                return decode_chunk(payload)
-        return None
+        return LargeBody(self._parts, slot, message)
 
     async def dead(self, which: LetterFilter) -> AsyncIterator[AnyCarried]:
         """See `Carrier.dead`."""
@@ -174,20 +157,20 @@ class Carrying:
         async for rows in matching_rows(letters, which, self._pace.rest, after, at_once=_SLOTS):
             # Rows change while letters are read; their ids stay.
             for key in [letters.id(row) for row in rows]:
-                if (one := await self._letter(key)) is not None:
+                if (one := await self._letter(key, which)) is not None:
                     yield one
 
-    async def _letter(self, key: bytes) -> AnyCarried | None:
+    async def _letter(self, key: bytes, which: LetterFilter) -> AnyCarried | None:
         dead_letters = self._parts.dead_letters
         letters = dead_letters.letters
         try:
-            found = await _patiently(partial(dead_letters.read, [key]))
+            found = await patiently(partial(dead_letters.read, [key]))
         except _DAMAGED:
             row = letters.find(key)
             if row < 0:
                 return None
             return Unreadable(key, letters.cause(letters.cause_key(row)).destination, is_dead=True)
-        for letter in found:
+        for letter in filter(which.fits, found):
             body: InMemory | _Pieces = InMemory(letter.body)
             if letter.chunks is not None:
                 body = _Pieces(len(letter.chunks), partial(dead_letters.read_chunk, key))
@@ -196,13 +179,13 @@ class Carrying:
             return Carried(letter.message, body, _death(letter))
         return None
 
-    async def take(self, message: Message, body: Sequence[bytes], death: Death | None) -> None:
+    async def take(self, message: Message, body: Sequence[bytes], death: Death | None) -> bool:
         """See `Carrier.take`."""
-        await self._importing.take(message, body, death)
+        return await self._importing.take(message, body, death)
 
-    async def take_call(self, call: IncomingCall, body: Sequence[bytes]) -> None:
+    async def take_call(self, call: IncomingCall, body: Sequence[bytes]) -> bool:
         """See `Carrier.take_call`."""
-        await self._importing.take_call(call, body)
+        return await self._importing.take_call(call, body)
 
 
 @dataclass(slots=True)
@@ -217,7 +200,7 @@ class _Pieces:
     async def __aiter__(self) -> AsyncIterator[bytes]:
         for number in range(self.count):
             try:
-                piece = await _patiently(partial(self.read, number))
+                piece = await patiently(partial(self.read, number))
             except _DAMAGED as error:
                 raise LetterGone from error
             if piece is None:
@@ -241,18 +224,12 @@ class _Ids:
         return position in self._near.get((incarnation, position >> 20), ())
 
 
+def _label_of(one: AnyCarried) -> str | None:
+    return one.message.label if isinstance(one, Carried) else None
+
+
 def _is_whole(one: Carried) -> bool:
-    return not isinstance(one.body, _Pieces) or one.body.is_whole
-
-
-async def _patiently(read: Callable[[], Awaitable[T]]) -> T:
-    """Read something, also when descriptors or memory are lacking for a while."""
-    for _ in range(_TIMES):
-        try:
-            return await read()
-        except LogBusy:
-            await asyncio.sleep(AGAIN_SECONDS)
-    return await read()
+    return not isinstance(one.body, LargeBody | _Pieces) or one.body.is_whole
 
 
 def _death(letter: DeadLetter) -> Death:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 from dispatcher.core.clock import QueueUs, WallUs
+from dispatcher.core.instants import read_rfc3339
+from dispatcher.core.options import DEADLINE, DELAY, NOT_BEFORE, RETRIES
 from dispatcher.queue.admin.looking import Looking
 from dispatcher.queue.admin.parts import Parts
 from dispatcher.queue.admin.surface import Explanation, MessageState, MessageView, Reason
+from dispatcher.queue.lanes.chains import MOST_BEFORE
 from dispatcher.queue.lanes.gates import Closed, Gate, first_closed, first_shut
 from dispatcher.queue.lanes.lanes import Lane
+from dispatcher.queue.lanes.lines import InLine
 from dispatcher.queue.lanes.peers import Peer
 from dispatcher.queue.pending.index import NO_SLOT
-
-MOST_BEFORE = 10_000
-"""Messages before one that are counted: every one is a step along the lane."""
-
 
 ToWall = Callable[[QueueUs], WallUs]
 
@@ -45,9 +45,16 @@ def waits_for_turn(before: int, *, is_free: bool) -> Why:
 
 
 def waits_for_its_time(
-    closed: Closed, peer: Peer, *, now_us: QueueUs, attempts: int, before: int, to_wall: ToWall
+    closed: Closed,
+    peer: Peer,
+    *,
+    now_us: QueueUs,
+    attempts: int,
+    before: int,
+    to_wall: ToWall,
+    is_asked_for: bool = False,
 ) -> Why:
-    """Of a message that waits for its next attempt.
+    """Of a message that waits for its next attempt, or its first.
 
     Args:
         closed: its own gate, which says when that may be made.
@@ -56,6 +63,7 @@ def waits_for_its_time(
         attempts: how many were made and counted.
         before: how many messages of its lane are ready before it.
         to_wall: says an instant by the wall clock.
+        is_asked_for: its caller wanted it so late.
     """
     assert closed.until_us is not None, "time passes by itself"
     due = QueueUs(closed.until_us)
@@ -63,7 +71,9 @@ def waits_for_its_time(
     if shut is not None and shut.gate is Gate.HOLD:
         return _held(peer)
     until = expected = to_wall(due)
-    if not attempts:
+    if is_asked_for:
+        text = f"Its caller asked for it later, with {DELAY.title} or {NOT_BEFORE.title}."
+    elif not attempts:
         text = "No attempt of it counts yet; the next one is not made before the delay is over."
     elif peer.rests_until > now_us:
         text = (
@@ -72,7 +82,7 @@ def waits_for_its_time(
         )
     else:
         text = f"Attempt {attempts} failed; the next one is not made before the delay is over."
-    if shut is not None and shut.gate is not Gate.LIMIT:
+    if shut is not None and shut.gate not in (Gate.LIMIT, Gate.RATE):
         text += " Its destination is left alone for longer."
         if shut.until_us is None:
             return Why(Reason.SCHEDULED, text, until)
@@ -80,6 +90,32 @@ def waits_for_its_time(
     if before:
         text += f" Messages of its destination that are ready before it: {before}."
     return Why(Reason.SCHEDULED, text, until, expected)
+
+
+def may_be_too_old(until_us: int) -> Why:
+    """Of a message that was older than `MAX_AGE` at the start, by a clock that may have been ahead
+    (`pending.ages`); `until_us` is when that is sure, by the wall clock."""
+    return Why(
+        Reason.SCHEDULED,
+        "It had waited longer than MAX_AGE when the server started. The clock may have been ahead "
+        "then, so it is neither sent nor given up before it has had time to be set.",
+        until_us,
+    )
+
+
+def with_options(why: Why, options: Mapping[str, str]) -> Why:
+    """The same of a message that waits and has these options, as `core.options.written` has
+    them."""
+    text, expected = why.message, why.expected_us
+    if why.reason is Reason.ORDER_KEY and (begins := options.get(NOT_BEFORE.key)) is not None:
+        text += f" Its first attempt is not made before {begins} either."
+    if (retries := options.get(RETRIES.key)) is not None:
+        text += f" Retries after its first attempt, by {RETRIES.title}: {retries} at most."
+    if (deadline := options.get(DEADLINE.key)) is not None:
+        if expected is not None and expected > read_rfc3339(deadline):
+            expected = None
+        text += f" It is given up at its deadline, {deadline}."
+    return replace(why, message=text, expected_us=expected)
 
 
 def waits_for(closed: Closed, peer: Peer, *, before: int, to_wall: ToWall) -> Why:
@@ -100,7 +136,7 @@ def waits_for(closed: Closed, peer: Peer, *, before: int, to_wall: ToWall) -> Wh
         case Gate.HOLD:
             return _held(peer)
         case Gate.PAUSE:
-            text = f"{name} asked for a pause (Retry-After); {_line(before)}."
+            text = f"{name} asked to be left alone (Retry-After); {_line(before)}."
             return Why(Reason.RETRY_AFTER, text, until, expected)
         case Gate.LACKING:
             text = f"This machine lacked something for the last attempts to send to {name}"
@@ -111,12 +147,64 @@ def waits_for(closed: Closed, peer: Peer, *, before: int, to_wall: ToWall) -> Wh
         case Gate.BREAKER:
             text = f"{name} failed too often; nothing is sent there until it is tried again"
             return Why(Reason.BREAKER_OPEN, f"{text}; {_line(before)}.", until, expected)
+        case Gate.RATE:
+            assert peer.bucket is not None, "or it has no rate"
+            rate = peer.bucket.rate
+            text = f"{name} gets {rate} at most by its rule, and has had as many"
+            return Why(Reason.RATE_REACHED, f"{text}; {_line(before)}.", until, expected)
         case Gate.LIMIT:
             return Why(
                 Reason.LIMIT_REACHED,
                 f"{name} has {peer.in_flight} attempts in flight, and {peer.limit.value} is its "
                 f"limit now; {_line(before)}.",
             )
+
+
+def waits_in_line(where: InLine, *, to_wall: ToWall) -> Why:
+    """Of a message that waits for others with its key."""
+    key, before = where.key, _with_key(where.before, "rule" if where.is_rule else "key")
+    flow = where.flow
+    if flow is None:
+        if where.letters:
+            text = f"Its order key {key} is held by {_letters(where)}; {before}."
+        else:
+            text = f"One message at a time is sent of its order key {key}; {before}."
+        return Why(Reason.ORDER_KEY, text)
+    parts = []
+    if flow.rate is not None:
+        parts.append(f"{flow.rate} start")
+    if flow.parallelism is not None:
+        parts.append(f"{flow.parallelism} run at once")
+    whose = f"rule for {key}" if where.is_rule else f"flow key {key}"
+    text = f"Its {whose} lets {' and '.join(parts)} at most; {before}"
+    if where.running:
+        text += f", and {where.running} in flight"
+    until = None if where.opens_us is None else to_wall(QueueUs(where.opens_us))
+    expected = None if where.before else until
+    if not where.is_rule:
+        return Why(Reason.FLOW_KEY, f"{text}.", until, expected)
+    reason = Reason.LIMIT_REACHED if until is None else Reason.RATE_REACHED
+    return Why(reason, f"{text}.", until, expected)
+
+
+def _letters(where: InLine) -> str:
+    """What holds a key, and until when."""
+    name = f" ({where.letter.decode()})" if where.letter else ""
+    if where.letters == 1:
+        return f"a dead letter of it{name} until that is redriven or purged"
+    named = f" (one is {where.letter.decode()})" if where.letter else ""
+    return f"{where.letters} dead letters of it{named} until they are redriven or purged"
+
+
+def _with_key(before: int, what: str) -> str:
+    match before:
+        case 0:
+            return f"it is the next one of its {what}"
+        case 1:
+            return f"one message of its {what} is before it"
+        case _:
+            most = "or more " if before >= MOST_BEFORE else ""
+            return f"{min(before, MOST_BEFORE)} {most}messages of its {what} are before it"
 
 
 def _held(peer: Peer) -> Why:
@@ -133,6 +221,11 @@ def _line(before: int) -> str:
         case _:
             most = "or more " if before == MOST_BEFORE else ""
             return f"{before} {most}messages of its destination are before it"
+
+
+def _begins_after(view: MessageView, now_us: int) -> bool:
+    begins = view.options.get(NOT_BEFORE.key)
+    return begins is not None and not view.attempts and read_rfc3339(begins) > now_us
 
 
 class Explaining:
@@ -164,17 +257,42 @@ class Explaining:
                     view.attempts, queue.starting.under_way(view.id.encode("ascii"))
                 )
             case MessageState.READY | MessageState.SCHEDULED:
-                return self._waits(view)
+                return with_options(self._waits(view), view.options)
 
-    def _waits(self, view: MessageView) -> Why:
+    def told(self, view: MessageView) -> MessageView:
+        """The same with why it waits, in a word, as `explain` has it; one that does not wait is as
+        it was. Nothing is counted for that, so it is for lists."""
+        if view.state not in (MessageState.READY, MessageState.SCHEDULED):
+            return view
+        slot = self._looking.slot(view.id.encode("ascii"))
+        why = self._waits(view, is_brief=True)
+        trail = self._lane(slot).peer.trail
+        return replace(
+            view,
+            reason=why.reason,
+            until_us=why.until_us,
+            destination_error=trail.last_error if trail.failing_since else None,
+        )
+
+    def _lane(self, slot: int) -> Lane:
+        return self._queue.lanes.by_number[self._queue.pending.index.lane[slot]]
+
+    def _waits(self, view: MessageView, *, is_brief: bool = False) -> Why:
+        """Why one waits; `is_brief`: those before it are not counted."""
         queue = self._queue
         slot = self._looking.slot(view.id.encode("ascii"))
-        lane = queue.lanes.by_number[queue.pending.index.lane[slot]]
+        where = queue.lines.where(slot, is_brief=is_brief)
+        if where is not None:
+            return waits_in_line(where, to_wall=queue.clock.to_wall)
+        lane = self._lane(slot)
         now_us = queue.clock.now_us()
         closed = first_closed(queue.pending, slot, lane.peer, now_us)
-        is_ready = view.state is MessageState.READY
-        before = self._before(lane, slot) if is_ready else lane.ready
+        before = 0 if is_brief else self._before(view, lane, slot)
         if closed is not None and closed.gate is Gate.TIME:
+            ages = queue.pending.ages
+            if ages is not None and ages.is_doubtful(slot, now_us):
+                sure_us = min(ages.sure_at_us, queue.pending.deadlines.of(slot))
+                return may_be_too_old(queue.clock.to_wall(QueueUs(sure_us)))
             return waits_for_its_time(
                 closed,
                 lane.peer,
@@ -182,14 +300,17 @@ class Explaining:
                 attempts=view.attempts,
                 before=before,
                 to_wall=queue.clock.to_wall,
+                is_asked_for=_begins_after(view, queue.clock.to_wall(QueueUs(now_us))),
             )
         if closed is None:
             workers = queue.traffic.workers
             return waits_for_turn(before, is_free=workers.busy < workers.most)
         return waits_for(closed, lane.peer, before=before, to_wall=queue.clock.to_wall)
 
-    def _before(self, lane: Lane, wanted: int) -> int:
+    def _before(self, view: MessageView, lane: Lane, wanted: int) -> int:
         """How many messages of a lane are before that of a slot; counted up to a bound."""
+        if view.state is not MessageState.READY:
+            return lane.ready
         links = self._queue.pending.index.next
         slot, before = lane.head, 0
         while slot not in (NO_SLOT, wanted) and before < MOST_BEFORE:

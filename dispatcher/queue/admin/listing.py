@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import heapq
-import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from itertools import compress
-from typing import Any, Final
+from typing import Final
 
 from dispatcher.errors import LogCorrupt
+from dispatcher.queue.admin.matching import matching, matching_rows
 from dispatcher.queue.admin.pace import Pace
 from dispatcher.queue.admin.surface import (
     MOST_GROUPS,
@@ -25,14 +24,14 @@ from dispatcher.queue.admin.surface import (
 from dispatcher.queue.admin.views import letter_detail, letter_view
 from dispatcher.queue.deadletters.letters import Letters
 from dispatcher.queue.deadletters.store import DeadLetters
+from dispatcher.queue.records.either import AnyLetter
 from dispatcher.queue.records.kinds import RecordError
 
-_SLICE_SECONDS: Final = 0.0005
-_FIRST_SLICE = 128
-_MOST_ROWS: Final = 8192
-"""Rows are looked at in slices of about half a millisecond; how many those are is found out."""
 _GROUPS = 500
 """Groups that are put in order before others get their turn."""
+MOST_READ: Final = 4096
+MOST_READ_BYTES: Final = 32 * 1024 * 1024
+"""Records that are read to find what is on one page, about, and their bytes: then it ends early."""
 _READ_BYTES = 1024 * 1024
 _READ_MOST = 4
 """What is read of dead letters at once, and thrown away but for what a list shows."""
@@ -48,23 +47,34 @@ class Listing:
 
     async def page(self, which: LetterFilter, *, cursor: int, limit: int) -> LetterPage:
         """See `Admin.letters`."""
-        letters = self._dead_letters.letters
         ids: list[bytes] = []
-        ordinal = cursor
-        async for rows in self._slices(which, cursor):
+        ordinals: list[int] = []
+        read = read_bytes = 0
+        async for run in matching(self._dead_letters, which, self._pace, cursor):
             room = limit - len(ids)
-            for row in rows[:room]:
-                ids.append(letters.id(row))
-                ordinal = letters.ordinal[row]
-            if len(rows) > room:
-                return LetterPage(await self._read(ids), ordinal)
-        return LetterPage(await self._read(ids), None)
+            ids += run.ids[:room]
+            ordinals += run.ordinals[:room]
+            if len(run.ids) > room:
+                return await self._page(ids, ordinals, ordinals[-1])
+            read, read_bytes = read + run.read, read_bytes + run.read_bytes
+            if read >= MOST_READ or read_bytes >= MOST_READ_BYTES:
+                return await self._page(ids, ordinals, run.end)
+        return await self._page(ids, ordinals, None)
+
+    async def _page(
+        self, ids: list[bytes], ordinals: list[int], next_cursor: int | None
+    ) -> LetterPage:
+        """What is still there of these."""
+        items = await self._read(ids)
+        known = dict(zip(ids, ordinals, strict=True))
+        found = [known[item.id.encode("ascii")] for item in items]
+        return LetterPage(items, next_cursor, found)
 
     async def groups(self, which: LetterFilter) -> LetterGroups:
-        """See `Admin.letter_groups`."""
+        """See `Admin.letter_groups`: of what is in records only nothing is asked."""
         letters = self._dead_letters.letters
         found: dict[tuple[str, int, int, int], list[int]] = {}
-        async for rows in self._slices(which):
+        async for rows in matching_rows(letters, which, self._pace.rest):
             for row in rows:
                 dead_at = letters.dead_at[row]
                 group = found.get(key := letters.cause_key(row))
@@ -104,33 +114,31 @@ class Listing:
         dead_letters = self._dead_letters
         key = message_id.encode("ascii")
         for letter in await dead_letters.read([key]):
-            if letter.chunks is None:
-                return letter_detail(letter, InMemory(letter.body))
-            return letter_detail(letter, LetterBody(dead_letters, key, len(letter.chunks)))
+            return letter_detail(letter, letter_body(dead_letters, letter))
         return None
 
     async def count(self, which: LetterFilter) -> int:
         """See `Admin.count_letters`."""
         count = 0
-        async for rows in self._slices(which):
-            count += len(rows)
+        if not which.needs_record:  # of a million ids are not made
+            async for rows in matching_rows(self._dead_letters.letters, which, self._pace.rest):
+                count += len(rows)
+            return count
+        async for run in matching(self._dead_letters, which, self._pace):
+            count += len(run.ids)
         return count
 
     async def ids(self, which: LetterFilter) -> list[bytes]:
         """The ids of all that match."""
-        letters = self._dead_letters.letters
         found: list[bytes] = []
-        async for rows in self._slices(which):
-            found += map(letters.id, rows)
+        async for run in matching(self._dead_letters, which, self._pace):
+            found += run.ids
         return found
 
     def missing(self, ids: Sequence[str]) -> Sequence[str]:
         """See `Admin.missing_letters`."""
         dead_letters = self._dead_letters
         return [one for one in ids if one.encode("ascii") not in dead_letters]
-
-    def _slices(self, which: LetterFilter, after: int = 0) -> AsyncIterator[list[int]]:
-        return matching_rows(self._dead_letters.letters, which, self._pace.rest, after)
 
     async def _read(self, ids: list[bytes]) -> list[LetterView]:
         """What is shown of letters, read a few at a time: their bodies are read too."""
@@ -177,43 +185,15 @@ def _indexed(letters: Letters, row: int) -> LetterView:
         size_bytes=letters.body_sizes[row],
         kind=cause.kind,
         function=cause.function,
+        label=letters.label(row),
     )
 
 
-async def matching_rows(
-    letters: Letters,
-    which: LetterFilter,
-    rest: Callable[[], Coroutine[Any, Any, None]],
-    after: int = 0,
-    *,
-    at_once: int | None = None,
-) -> AsyncIterator[list[int]]:
-    """The rows of letters that match, oldest first, a slice at a time; they are good until the
-    reader awaits something. Others may add and remove letters meanwhile. `rest` is awaited between
-    slices, which are of `at_once` rows; without that, as large as what is done for them permits.
-    """
-    ordinal = after
-    size = at_once or _FIRST_SLICE
-    matches_all = which == LetterFilter()
-    while True:
-        began = time.perf_counter()
-        start = letters.first_after(ordinal)
-        rows = range(start, min(start + size, letters.rows))
-        if not rows:
-            return
-        ordinal = letters.ordinal[rows[-1]]
-        alive = list(compress(rows, letters.are_alive(rows)))
-        yield alive if matches_all else [row for row in alive if letters.fits(row, which)]
-        if at_once is None:
-            size = _resized(size, time.perf_counter() - began)
-        await rest()
-
-
-def _resized(size: int, took_s: float) -> int:
-    """How many rows to look at next, where so many took so long."""
-    if took_s > _SLICE_SECONDS:
-        return max(size // 2, 1)
-    return min(size * 2, _MOST_ROWS) if took_s < _SLICE_SECONDS / 2 else size
+def letter_body(dead_letters: DeadLetters, letter: AnyLetter) -> InMemory | LetterBody:
+    """The body of a letter that was just read."""
+    if letter.chunks is None:
+        return InMemory(letter.body)
+    return LetterBody(dead_letters, letter.id, len(letter.chunks))
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ from itertools import islice
 from dispatcher.core.clock import SteadyClock
 from dispatcher.errors import LogBusy, LogTrimmed
 from dispatcher.queue.bodies.readback import read_messages
-from dispatcher.queue.lanes.lanes import Lanes
-from dispatcher.queue.pending.index import NO_SLOT
+from dispatcher.queue.lanes.lanes import Lane, Lanes
+from dispatcher.queue.pending.index import NO_SLOT, State
 from dispatcher.queue.pending.pending import Pending
 from dispatcher.telemetry.supervisor import Supervisor
 from dispatcher.txlog import TransactionLog
@@ -30,9 +30,8 @@ async def oldest_slot(pending: Pending, lanes: Lanes) -> int:
     may be settled by now: whoever reads it has to see."""
     index = pending.index
     oldest, position = -1, 1 << 64
-    all_lanes = list(lanes)
-    for start in range(0, len(all_lanes), _LANES_AT_ONCE):
-        for lane in all_lanes[start : start + _LANES_AT_ONCE]:
+    for start in range(0, len(lanes.by_number), _LANES_AT_ONCE):
+        for lane in lanes.by_number[start : start + _LANES_AT_ONCE]:  # forgotten ones are empty
             if lane.head != NO_SLOT and index.id_position[lane.head] < position:
                 oldest, position = lane.head, index.id_position[lane.head]
         await asyncio.sleep(0)
@@ -44,7 +43,8 @@ async def oldest_slot(pending: Pending, lanes: Lanes) -> int:
 
 class Oldest:
     """Looks every few seconds. `accepted_at` is in microseconds since the epoch, None when nothing
-    waits."""
+    waits. `lane` is that of the message, and `is_delayed`: its first attempt is to come later, as
+    its caller asked for."""
 
     def __init__(
         self,
@@ -56,6 +56,8 @@ class Oldest:
         clock: SteadyClock,
     ) -> None:
         self.accepted_at: int | None = None
+        self.lane: Lane | None = None
+        self.is_delayed = False
         self._log = log
         self._pending = pending
         self._lanes = lanes
@@ -76,7 +78,7 @@ class Oldest:
         index = self._pending.index
         slot = await oldest_slot(self._pending, self._lanes)
         if slot < 0 or slot >= index.slots or not index.state[slot]:
-            self.accepted_at = None
+            self.accepted_at = self.lane = None
             return
         try:
             messages = await read_messages(
@@ -86,3 +88,5 @@ class Oldest:
             return  # short of descriptors: the next look sees it; gone: whoever needs it says so
         if messages is not None:
             self.accepted_at = messages[0].accepted_at
+            self.lane = self._lanes.find(messages[0].destination.key)
+            self.is_delayed = index.state[slot] == State.SCHEDULED and not messages[0].attempt

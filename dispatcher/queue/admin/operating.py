@@ -4,24 +4,23 @@ done."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from dispatcher.core.destination import Destination
+from dispatcher.queue.admin.course import Course
 from dispatcher.queue.admin.listing import Listing
 from dispatcher.queue.admin.looking import Looking
 from dispatcher.queue.admin.pace import Pace
 from dispatcher.queue.admin.parts import Parts
-from dispatcher.queue.admin.surface import Cancelled, LetterFilter, Moved
+from dispatcher.queue.admin.surface import Cancelled, LetterEdit, LetterFilter, Moved
 from dispatcher.queue.deadletters.redrive import MOST_AT_ONCE
 
 T = TypeVar("T")
 
 _MOST_FAILED: Final = 10_000
 """Letters that are named as damaged, or as calls that nobody serves, at most."""
-_CAUGHT_UP_SECONDS: Final = 0.01
-"""How much of a delay a redrive with a rate makes up for: the rest before each portion. What takes
-longer, as looking through the letters does, must not end in a burst."""
 _PURGED_AT_ONCE = 200
 """Letters that are removed before others get their turn: a millisecond."""
 
@@ -43,63 +42,82 @@ class Operating:
         if too_late is not None:
             return too_late
         # Now, not when a task begins.
-        durable = self._queue.changing.cancel(self._looking.slot(key))
-        await self._run(durable)
+        durable = self._queue.changing.cancel([self._looking.slot(key)])
+        self._queue.pending.let_go(key)
+        await self.run(durable)
         return Cancelled.DONE
 
+    async def give_up(self, message_id: str) -> Cancelled:
+        """See `Admin.give_up`."""
+        return await self._change(message_id, self._queue.giving_up.give_up)
+
+    async def redirect(self, message_id: str, to: str) -> Cancelled:
+        """See `Admin.redirect`."""
+        redirect = partial(self._queue.redirecting.redirect, to=Destination.parse(to))
+        return await self._change(message_id, redirect)
+
+    async def _change(
+        self, message_id: str, change: Callable[[Sequence[bytes]], Coroutine[Any, Any, list[bytes]]]
+    ) -> Cancelled:
+        """Change a message that waits, unless it is too late for that, or its turn comes first."""
+        key = message_id.encode("ascii")
+        while (too_late := self._looking.too_late(key)) is None:
+            if await self.run(change([key])):
+                return Cancelled.DONE
+        return too_late
+
     async def redrive(
-        self, which: LetterFilter | Sequence[str], *, rate: int | None = None
+        self, which: LetterFilter | Sequence[str], *, course: Course | None = None
     ) -> Moved:
         """See `Admin.redrive`."""
-        return await self._run(self._redrive(which, rate))
+        return await self.run(self._redrive(which, course or Course()))
 
-    async def purge(self, which: LetterFilter | Sequence[str]) -> Moved:
+    async def redrive_edited(self, message_id: str, edit: LetterEdit) -> Moved:
+        """See `Admin.redrive_edited`."""
+        key = message_id.encode("ascii")
+        redriving = await self.run(self._queue.redriver.redrive([key], edit=edit))
+        not_found = _without([key], [*redriving.done, *redriving.damaged])
+        return Moved(len(redriving.done), not_found, _named(redriving.damaged))
+
+    async def purge(
+        self, which: LetterFilter | Sequence[str], *, course: Course | None = None
+    ) -> Moved:
         """See `Admin.purge`."""
-        return await self._run(self._purge(which))
+        return await self.run(self._purge(which, course or Course()))
 
-    async def _redrive(self, which: LetterFilter | Sequence[str], rate: int | None) -> Moved:
-        loop = asyncio.get_running_loop()
-        due = 0.0
+    async def _redrive(self, which: LetterFilter | Sequence[str], course: Course) -> Moved:
         count = 0
         not_found: list[str] = []
         failed: list[str] = []
         unserved: list[str] = []
-        most = MOST_AT_ONCE if rate is None else max(1, min(MOST_AT_ONCE, rate // 10))
-        async for ids in self._portions(which, most):
-            due = max(due, loop.time() - _CAUGHT_UP_SECONDS)
+        keys = await self._keys(which)
+        async for ids in course.portions(keys, most=MOST_AT_ONCE, pace=self._pace):
             done, damaged, left = await self._queue.redriver.redrive(ids)
+            course.did(len(done), missed=len(ids) - len(done))
             count += len(done)
             failed += _named(damaged[: _MOST_FAILED - len(failed)])
             unserved += _named(left[: _MOST_FAILED - len(unserved)])
             if not isinstance(which, LetterFilter):
                 not_found += _without(ids, [*done, *damaged, *left])
-            if rate is not None:
-                due += len(done) / rate
-                await asyncio.sleep(max(0.0, due - loop.time()))
         return Moved(count, not_found, tuple(failed), tuple(unserved))
 
-    async def _purge(self, which: LetterFilter | Sequence[str]) -> Moved:
+    async def _purge(self, which: LetterFilter | Sequence[str], course: Course) -> Moved:
         count = 0
         not_found: list[str] = []
-        async for ids in self._portions(which, _PURGED_AT_ONCE):
+        keys = await self._keys(which)
+        async for ids in course.portions(keys, most=_PURGED_AT_ONCE, pace=self._pace):
             done = await self._queue.redriver.purge(ids)
+            course.did(len(done), missed=len(ids) - len(done))
             count += len(done)
             if not isinstance(which, LetterFilter):
                 not_found += _without(ids, done)
         return Moved(count, not_found)
 
-    async def _portions(
-        self, which: LetterFilter | Sequence[str], most: int
-    ) -> AsyncIterator[list[bytes]]:
-        """Ids, a few at a time; of a filter, those that were dead when it began."""
+    async def _keys(self, which: LetterFilter | Sequence[str]) -> list[bytes]:
+        """Ids, each once; of a filter, those that are dead now."""
         if isinstance(which, LetterFilter):
-            keys = await self._listing.ids(which)
-        else:
-            keys = [one.encode("ascii") for one in dict.fromkeys(which)]
-        for start in range(0, len(keys), most):
-            if start:
-                await self._pace.rest()
-            yield keys[start : start + most]
+            return await self._listing.ids(which)
+        return [one.encode("ascii") for one in dict.fromkeys(which)]
 
     async def hold(self, destination: str) -> str:
         """See `Admin.hold`."""
@@ -110,10 +128,11 @@ class Operating:
         return await self._hold(Destination.parse(destination), held=False)
 
     async def _hold(self, destination: Destination, *, held: bool) -> str:
-        await self._run(self._queue.changing.hold(destination, held=held))
+        await self.run(self._queue.changing.hold(destination, held=held))
         return str(destination)
 
-    async def _run(self, work: Coroutine[Any, Any, T]) -> T:
+    async def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do something in a task of its own, and return what comes of it."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

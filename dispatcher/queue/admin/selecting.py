@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from bisect import insort
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, TypeAlias, TypeVar
 
 from dispatcher.queue.admin.pace import Pace
 from dispatcher.queue.lanes.lanes import Lane
 
-SLICE: Final = 400
-"""Lanes that are looked at before others get their turn: half a millisecond."""
+AT_ONCE: Final = 50
+"""Lanes that are looked at before it is asked whether the slice is over: less than a tenth of a
+millisecond."""
 
 L = TypeVar("L")
 
@@ -34,11 +36,11 @@ def by_name(lane: Lane) -> Rank:
 
 def by_messages(lane: Lane) -> Rank:
     """Those with most messages first."""
-    return -(lane.ready + lane.scheduled), lane.destination.key
+    return -(lane.ready + lane.behind + lane.scheduled), lane.destination.key
 
 
 async def select(
-    lanes: Iterable[L],
+    parts: Iterable[Sequence[L]],
     *,
     rank: Callable[[L], Rank],
     limit: int,
@@ -48,30 +50,25 @@ async def select(
 ) -> Selected[L]:
     """Find the first `limit` lanes whose rank is above `after`, of those that are wanted.
 
-    Lanes may come and go meanwhile: one that came may be missing, one that went may be there.
+    They are given in `parts` of `AT_ONCE` at most, each when it is asked for. Lanes may come and go
+    meanwhile: one that came may be missing, one that went may be there.
     """
-    every = list(lanes)
     kept: list[tuple[Rank, L]] = []
-    total = 0
-    more = False
-    for start in range(0, len(every), SLICE):
-        if start:
+    total = found = 0
+    for part in parts:
+        if pace.is_over:
             await pace.rest()
-        some = [lane for lane in every[start : start + SLICE] if wanted(lane)]
+        some = [lane for lane in part if wanted(lane)]
         total += len(some)
-        found = [(rank(lane), lane) for lane in some]
-        if after is not None:
-            found = [one for one in found if one[0] > after]
-        if len(kept) == limit:  # most of what comes then is above all that is kept
-            most = kept[-1][0]
-            count = len(found)
-            found = [one for one in found if one[0] < most]
-            more = more or count > len(found)
-        if found:
-            kept = sorted([*kept, *found], key=_rank)
-            more = more or len(kept) > limit
-            del kept[limit:]
-    return Selected([lane for _, lane in kept], total, more)
+        for lane in some:
+            ranked = rank(lane)
+            if after is not None and ranked <= after:
+                continue
+            found += 1
+            if len(kept) < limit or ranked < kept[-1][0]:  # most is above all that is kept
+                insort(kept, (ranked, lane), key=_rank)
+                del kept[limit:]
+    return Selected([lane for _, lane in kept], total, more=found > len(kept))
 
 
 def _rank(one: tuple[Rank, L]) -> Rank:

@@ -6,7 +6,9 @@ from collections.abc import AsyncIterable, Sequence
 
 from dispatcher.core.calls import status_word
 from dispatcher.core.message import Message
+from dispatcher.core.options import TIMEOUT, written
 from dispatcher.core.outcome import cause
+from dispatcher.core.units import duration_text
 from dispatcher.protocol.statuses import Status
 from dispatcher.queue.admin.surface import (
     AttemptView,
@@ -24,12 +26,32 @@ from dispatcher.queue.records.history import Attempt, decode_history, last_attem
 from dispatcher.queue.records.letters import DeadLetter, last_of
 
 
-def message_view(
+def dead_view(letter: DeadLetter) -> MessageView:
+    """A message that is dead: its last error is that of its letter."""
+    message = letter.message
+    return _message_view(message, MessageState.DEAD, message.attempt, None, last_of(letter))
+
+
+def pending_view(
     message: Message, state: MessageState, attempts: int, due_us: int | None
 ) -> MessageView:
-    """A message that is pending or dead; `due_us` is when its next attempt is due, if it waits for
-    one."""
-    last = last_attempt(message.history)
+    """A message that is pending; `due_us` is when its next attempt is due, if it waits for one.
+
+    The first one is never shown as due before the instant that was asked for: `due_us` was carried
+    from one clock to another and back, which takes microseconds.
+    """
+    if due_us is not None and message.terms is not None and not message.attempt:
+        due_us = max(due_us, message.terms.not_before_us)
+    return _message_view(message, state, attempts, due_us, last_attempt(message.history))
+
+
+def _message_view(
+    message: Message,
+    state: MessageState,
+    attempts: int,
+    due_us: int | None,
+    last: Attempt | None,
+) -> MessageView:
     return MessageView(
         id=message.wire_id.decode("ascii"),
         state=state,
@@ -40,7 +62,17 @@ def message_view(
         attempts=attempts,
         next_attempt_at_us=due_us,
         last_error=cause(last.status, last.failure) if last else None,
+        label=message.label or None,
+        options=_options(message),
+        size_bytes=message.body_size,
     )
+
+
+def _options(message: Message) -> dict[str, str]:
+    """What is stored of its options; a timeout is not among its terms."""
+    if not message.timeout_ms:
+        return written(message.terms)
+    return {TIMEOUT.key: duration_text(message.timeout_ms), **written(message.terms)}
 
 
 def past_view(message_id: str, past: Past) -> MessageView:
@@ -56,6 +88,8 @@ def past_view(message_id: str, past: Past) -> MessageView:
         attempts=past.attempts,
         next_attempt_at_us=None,
         last_error=None,
+        label=None if past.terms is None else past.terms.label or None,
+        options=written(past.terms),
     )
 
 
@@ -77,6 +111,8 @@ def letter_view(letter: AnyLetter) -> LetterView:
         last_error=cause(last.status, last.failure) if last else None,
         reason=letter.reason,
         size_bytes=message.body_size,
+        label=message.label or None,
+        options=_options(message),
     )
 
 
@@ -85,16 +121,20 @@ def letter_detail(letter: AnyLetter, body: AsyncIterable[bytes]) -> LetterDetail
     if isinstance(letter, CallLetter):
         return _call_detail(letter, body)
     message = letter.message
-    lines = message.head.split(b"\r\n")[1:-1]
-    pairs = [line.partition(b":") for line in lines]
     return LetterDetail(
         letter_view(letter),
-        headers=[(name, value.strip(b" \t")) for name, _, value in pairs],
+        headers=headers_of(message),
         body=body,
         detail=letter.detail,
         redrives=message.redrives,
         history=attempt_views(letter),
     )
+
+
+def headers_of(message: Message) -> list[tuple[bytes, bytes]]:
+    """Names and values of the request, as they will be sent."""
+    pairs = [line.partition(b":") for line in message.head.split(b"\r\n")[1:-1]]
+    return [(name, value.strip(b" \t")) for name, _, value in pairs]
 
 
 def _call_view(letter: CallLetter) -> LetterView:

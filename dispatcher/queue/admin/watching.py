@@ -116,6 +116,8 @@ class Watch:
 
     def _tell(self, kind: str, message: Message, fields: Mapping[str, object]) -> None:
         if self._listeners:
+            if message.label:
+                fields = {**fields, "label": message.label}
             self._tell_of(kind, message.wire_id, str(message.destination), fields)
 
     def _tell_of(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from dispatcher.core.answer import MOST_WAITED_BYTES
 from dispatcher.core.message import Message
 from dispatcher.errors import LogBusy, LogError, LogTrimmed
 from dispatcher.queue.pending.pending import Pending
@@ -59,6 +60,8 @@ async def read_messages(
     for slot, position, payload in zip(slots, positions, payloads, strict=False):
         message = decode_stored(position, payload, partition)
         message.slot = slot
+        if pending.awaited and message.wire_id in pending.awaited:
+            message.want_start(MOST_WAITED_BYTES)
         by_slot[slot] = message
         messages.append(message)
     for slot, payload in [*zip(tried, payloads[len(slots) :], strict=True), *unwritten]:

@@ -12,6 +12,7 @@ from dispatcher.queue.commit.telling import Waiter
 from dispatcher.queue.pending.pending import Pending
 from dispatcher.queue.records.chunks import encode_chunk
 from dispatcher.queue.records.kinds import OVERHEAD_BYTES
+from dispatcher.queue.refusals import MOVED
 
 
 class ChunkUpload:
@@ -94,7 +95,8 @@ class ChunkUpload:
         """A chunk could not be stored: the body has a hole, so the upload is over."""
         self.unstored_bytes -= size
         if self.refusal is None:
-            self.refusal = refusal
+            # Of a chunk nobody may know: but no message was made of it, and that is known.
+            self.refusal = MOVED if refusal.is_silent else refusal
         if not self._ended:
             self._progress()
 

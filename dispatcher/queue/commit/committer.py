@@ -23,8 +23,14 @@ from functools import partial
 from dispatcher.core.histogram import Histogram
 from dispatcher.errors import BatchTooLarge, LogBusy, LogUnavailable, Refusal
 from dispatcher.queue.commit.copies import Copies
-from dispatcher.queue.commit.space import PROBE_SECONDS, Space, probe_payload
-from dispatcher.queue.commit.telling import Waiter, tell_refused, tell_stored
+from dispatcher.queue.commit.space import LOOK_SECONDS, Space
+from dispatcher.queue.commit.telling import (
+    Waiter,
+    of_batch,
+    of_waiting,
+    tell_refused,
+    tell_stored,
+)
 from dispatcher.queue.commit.unit import UnitWaiter, parts_of
 from dispatcher.queue.commit.waiting import Records, Waiting
 from dispatcher.queue.records.kinds import OVERHEAD_BYTES
@@ -32,6 +38,7 @@ from dispatcher.queue.refusals import (
     DISK_FULL,
     LOG_BUSY,
     LOG_FAILED,
+    NO_VERDICT,
     RECORD_TOO_LARGE,
     SHUTTING_DOWN,
 )
@@ -60,7 +67,7 @@ class Committer:
     Urgent records keep their order among themselves, and so do the others; within a batch the
     urgent ones come first. `collect` is called before each batch and may submit urgent records
     (those that were waiting for company); `settled` after the waiters of a batch were told, and
-    each time that not even urgent records, or a probe, found space: what is settled in memory, or
+    each time that not even urgent records, or a look, found space: what is settled in memory, or
     was refused half stored, may have left the log's beginning without anything that is needed;
     `failed` once, when the log can't be written any more; `space_changed` with True when the disk
     became full, with False when there is space again; `died` with what a waiter, `collect` or
@@ -69,7 +76,7 @@ class Committer:
         IDLE      nothing is with the log; a submit leads to STARTING, a lazy wake to a timer
         STARTING  a batch is handed over in the next turn of the loop, with all that comes till then
         BUSY      a batch is with the log; what comes meanwhile is the next one
-        STUCK     not even urgent records found space; a probe, or trimming, leads to STARTING
+        STUCK     not even urgent records found space; a look, or trimming, leads to STARTING
 
     All of it is callbacks: a task for each batch would cost a caller who is alone two turns of the
     loop more.
@@ -88,6 +95,7 @@ class Committer:
         self.full = False  # the disk is: what can be refused is refused
         self.stalled = False  # set by `stalls.StallWatch`
         self.dead = False
+        self.gone = LOG_FAILED  # why, once it is dead
         self.batches = 0
         self.records = 0
         self.batch_records = Histogram(_BATCH_RECORDS)
@@ -99,7 +107,7 @@ class Committer:
         self._space_changed = space_changed
         self._died = died
         self._waiting = Waiting()
-        self._space = Space(changed=self._space_has_changed, probe=self._probe)
+        self._space = Space(changed=self._space_has_changed, look=self._look_for_space)
         self._state = _State.STOPPED
         self._refusal: Refusal | None = None
         self._with_log: tuple[Records, Records] | None = None
@@ -121,6 +129,11 @@ class Committer:
         return max(1, self._log.max_batch_bytes // (size + OVERHEAD_BYTES))
 
     @property
+    def most_bytes(self) -> int:
+        """What a batch holds at most: its records with their overhead."""
+        return self._log.max_batch_bytes
+
+    @property
     def is_stuck(self) -> bool:
         """The space that is kept back for urgent records is used up too."""
         return self._state is _State.STUCK
@@ -130,6 +143,16 @@ class Committer:
         """Bytes of records that are not handed to the log yet."""
         waiting = self._waiting  # as `Waiting.size_bytes` has it, without the call
         return waiting.urgent.size_bytes + waiting.normal.size_bytes
+
+    @property
+    def is_appending(self) -> bool:
+        """Whether a batch is with the log, which will say what became of it."""
+        return self._with_log is not None
+
+    @property
+    def owes(self) -> bool:
+        """Whether anybody waits to hear of a record, with the log or before it."""
+        return self._with_log is not None or bool(self._waiting.normal.payloads)
 
     def waiting_s(self) -> float:
         """How many seconds the batch under way has been with the log; 0 when none is."""
@@ -176,7 +199,7 @@ class Committer:
         see `wake` and `wake_lazily`."""
         if self.dead:
             if waiter is not None:
-                waiter.refused(LOG_FAILED)
+                waiter.refused(self.gone)
             return
         self._waiting.urgent.add(payload, waiter)
 
@@ -297,7 +320,7 @@ class Committer:
         tell_stored(urgent.waiters, positions, self._died)
         tell_stored(normal.waiters, positions[len(urgent.waiters) :], self._died)
         if self.dead:
-            tell_refused(self._waiting.drop(), LOG_FAILED, self._died)
+            tell_refused(self._waiting.drop(), self.gone, self._died)
         self._look()
 
     def _look(self) -> None:
@@ -352,17 +375,15 @@ class Committer:
         refused += normal.waiters + self._waiting.normal.drop()
         self._rest(_State.IDLE)
         if self._waiting.urgent.payloads:
-            self._loop.call_later(PROBE_SECONDS, self.wake)
+            self._loop.call_later(LOOK_SECONDS, self.wake)
         tell_refused(refused, LOG_BUSY, self._died)
 
     def _find_no_space(self, urgent: Records, normal: Records) -> None:
         """Refuse what can be refused; try the rest again with the space that is kept back."""
-        is_probe = self.full and not self._is_urgent  # that it finds none is no news
         self._space.ran_out()
-        modest = [] if is_probe else urgent.drop_modest()
+        modest = urgent.drop_modest()
         refused = modest + normal.waiters + self._waiting.normal.drop()
-        if not is_probe:
-            refused += self._waiting.urgent.drop_modest()
+        refused += self._waiting.urgent.drop_modest()
         if self._is_urgent and not modest:
             self._waiting.urgent.put_back(urgent)
             self._rest(_State.STUCK)
@@ -371,7 +392,7 @@ class Committer:
         else:
             self._hand_over()
         tell_refused(refused, DISK_FULL, self._died)
-        if self.is_stuck or is_probe:  # no batch comes that would have it look
+        if self.is_stuck:  # no batch comes that would have it look
             self._look()
 
     def try_again(self) -> None:
@@ -380,19 +401,15 @@ class Committer:
             self._state = _State.STARTING
             self._loop.call_soon(self._start_batch)
 
-    def _probe(self) -> None:
-        """Find out whether there is space again.
-
-        While the disk is full nothing but the probe is in `normal`; one that waits there still,
-        because urgent records left no room for it in their batch, is the probe of this second too,
-        and so is one that is with the log.
-        """
-        if self._state is _State.BUSY and self._with_log is not None and self._with_log[1].payloads:
-            return
-        if not self._waiting.normal.payloads:
-            self._waiting.normal.add(probe_payload(self._log.max_batch_bytes), self._space)
-        if self._state in {_State.IDLE, _State.STUCK}:
+    def _look_for_space(self) -> None:
+        """Ask the log whether there is space again. Urgent records that found none are tried again
+        in any case: some of them may fit where a large batch does not."""
+        if self._log.room():
+            self._space.found()
+        if self._waiting.size_bytes and self._state in {_State.IDLE, _State.STUCK}:
             self._hand_over()
+        elif self.full and self._state is _State.IDLE:  # no batch comes that would have it look
+            self._look()
 
     def _space_has_changed(self, full: bool) -> None:
         self.full = self.copies.full = full
@@ -400,32 +417,36 @@ class Committer:
             self._refusal = DISK_FULL if full else None
         self._space_changed(full)
 
-    def give_up(self) -> None:
-        """The log turned out to be damaged, or another one is: store nothing more, and refuse what
-        waits, after those of the batch that is under way were told. Idempotent."""
-        self._end()
+    def give_up(self, error: Exception | None = None) -> None:
+        """The log turned out to be damaged, or another one is, or it is another owner's: store
+        nothing more, and refuse what waits, after those of the batch that is under way were told.
+        Idempotent."""
+        self._end(error)
         if self._with_log is None:
-            tell_refused(self._waiting.drop(), LOG_FAILED, self._died)
+            tell_refused(self._waiting.drop(), self.gone, self._died)
 
-    def abandon(self) -> None:
-        """The log does not answer and the process ends without it: whether the batch under way is
-        stored nobody knows, and those who wait for it are told so, and no more. Idempotent."""
-        self._end()
+    def abandon(self, error: Exception | None = None) -> None:
+        """The log does not answer and the process, or with this error the partition, ends without
+        it: whether the batch under way is stored nobody knows, and those who wait for it are told
+        so, and no more. Idempotent."""
+        self._end(error)
         for batch in self._with_log or ():
             waiters, batch.waiters = batch.waiters, []
-            tell_refused(waiters, LOG_FAILED, self._died)
+            tell_refused(waiters, NO_VERDICT if error else LOG_FAILED, self._died)
         self._with_log = None  # who comes now need not wait for it
-        tell_refused(self._waiting.drop(), LOG_FAILED, self._died)
+        tell_refused(self._waiting.drop(), self.gone, self._died)
 
     def _die(self, error: Exception, waiters: list[Waiter | None]) -> None:
-        """Whether this batch is stored is unknown, and nothing will be stored any more."""
+        """Nothing will be stored any more, and what is known of this batch its error says."""
         was_dead = self.dead
-        self._end()
+        self._end(error)
+        tell_refused(waiters, of_batch(error), self._died)
+        tell_refused(self._waiting.drop(), self.gone, self._died)
         if not was_dead:
             self._failed(error)
-        tell_refused(waiters + self._waiting.drop(), LOG_FAILED, self._died)
 
-    def _end(self) -> None:
-        self.dead = True
-        self._refusal = LOG_FAILED
+    def _end(self, error: Exception | None) -> None:
+        if not self.dead:
+            self.dead = True
+            self._refusal = self.gone = of_waiting(error)
         self._rest(_State.STOPPED)

@@ -1,31 +1,27 @@
-"""Whether the disk of a log is full, and the record that finds out when it no longer is."""
+"""Whether the disk of a log is full, and the look that finds out when it no longer is."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 
-from dispatcher.errors import Refusal
-from dispatcher.queue.records.kinds import NOTHING, OVERHEAD_BYTES
-
-PROBE_SECONDS = 1.0
-"""How often a full disk is tried again."""
+LOOK_SECONDS = 1.0
+"""How often a full log is asked for space."""
 
 
 class Space:
-    """The space of one log, and the waiter of its probes: records that say nothing.
+    """The space of one log.
 
     `changed` is called with True when the disk became full, with False when there is space again;
-    `probe` every `PROBE_SECONDS` while it is full: it has to store a `probe_payload`, unless one is
-    on its way, and to call `ran_out` if there is no space for that.
+    `look` every `LOOK_SECONDS` while it is full: it has to call `found` when there is.
     """
 
-    __slots__ = ("_changed", "_probe", "_timer", "is_full")
+    __slots__ = ("_changed", "_look_for_it", "_timer", "is_full")
 
-    def __init__(self, *, changed: Callable[[bool], None], probe: Callable[[], None]) -> None:
+    def __init__(self, *, changed: Callable[[bool], None], look: Callable[[], None]) -> None:
         self.is_full = False
         self._changed = changed
-        self._probe = probe
+        self._look_for_it = look
         self._timer: asyncio.TimerHandle | None = None
 
     def ran_out(self) -> None:
@@ -40,31 +36,19 @@ class Space:
             self._timer.cancel()
             self._timer = None
 
-    def stored(self, position: int) -> None:
-        """A probe is durable: there is space again."""
+    def found(self) -> None:
+        """Note that there is space again."""
         self._set_full(False)
         self.stop()
 
-    def refused(self, refusal: Refusal) -> None:
-        """Still full, or nobody knows: another probe comes in any case."""
-
     def _arm(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(PROBE_SECONDS, self._look)
+        self._timer = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look)
 
     def _look(self) -> None:
-        self._arm()  # first: the probe may fail, or be lost to something else than space
-        self._probe()
+        self._arm()  # first: the look may fail
+        self._look_for_it()
 
     def _set_full(self, full: bool) -> None:
         if full != self.is_full:
             self.is_full = full
             self._changed(full)
-
-
-def probe_payload(max_batch_bytes: int) -> bytes:
-    """A record that says nothing, as large as most batches.
-
-    A small one would fit into a gap that the refused batch did not fit into, and the next large one
-    would be refused again, and so on once a second.
-    """
-    return NOTHING.ljust(max_batch_bytes * 7 // 8 - OVERHEAD_BYTES, b"\0")

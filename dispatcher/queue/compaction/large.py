@@ -64,13 +64,14 @@ class LargeBodies:
                 await stored
                 if upload.refusal is not None:
                     raise Refused(upload.refusal)
+            place = pending.index.position[slot]
             messages = await self._messages.read([slot])
             if messages is None:
                 return
             (message,) = messages
             if (message.position, message.incarnation) == name:
                 message.chunks = upload.fixed()
-                move = self._messages.submit(message)
+                move = self._messages.submit(message, place)
                 self._committer.wake()
                 if move is not None:
                     await move.done

@@ -113,10 +113,15 @@ class Messages:
             ]
             if not slots:
                 return
+            places = [self._pending.index.position[slot] for slot in slots]
             messages = await self.read(slots)
             if messages is not None:
                 break
-        moves = [move for message in messages if (move := self.submit(message)) is not None]
+        moves = [
+            move
+            for message, place in zip(messages, places, strict=True)
+            if (move := self.submit(message, place)) is not None
+        ]
         self._committer.wake()
         for move in moves:
             await move.done
@@ -134,12 +139,17 @@ class Messages:
         """See `read_messages`."""
         return await read_messages(self._log, self._pending, slots, partition=self._partition)
 
-    def submit(self, message: Message) -> Awaited | None:
-        """Submit the copy of a message, unless it was settled while it was read, or an attempt of
-        it ended and its record is in the log already: then it has to be read again."""
+    def submit(self, message: Message, place: int) -> Awaited | None:
+        """Submit the copy of a message that was read at this place, unless it was settled or
+        redirected meanwhile, or is about to be, or an attempt of it ended and its record is in the
+        log already: then it has to be read again."""
         index = self._pending.index
         slot = message.slot
         if not index.holds(slot, message.position, message.incarnation):
+            return None
+        if index.position[slot] != place:
+            return None
+        if index.state[slot] == State.SETTLING or index.state[slot] == State.MOVING:
             return None
         if index.attempts[slot] != message.attempt:
             retry = self._pending.unwritten.get(slot)
@@ -148,7 +158,8 @@ class Messages:
             message.attempt = index.attempts[slot]
             message.history = decode_retry(retry).history
         due_at = 0
-        if index.state[slot] == State.SCHEDULED:
+        state = index.state[slot]
+        if state == State.SCHEDULED or (state == State.BEHIND and index.due_at[slot]):
             due_at = self._clock.to_wall(QueueUs(index.due_at[slot]))
         payload = encode_moved(message, due_at)
         move = Awaited(partial(self._moved, message, len(payload) + OVERHEAD_BYTES))

@@ -28,14 +28,18 @@ is where it was, and what is dead is trimmed.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Final
 
 from dispatcher.errors import LogBusy, Refused
 from dispatcher.queue.commit.committer import Committer
 from dispatcher.queue.compaction.source import RECLAIM, ReclaimPolicy, Source
 from dispatcher.queue.pending.extents import Extent, Owner
-from dispatcher.queue.refusals import LOG_FAILED
+from dispatcher.queue.refusals import GONE
 from dispatcher.txlog import TransactionLog
+
+_PATIENCE: Final = 30
+"""Looks in vain, with a rest after each, before something has to give way: half a minute."""
 
 
 class Reclaimer:
@@ -51,15 +55,20 @@ class Reclaimer:
         failed: Callable[[Exception], None],
         policy: ReclaimPolicy = RECLAIM,
         keep_everything: bool = False,
+        give_way: Callable[[Sequence[Extent]], bool] = lambda extents: False,
     ) -> None:
         """`failed` is told when the log could not be read or trimmed: the process must end. With
-        `keep_everything` the extents are forgotten, and the records stay."""
+        `keep_everything` the extents are forgotten, and the records stay. `give_way` is asked when
+        nothing in these extents, the oldest, could be copied for a while on a full disk: to forget
+        what is needed in them, if that can be; True: it is forgotten."""
         self._log = log
         self._source = source
         self._committer = committer
         self._failed = failed
         self._policy = policy
         self._keep_everything = keep_everything
+        self._give_way = give_way
+        self._in_vain = 0
         self._stopped = False
         self._rests_until = 0.0
         self._task: asyncio.Task[None] | None = None
@@ -145,13 +154,13 @@ class Reclaimer:
     async def _copy(self, extents: list[Extent]) -> None:
         copies = self._committer.copies
         if self._committer.full:
-            copies.allow(self._room_bytes())
+            copies.allow(self.room_bytes())
         try:
             await self._source.copy(extents)
         except LogBusy:
             self._rest()
         except Refused as error:
-            if error.refusal is LOG_FAILED:
+            if error.refusal in GONE:
                 raise
             self._rest()
         finally:
@@ -173,11 +182,38 @@ class Reclaimer:
     async def _next(self) -> list[Extent]:
         """The oldest extents that are to be copied now; none, when there is no reason to."""
         if not self._committer.full:
+            self._in_vain = 0
             return self._wasteful()
         extents = await self._affordable()
-        if not extents:
-            self._rest()  # to see that again with every batch would take too long
-        return extents
+        if extents:
+            self._in_vain = 0
+            return extents
+        self._in_vain += 1
+        is_hopeless = self._committer.is_stuck or self._in_vain >= _PATIENCE
+        if is_hopeless and self._is_held() and self._give_way(self._stretch()):
+            self._in_vain = 0
+            upto = self._droppable()
+            if upto is not None:
+                await self._trim(upto)
+        self._rest()  # to see that again with every batch would take too long
+        return []
+
+    def _stretch(self) -> list[Extent]:
+        """The oldest extents that have to be free before anything is given back."""
+        extents = self._source.extents
+        ends_at = self._log.oldest_ends_at
+        stretch: list[Extent] = []
+        span = 0
+        for extent in extents:
+            if extent is extents.current:
+                break
+            stretch.append(extent)
+            span += extent.filled
+            if span >= self._policy.stretch_bytes:
+                break
+            if ends_at is not None and extents.before(extent) >= ends_at:
+                break
+        return stretch
 
     def _wasteful(self) -> list[Extent]:
         """What is to be copied because too much of the log is needed no more."""
@@ -200,8 +236,8 @@ class Reclaimer:
             surplus -= extent.filled - extent.live_bytes
         return group
 
-    def _room_bytes(self) -> int:
-        """What copies may take on a full disk."""
+    def room_bytes(self) -> int:
+        """What copies may take on a full disk, and what is born as something ends (`endings`)."""
         room = self._log.urgent_bytes - self._source.ending_bytes - self._policy.spare_bytes
         return max(0, room)
 
@@ -221,9 +257,9 @@ class Reclaimer:
             if extent is extents.current:
                 return group if cost <= span // 2 else enough
             cost += self._source.cost_bytes(extent, counted)
-            if cost <= self._room_bytes():  # else a look at all that is in it is not needed
+            if cost <= self.room_bytes():  # else a look at all that is in it is not needed
                 cost += await self._source.growth_bytes(extent)
-            if cost > self._room_bytes():
+            if cost > self.room_bytes():
                 break
             group.append(extent)
             span += extent.filled

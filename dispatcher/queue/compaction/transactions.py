@@ -1,5 +1,5 @@
 """The transaction log as something that can be compacted (`Source`): small messages, large bodies,
-bodies that are still coming, and what is known of destinations."""
+bodies that are still coming, idempotency keys, and what is known of destinations."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from dispatcher.queue.compaction.messages import Messages
 from dispatcher.queue.compaction.source import cost_with_wholes
 from dispatcher.queue.pending.extents import Extent, Extents, Owner
 from dispatcher.queue.pending.pending import Pending
+from dispatcher.queue.registry.idempotency.space import KeySpace
 from dispatcher.queue.registry.pauses import Pauses
 
 _ENDING_BYTES = 8
@@ -22,12 +23,18 @@ class Transactions:
     """A `Source`."""
 
     def __init__(
-        self, pending: Pending, messages: Messages, large: LargeBodies, pauses: Pauses
+        self,
+        pending: Pending,
+        messages: Messages,
+        large: LargeBodies,
+        pauses: Pauses,
+        keys: KeySpace,
     ) -> None:
         self._pending = pending
         self._messages = messages
         self._large = large
         self._pauses = pauses
+        self._keys = keys
 
     @property
     def copied_total(self) -> int:
@@ -40,7 +47,7 @@ class Transactions:
 
     @property
     def live_bytes(self) -> int:
-        return self._pending.live_bytes
+        return self._pending.live_bytes + self._keys.live_bytes
 
     @property
     def ending_bytes(self) -> int:
@@ -51,7 +58,17 @@ class Transactions:
 
     async def growth_bytes(self, extent: Extent) -> int:
         growth = await self._messages.growth_bytes(extent)
+        growth += self._keys.growth_bytes(extent)
         return growth + await self._pending.guest.growth_bytes(extent)
+
+    def give_way(self, extents: Sequence[Extent]) -> bool:
+        """See `Reclaimer`. Keys of messages that are done are forgotten where nothing else keeps
+        these extents: without that the server would accept nothing until their window is over."""
+        if any(extent.live != self._keys.live_in(extent) for extent in extents):
+            return False
+        for extent in extents:
+            self._keys.drop(extent)
+        return True
 
     def tidy(self) -> bool:
         self._pending.shrink()
@@ -61,6 +78,7 @@ class Transactions:
         for extent in extents:
             large = dict.fromkeys(await self._messages.copy(extent))
             await self._pauses.move_from(extent)
+            await self._keys.move_from(extent)
             owners = list(extent.owners)
             large.update((owner, None) for owner in owners if isinstance(owner, int))
             for slot in large:

@@ -48,13 +48,15 @@ _MOST_PAUSE_SECONDS = 16.0
 
 @dataclass(frozen=True, slots=True)
 class Burial:
-    """A message that is given up, and why."""
+    """A message that is given up, and why. `held_bytes` is what is kept in memory besides it until
+    its letter is durable."""
 
     message: Message
     reason: str
     detail: str
     response_start: bytes
     dead_at: int
+    held_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +127,11 @@ class Burying:
         """Store a dead letter; `then` is called once it is durable, and not before."""
         letter, message = self.letter(burial), burial.message
         if message.chunks is None:
-            self._store(letter, then, None)
+            self._store(letter, then, None, burial.held_bytes)
             return
-        size = len(message.head) + len(message.history) + 8 * len(message.chunks)
+        size = (
+            burial.held_bytes + len(message.head) + len(message.history) + 8 * len(message.chunks)
+        )
         self._line_up(partial(self._copied, letter, message.chunks), size, then)
 
     def bury_call(
@@ -246,14 +250,21 @@ class Burying:
         (data,) = await self._bodies.read([position])
         return data
 
-    def _store(self, letter: AnyLetter, then: Callable[[], None], copied: _Copied | None) -> None:
+    def _store(
+        self,
+        letter: AnyLetter,
+        then: Callable[[], None],
+        copied: _Copied | None,
+        held_bytes: int = 0,
+    ) -> None:
         try:
             payload = encode_letter(letter)
         except MemoryError:
             loop = asyncio.get_running_loop()
-            loop.call_later(AGAIN_SECONDS, self._store, letter, then, copied)
+            loop.call_later(AGAIN_SECONDS, self._store, letter, then, copied, held_bytes)
             return
         buried = _Buried(self, payload, then, copied)
+        buried.held_bytes = held_bytes
         self._committer.submit(buried.payload, buried)
 
     def stored(self, buried: _Buried, position: int) -> None:
@@ -287,7 +298,7 @@ class Burying:
             asyncio.get_running_loop().call_later(again_s, self._copy_again)
             return
         self._waiting.append(buried)
-        self._waiting_bytes += len(buried.payload) + _OBJECT_BYTES
+        self._waiting_bytes += len(buried.payload) + buried.held_bytes + _OBJECT_BYTES
         if refusal is LOG_BUSY:  # nobody says when that is over
             asyncio.get_running_loop().call_later(AGAIN_SECONDS, self._try_again)
 
@@ -321,7 +332,7 @@ class _Copied:
 class _Buried:
     """A DEAD or DEAD_CALL record on its way."""
 
-    __slots__ = ("_burying", "_then", "copied", "payload")
+    __slots__ = ("_burying", "_then", "copied", "held_bytes", "payload")
 
     def __init__(
         self,
@@ -332,6 +343,7 @@ class _Buried:
     ) -> None:
         self.payload = payload
         self.copied = copied
+        self.held_bytes = 0
         self._burying = burying
         self._then = then
 

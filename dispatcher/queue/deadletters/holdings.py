@@ -6,6 +6,7 @@ Every change of it goes through here; nothing here does I/O or decides anything.
 from __future__ import annotations
 
 from array import array
+from typing import Protocol
 
 from dispatcher.queue.deadletters.letters import Letters
 from dispatcher.queue.pending.extents import Extents
@@ -17,12 +18,24 @@ Chunk = tuple[int, int]
 """Position and size of a chunk record."""
 
 
+class Blocks(Protocol):
+    """Whom letters with an order key keep waiting (`lanes.lines`)."""
+
+    def block(self, letter_id: bytes, place: bytes, order_key: str) -> None:
+        """There is a letter of an order key."""
+
+    def unblock(self, letter_id: bytes) -> None:
+        """A letter is gone."""
+
+
 class Holdings:
     """`letters` are the rows, `chunks` the chunk records of large bodies by the letter's id."""
 
-    __slots__ = ("chunks", "extents", "letters")
+    __slots__ = ("_blocks", "chunks", "extents", "letters")
 
-    def __init__(self) -> None:
+    def __init__(self, blocks: Blocks | None = None) -> None:
+        """`blocks` is told of letters with an order key; None: nobody waits for them."""
+        self._blocks = blocks
         self.letters = Letters()
         self.extents = Extents()
         self.chunks: dict[bytes, list[Chunk]] = {}
@@ -30,7 +43,9 @@ class Holdings:
     def enter(self, letter: LetterFacts, position: int, size: int) -> None:
         """A dead letter's record of `size` bytes, noted before, is at `position`. One with the same
         id goes: it was copied forward, or is dead again after a redrive."""
-        self.forget(letter.message_id)
+        self._leave(letter.message_id)
+        if self._blocks is not None and letter.order_key:
+            self._blocks.block(letter.message_id, letter.destination, letter.order_key)
         self.extents.hold(position, size)
         if letter.chunks is not None:
             size += self._hold_chunks(letter.message_id, letter.chunks, letter.body_size)
@@ -38,6 +53,11 @@ class Holdings:
 
     def forget(self, message_id: bytes) -> None:
         """A letter is not needed any more. Nothing happens when there is none."""
+        self._leave(message_id)
+        if self._blocks is not None:
+            self._blocks.unblock(message_id)
+
+    def _leave(self, message_id: bytes) -> None:
         row = self.letters.remove(message_id)
         if row >= 0:
             self._release(message_id, row)

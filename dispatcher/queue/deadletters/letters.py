@@ -10,7 +10,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, MutableSequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, repeat
 from operator import le
 
 from dispatcher.core.calls import CallReason
@@ -43,12 +43,14 @@ class Letters:
                 `body_sizes` bytes of the message's body.
     `destinations` of the letters that are there; of calls, with the function, and the type of the
                 error that ended them.
+    `labels`    of those that have one.
     """
 
     def __init__(self) -> None:
         self.size_bytes = 0
         self.count = 0
         self.destinations = Names()
+        self.labels = Names()
         self._error_types = ErrorTypes()
         self._reset()
 
@@ -67,16 +69,20 @@ class Letters:
         self._status = array("H")
         self._error = array("B")
         self._reason = array("B")
+        self._label = array("I")
+        """One more than the number of its label, or 0: there is none. It is no column before a
+        letter has one."""
+        self._has_labels = False
         self._alive = bytearray()
         self._rows = SlotMap(_Ids(self.id_position, self._incarnation))
         self._tidied = 0
         self._looked_at = 0
-        self._columns: tuple[MutableSequence[int], ...] = (
+        self._columns: list[MutableSequence[int]] = [
             *(self.id_position, self.position, self.ordinal, self.dead_at),
             *(self.sizes, self.body_sizes, self._incarnation, self._destination, self._partition),
             *(self._redrives, self._status, self._error, self._reason, self._alive),
             self.uptime_s,
-        )
+        ]
 
     def __len__(self) -> int:
         return self.count
@@ -117,11 +123,21 @@ class Letters:
         self._status.append(letter.status)
         self._error.append(letter.failure)
         self._reason.append(_REASONS.index(letter.reason))
+        if letter.label and not self._has_labels:
+            self._begin_labels(row)
+        if self._has_labels:
+            self._label.append(1 + self.labels.take(letter.label) if letter.label else 0)
         self._alive.append(1)
         self._rows.add(row)
         self.count += 1
         self.size_bytes += size_bytes
         return row
+
+    def _begin_labels(self, rows: int) -> None:
+        """Have a column of labels; so many rows are there, and have none."""
+        self._has_labels = True
+        self._label.extend(repeat(0, rows))
+        self._columns.append(self._label)
 
     def remove(self, message_id: bytes) -> int:
         """Forget a letter; returns its row, -1 when there is none."""
@@ -130,6 +146,8 @@ class Letters:
             self._rows.discard(row)
             self._alive[row] = 0
             self.destinations.give_back(self._destination[row])
+            if self._has_labels and self._label[row]:
+                self.labels.give_back(self._label[row] - 1)
             self.count -= 1
             self.size_bytes -= self.sizes[row]
         return row
@@ -152,6 +170,11 @@ class Letters:
         """How often the letter had been redriven when it died."""
         return self._redrives[row]
 
+    def label(self, row: int) -> str | None:
+        """The label of a row's letter."""
+        number = self._label[row] if self._has_labels else 0
+        return self.labels[number - 1] if number else None
+
     def cause_key(self, row: int) -> tuple[str, int, int, int]:
         """What letters have in common that were going to one place and died of one cause; `cause`
         says which."""
@@ -170,7 +193,7 @@ class Letters:
         return Cause(destination, function, status or None, found, _REASONS[reason])
 
     def fits(self, row: int, which: LetterFilter) -> bool:
-        """Whether a row's letter is one of those that are meant."""
+        """Whether a row's letter is one of those that are meant, as far as the index knows."""
         if which.before_us is not None and self.dead_at[row] >= which.before_us:
             return False
         if which.after_us is not None and self.dead_at[row] <= which.after_us:
@@ -179,7 +202,11 @@ class Letters:
             return False
         if which.error is not None and self._word(row) != which.error:
             return False
+        if which.reason is not None and _REASONS[self._reason[row]] != which.reason:
+            return False
         if which.kind is not None and which.kind is not self._kind(row):
+            return False
+        if which.label is not None and which.label != self.label(row):
             return False
         if which.function is None:
             if which.destination is None:
@@ -206,6 +233,10 @@ class Letters:
         if row < self._tidied:
             return row
         return bisect_left(self.ordinal, ordinal + 1, self._looked_at)
+
+    def count_after(self, ordinal: int) -> int:
+        """How many letters have an ordinal above this one: that died after this instant, about."""
+        return self._alive.count(1, self.first_after(ordinal))
 
     def alive(self) -> Iterator[int]:
         """The rows of all letters, oldest first."""
@@ -281,7 +312,10 @@ class Letters:
     def _arrange(self, order: array[int]) -> Iterator[None]:
         """Make these rows the only ones, in this order."""
         former = self._columns
+        has_labels = self._has_labels
         self._reset()
+        if has_labels:
+            self._begin_labels(0)
         for column, old in zip(self._columns, former, strict=True):
             for start in range(0, len(order), _LOOK_AT_ONCE):
                 column.extend(map(old.__getitem__, order[start : start + _LOOK_AT_ONCE]))

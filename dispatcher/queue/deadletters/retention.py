@@ -1,13 +1,16 @@
 """How long dead letters are kept: not longer than a time, and not more than so many bytes.
 
-The oldest go first. Age is not what the wall clock says: see `uptime`. What is dropped is counted
-and told to the observer: it was accepted, and nobody will ever see it again.
+The oldest go first, of all partitions of the process, which keep so many bytes together. Age is not
+what the wall clock says: see `uptime`. What is dropped is counted and told to the observer: it was
+accepted, and nobody will ever see it again.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from heapq import merge
 
 from dispatcher.errors import Refused
 from dispatcher.queue.deadletters.letters import Letters
@@ -22,7 +25,8 @@ _AT_ONCE = 1000
 
 @dataclass(frozen=True, slots=True)
 class RetentionPolicy:
-    """`max_age_ms` and `max_bytes` 0: no limit. Bytes are those of the records in the log."""
+    """`max_age_ms` and `max_bytes` 0: no limit. Bytes are those of the records in the logs of all
+    partitions of the process."""
 
     max_age_ms: int = 0
     max_bytes: int = 0
@@ -32,28 +36,58 @@ KEEP_ALL = RetentionPolicy()
 
 
 def expired(
-    letters: Letters, policy: RetentionPolicy, uptime_s: int, *, most: int
+    letters: Letters,
+    policy: RetentionPolicy,
+    uptime_s: int,
+    *,
+    most: int,
+    beside: Sequence[Letters] = (),
 ) -> tuple[list[bytes], str]:
     """The oldest letters that are not to be kept, at most `most`, and why: `age` or `bytes`.
 
     Letters that are too old are told first; `uptime_s` is the log's, which they died by (see
-    `uptime`).
+    `uptime`). `beside` are those of the other partitions.
     """
+    old = _too_old(letters, policy, uptime_s, most)
+    return (old, "age") if old else (_surplus(letters, policy, most, beside), "bytes")
+
+
+def _too_old(letters: Letters, policy: RetentionPolicy, uptime_s: int, most: int) -> list[bytes]:
+    found: list[bytes] = []
     oldest_s = uptime_s - policy.max_age_ms / 1000 if policy.max_age_ms else -1.0
-    old: list[bytes] = []
-    surplus: list[bytes] = []
-    too_many = letters.size_bytes - policy.max_bytes if policy.max_bytes else 0
     for row in letters.alive():
-        if len(old) == most or len(surplus) == most:
+        if len(found) == most or letters.uptime_s[row] > oldest_s:
             break
-        if letters.uptime_s[row] <= oldest_s:
-            old.append(letters.id(row))
-        elif too_many <= 0 or old:
+        found.append(letters.id(row))
+    return found
+
+
+def _surplus(
+    letters: Letters, policy: RetentionPolicy, most: int, beside: Sequence[Letters]
+) -> list[bytes]:
+    """The letters of one partition that are among the oldest of all, by when they died, and have to
+    go for their bytes. Every partition asks for itself: what one has dropped the next one counts no
+    more, and what it has not dropped yet is older than what the next one would drop for it."""
+    found: list[bytes] = []
+    if not policy.max_bytes:
+        return found
+    every = (letters, *beside)
+    too_many = sum(one.size_bytes for one in every) - policy.max_bytes
+    if too_many <= 0:
+        return found
+    for _, number, row in merge(*(_by_death(one, number) for number, one in enumerate(every))):
+        if too_many <= 0 or len(found) == most:
             break
-        else:
-            surplus.append(letters.id(row))
-            too_many -= letters.sizes[row]
-    return (old, "age") if old else (surplus, "bytes")
+        too_many -= every[number].sizes[row]
+        if number == 0:
+            found.append(letters.id(row))
+    return found
+
+
+def _by_death(letters: Letters, number: int) -> Iterator[tuple[int, int, int]]:
+    """The rows of a partition, with its number, from the oldest."""
+    for row in letters.alive():
+        yield letters.dead_at[row], number, row
 
 
 class Retention:
@@ -71,6 +105,11 @@ class Retention:
         self._redriver = redriver
         self._policy = policy
         self._observer = observer
+        self._beside: Sequence[Letters] = ()
+
+    def share_with(self, beside: Sequence[Letters]) -> None:
+        """Keep so many bytes together with other partitions, whose letters these are."""
+        self._beside = beside
 
     def start(self, supervisor: Supervisor) -> None:
         """Begin to look."""
@@ -88,7 +127,9 @@ class Retention:
         dead_letters = self._dead_letters
         while True:
             now_s = dead_letters.uptime.now_s
-            ids, why = expired(dead_letters.letters, self._policy, now_s, most=_AT_ONCE)
+            ids, why = expired(
+                dead_letters.letters, self._policy, now_s, most=_AT_ONCE, beside=self._beside
+            )
             done = await self._redriver.purge(ids) if ids else []
             if not done:
                 return  # nothing to drop, or somebody else is taking these away

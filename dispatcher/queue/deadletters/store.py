@@ -19,7 +19,7 @@ from dispatcher.queue.compaction.reclaimer import Reclaimer
 from dispatcher.queue.compaction.source import RECLAIM, ReclaimPolicy
 from dispatcher.queue.deadletters.burial import MAX_WAITING_BYTES, Burial, Burying, TooLarge
 from dispatcher.queue.deadletters.calls import BuryingCalls, Read
-from dispatcher.queue.deadletters.holdings import Holdings
+from dispatcher.queue.deadletters.holdings import Blocks, Holdings
 from dispatcher.queue.deadletters.letters import Letters
 from dispatcher.queue.deadletters.reading import Reading
 from dispatcher.queue.deadletters.removal import Removing, Then
@@ -59,13 +59,14 @@ class DeadLetters:
         reclaim: ReclaimPolicy = RECLAIM,
         call_buried: Callable[[CallLetter], None] = lambda letter: None,
         too_large: TooLarge = lambda letter, size_bytes: None,
+        blocks: Blocks | None = None,
     ) -> None:
         self._log = log
         self._visited: set[int] = set()  # chunks, while the log is opened
         self._first: int | None = None
         self._lost: dict[bytes, LetterFacts] = {}
         self._space_changed = space_changed
-        self.holdings = Holdings()
+        self.holdings = Holdings(blocks)
         self.uptime = Uptime(clock)
         self.most_waiting_bytes = MAX_WAITING_BYTES
         self._committer = Committer(

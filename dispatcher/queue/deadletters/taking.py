@@ -14,7 +14,6 @@ from dispatcher.queue.deadletters.holdings import Holdings
 from dispatcher.queue.deadletters.writing import Body, Writing
 from dispatcher.queue.records.either import AnyLetter, encode_letter, facts_of
 from dispatcher.queue.records.kinds import OVERHEAD_BYTES
-from dispatcher.queue.refusals import LOG_FAILED
 
 
 class Taking:
@@ -51,7 +50,7 @@ class Taking:
             return await pieces.copy(range(len(body)), read)
         except asyncio.CancelledError:
             if self._committer.dead:
-                raise Refused(LOG_FAILED) from None
+                raise Refused(self._committer.gone) from None
             raise
 
 

@@ -10,7 +10,7 @@ from dispatcher.queue.commit.committer import Committer
 from dispatcher.queue.pending.extents import Extents
 from dispatcher.queue.records.chunks import encode_chunk
 from dispatcher.queue.records.kinds import OVERHEAD_BYTES
-from dispatcher.queue.refusals import LOG_FAILED
+from dispatcher.queue.refusals import GONE
 
 
 class Writing:
@@ -87,7 +87,7 @@ class _Held:
             self._future.set_result(position)
 
     def refused(self, refusal: Refusal) -> None:
-        if refusal is LOG_FAILED:
+        if refusal in GONE:
             self._future.cancel()
         elif not self._future.done():
             self._future.set_exception(Refused(refusal))

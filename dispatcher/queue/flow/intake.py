@@ -6,23 +6,27 @@ accept ─▶ committer ─▶ stored: named, receipt, admitted ─▶ lane, or 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
 from dispatcher.core.clock import SteadyClock
 from dispatcher.core.message import Message
 from dispatcher.errors import Refusal
+from dispatcher.queue.bodies.copied import CopiedUpload
 from dispatcher.queue.bodies.upload import ChunkUpload
 from dispatcher.queue.commit.committer import Committer
+from dispatcher.queue.flow.admission import Admission
+from dispatcher.queue.flow.duplicates import Duplicates
 from dispatcher.queue.flow.figures import Figures
 from dispatcher.queue.flow.starting import Starting
+from dispatcher.queue.flow.together import Together
 from dispatcher.queue.flow.traffic import Traffic
 from dispatcher.queue.lanes.gates import is_shut
 from dispatcher.queue.lanes.lanes import WORKER, Lanes
 from dispatcher.queue.lanes.warm import Warm
 from dispatcher.queue.pending.pending import Pending
-from dispatcher.queue.ports import Receipt, Upload, Watcher
+from dispatcher.queue.ports import GroupReceipt, Receipt, Upload, Waiter, Watcher
 from dispatcher.queue.records.ids import wire_id
 from dispatcher.queue.records.kinds import NOTHING, OVERHEAD_BYTES
 from dispatcher.queue.records.messages import encode_message
@@ -30,7 +34,6 @@ from dispatcher.queue.refusals import (
     BACKLOG_FULL,
     DISK_FULL,
     DISK_STALLED,
-    LOG_FAILED,
     OVERLOADED,
     SHUTTING_DOWN,
 )
@@ -39,9 +42,11 @@ MAX_UNSTORED_BYTES: Final = 64 * 1024 * 1024
 
 
 class Intake:
-    """Accepts messages (`ports.Acceptor`). `max_backlog_bytes` 0 means until the disk is full."""
+    """Accepts messages (`ports.Acceptor`). `max_backlog_bytes` is of all partitions of the process,
+    and 0 means until the disk is full."""
 
     __slots__ = (
+        "_admission",
         "_clock",
         "_committer",
         "_figures",
@@ -52,9 +57,12 @@ class Intake:
         "_max_backlog_bytes",
         "_pending",
         "_starting",
+        "_together",
         "_traffic",
         "_warm",
         "_watch",
+        "duplicates",
+        "spreads_keys",
     )
 
     def __init__(
@@ -66,6 +74,8 @@ class Intake:
         traffic: Traffic,
         warm: Warm,
         starting: Starting,
+        admission: Admission,
+        duplicates: Duplicates,
         figures: Figures,
         watch: Watcher,
         clock: SteadyClock,
@@ -73,12 +83,15 @@ class Intake:
         incarnation: int,
         max_backlog_bytes: int,
     ) -> None:
+        self.spreads_keys = False
         self._pending = pending
         self._committer = committer
         self._lanes = lanes
         self._traffic = traffic
         self._warm = warm
         self._starting = starting
+        self._admission = admission
+        self.duplicates = duplicates
         self._figures = figures
         self._watch = watch
         self._clock = clock
@@ -86,6 +99,15 @@ class Intake:
         self._id_prefix = wire_id(partition, incarnation, 0)[:12]
         self._max_backlog_bytes = max_backlog_bytes
         self._is_closed = False
+        self._together = Together(
+            committer,
+            pending,
+            payload_of=self.payload_of,
+            name=self.name,
+            admit=self.admit,
+            backlog_refusal=self._backlog_refusal,
+            duplicates=duplicates,
+        )
 
     def close(self) -> None:
         """Accept nothing more. Idempotent."""
@@ -95,7 +117,7 @@ class Intake:
         """Why nothing is accepted now; None when it is."""
         committer = self._committer
         if committer.dead:
-            return LOG_FAILED
+            return committer.gone
         if self._is_closed:
             return SHUTTING_DOWN
         if committer.full:
@@ -104,22 +126,63 @@ class Intake:
             return DISK_STALLED
         if committer.waiting_bytes > MAX_UNSTORED_BYTES:
             return OVERLOADED
+        return self._backlog_refusal() if self._max_backlog_bytes else None
+
+    @property
+    def owes(self) -> bool:
+        """Whether somebody still waits to hear whether a message was stored."""
+        return self._committer.owes
+
+    def _backlog_refusal(self) -> Refusal | None:
         most = self._max_backlog_bytes
-        if most and self._pending.live_bytes + committer.waiting_bytes >= most:
-            return BACKLOG_FULL
-        return None
+        return BACKLOG_FULL if most and self._traffic.backlog.size_bytes >= most else None
+
+    @property
+    def held_bytes(self) -> int:
+        """What waits here, or is about to (`backlog.Holder`)."""
+        return self._pending.live_bytes + self._committer.waiting_bytes
 
     def accept(self, message: Message, receipt: Receipt, upload: Upload | None = None) -> None:
         """Store a message (`ports.Acceptor`)."""
+        terms = message.terms
+        if terms is not None and terms.stands_for_one:
+            first = self.duplicates.first(message.destination.key, terms, receipt, upload)
+            if first is None:
+                return
+            receipt = first
         if upload is None:
             self._submit(message, receipt, None)
             return
         assert isinstance(upload, ChunkUpload)
         upload.use(partial(self._uploaded, message, receipt, upload))
 
-    def start_upload(self, on_progress: Callable[[], None]) -> ChunkUpload:
+    def start_upload(self, on_progress: Callable[[], None], place: bytes = b"") -> ChunkUpload:
         """Begin a large body (`ports.Acceptor`)."""
         return ChunkUpload(self._committer, self._pending, on_progress).let_move()
+
+    def await_end(self, message: Message, waiter: Waiter) -> None:
+        """See `ports.Acceptor`."""
+        self._pending.awaited[message.wire_id] = waiter
+
+    def forget(self, message_id: bytes) -> None:
+        """See `ports.Acceptor`."""
+        self._pending.awaited.pop(message_id, None)
+
+    def accept_all(
+        self,
+        messages: Sequence[Message],
+        receipt: GroupReceipt,
+        upload: Upload | None = None,
+        place: bytes = b"",
+    ) -> None:
+        """Store messages together (`ports.Acceptor`)."""
+        self._together.accept(messages, receipt, upload)
+
+    def start_uploads(
+        self, on_progress: Callable[[], None], *, copies: int, head_bytes: int, place: bytes = b""
+    ) -> CopiedUpload:
+        """Begin a large body of several messages (`ports.Acceptor`)."""
+        return self._together.start_upload(on_progress, copies=copies, head_bytes=head_bytes)
 
     def _uploaded(self, message: Message, receipt: Receipt, upload: ChunkUpload) -> None:
         if upload.refusal is not None:
@@ -131,9 +194,18 @@ class Intake:
 
     def _submit(self, message: Message, receipt: Receipt, upload: ChunkUpload | None) -> None:
         message.incarnation = self._incarnation
+        if message.terms is not None:
+            self._admission.prepare(message, message.terms)
         payload = encode_message(message)
         size = len(payload) + OVERHEAD_BYTES
         self._committer.submit(payload, _Acceptance(self, message, receipt, size, upload))
+
+    def payload_of(self, message: Message) -> bytes:
+        """The record of a message that is accepted now."""
+        message.incarnation = self._incarnation
+        if message.terms is not None:
+            self._admission.prepare(message, message.terms)
+        return encode_message(message)
 
     def reserve(self, message: Message, receipt: Receipt) -> None:
         """Give a message an id without storing it. The id is the position of an empty record."""
@@ -151,21 +223,26 @@ class Intake:
 
     def admit(self, message: Message, size: int) -> None:
         """Give a durable message its place in the index and in its lane."""
-        self._figures.accepted_total += 1
+        self._figures.accepted(message.accepted_at)
         if self._watch.is_wanted:
             self._watch.accepted(message)
         pending = self._pending
         lane = self._lanes.of(message.destination)
         slot = message.slot = pending.add(message.position, self._incarnation, lane.number, size)
-        if pending.ages is not None:
-            pending.ages.add(slot, self._clock.now_us())
         if message.chunks is not None:
             pending.owned.own(slot, array("Q", message.chunks), message.body_size)
+        if message.terms is not None:
+            self.duplicates.stored(message, message.terms)
+            if self._admission.waits(message, message.terms):
+                return
+        if pending.ages is not None:
+            pending.ages.add(slot, self._clock.now_us())
         peer = lane.peer
         if (
             not lane.ready
             and peer.calm
             and peer.in_flight < peer.limit.value
+            and not peer.spent
             and self._traffic.turns.are_free
             and self._starting.may_start()
         ):

@@ -16,10 +16,11 @@ from dispatcher.core.breaker import Signal, State, classify
 from dispatcher.core.clock import QueueUs, SteadyClock
 from dispatcher.core.message import Message
 from dispatcher.core.outcome import AttemptResult
+from dispatcher.core.rate import Bucket
 from dispatcher.core.retry import RetryPolicy, parse_retry_after
 from dispatcher.queue.lanes.gates import is_shut
 from dispatcher.queue.lanes.lanes import SLOW
-from dispatcher.queue.lanes.peers import Peer
+from dispatcher.queue.lanes.peers import TOLD_OF_BREAKER, TOLD_OF_WISH, UNTOLD, Peer
 from dispatcher.queue.ports import Observer
 
 _FIRST_REST_US: Final = 100_000
@@ -27,13 +28,20 @@ _LONGEST_REST_US: Final = 30_000_000
 
 
 class Learning:
-    """Lessons of all destinations. `on_alarm` is called with the instant of each new alarm."""
+    """Lessons of all destinations. `on_alarm` is called with the instant of each new alarm; no
+    destination is left alone for longer than `pause_max_ms` because it asked for that."""
 
-    __slots__ = ("_alarms", "_clock", "_count", "_observer", "_on_alarm")
+    __slots__ = ("_alarms", "_clock", "_count", "_observer", "_on_alarm", "_pause_max_ms")
 
     def __init__(
-        self, *, observer: Observer, clock: SteadyClock, on_alarm: Callable[[int], None]
+        self,
+        *,
+        observer: Observer,
+        clock: SteadyClock,
+        pause_max_ms: int,
+        on_alarm: Callable[[int], None],
     ) -> None:
+        self._pause_max_ms = pause_max_ms
         self._observer = observer
         self._clock = clock
         self._on_alarm = on_alarm
@@ -42,8 +50,9 @@ class Learning:
 
     def failed(
         self, peer: Peer, message: Message, result: AttemptResult, policy: RetryPolicy, now_us: int
-    ) -> None:
-        """Learn from an attempt that was not a plain success, and still takes up what it did.
+    ) -> Signal:
+        """Learn from an attempt that was not a plain success, and still takes up what it did;
+        returns what it says of its destination.
 
         Args:
             policy: the message's.
@@ -56,25 +65,36 @@ class Learning:
             peer.limit.overload(message.started_at, now_us)
         elif not (peer.tried or result.ours):
             peer.limit.tried()
-        is_asked = result.status in (429, 503) and not policy.ack_any_response
+        status = result.status
+        is_asked = status is not None and status in (429, 503) and not policy.acks(status)
         if is_asked and result.retry_after is not None:
             asked_ms = parse_retry_after(result.retry_after, self._clock.wall_us()) or 0
-            until_us = now_us + min(asked_ms, policy.max_delay_ms) * 1000
+            # A message may wait for longer than others do; it must not make them wait.
+            most_ms = min(policy.max_delay_ms, self._pause_max_ms)
+            until_us = now_us + min(asked_ms, most_ms) * 1000
             if until_us > max(peer.paused_until, now_us):
                 peer.paused_until = until_us
                 peer.calm = False
-                self._tell(peer, until_us, "retry_after")
+                self._tell(peer, until_us, TOLD_OF_WISH, result)
         if signal is not Signal.HEALTHY or not peer.calm:
-            self.signal(peer, signal, message, now_us, ours=result.ours)
+            self.signal(peer, signal, message, now_us, result)
         if result.ours:
             _rest(peer, now_us)
+        return signal
 
     def signal(
-        self, peer: Peer, signal: Signal, message: Message, now_us: int, *, ours: bool = False
+        self,
+        peer: Peer,
+        signal: Signal,
+        message: Message,
+        now_us: int,
+        result: AttemptResult | None = None,
     ) -> None:
-        """Tell the breaker how an attempt ended, and say so where it opened or closed. `ours`: it
-        ended for a reason on this machine, and says nothing at all."""
+        """Tell the breaker how an attempt ended, and say so where it opened or closed. `result` is
+        what it came to, None of a plain success; one for a reason on this machine says nothing at
+        all."""
         breaker = peer.breaker
+        ours = result is not None and result.ours
         was_calm, was_closed = peer.calm, breaker.state is State.CLOSED
         changed = breaker.finish(signal, message.started_at, now_us)
         if ours and was_calm:
@@ -87,12 +107,15 @@ class Learning:
         if breaker.state is State.CLOSED:
             # A success of before the last probe says nothing, and leaves failures counted.
             if signal is Signal.HEALTHY and message.started_at >= peer.probed_at:
+                peer.trail.failing_since = 0
                 peer.calm = not is_shut(peer, now_us)
-                peer.told = peer.told and not peer.calm
+                if peer.calm:
+                    peer.told = UNTOLD
             if changed:
                 self._observer.lane_reopened(str(peer.destination))
         elif changed and was_closed and breaker.open_until_us > now_us:
-            self._tell(peer, breaker.open_until_us, "breaker")
+            assert result is not None, "no success opens it"
+            self._tell(peer, breaker.open_until_us, TOLD_OF_BREAKER, result)
 
     def slowed(self, peer: Peer) -> None:
         """An attempt runs longer than attempts usually take: before one has succeeded its
@@ -100,12 +123,14 @@ class Learning:
         peer.calm = False
         peer.hangs = True
 
-    def _tell(self, peer: Peer, until_us: int, why: str) -> None:
-        """Once, until the destination has answered again."""
-        if not peer.told:
-            peer.told = True
+    def _tell(self, peer: Peer, until_us: int, why: int, result: AttemptResult) -> None:
+        """Once, until the destination has answered again; that its breaker has opened also where
+        it was told before that the destination asked for a rest."""
+        if peer.told < why:
+            peer.told = why
             until = self._clock.to_wall(QueueUs(until_us))
-            self._observer.lane_backed_off(str(peer.destination), until, why)
+            word = "breaker" if why == TOLD_OF_BREAKER else "retry_after"
+            self._observer.lane_backed_off(str(peer.destination), until, word, result)
 
     def leave_alone(self, peer: Peer, until_us: int | None) -> None:
         """Have the lanes of a destination looked at again at this instant, which a gate has said
@@ -115,6 +140,21 @@ class Learning:
             self._count += 1
             heappush(self._alarms, (until_us, self._count, peer))
             self._on_alarm(until_us)
+
+    def spend(self, peer: Peer, bucket: Bucket, now_us: int) -> None:
+        """An attempt starts at a destination with a rate. With the last token it is left alone
+        until there is another."""
+        bucket.take(now_us)
+        opens_us = bucket.opens_at(now_us)
+        if opens_us > now_us:
+            peer.spent = True
+            self.leave_alone(peer, opens_us)
+
+    def obeyed(self, peer: Peer, now_us: int) -> None:
+        """A destination has another rate, or none any more."""
+        bucket = peer.bucket
+        if bucket is not None and not peer.is_refilled(now_us):
+            self.leave_alone(peer, bucket.opens_at(now_us))
 
     def next_at(self) -> int | None:
         """When `wake` has something to do, by the queue's clock; None: never."""
@@ -127,7 +167,11 @@ class Learning:
             at, _, peer = heappop(self._alarms)
             if peer.alarm == at:
                 peer.alarm = 0
-                peers.append(peer)
+                if peer.spent and not peer.is_refilled(now_us):
+                    assert peer.bucket is not None, "or there is nothing to spend"
+                    self.leave_alone(peer, peer.bucket.opens_at(now_us))
+                else:
+                    peers.append(peer)
         return peers
 
     def __len__(self) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Protocol, assert_never
 
+from dispatcher.core.callbacks import Ending
 from dispatcher.core.clock import SteadyClock, WallUs
 from dispatcher.core.message import Message
 from dispatcher.core.outcome import AttemptResult
@@ -18,6 +19,8 @@ from dispatcher.queue.commit.retries import Retries
 from dispatcher.queue.commit.settlements import Settlements
 from dispatcher.queue.deadletters.burial import Burial
 from dispatcher.queue.deadletters.store import DeadLetters
+from dispatcher.queue.flow.answers import Answers
+from dispatcher.queue.flow.callbacks import Callbacks
 from dispatcher.queue.flow.figures import Figures
 from dispatcher.queue.flow.recent import Recent
 from dispatcher.queue.flow.starting import Starting
@@ -25,6 +28,7 @@ from dispatcher.queue.lanes.lanes import Lane
 from dispatcher.queue.lanes.lineup import Lineup
 from dispatcher.queue.pending.pending import Pending
 from dispatcher.queue.ports import Watcher
+from dispatcher.queue.registry.idempotency.keys import Keys
 
 
 class Handler(Protocol):
@@ -45,15 +49,18 @@ class Plain:
     """The `Handler` of messages that go to a destination and nothing more."""
 
     __slots__ = (
+        "_answers",
+        "_callbacks",
         "_clock",
         "_committer",
         "_dead_letters",
+        "_delivered",
         "_figures",
+        "_keys",
         "_lineup",
         "_pending",
         "_recent",
         "_retries",
-        "_settlements",
         "_starting",
         "_watch",
     )
@@ -66,8 +73,11 @@ class Plain:
         starting: Starting,
         committer: Committer,
         settlements: Settlements,
+        keys: Keys,
         retries: Retries,
         dead_letters: DeadLetters,
+        callbacks: Callbacks,
+        answers: Answers,
         figures: Figures,
         watch: Watcher,
         recent: Recent,
@@ -77,26 +87,31 @@ class Plain:
         self._lineup = lineup
         self._starting = starting
         self._committer = committer
-        self._settlements = settlements
+        self._keys = keys
+        self._delivered = settlements.delivered
         self._retries = retries
         self._dead_letters = dead_letters
         self._figures = figures
         self._watch = watch
         self._recent = recent
         self._clock = clock
+        self._callbacks = callbacks
+        self._answers = answers
 
     def ended(
         self, message: Message, lane: Lane, verdict: Verdict, result: AttemptResult | None
     ) -> None:
         """See `Handler`."""
         if isinstance(verdict, Delivered):
-            self._done(message, lane)
+            self._done(message, result)
             return
         assert result is not None, "only a success has none"
         if isinstance(verdict, RetryAt):
             self._retry(message, result, verdict.due_us)
+            lane.tries_again(self._pending.index, message.slot, message.accepted_at)
         elif isinstance(verdict, NotSpent):
             self._make_again(message, result, verdict.due_us)
+            lane.tries_again(self._pending.index, message.slot, message.accepted_at)
         elif isinstance(verdict, Dead):
             self._watch.attempt_failed(message, result, None)
             self._figures.burying += 1
@@ -105,16 +120,33 @@ class Plain:
         else:
             assert_never(verdict)
 
-    def _done(self, message: Message, lane: Lane) -> None:
+    def _done(self, message: Message, result: AttemptResult | None) -> None:
         figures = self._figures
         figures.attempts["delivered"] += 1
         figures.delivered_total += 1
         figures.delivery_us.observe(max(0, self._clock.wall_us() - message.accepted_at))
+        if message.answer_limit and self._is_told(message, result):
+            return
         self._recent.add(message, message.destination.key)
-        self._settle(message)
+        self._delivered.add(message.incarnation, message.position)
+        self._forget(message)
 
-    def _settle(self, message: Message) -> None:
-        self._settlements.add(message.incarnation, message.position)
+    def _is_told(self, message: Message, result: AttemptResult | None) -> bool:
+        """Tell who wants to know that a message was delivered; whether it is settled with that."""
+        is_called_back = self._callbacks.are_wanted(message, delivered=True)
+        if is_called_back:
+            ending = Ending.of_delivered(message.answer, result)
+            self._figures.burying += 1
+            self._lineup.bury(message.slot)
+            self._callbacks.end(message, message.slot, ending, partial(self._told, message))
+        self._answers.delivered(message, result)
+        return is_called_back
+
+    def _told(self, message: Message) -> None:
+        self._recent.add(message, message.destination.key)
+        self._leave(message)
+
+    def _forget(self, message: Message) -> None:
         self._pending.remove(message.slot)
         self._committer.wake_lazily()
 
@@ -123,6 +155,8 @@ class Plain:
         self._schedule(message, due_us)
         self._pending.index.attempts[message.slot] = message.attempt
         self._retries.write(message, due_us, result.detail)
+        if message.answer_limit:
+            self._answers.undecided(message)
         self._starting.arm()
 
     def _make_again(self, message: Message, result: AttemptResult, due_us: WallUs) -> None:
@@ -131,6 +165,8 @@ class Plain:
         self._watch.attempt_failed(message, result, due_us)
         message.attempt -= 1
         self._schedule(message, due_us)
+        if message.answer_limit:
+            self._answers.undecided(message)
         self._starting.arm()
 
     def _schedule(self, message: Message, due_us: WallUs) -> None:
@@ -140,16 +176,33 @@ class Plain:
 
     def give_up(self, message: Message, result: AttemptResult, reason: DeadReason) -> None:
         """See `Handler`."""
+        answer = message.answer if message.answer_limit else None
         burial = Burial(
-            message, reason.value, result.detail, result.response_start, self._clock.wall_us()
+            message,
+            reason.value,
+            result.detail,
+            result.response_start,
+            self._clock.wall_us(),
+            0 if answer is None else len(answer.body),
         )
-        self._dead_letters.bury(burial, partial(self._buried, message, result, reason.value))
+        self._dead_letters.bury(burial, partial(self._buried, message, result, reason))
 
-    def _buried(self, message: Message, result: AttemptResult, reason: str) -> None:
-        self._figures.burying -= 1
+    def _buried(self, message: Message, result: AttemptResult, reason: DeadReason) -> None:
         self._figures.dead_total += 1
+        self._watch.dead_lettered(message, reason.value, result)
+        if self._callbacks.are_wanted(message, delivered=False):
+            answer = message.answer if message.answer_limit else None
+            ending = Ending.of_dead(answer, result, told=reason.told)
+            self._callbacks.end(message, message.slot, ending, partial(self._leave, message))
+        else:
+            self._keys.settle(message.position, message.incarnation)
+            self._leave(message)
+        self._answers.dead(message, result, told=reason.told)
+
+    def _leave(self, message: Message) -> None:
+        """The end of a BURYING message is written down, or will be with the next batch."""
+        self._figures.burying -= 1
         self._lineup.buried(message.slot)
-        self._settle(message)
-        self._watch.dead_lettered(message, reason, result)
+        self._forget(message)
         self._figures.fell.set()
         self._starting.pump()

@@ -11,10 +11,12 @@ from collections import deque
 
 from dispatcher.core.clock import SteadyClock
 from dispatcher.core.message import Message
+from dispatcher.core.rules.table import RulesInForce
+from dispatcher.queue.flow.backlog import Backlog
 from dispatcher.queue.flow.learning import Learning
 from dispatcher.queue.lanes.alarm import Alarm
 from dispatcher.queue.lanes.lanes import Home, Lane
-from dispatcher.queue.lanes.peers import Peers
+from dispatcher.queue.lanes.peers import Peer, Peers
 from dispatcher.queue.lanes.turns import Turns
 from dispatcher.queue.lanes.warm import Room
 from dispatcher.queue.lanes.workers import Workers
@@ -23,6 +25,7 @@ from dispatcher.queue.ports import Observer
 _TURNS_AT_ONCE = 64
 """Turns that are given before the loop gets its own: what hangs needs no worker, so nothing else
 bounds how many attempts start in one go."""
+_PEERS_AT_ONCE = 500
 _LEAST_WAIT_US = 5_000
 _PUT_ON = 4
 
@@ -39,14 +42,21 @@ class Traffic:
         observer: Observer,
         clock: SteadyClock,
         warm_bytes: int,
+        rules: RulesInForce | None = None,
     ) -> None:
         self.clock = clock
         self.members: list[Home] = []
-        self.peers = Peers(limit_max=workers, pause_max_ms=pause_max_ms)
+        self.peers = Peers(limit_max=workers, pause_max_ms=pause_max_ms, rules=rules)
         self.workers = Workers(workers, workers_slow)
         self.turns = Turns(self.peers, self.workers)
         self.room = Room(warm_bytes)
-        self.learning = Learning(observer=observer, clock=clock, on_alarm=self._pause_began)
+        self.backlog = Backlog()
+        self.learning = Learning(
+            observer=observer,
+            clock=clock,
+            pause_max_ms=pause_max_ms,
+            on_alarm=self._pause_began,
+        )
         self._pauses = Alarm(clock.now_us, self._pause_over)
         self._watch = Alarm(clock.now_us, self._look)
         self.is_watched = False
@@ -125,6 +135,13 @@ class Traffic:
         """The lane could not use its turn, and has it again as soon as something has changed."""
         self._put_off.append(lane)
 
+    def resume(self) -> None:
+        """Whatever kept lanes from using their turns may be over for all of them at once."""
+        put_off, self._put_off = self._put_off, deque()
+        for lane in put_off:
+            self.turns.enter(lane)
+        self.pump()
+
     def watch(self, message: Message) -> None:
         """An attempt has started while nobody looks for attempts that have become slow."""
         self.is_watched = True
@@ -147,13 +164,46 @@ class Traffic:
 
     def _pause_over(self) -> None:
         for peer in self.learning.wake(self.clock.now_us()):
-            for member in self.members:
-                lane = member.lane_of(peer)
-                if lane is not None:
-                    self.turns.enter(lane)
+            self._enter_all(peer)
         wakes_at = self.learning.next_at()
         if wakes_at is not None:
             self._pause_began(wakes_at)
+        self.pump()
+
+    def _enter_all(self, peer: Peer) -> None:
+        """Let all lanes of a destination wait for a turn. Where a rate has one token for all of
+        them, each is the first once."""
+        members = self.members
+        at = peer.first % len(members) if members else 0
+        for member in (*members[at:], *members[:at]):
+            lane = member.lane_of(peer)
+            if lane is not None:
+                self.turns.enter(lane)
+
+    def try_now(self, peer: Peer) -> None:
+        """Leave a destination alone no longer: its pause is over, and its breaker probes it."""
+        peer.paused_until = 0
+        peer.breaker.probe_now(self.clock.now_us())
+        self._enter_all(peer)
+        self.pump()
+
+    def rules_changed(self) -> None:
+        """Other rules are in force: every destination gets what they say of it, some now, and the
+        others when the loop has had its turn."""
+        for member in self.members:
+            member.rules_changed()
+        self._obey(list(self.peers))
+
+    def _obey(self, peers: list[Peer]) -> None:
+        now_us = self.clock.now_us()
+        for peer in peers[-_PEERS_AT_ONCE:]:
+            if peer.lanes:
+                self.peers.obey(peer, now_us)
+                self.learning.obeyed(peer, now_us)
+                self._enter_all(peer)
+        del peers[-_PEERS_AT_ONCE:]
+        if peers:
+            asyncio.get_running_loop().call_soon(self._obey, peers)
         self.pump()
 
     # ------------------------------------------------------------------ what has become slow

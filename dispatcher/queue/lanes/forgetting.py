@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 
 from dispatcher.core.clock import SteadyClock
 from dispatcher.queue.lanes.lanes import Lane, Lanes
@@ -24,19 +25,19 @@ class Forgetting:
 
     def start(self) -> None:
         """Look now, and then again and again."""
-        self._look(list(self._lanes))
+        self._look(self._lanes.in_parts(_LANES_AT_ONCE))
 
     def stop(self) -> None:
         """Look no more. Idempotent."""
         if self._timer is not None:
             self._timer.cancel()
 
-    def _look(self, lanes: list[Lane]) -> None:
-        """Look at a few of these lanes, and at the others when the loop has had its turn."""
-        self._lanes.forget(lanes[-_LANES_AT_ONCE:], self._clock.now_us())
-        del lanes[-_LANES_AT_ONCE:]
+    def _look(self, parts: Iterator[list[Lane]]) -> None:
+        """Look at the next of these lanes, and at the others when the loop has had its turn."""
         loop = asyncio.get_running_loop()
-        if lanes:
-            self._timer = loop.call_later(_REST_SECONDS, self._look, lanes)
+        some = next(parts, None)
+        if some is not None:
+            self._lanes.forget(some, self._clock.now_us())
+            self._timer = loop.call_later(_REST_SECONDS, self._look, parts)
         else:
             self._timer = loop.call_later(IDLE_LANE_SECONDS, self.start)

@@ -7,10 +7,10 @@ tables, in the order in which they are asked; a message that waits is told the f
 closed, and a lane that got its turn in vain has another at the instant which that gate has said.
 
 While a destination is calm (`Peer.calm`) no gate is asked: those that hold all its messages up are
-open then, as whatever closes one of them clears `calm`, and no message whose time has not come is
-in a lane. A gate of messages that may be in a lane before it opens, such as one for keys, would
-need a mark at the lane, beside `calm`. Behind the gates a message waits for its turn
-(`lanes.turns`).
+open then, as whatever closes one of them clears `calm`, and no message is in a lane whose time has
+not come, or that waits for others with its key (`lanes.lines`). The rate has a mark at the
+destination, `Peer.spent`: one that is well and may be asked only so often is as calm as any other.
+Behind the gates a message waits for its turn (`lanes.turns`).
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ class Gate(Enum):
     PAUSE = "pause"
     LACKING = "lacking"
     BREAKER = "breaker"
+    RATE = "rate"
     LIMIT = "limit"
 
 
@@ -72,6 +73,13 @@ def _breaker(peer: Peer, now_us: int) -> Closed | None:
     return Closed(Gate.BREAKER, breaker.open_until_us if breaker.state is State.OPEN else None)
 
 
+def _rate(peer: Peer, now_us: int) -> Closed | None:
+    if peer.bucket is None:
+        return None
+    opens_us = peer.bucket.opens_at(now_us)
+    return Closed(Gate.RATE, opens_us) if opens_us > now_us else None
+
+
 def _limit(peer: Peer, now_us: int) -> Closed | None:
     return Closed(Gate.LIMIT) if peer.in_flight >= peer.limit.value else None
 
@@ -85,9 +93,12 @@ PEER_GATES: Final[dict[Gate, Callable[[Peer, int], Closed | None]]] = {
     Gate.PAUSE: _pause,
     Gate.LACKING: _lacking,
     Gate.BREAKER: _breaker,
+    Gate.RATE: _rate,
     Gate.LIMIT: _limit,
 }
-"""Asked with a destination. The limit is the last: the end of an attempt opens it."""
+"""Asked with a destination. The last ones open soon, and say nothing about it: a token comes back,
+an attempt ends."""
+_OF_A_MOMENT: Final = (Gate.RATE, Gate.LIMIT)
 
 
 def first_closed(pending: Pending, slot: int, peer: Peer, now_us: int) -> Closed | None:
@@ -110,17 +121,18 @@ def first_shut(peer: Peer, now_us: int) -> Closed | None:
 
 
 def is_shut(peer: Peer, now_us: int) -> bool:
-    """Whether a destination is left alone, for longer than until one of its attempts has ended."""
+    """Whether a destination is left alone, for longer than until one of its attempts has ended, or
+    may start by its rate."""
     if peer.calm:
         return False
     closed = first_shut(peer, now_us)
-    return closed is not None and closed.gate is not Gate.LIMIT
+    return closed is not None and closed.gate not in _OF_A_MOMENT
 
 
 def opens_at(peer: Peer, now_us: int) -> int:
-    """The instant before which nothing may be sent to a destination, as far as its gates know one;
-    0: they know none that is ahead."""
+    """The instant before which a destination is left alone, as far as its gates know one; 0: they
+    know none that is ahead."""
     if peer.calm:
         return 0
-    found = [ask(peer, now_us) for ask in PEER_GATES.values()]
+    found = [ask(peer, now_us) for gate, ask in PEER_GATES.items() if gate not in _OF_A_MOMENT]
     return max((closed.until_us or 0 for closed in found if closed is not None), default=0)

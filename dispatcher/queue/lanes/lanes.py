@@ -37,21 +37,31 @@ class Home(Protocol):
     def lane_of(self, peer: Peer) -> Lane | None:
         """The partition's lane for a destination."""
 
+    def rules_changed(self) -> None:
+        """Other rules are in force."""
+
 
 class Lane:
     """What waits in one partition for one destination.
 
     `ready` slots wait in it, the first `warm` of them with their message in memory; `first_cold` is
-    the slot after those. `scheduled` counts messages that wait for a retry, `away` those on their
-    way to or from the dead-letter log.
+    the slot after those. `scheduled` counts messages that wait for a time, `behind` those that wait
+    for others with their key, `away` those on their way to or from the dead-letter log.
     `place` says where it waits for a turn; `loading` that messages of it are being read back, and
     `reserved` what is kept for the attempt that follows that.
+
+    For those who look: `head_at` is when the message with the id `head_id` was accepted, which was
+    the first one when somebody looked last; `tried_at`, `tried_id` and `tried_slot` are of the
+    oldest message that is known to be tried again.
     """
 
     __slots__ = (
         "away",
+        "behind",
         "first_cold",
         "head",
+        "head_at",
+        "head_id",
         "home",
         "loading",
         "number",
@@ -61,6 +71,9 @@ class Lane:
         "reserved",
         "scheduled",
         "tail",
+        "tried_at",
+        "tried_id",
+        "tried_slot",
         "warm",
     )
 
@@ -74,15 +87,19 @@ class Lane:
         self.ready = 0
         self.warm = 0
         self.scheduled = 0
+        self.behind = 0
         self.away = 0
         self.place = NOWHERE
         self.reserved = NOTHING
         self.loading = False
+        self.head_id = self.head_at = 0
+        self.tried_slot = NO_SLOT
+        self.tried_id = self.tried_at = 0
 
     def __repr__(self) -> str:
         return (
             f"<Lane {self.peer.destination} ready={self.ready} warm={self.warm} "
-            f"scheduled={self.scheduled}>"
+            f"scheduled={self.scheduled} behind={self.behind}>"
         )
 
     def push(self, index: Index, slot: int, *, warm: bool) -> None:
@@ -159,6 +176,23 @@ class Lane:
         self.ready -= 1
         self.warm -= warm
 
+    def tries_again(self, index: Index, slot: int, accepted_at: int) -> None:
+        """A message of it is to be tried again: one that was accepted at this instant."""
+        if accepted_at < self.tried_at or not self.has_tried(index):
+            self.tried_slot = slot
+            self.tried_id = index.id_position[slot]
+            self.tried_at = accepted_at
+
+    def has_tried(self, index: Index) -> bool:
+        """Whether the message still waits in this lane that `tried_at` is of."""
+        slot = self.tried_slot
+        return (
+            slot < index.slots
+            and index.state[slot] != 0
+            and index.lane[slot] == self.number
+            and index.id_position[slot] == self.tried_id
+        )
+
     def chill(self, index: Index) -> list[int]:
         """Forget that slots are warm; returns those that were, in order."""
         slots: list[int] = []
@@ -180,7 +214,8 @@ class Lane:
         """No message is counted in it, nothing is under way to its destination, and nobody holds
         that."""
         peer = self.peer
-        return not (self.ready or self.scheduled or self.away or peer.in_flight or peer.held)
+        waiting = self.ready or self.scheduled or self.behind or self.away
+        return not (waiting or peer.in_flight or peer.held)
 
 
 class Lanes:
@@ -203,6 +238,20 @@ class Lanes:
 
     def __iter__(self) -> Iterator[Lane]:
         return iter(self._by_key.values())
+
+    def in_parts(self, most: int) -> Iterator[list[Lane]]:
+        """All of them, at most so many at once. Lanes may come and go between two parts; one that
+        went and came again may be in two of them.
+
+        In place of one list of all: of a hundred thousand that takes milliseconds to make, and
+        every collection of garbage, also one of the young, goes through it while it is there.
+        """
+        for start in range(0, len(self.by_number), most):
+            yield [
+                lane
+                for lane in self.by_number[start : start + most]
+                if self._by_key.get(lane.destination.key) is lane
+            ]
 
     def of(self, destination: Destination) -> Lane:
         """The lane of a destination, made when there is none."""
@@ -236,9 +285,12 @@ class Lanes:
         """Drop those of these lanes with nothing in them whose destination is not left alone
         either. What was learned goes with a destination's last lane."""
         for lane in lanes:
+            if not lane.idle:  # of many lanes most have messages: gates are asked of the others
+                continue
             peer = lane.peer
             is_used = lane.place or lane.loading or peer.alarm or opens_at(peer, now_us)
-            if lane.idle and not is_used and self._by_key.get(peer.destination.key) is lane:
+            is_used = is_used or peer.owes(now_us)
+            if not is_used and self._by_key.get(peer.destination.key) is lane:
                 del self._by_key[peer.destination.key]
                 self._peers.leave(peer)
                 self._free.append(lane.number)

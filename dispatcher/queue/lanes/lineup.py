@@ -1,6 +1,10 @@
-"""In which chain a slot is: its lane's while READY, a timer's bucket while SCHEDULED, or none."""
+"""In which chain a slot is: its lane's while READY, a timer's bucket while SCHEDULED, or none.
+
+Those of lines are in the hands of `lanes.lines`."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from dispatcher.core.clock import QueueUs
 from dispatcher.queue.lanes.lanes import Lane, Lanes
@@ -8,12 +12,21 @@ from dispatcher.queue.pending.index import State
 from dispatcher.queue.pending.pending import Pending
 
 
+def _passes(slot: int) -> bool:
+    return True
+
+
 class Lineup:
     """Moves slots between lanes and timers, and keeps the counts of lanes in step."""
 
-    __slots__ = ("_lanes", "_pending")
+    __slots__ = ("_lanes", "_passes", "_pending")
 
-    def __init__(self, pending: Pending, lanes: Lanes) -> None:
+    def __init__(
+        self, pending: Pending, lanes: Lanes, passes: Callable[[int], bool] = _passes
+    ) -> None:
+        """`passes` is asked of a message with a key whose time has come: whether it may go to its
+        lane now. If not, it is in another chain."""
+        self._passes = passes
         self._pending = pending
         self._lanes = lanes
 
@@ -36,29 +49,43 @@ class Lineup:
         pending.timers.add(slot, now_us)
 
     def expire(self, now_us: QueueUs) -> list[Lane]:
-        """Make messages READY whose retry is due; returns their lanes."""
+        """Make messages READY whose time has come; returns their lanes."""
+        return self.due(self._pending.timers.expire(now_us), now_us)
+
+    def due(self, slots: list[int], now_us: QueueUs) -> list[Lane]:
+        """Make SCHEDULED messages READY that are in no timer any more; returns their lanes."""
         lanes = []
-        for slot in self._pending.timers.expire(now_us):
-            lane = self.line_up(slot)
+        ages, deadlines = self._pending.ages, self._pending.deadlines
+        for slot in slots:
+            if ages is not None and slot not in ages:  # it was delayed: its age counts from here
+                ages.add(slot, now_us)
+            if deadlines.at:
+                deadlines.again(slot, now_us)
+            lane = self._lanes.by_number[self._pending.index.lane[slot]]
             lane.scheduled -= 1
-            lanes.append(lane)
+            if self._pending.has_lines and not self._passes(slot):
+                continue
+            lanes.append(self.line_up(slot))
         return lanes
 
     def take_out(self, slot: int, *, warm: bool) -> None:
         """Take a READY or SCHEDULED slot out of its lane; `warm` says whether its message is in
-        memory."""
+        memory. One that is BEHIND is in none."""
         index = self._pending.index
         lane = self._lanes.by_number[index.lane[slot]]
         if index.state[slot] == State.SCHEDULED:
             lane.scheduled -= 1
-        else:
+        elif index.state[slot] == State.READY:
             lane.take_out(index, slot, warm=warm)
 
     def bury(self, slot: int) -> None:
         """A message that is in no chain is on its way to the dead-letter log."""
-        index = self._pending.index
-        index.state[slot] = State.BURYING
-        self._lanes.by_number[index.lane[slot]].away += 1
+        self._pending.index.state[slot] = State.BURYING
+        self.leaves(slot)
+
+    def leaves(self, slot: int) -> None:
+        """A message that is in no chain is still of its lane, until it is `buried`."""
+        self._lanes.by_number[self._pending.index.lane[slot]].away += 1
 
     def buried(self, slot: int) -> None:
         """It is there, and about to be settled."""

@@ -104,10 +104,10 @@ class Turns:
         return len(workers.taken) + workers.reserved < room
 
     def enter(self, lane: Lane, *, first: bool = False) -> None:
-        """Let a lane wait for a turn, if it has something to send and may have more in flight;
-        `first`: before all others of its line."""
+        """Let a lane wait for a turn, if it has something to send, may have more in flight, and its
+        rate allows one; `first`: before all others of its line."""
         peer = lane.peer
-        if lane.place or not lane.ready or peer.in_flight >= peer.limit.value:
+        if lane.place or not lane.ready or peer.in_flight >= peer.limit.value or peer.spent:
             return
         if lane.loading and not lane.warm:
             return

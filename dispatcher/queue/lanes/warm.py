@@ -83,6 +83,10 @@ class Warm:
     def __contains__(self, slot: int) -> bool:
         return slot in self._messages
 
+    def get(self, slot: int) -> Message | None:
+        """The message of a slot; None: it is not in memory."""
+        return self._messages.get(slot)
+
     def fits(self, message: Message) -> bool:
         """Whether a message may be kept."""
         return _size(message) <= self.room.left_bytes

@@ -12,11 +12,19 @@ so nothing is looked through. It costs 16 bytes a slot, and exists only where it
 from __future__ import annotations
 
 from array import array
+from typing import NamedTuple
 
 from dispatcher.core.clock import QueueUs
 from dispatcher.queue.pending.index import NO_SLOT
 
 SURE_SECONDS = 300
+
+
+class Place(NamedTuple):
+    """Of a slot in the chain: when its message began to wait, and the slot before it."""
+
+    since: int
+    before: int
 
 
 class Ages:
@@ -45,6 +53,10 @@ class Ages:
         self._before = array("I")
         self.first = NO_SLOT
         self._last = NO_SLOT
+
+    def __contains__(self, slot: int) -> bool:
+        """Whether a slot is in the chain."""
+        return slot < len(self.since) and self._after[slot] != slot
 
     def note(self, slot: int, since_us: int) -> None:
         """Remember when a slot's message began to wait, outside of the chain."""
@@ -84,6 +96,27 @@ class Ages:
         else:
             self._before[after] = before
         self._after[slot] = self._before[slot] = slot
+
+    def place_of(self, slot: int) -> Place | None:
+        """Where a slot is in the chain; None: outside."""
+        return Place(self.since[slot], self._before[slot]) if slot in self else None
+
+    def put(self, slot: int, place: Place) -> None:
+        """Put a slot where another one was, which has left since it was asked for its place; no
+        other has."""
+        self.remove(slot)
+        self.note(slot, place.since)
+        before = place.before
+        after = self.first if before == NO_SLOT else self._after[before]
+        self._before[slot], self._after[slot] = before, after
+        if before == NO_SLOT:
+            self.first = slot
+        else:
+            self._after[before] = slot
+        if after == NO_SLOT:
+            self._last = slot
+        else:
+            self._before[after] = slot
 
     def expires_us(self, slot: int) -> QueueUs:
         """When the message of a slot has waited for too long."""

@@ -41,6 +41,11 @@ class Extent:
         self.live_bytes = 0
         self.filled = 0
 
+    def keep(self, count: int, size_bytes: int) -> None:
+        """So many records more are needed in it, or fewer, without entries."""
+        self.live += count
+        self.live_bytes += size_bytes
+
     def entries(self) -> Iterator[tuple[int, int]]:
         """Position and slot of every message record that was ever put here, in order of
         position."""
@@ -149,6 +154,21 @@ class Extents:
         if at < len(offsets) and offsets[at] == offset:
             return extent.slots[at]
         return -1
+
+    def entries_from(self, position: int, most: int) -> tuple[int, array[int], array[int]]:
+        """The next entries at or above a position, at most so many and all of one extent: what
+        their offsets count from, the offsets, and their slots. No offsets: there are no more.
+
+        Whose they were may have been settled since, and the slots be used again.
+        """
+        at = max(bisect_right(self._starts, position) - 1, 0)
+        for number in range(at, len(self._extents)):
+            extent = self._extents[number]
+            begin = bisect_left(extent.offsets, position - extent.start)
+            if begin < len(extent.offsets):
+                end = begin + most
+                return extent.start, extent.offsets[begin:end], extent.slots[begin:end]
+        return 0, array("I"), array("I")
 
     def hold(self, position: int, size: int, owner: Owner | None = None) -> None:
         """Keep the extent of a record, noted before, that is needed without an entry (a chunk).

@@ -5,17 +5,20 @@ afterwards. Bodies are not here: a message is read back from the log when its tu
 slot and 8 in the extent tables keep ten million waiting messages below one gigabyte.
 
 The `next` link of a slot is in one chain at a time: the lane's queue while READY, a timer bucket
-while SCHEDULED, the free list while FREE. So neither queues nor timers cost memory of their own.
-In the lane's queue, where nothing is due, `due_at` is the link back: a slot is taken out of the
-middle at once.
+while SCHEDULED, a line's while BEHIND, the free list while FREE. So neither queues nor timers cost
+memory of their own. In the lane's queue, where nothing is due, `due_at` is the link back: a slot is
+taken out of the middle at once.
 """
 
 from __future__ import annotations
 
 from array import array
 from enum import IntEnum
-from typing import Final
+from typing import Final, TypeAlias
 
+Name: TypeAlias = tuple[int, int]
+"""What stays of a message while its slot may be used again: where it was first stored, and its
+incarnation. It keeps it wherever it is copied."""
 NO_SLOT: Final = 0xFFFFFFFF
 _GROW_LEAST: Final = 16
 _GROW_MOST: Final = 4096
@@ -28,8 +31,12 @@ SHRINK_ABOVE = 4096
 
 class State(IntEnum):
     """Where a slot stands. FREE is not a state of a message. IN_FLIGHT: an attempt is under way;
-    BURYING: on its way to the dead-letter log; REVIVING: its dead letter has to go before it waits
-    for its turn again. In these three it is in no chain."""
+    BURYING: on its way to the dead-letter log, or its end waits for space; SETTLING: its end is
+    with the log, so that it must not be copied any more; REVIVING: its dead letter has to go before
+    it waits for its turn again. In these four it is in no chain. BEHIND: it waits for others of its
+    order key or of its flow key, in the chain of that (`lanes.lines`). MOVING: it is being sent to
+    another destination; it must not be copied, and is in no chain but perhaps that of its order
+    key."""
 
     FREE = 0
     READY = 1
@@ -37,6 +44,9 @@ class State(IntEnum):
     IN_FLIGHT = 3
     BURYING = 4
     REVIVING = 5
+    SETTLING = 6
+    BEHIND = 7
+    MOVING = 8
 
 
 class Index:
@@ -46,7 +56,8 @@ class Index:
     `incarnation`  the number that `number_of` gives for its incarnation.
     `position`     where its record is now (copied forward or not).
     `retry`        where its last RETRY record is; 0 when there is none.
-    `due_at`       by the queue's clock, while SCHEDULED; while READY the slot before in its lane.
+    `due_at`       by the queue's clock, while SCHEDULED, or BEHIND (0: it has no time to wait for);
+                   while READY the slot before in its lane.
     `shrink_above` how many slots, all free, `shrink` leaves as they are.
     `size`         bytes its record takes in the log, chunks included, at most 2^32 - 1.
     """
@@ -102,6 +113,10 @@ class Index:
     def incarnation_of(self, slot: int) -> int:
         """The incarnation of a slot's message."""
         return self.incarnations[self.incarnation[slot]]
+
+    def name_of(self, slot: int) -> Name:
+        """The name of a slot's message, which `holds` is asked with later."""
+        return self.id_position[slot], self.incarnation_of(slot)
 
     def _enter(self, incarnation: int) -> None:
         self._last = incarnation

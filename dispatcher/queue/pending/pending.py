@@ -10,13 +10,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Protocol
 
+from dispatcher.core.clock import QueueUs
+from dispatcher.core.terms import Terms
 from dispatcher.queue.pending.ages import Ages
+from dispatcher.queue.pending.deadlines import Deadlines
 from dispatcher.queue.pending.extents import Extents
 from dispatcher.queue.pending.guest import Guest, NoGuest
 from dispatcher.queue.pending.index import Index
 from dispatcher.queue.pending.owned import Owned
 from dispatcher.queue.pending.slotmap import SlotMap
 from dispatcher.queue.pending.timers import Timers
+from dispatcher.queue.ports import Waiter
 
 _SCHEDULED: Final = 2  # `State.SCHEDULED`: a member of an enum costs a look-up for every message
 
@@ -32,6 +36,47 @@ class Movable(Protocol):
         """The record at `position` was copied, durably, to `to`."""
 
 
+class Lines(Protocol):
+    """Who lets messages wait for others with the same key (`lanes.lines`)."""
+
+    def note(self, slot: int, place: bytes, terms: Terms, position: int) -> None:
+        """Say which keys the message of a slot has, whose id has this position; `place` is
+        `scheme://host[:port]`."""
+
+    def open(self) -> None:
+        """All records were read."""
+
+    def waits(self, slot: int, due_us: int, now_us: QueueUs) -> bool:
+        """Whether a message that is about to be lined up waits for others, and is in a line from
+        here on. `due_us` is ahead where it waits for its time."""
+
+    def left(self, slot: int) -> None:
+        """The message of a slot is done."""
+
+    def clear(self) -> None:
+        """Nothing is pending: give memory back."""
+
+
+class NoLines:
+    """There are no keys."""
+
+    def note(self, slot: int, place: bytes, terms: Terms, position: int) -> None:
+        """See `Lines`, as all of this."""
+
+    def open(self) -> None:
+        """Nothing to do."""
+
+    def waits(self, slot: int, due_us: int, now_us: QueueUs) -> bool:
+        """Nobody waits."""
+        return False
+
+    def left(self, slot: int) -> None:
+        """Nothing to do."""
+
+    def clear(self) -> None:
+        """Nothing to do."""
+
+
 class Pending:
     """All pending messages of one partition.
 
@@ -42,13 +87,20 @@ class Pending:
     `uploads`          bodies that are still coming from their callers.
     `guest`            who keeps records of its own in the log.
     `ages`             how long they have waited, where `MAX_AGE` bounds that.
+    `deadlines`        of those that have one of their own.
+    `lines`            of those that have a key; `has_lines` says whether there are any.
+    `awaited`          who waits for what becomes of a message, by its id.
     """
 
     __slots__ = (
         "ages",
+        "awaited",
+        "deadlines",
         "extents",
         "guest",
+        "has_lines",
         "index",
+        "lines",
         "moved",
         "owned",
         "reviving",
@@ -62,15 +114,29 @@ class Pending:
         """`max_age_ms` 0: there is no bound."""
         self.index = Index()
         self.ages = Ages(max_age_ms * 1000) if max_age_ms else None
+        self.deadlines = Deadlines()
         self.extents = Extents()
         self.guest: Guest = NoGuest()
+        self.lines: Lines = NoLines()
+        self.has_lines = False
         self.timers = Timers(self.index)
         self.moved = SlotMap(self.index)
         self.owned = Owned(self.index, self.extents)
         self.unwritten: dict[int, bytes] = {}
         self.reviving = 0
         self.uploading_bytes = 0
+        self.awaited: dict[bytes, Waiter] = {}
         self.uploads: set[Movable] = set()
+
+    @property
+    def may_expire(self) -> bool:
+        """Whether there is a bound to how long any message may wait."""
+        return self.ages is not None or bool(self.deadlines.at)
+
+    def expires_us(self, slot: int) -> int:
+        """When the message of a slot is given up, by the queue's clock; `deadlines.NEVER`: not."""
+        deadline_us = self.deadlines.of(slot)
+        return deadline_us if self.ages is None else min(deadline_us, self.ages.expires_us(slot))
 
     @property
     def live_bytes(self) -> int:
@@ -143,6 +209,8 @@ class Pending:
     def remove(self, slot: int) -> None:
         """Forget a message that is settled; its slot must be in no lane."""
         index = self.index
+        if self.has_lines:
+            self.lines.left(slot)
         scheduled = index.state[slot] == _SCHEDULED
         position = index.position[slot]
         self.extents.release(position, index.size[slot])
@@ -155,14 +223,25 @@ class Pending:
             self.unwritten.pop(slot, None)
         if self.ages is not None:
             self.ages.remove(slot)
+        if self.deadlines.at:
+            self.deadlines.remove(slot)
         if scheduled:
             self.timers.leave()
             index.leave(slot)
+        elif self.timers.lifted and self.timers.leave_lifted(slot):
+            index.leave(slot)
         else:
             index.remove(slot)
+
+    def let_go(self, message_id: bytes) -> None:
+        """A message is cancelled: who waits for what becomes of it need not wait any longer."""
+        waiter = self.awaited.pop(message_id, None)
+        if waiter is not None:
+            waiter.undecided()
 
     def shrink(self) -> None:
         """Give memory back after a backlog."""
         if self.index.shrink():
             self.timers.clear()
             self.extents.forget_entries()
+            self.lines.clear()

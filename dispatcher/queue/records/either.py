@@ -16,7 +16,9 @@ from dispatcher.queue.records.letters import (
 
 AnyLetter: TypeAlias = DeadLetter | CallLetter
 
-LETTER_KINDS: Final = frozenset({Kind.DEAD, Kind.DEAD_V1, Kind.DEAD_CALL})
+LETTER_KINDS: Final = frozenset(
+    {Kind.DEAD, Kind.DEAD_V1, Kind.DEAD_TERMS, Kind.DEAD_OPERATOR, Kind.DEAD_CALL}
+)
 
 
 def encode_letter(letter: AnyLetter) -> bytes:

@@ -14,14 +14,24 @@ begun anew or restored from a copy, while positions alone come again (`ids`).
     CHUNK           chunks    a piece of a body too large to hold      dead until one names it
     SETTLED         settled   names of messages that are done          they no longer exist
     SETTLED_PACKED  settled   the same in a form of little space
+    DELIVERED       settled   names of messages that were delivered    they no longer exist
+    UNDELIVERED     settled   names of messages with an idempotency    they no longer exist
+                              key that ended otherwise
+    KEYS            keys      idempotency keys whose records are gone  nothing
     RETRY           retry     attempts made, when the next one is due  replaces the RETRY before it
     PAUSED          paused    all destinations an operator paused      the newest counts
     NOTHING         here      proof that there is space again
+    MESSAGE_TERMS   terms     a MESSAGE with what its caller asked for it exists
+    MOVED_TERMS     messages  the same as MOVED, of a MESSAGE_TERMS  it is here, under its old id
     CALLS           -         what happened to calls of functions      nothing
     CALLS_LARGE     -         the same, with its bytes in CHUNKs       nothing
 
-The last two are the guest's (`pending.guest`): `functions.store.records` has their layout, and what
-they mean is not known here.
+DELIVERED records are written where the log is kept as history (EVENT_SOURCING). There SETTLED ones
+name messages that ended otherwise: dead, cancelled. Where it is not kept, and in logs that versions
+before 0.3 wrote, how a message of a SETTLED record ended is not told.
+
+CALLS and CALLS_LARGE are the guest's (`pending.guest`): `functions.store.records` has their layout,
+and what they mean is not known here.
 
 In the dead-letter log, which has CHUNK and NOTHING too:
 
@@ -30,14 +40,17 @@ In the dead-letter log, which has CHUNK and NOTHING too:
     REMOVED_MANY    removed   many of them, in a form of little space
     UPTIME          uptime    how long the log has been open, all processes together
     DEAD_CALL       dead_calls  a root call that was given up, with its input
+    DEAD_TERMS      letters   the same as DEAD, of a MESSAGE_TERMS
+    DEAD_OPERATOR   letters   the same as DEAD, with terms or not, of what an operator gave up
 
 Numbers from 64 on are those of the results' log (`functions.results.records`), which has CHUNK and
 NOTHING too. So a number means the same in every log.
 
 What kind of message it is, so whose handler an outcome is for (`Message.kind`), the kind of its
-record says: MESSAGE, and MOVED and DEAD, which hold one, are of plain messages. Another kind of
-message is stored in kinds of records of its own, and what decodes those sets `Message.kind`. So a
-program that does not know it refuses the log, and never takes it for a plain one.
+record says: MESSAGE, and MOVED and DEAD, which hold one, are of plain messages, with terms or not.
+Another kind of message is stored in kinds of records of its own, and what decodes those sets
+`Message.kind`. So a program that does not know it refuses the log, and never takes it for a plain
+one.
 
 The forms of little space are for a full disk. SETTLED_V1, RETRY_V1 and DEAD_V1 are what version 0.1
 wrote for SETTLED, RETRY and DEAD: the first two name a message by its position alone, in a log
@@ -86,6 +99,13 @@ class Kind(IntEnum):
     CALLS = 16
     CALLS_LARGE = 17
     DEAD_CALL = 18
+    DELIVERED = 19
+    MESSAGE_TERMS = 20
+    MOVED_TERMS = 21
+    DEAD_TERMS = 22
+    KEYS = 23
+    UNDELIVERED = 24
+    DEAD_OPERATOR = 25
 
 
 NOTHING = bytes([Kind.NOTHING])

@@ -1,7 +1,9 @@
 """DEAD records: messages that were given up, with all that is known of them.
 
 The fixed fields, the history (`history`), reason, detail, the start of the last response, and a
-MESSAGE (`messages`) whose chunks, if any, are in the dead-letter log.
+MESSAGE (`messages`) whose chunks, if any, are in the dead-letter log. In DEAD_TERMS it is a
+MESSAGE_TERMS. DEAD_OPERATOR holds either, and its reason is one that versions before 0.4 do not
+know, so that they refuse the log.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from dispatcher.queue.records.history import (
 from dispatcher.queue.records.ids import wire_id
 from dispatcher.queue.records.kinds import MAX_DETAIL_BYTES, Kind, RecordError
 from dispatcher.queue.records.messages import MESSAGE_FIELDS, decode_message, encode_message
+from dispatcher.queue.records.terms import decode_terms, message_at
 
 # kind, partition, id position, attempts, redrives, dead_at, history length, reason length,
 # detail length, response length
@@ -87,7 +90,8 @@ class LetterFacts(NamedTuple):
     `failure` is 0, or the number of the last attempt's failure in `Failure`, from 1, or above
     CALL_ERRORS the protocol's number of the status that a call ended with; `status` is 0 when there
     was none. `chunks` are positions in the dead-letter log, where there are any. `error_type` is
-    that of a call which an error of its application ended: its `failure` is 0.
+    that of a call which an error of its application ended: its `failure` is 0. `label` and
+    `order_key` are those of a message, "" where there is none.
     """
 
     message_id: bytes
@@ -104,17 +108,20 @@ class LetterFacts(NamedTuple):
     chunks: array[int] | None
     uptime_s: int
     error_type: str = ""
+    label: str = ""
+    order_key: str = ""
 
 
 def encode_dead(letter: DeadLetter) -> bytes:
-    """A DEAD payload. `letter.message.chunks`, if any, are positions in the dead-letter log."""
+    """A DEAD payload, DEAD_TERMS or DEAD_OPERATOR. `letter.message.chunks`, if any, are positions
+    in the dead-letter log."""
     message = letter.message
     reason = letter.reason.encode("ascii")
     detail = letter.detail.encode("utf-8", "replace")[:MAX_DETAIL_BYTES]
     return b"".join(
         (
             _DEAD.pack(
-                Kind.DEAD,
+                _kind_of(letter),
                 letter.partition,
                 message.position,
                 message.attempt,
@@ -133,6 +140,12 @@ def encode_dead(letter: DeadLetter) -> bytes:
             encode_message(message),
         )
     )
+
+
+def _kind_of(letter: DeadLetter) -> Kind:
+    if letter.reason == DeadReason.OPERATOR.value:
+        return Kind.DEAD_OPERATOR
+    return Kind.DEAD if letter.message.terms is None else Kind.DEAD_TERMS
 
 
 def decode_dead(payload: bytes) -> DeadLetter:
@@ -200,11 +213,13 @@ def letter_facts(payload: bytes) -> LetterFacts:
     reason = payload[reason_at:detail_at].decode("ascii")
     if reason == DeadReason.EXPIRED.value:
         status, failure = 0, FAILURE_NUMBER[Failure.EXPIRED]
-    message_at = detail_at + detail_size + response_size
+    stored_at = detail_at + detail_size + response_size
+    terms = decode_terms(payload, stored_at)
+    begins_at = message_at(payload, stored_at)
     _, incarnation, _, _, destination_size, _, body_size, chunks = MESSAGE_FIELDS.unpack_from(
-        payload, message_at
+        payload, begins_at
     )
-    destination_at = message_at + MESSAGE_FIELDS.size
+    destination_at = begins_at + MESSAGE_FIELDS.size
     return LetterFacts(
         wire_id(partition, incarnation, position),
         partition,
@@ -219,6 +234,8 @@ def letter_facts(payload: bytes) -> LetterFacts:
         body_size,
         array("Q", payload[-8 * chunks :]) if chunks else None,
         uptime_s,
+        label="" if terms is None else terms.label,
+        order_key="" if terms is None else terms.order_key,
     )
 
 
@@ -233,7 +250,7 @@ def _dead_fields(payload: bytes) -> tuple[tuple[int, ...], int]:
     """The fixed fields of a DEAD payload without its kind, and where its history begins. Version 1
     knew no uptime: 0."""
     kind = payload[0]
-    if kind == Kind.DEAD:
+    if kind == Kind.DEAD or kind == Kind.DEAD_TERMS or kind == Kind.DEAD_OPERATOR:
         return _DEAD.unpack_from(payload)[1:], _DEAD.size
     if kind == Kind.DEAD_V1:
         return (*_DEAD_V1.unpack_from(payload)[1:], 0), _DEAD_V1.size

@@ -1,8 +1,10 @@
 """MESSAGE and MOVED records: accepted requests, and where they are now.
 
-MESSAGE   the fixed fields, the destination's key, the head, and the body or the positions of
-          its chunks (u64 each)
-MOVED     the state (name, attempts, due instant), the history, and a MESSAGE
+MESSAGE        the fixed fields, the destination's key, the head, and the body or the positions of
+               its chunks (u64 each)
+MOVED          the state (name, attempts, due instant), the history, and a MESSAGE
+MESSAGE_TERMS  the terms (`terms`), and a MESSAGE
+MOVED_TERMS    as MOVED, with a MESSAGE_TERMS
 """
 
 from __future__ import annotations
@@ -12,10 +14,15 @@ from functools import lru_cache
 from struct import Struct
 from typing import Final
 
+from dispatcher.core.callbacks import BODY_BYTES
 from dispatcher.core.destination import Destination, Origin
 from dispatcher.core.message import Message
 from dispatcher.queue.records.ids import wire_id
 from dispatcher.queue.records.kinds import Kind, RecordError
+from dispatcher.queue.records.terms import decode_terms, encode_terms, message_at
+
+STORED: Final = frozenset({Kind.MESSAGE, Kind.MOVED, Kind.MESSAGE_TERMS, Kind.MOVED_TERMS})
+"""Kinds of records that hold a whole message."""
 
 # kind, incarnation, accepted_at, timeout_ms, destination length, head length, body size, chunk
 # count
@@ -32,7 +39,14 @@ STATE_BYTES: Final = _STATE.size
 
 
 def encode_message(message: Message) -> bytes:
-    """A MESSAGE payload. The destination is held as its key, `scheme://host[:port]`."""
+    """A MESSAGE payload, or MESSAGE_TERMS. The destination is held as its key,
+    `scheme://host[:port]`."""
+    if message.terms is not None:
+        return encode_terms(message.terms) + _encode_plain(message)
+    return _encode_plain(message)
+
+
+def _encode_plain(message: Message) -> bytes:
     destination = message.destination.key
     chunks = message.chunks
     if chunks is None:
@@ -60,10 +74,11 @@ def encode_message(message: Message) -> bytes:
 
 def message_facts(payload: bytes, start: int = 0) -> tuple[int, bytes, int, int]:
     """Incarnation, destination, bytes of the body that are in chunk records, and their number, of a
-    MESSAGE payload.
+    MESSAGE or MESSAGE_TERMS payload.
 
     Reads no more than a recovery needs: it runs once for every pending message.
     """
+    start = message_at(payload, start)
     _, incarnation, _, _, destination_size, _, body_size, chunks = MESSAGE_FIELDS.unpack_from(
         payload, start
     )
@@ -101,12 +116,16 @@ def destination_in(place: bytes) -> bytes | None:
 
 
 def accepted_at_of(payload: bytes, start: int = 0) -> int:
-    """When the message of a MESSAGE payload was accepted, in microseconds since the epoch."""
-    return int(_ACCEPTED_AT.unpack_from(payload, start + 5)[0])
+    """When the message of a MESSAGE or MESSAGE_TERMS payload was accepted, in microseconds since
+    the epoch."""
+    return int(_ACCEPTED_AT.unpack_from(payload, message_at(payload, start) + 5)[0])
 
 
 def decode_message(payload: bytes, start: int = 0) -> Message:
-    """The message of a MESSAGE payload that begins at `start`; its `position` is not set."""
+    """The message of a MESSAGE or MESSAGE_TERMS payload that begins at `start`; its `position` is
+    not set."""
+    terms = decode_terms(payload, start)
+    start = message_at(payload, start)
     kind, incarnation, accepted_at, timeout_ms, destination_size, head_size, body_size, chunks = (
         MESSAGE_FIELDS.unpack_from(payload, start)
     )
@@ -117,7 +136,7 @@ def decode_message(payload: bytes, start: int = 0) -> Message:
     body = payload[body_at:]
     if len(body) != (chunks * 8 if chunks else body_size):
         raise RecordError("the body has another length than the record says")
-    return Message(
+    message = Message(
         _destination(payload[start + MESSAGE_FIELDS.size : head_at]),
         payload[head_at:body_at],
         b"" if chunks else body,
@@ -127,6 +146,10 @@ def decode_message(payload: bytes, start: int = 0) -> Message:
         chunks=tuple(array("Q", body)) if chunks else None,
         body_size=body_size,
     )
+    message.terms = terms
+    if terms is not None and terms.calls_back:
+        message.want_start(BODY_BYTES)
+    return message
 
 
 @lru_cache(maxsize=4096)
@@ -136,10 +159,10 @@ def _destination(key: bytes) -> Destination:
 
 
 def encode_moved(message: Message, due_at: int) -> bytes:
-    """A MOVED payload: the whole message with its state, under its old id."""
+    """A MOVED payload, or MOVED_TERMS: the whole message with its state, under its old id."""
     return (
         _STATE.pack(
-            Kind.MOVED,
+            Kind.MOVED if message.terms is None else Kind.MOVED_TERMS,
             message.position,
             message.attempt,
             message.redrives,
@@ -152,22 +175,23 @@ def encode_moved(message: Message, due_at: int) -> bytes:
 
 
 def moved_facts(payload: bytes) -> tuple[int, int, int, int]:
-    """Id position, attempts, due instant, and where the MESSAGE begins, of a MOVED payload."""
+    """Id position, attempts, due instant, and where the message begins, of a MOVED or MOVED_TERMS
+    payload."""
     _, position, attempts, _, due_at, history_size = _STATE.unpack_from(payload)
     return position, attempts, due_at, _STATE.size + history_size
 
 
 def was_redriven(payload: bytes) -> bool:
-    """Whether the message of a MOVED payload was a dead letter before."""
+    """Whether the message of a MOVED or MOVED_TERMS payload was a dead letter before."""
     return bool(_STATE.unpack_from(payload)[3])
 
 
 def decode_stored(position: int, payload: bytes, partition: int) -> Message:
-    """The message of a MESSAGE or MOVED payload stored at `position`, ready to be attempted."""
-    if payload[0] == Kind.MESSAGE:
+    """The message of a payload of one of `STORED` at `position`, ready to be attempted."""
+    if payload[0] == Kind.MESSAGE or payload[0] == Kind.MESSAGE_TERMS:
         message = decode_message(payload)
         message.position = position
-    elif payload[0] == Kind.MOVED:
+    elif payload[0] == Kind.MOVED or payload[0] == Kind.MOVED_TERMS:
         _, origin, attempts, redrives, _, history_size = _STATE.unpack_from(payload)
         message = decode_message(payload, _STATE.size + history_size)
         message.position = origin

@@ -9,8 +9,10 @@ from typing import Final
 
 from dispatcher.core.instants import rfc3339
 from dispatcher.core.message import Message
+from dispatcher.core.options import written
 from dispatcher.queue.records.dead_calls import decode_call
 from dispatcher.queue.records.ids import wire_id
+from dispatcher.queue.records.keys import decode_keys
 from dispatcher.queue.records.kinds import Kind, RecordError
 from dispatcher.queue.records.letters import decode_dead
 from dispatcher.queue.records.messages import decode_stored
@@ -27,6 +29,10 @@ _NAMES: Final = {
     Kind.SETTLED_V1: "settled",
     Kind.RETRY_V1: "retry",
     Kind.DEAD_V1: "dead",
+    Kind.DEAD_TERMS: "dead",
+    Kind.DEAD_OPERATOR: "dead",
+    Kind.MESSAGE_TERMS: "message",
+    Kind.MOVED_TERMS: "moved",
     Kind.REMOVED_MANY: "removed",
     Kind.PAUSED: "held",
     Kind.SETTLED_PACKED: "settled",
@@ -76,7 +82,8 @@ def _message(message: Message) -> Shown:
         "method": message.head.split(b" ", 1)[0].decode("latin-1"),
         "body_bytes": message.body_size,
     }
-    return shown | ({"chunks": len(message.chunks)} if message.chunks else {})
+    shown |= {"chunks": len(message.chunks)} if message.chunks else {}
+    return shown | written(message.terms)
 
 
 def _retry(position: int, payload: bytes, partition: int) -> Shown:
@@ -94,6 +101,11 @@ def _names(partition: int, incarnation: int | None, positions: Iterable[int]) ->
     if incarnation is None:
         return {"positions": [f"{position:#x}" for position in positions]}
     return {"ids": [wire_id(partition, incarnation, one).decode() for one in positions]}
+
+
+def _keys(position: int, payload: bytes, partition: int) -> Shown:
+    keys = decode_keys(payload)
+    return {"ids": [wire_id(partition, key.incarnation, key.position).decode() for key in keys]}
 
 
 def _dead(position: int, payload: bytes, partition: int) -> Shown:
@@ -132,14 +144,21 @@ def _chunk(position: int, payload: bytes, partition: int) -> Shown:
 _FIELDS: Final[dict[Kind, Callable[[int, bytes, int], Shown]]] = {
     Kind.MESSAGE: _stored,
     Kind.MOVED: _stored,
+    Kind.MESSAGE_TERMS: _stored,
+    Kind.MOVED_TERMS: _stored,
     Kind.CHUNK: _chunk,
     Kind.SETTLED: _settled,
     Kind.SETTLED_V1: _settled,
     Kind.SETTLED_PACKED: _settled,
+    Kind.DELIVERED: _settled,
+    Kind.UNDELIVERED: _settled,
+    Kind.KEYS: _keys,
     Kind.RETRY: _retry,
     Kind.RETRY_V1: _retry,
     Kind.DEAD: _dead,
     Kind.DEAD_V1: _dead,
+    Kind.DEAD_TERMS: _dead,
+    Kind.DEAD_OPERATOR: _dead,
     Kind.DEAD_CALL: _dead_call,
     Kind.UPTIME: _uptime,
     Kind.REMOVED: _removed,

@@ -12,11 +12,12 @@ from typing import Final
 from dispatcher.queue.pending.order import PORTION, in_order
 from dispatcher.queue.pending.pending import Pending
 
-_FREE: Final = 0  # `State.FREE`: a member of an enum costs a look-up for every message
+_READY: Final = 1  # `State.READY`: a member of an enum costs a look-up for every message
 
 
 def oldest_first(pending: Pending) -> Iterator[list[int]]:
-    """Slots of all messages by their id positions, in portions.
+    """Slots of all messages that are READY by their id positions, in portions. At a start nearly
+    all are.
 
     Those that lie where they were first stored are in order as they lie. The others are sorted
     first, and then merged with them.
@@ -78,5 +79,5 @@ def _as_they_lie(pending: Pending) -> Iterator[list[int]]:
             yield [
                 slot
                 for offset, slot in zip(offsets, slots, strict=True)
-                if positions[slot] == start + offset and states[slot] != _FREE
+                if positions[slot] == start + offset and states[slot] == _READY
             ]

@@ -7,13 +7,14 @@ number of redrives tells which of the two came later.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
+from dispatcher.core.message import Message
 from dispatcher.queue.bodies.readback import read_messages
-from dispatcher.queue.commit.settlements import Settlements
 from dispatcher.queue.deadletters.store import DeadLetters
 from dispatcher.queue.pending.pending import Pending
 from dispatcher.queue.records.ids import id_parts
+from dispatcher.queue.registry.idempotency.keys import Keys
 from dispatcher.txlog import TransactionLog
 
 _SLICE = 500
@@ -24,13 +25,15 @@ async def reconcile(
     log: TransactionLog,
     pending: Pending,
     letters: DeadLetters,
-    settlements: Settlements,
+    keys: Keys,
     *,
     partition: int,
+    end: Callable[[Message], Awaitable[bool]],
 ) -> None:
     """After both logs were read, and before anything is delivered: settle what became a dead letter
     just before the process ended, and drop the letters of what was being redriven. `log` is the
-    transaction log.
+    transaction log. `end` settles a message itself if something is born of its death, and says
+    whether that is so.
 
     Raises:
         LogError: a log failed.
@@ -50,8 +53,8 @@ async def reconcile(
         (message,) = messages
         if message.redrives > redrives:
             redriven.append(message_id)
-        else:
-            settlements.add(message.incarnation, message.position)
+        elif not await end(message):
+            keys.settle(message.position, message.incarnation)
             pending.remove(slot)
     await letters.drop(redriven)
 

@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import asyncio
 from array import array
+from collections import deque
 from collections.abc import Iterator
 
 from dispatcher.core.clock import QueueUs
 from dispatcher.core.message import Message
+from dispatcher.core.terms import Terms
 from dispatcher.errors import LogTooNew
 from dispatcher.queue.lanes.lanes import Lanes
 from dispatcher.queue.lanes.lineup import Lineup
@@ -37,13 +39,19 @@ from dispatcher.queue.records.messages import (
 )
 from dispatcher.queue.records.retry import retry_facts
 from dispatcher.queue.records.settled import decode_settled
+from dispatcher.queue.records.terms import decode_terms
 from dispatcher.queue.recovery.numbers import NOWHERE, LaneNumbers
 from dispatcher.queue.recovery.order import oldest_first
+from dispatcher.queue.registry.idempotency.keys import Keys
 from dispatcher.queue.registry.pauses import Pauses
 from dispatcher.txlog.records import Records
 
 _LATER = 1 << 63
-_SETTLED = frozenset({Kind.SETTLED, Kind.SETTLED_PACKED, Kind.SETTLED_V1})
+_MOST_DELAYED_US = 366 * 86_400_000_000
+"""No caller may choose an instant further ahead."""
+_SETTLED = frozenset(
+    {Kind.SETTLED, Kind.SETTLED_PACKED, Kind.SETTLED_V1, Kind.DELIVERED, Kind.UNDELIVERED}
+)
 
 
 class Recovery:
@@ -51,13 +59,16 @@ class Recovery:
     and incarnation, that cannot be delivered because a part of their body was in a damaged part of
     the log."""
 
-    def __init__(self, pending: Pending, lanes: Lanes, pauses: Pauses) -> None:
+    def __init__(self, pending: Pending, lanes: Lanes, pauses: Pauses, keys: Keys) -> None:
         self._lanes = lanes
         self._pending = pending
         self._pauses = pauses
+        self._keys = keys
         self._numbers = LaneNumbers()
         self._first: int | None = None
         self._chunks: set[int] = set()
+        self._patience_us: dict[int, int] = {}  # by slot, where a message has its own
+        self._late: dict[int, tuple[int, int]] = {}  # by slot: behind what, and the id's position
         self.lost: dict[tuple[int, int], Message] = {}
         self.records = 0
         self.settled = 0
@@ -124,7 +135,10 @@ class Recovery:
         if kind == 1:
             self._message(position, payload)
             return
-        if kind == Kind.MOVED:
+        if kind == Kind.MESSAGE_TERMS:
+            self._message(position, payload)
+            return
+        if kind == Kind.MOVED or kind == Kind.MOVED_TERMS:
             self._moved(position, payload)
             return
         self._pending.extents.note(position, len(payload) + OVERHEAD_BYTES)
@@ -134,6 +148,8 @@ class Recovery:
             self._retry(position, payload)
         elif kind == Kind.CHUNK:
             self._chunks.add(position)
+        elif kind == Kind.KEYS:
+            self._keys.visit_keys(payload)
         elif kind == Kind.PAUSED:
             self._pauses.visit(position, payload)
         elif kind in GUESTS:
@@ -144,12 +160,21 @@ class Recovery:
 
     def _message(self, position: int, payload: bytes) -> None:
         incarnation, destination, body_size, chunks = message_facts(payload)
+        terms = decode_terms(payload, 0)
         if chunks and not self._is_whole(position, payload, chunks):
+            if terms is not None:
+                at_us = accepted_at_of(payload)
+                self._keys.visit_message(terms, destination, position, incarnation, at_us)
             return
         lane = self._numbers.of(destination)
         slot = self._pending.add(position, incarnation, lane, len(payload) + OVERHEAD_BYTES)
         if self._pending.ages is not None:
             self._pending.ages.note(slot, accepted_at_of(payload))
+        if terms is not None:
+            at_us = accepted_at_of(payload)
+            self._keys.visit_message(terms, destination, position, incarnation, at_us)
+            self._pending.index.due_at[slot] = terms.not_before_us
+            self._note(slot, terms, destination)
         if chunks:
             self._pending.owned.own(slot, array("Q", payload[-8 * chunks :]), body_size)
 
@@ -173,12 +198,16 @@ class Recovery:
     def _settle(self, payload: bytes) -> None:
         pending = self._pending
         incarnation, positions = decode_settled(payload)
+        if payload[0] == Kind.UNDELIVERED:
+            assert incarnation is not None, "it is not of version 1"
+            self._keys.visit_undelivered(incarnation, positions)
         for position in positions:
             if self.lost:
                 self._find_again(position, incarnation)
             slot = self._find(position, incarnation)
             if slot >= 0:  # its record may be trimmed already
                 pending.remove(slot)
+                self._patience_us.pop(slot, None)
                 self.settled += 1
 
     def _retry(self, position: int, payload: bytes) -> None:
@@ -211,11 +240,15 @@ class Recovery:
         incarnation, destination, body_size, chunks = message_facts(payload, start)
         slot = pending.find(id_position, incarnation)
         size = len(payload) + OVERHEAD_BYTES
+        terms = decode_terms(payload, start)
+        at_us = accepted_at_of(payload, start)
         if chunks and not self._is_whole(position, payload, chunks):
+            if terms is not None:
+                self._keys.visit_moved(terms, destination, id_position, incarnation, at_us)
             if slot >= 0:  # the original is whole, or it would not be here
                 self.lost.pop((id_position, incarnation), None)
                 index.attempts[slot] = attempts
-                index.due_at[slot] = due_at
+                index.due_at[slot] = _due_at(attempts, due_at, terms)
             return
         self.lost.pop((id_position, incarnation), None)
         if slot >= 0:
@@ -227,19 +260,38 @@ class Recovery:
             slot = pending.add_moved(id_position, incarnation, position, lane, size)
         if pending.ages is not None:
             # When it was redriven is not known: its age counts from the start of this process.
-            since = _LATER if was_redriven(payload) else accepted_at_of(payload, start)
+            since = _LATER if was_redriven(payload) else at_us
             pending.ages.note(slot, since)
         index.attempts[slot] = attempts
-        index.due_at[slot] = due_at
+        index.due_at[slot] = _due_at(attempts, due_at, terms)
+        if terms is not None:
+            self._keys.visit_moved(terms, destination, id_position, incarnation, at_us)
+            self._note(slot, terms, destination)
+        elif was_redriven(payload):
+            self._keys.reviving(id_position, incarnation)
         if chunks:
             pending.owned.own(slot, array("Q", payload[-8 * chunks :]), body_size)
 
-    async def finish(self, now_us: QueueUs, latest_us: QueueUs) -> None:
-        """Line up what is pending: oldest first in each lane, retries that are not due in the
-        timers. Others get their turn in between.
+    def _note(self, slot: int, terms: Terms, destination: bytes) -> None:
+        """What was asked for with the message of a slot, as far as it counts while it waits."""
+        if terms.deadline_us:
+            self._pending.deadlines.add(slot, terms.deadline_us)
+        if terms.retry_max_delay_ms is not None:
+            self._patience_us[slot] = terms.retry_max_delay_ms * 1000
+        if terms.has_line:
+            position = self._pending.index.id_position[slot]
+            self._pending.lines.note(slot, destination, terms, position)
+            if terms.order_after:
+                self._late[slot] = terms.order_after, position
 
-        No retry waits beyond `latest_us`: the clock may have been wrong when its time was chosen (a
-        machine that was started before its clock was set), or RETRY_MAX_DELAY may be less now.
+    async def finish(self, now_us: QueueUs, latest_us: QueueUs) -> None:
+        """Line up what is pending: oldest first in each lane and line, retries that are not due in
+        the timers. Others get their turn in between.
+
+        No retry waits beyond `latest_us`, or what its message has in place of RETRY_MAX_DELAY: the
+        clock may have been wrong when its time was chosen (a machine that was started before its
+        clock was set), or RETRY_MAX_DELAY may be less now. What was not attempted yet waits for the
+        instant that its caller chose.
         """
         self._chunks.clear()
         await self._numbers.make(self._lanes)
@@ -251,13 +303,20 @@ class Recovery:
         if ages is not None:
             for _ in self._enter(ages, now_us):
                 await asyncio.sleep(0)
-        for portion in oldest_first(self._pending):
+        lines = self._pending.lines
+        lines.open()
+        has_lines = self._pending.has_lines
+        for portion in self._in_order():
             ready: dict[int, list[int]] = {}
             last, same = NOWHERE, [0]
             for slot in portion:
+                due_us = 0
                 if due_at[slot] > now_us:
-                    latest = latest_us if ages is None else min(latest_us, ages.expires_us(slot))
-                    lineup.schedule(slot, min(QueueUs(due_at[slot]), latest), now_us)
+                    due_us = min(due_at[slot], self._latest_us(slot, now_us, latest_us))
+                if has_lines and lines.waits(slot, due_us, now_us):
+                    continue
+                if due_us > now_us:
+                    lineup.schedule(slot, QueueUs(due_us), now_us)
                     continue
                 number = lane_of[slot]
                 if number != last:
@@ -267,6 +326,51 @@ class Recovery:
                 by_number[number].push_all(index, slots)
             self.lined_up += len(portion)
             await asyncio.sleep(0)
+        self._patience_us.clear()
+
+    def _in_order(self) -> Iterator[list[int]]:
+        """Slots of all messages in portions, oldest first. A message that was redriven to stand
+        behind its order key comes behind what was stored before that."""
+        ids, states = self._pending.index.id_position, self._pending.index.state
+        late = {
+            slot: after
+            for slot, (after, position) in self._late.items()
+            if slot < len(ids) and ids[slot] == position and states[slot] == State.READY
+        }
+        self._late.clear()
+        waiting = deque(sorted(late, key=lambda slot: (late[slot], ids[slot])))
+        for portion in oldest_first(self._pending):
+            if late:
+                yield self._with_late(portion, late, waiting)
+            else:
+                yield portion
+        yield list(waiting)
+
+    def _with_late(
+        self, portion: list[int], late: dict[int, int], waiting: deque[int]
+    ) -> list[int]:
+        ids = self._pending.index.id_position
+        slots: list[int] = []
+        for slot in portion:
+            while waiting and late[waiting[0]] <= ids[slot]:
+                slots.append(waiting.popleft())
+            if slot not in late:
+                slots.append(slot)
+        return slots
+
+    def _latest_us(self, slot: int, now_us: int, latest_us: int) -> int:
+        """When a message that waits becomes ready at the latest."""
+        pending = self._pending
+        if not pending.index.attempts[slot]:
+            latest_us = now_us + _MOST_DELAYED_US
+        elif slot in self._patience_us:
+            latest_us = now_us + self._patience_us[slot]
+        return min(latest_us, pending.expires_us(slot))
+
+    def _is_delayed(self, slot: int, now_us: int) -> bool:
+        """Whether a message waits for its first attempt until an instant that its caller chose."""
+        index = self._pending.index
+        return index.due_at[slot] > now_us and not index.attempts[slot]
 
     def _enter(self, ages: Ages, now_us: QueueUs) -> Iterator[None]:
         """Enter all messages by when they began to wait. Their ids have another order: a message
@@ -281,7 +385,10 @@ class Recovery:
             yield
         for portion in in_order(self._slots(), since, low=oldest, high=now_us):
             for slot in portion:
-                ages.add(slot, since[slot])
+                if self._is_delayed(slot, now_us):  # its age counts from its time on
+                    ages.note(slot, self._pending.index.due_at[slot])
+                else:
+                    ages.add(slot, since[slot])
             yield
 
     def _slots(self) -> Iterator[int]:
@@ -289,3 +396,12 @@ class Recovery:
         for slot in range(self._pending.index.slots):
             if states[slot] != State.FREE:
                 yield slot
+
+
+def _due_at(attempts: int, due_at: int, terms: Terms | None) -> int:
+    """When a message that was copied is due, by the wall clock. Before its first attempt that is
+    the instant that its caller chose, however the clock was set since; what it waited for besides,
+    as for descriptors that were lacking, ended with the process."""
+    if attempts:
+        return due_at
+    return 0 if terms is None else terms.not_before_us

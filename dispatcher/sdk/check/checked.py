@@ -1,4 +1,4 @@
-"""A run that is watched, and replayed once more after each of its outcomes."""
+"""Runs that are watched, and those that are replayed once more after each of their outcomes too."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from dispatcher.sdk.replay.model import (
     Contradicted,
     Ended,
     Event,
+    Faulted,
     Outcome,
     Raised,
     Returned,
@@ -36,9 +37,69 @@ _IO: Final = (
 )
 
 
-class Checked(Run):
-    """`Run`, and `report` is told in a sentence what its body must not do: once for each place, or
-    each way in which a replay of it ends otherwise."""
+def is_due(done: int, last: int) -> bool:
+    """Whether a body that has done so much, and had done `last` when it was replayed, is to be
+    replayed again: at first each time, later once a sixteenth has come to it. Replayed after each
+    of 5 000 awaits it would pass 12 million. What differs is on record, and is found later, too."""
+    return done - last >= max(1, done // 16)
+
+
+class Watched(Run):
+    """`Run`, and `report` is told in a sentence what its body must not do, once for each place.
+
+    `seen` are the places that were told of, which runs may share.
+    """
+
+    def __init__(
+        self,
+        body: Callable[[], Coroutine[Any, Any, object]],
+        told: Told,
+        state: bytes | None,
+        *,
+        kept: Mapping[str, Value] | None = None,
+        judged: str = "",
+        report: Callable[[str], None],
+        seen: set[tuple[str, str]] | None = None,
+    ) -> None:
+        super().__init__(body, told, state, kept=kept, judged=judged)
+        self._report = report
+        self._name = f"{told.function} (call {told.id})"
+        self._seen = set() if seen is None else seen
+        self._sites: set[str] = set()
+        """Lines at which something was found."""
+        self._aside: list[tuple[str, Spot]] = []
+        """Clocks that a library reads: it does so before each request, which is what to tell of."""
+
+    def _advance(self, events: Sequence[Event], now_us: int) -> Outcome:
+        """What is replayed was watched when it first ran: watching it again takes long."""
+        if self._record is not None and self._body.root is None and self._body.loop.fault is None:
+            self._begin(now_us)
+        self._aside.clear()
+        with watching(self._found):
+            outcome = super()._advance(events, now_us)
+        for what, at in self._aside:
+            if not isinstance(outcome, Faulted) and at.site not in self._sites:
+                self._tell(what, at)
+        return outcome
+
+    def _found(self, what: str, at: Spot) -> None:
+        if what == CLOCK and at.library:
+            self._aside.append((what, at))
+            return
+        self._sites.add(at.site)
+        self._tell(what, at)
+
+    def _tell(self, what: str, at: Spot) -> None:
+        if (what, at.site) in self._seen:
+            return
+        self._seen.add((what, at.site))
+        by = f", by {at.library}" if at.library else ""
+        instead = _INSTEAD.get(what, _IO)
+        self._report(f"{self._name} {what}, at {at.site} in {at.function}{by}. {instead}")
+
+
+class Checked(Watched):
+    """`Watched`, and `report` is told, too, in which way a replay of it ends otherwise."""
 
     def __init__(
         self,
@@ -50,31 +111,29 @@ class Checked(Run):
         judged: str = "",
         report: Callable[[str], None],
     ) -> None:
-        super().__init__(body, told, state, kept=kept, judged=judged)
+        super().__init__(body, told, state, kept=kept, judged=judged, report=report)
         self._call = body, told
         self._kept: dict[str, Value] = dict(kept or {})
-        self._report = report
-        self._name = f"{told.function} (call {told.id})"
-        self._seen: set[tuple[str, str]] = set()
         self._fits = True
+        self._compared = -1
+        """How many events there were when it was replayed last."""
 
     def advance(self, events: Sequence[Event], now_us: int) -> Outcome:
-        """Run it as `Run` does; then replay it from what is on record now, and compare."""
+        """Run it as `Run` does; then replay it from what is on record now, where `is_due`, and when
+        it has ended, and compare."""
         for event in events:
             if isinstance(event, Ended) and event.is_kept and isinstance(event.result, Value):
                 self._kept[event.dispatch_id] = event.result
         outcome = super().advance(events, now_us)
-        has_ended = isinstance(outcome, Returned | Raised | Became)
-        if self._fits and (has_ended or self._is_waiting(outcome)):
+        if self._fits and self._is_to_be_compared(outcome):
+            self._compared = self._body.issuing.events
             self._compare(outcome, self._again(now_us))
         return outcome
 
-    def _advance(self, events: Sequence[Event], now_us: int) -> Outcome:
-        """What is replayed was watched when it first ran: watching it again takes long."""
-        if self._record is not None and self._body.root is None and self._body.loop.fault is None:
-            self._begin(now_us)
-        with watching(self._found):
-            return super()._advance(events, now_us)
+    def _is_to_be_compared(self, outcome: Outcome) -> bool:
+        if isinstance(outcome, Returned | Raised | Became):
+            return True
+        return self._is_waiting(outcome) and is_due(self._body.issuing.events, self._compared)
 
     def _is_waiting(self, outcome: Outcome) -> bool:
         """Whether the body waits. One that made calls as it ended is suspended too, until they are
@@ -87,14 +146,6 @@ class Checked(Run):
             return shadow.advance((), now_us)
         finally:
             shadow.close()
-
-    def _found(self, what: str, at: Spot) -> None:
-        if (what, at.site) in self._seen:
-            return
-        self._seen.add((what, at.site))
-        by = f", by {at.library}" if at.library else ""
-        instead = _INSTEAD.get(what, _IO)
-        self._report(f"{self._name} {what}, at {at.site} in {at.function}{by}. {instead}")
 
     def _compare(self, first: Outcome, again: Outcome) -> None:
         if isinstance(again, Contradicted):

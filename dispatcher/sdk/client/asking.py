@@ -29,6 +29,7 @@ from dispatcher.sdk.client.information import (
     read_page,
     unreadable,
 )
+from dispatcher.sdk.client.outcome import Named, endpoint_of, failed, given
 from dispatcher.sdk.client.refusals import refusal, slug
 from dispatcher.sdk.client.server import Server
 from dispatcher.sdk.client.trying import Tries, answered
@@ -60,6 +61,8 @@ class Asking:
             CallsRefused: they can't be sent.
             ClientError: the server did not take them, or nobody knows whether it did.
         """
+        if not calls:
+            return []
         check_key(key)
         body = dispatched(calls, self.endpoint)
         headers = {
@@ -134,6 +137,24 @@ class Asking:
         reply = yield from self._answer(Request("DELETE", f"{_path_of(call_id)}?mode={mode}"))
         if reply.status != 202 and slug(reply) != "call_ended":
             raise self._unknown(call_id, reply)
+
+    def resolve(
+        self, promise: str | Named, value: object, application: str | None
+    ) -> Conversation[None]:
+        """`complete` a promise with a value. Raises EncodeError, too."""
+        return self.complete(endpoint_of("promise", promise), given(value), application)
+
+    def reject(
+        self, promise: str | Named, error: BaseException | str, application: str | None
+    ) -> Conversation[None]:
+        """`complete` a promise with an error."""
+        return self.complete(endpoint_of("promise", promise), failed(error), application)
+
+    def send(
+        self, channel: str | Named, value: object, application: str | None
+    ) -> Conversation[None]:
+        """`complete` with a value for a channel. Raises EncodeError, too."""
+        return self.complete(endpoint_of("channel", channel), given(value), application)
 
     def complete(
         self, endpoint: str, result: Result, application: str | None = None

@@ -6,12 +6,12 @@ import time
 from typing import Any, Self, TypeVar, overload
 
 from dispatcher.sdk.client.batch import SyncBatch
-from dispatcher.sdk.client.caller import SyncCalling
+from dispatcher.sdk.client.caller import Calling
 from dispatcher.sdk.client.connections import Connections
 from dispatcher.sdk.client.exchange import Came, Conversation, Send
 from dispatcher.sdk.client.handle import SyncHandle
 from dispatcher.sdk.client.information import CallInfo, CallPage
-from dispatcher.sdk.client.outcome import Named, endpoint_of, failed, given, returned
+from dispatcher.sdk.client.outcome import Named, returned
 from dispatcher.sdk.client.replayed import refuse_replayed
 from dispatcher.sdk.client.server import Server
 from dispatcher.sdk.client.settings import PATIENCE_S, asking, common_headers
@@ -38,23 +38,14 @@ class SyncClient:
         api_key: str | None = None,
         endpoint_url: str | None = None,
         timeout: float = PATIENCE_S,
+        server: Server | None = None,
     ) -> None:
         """See `Client`."""
-        self._begin(Server.found(api_url, api_key), endpoint_url, timeout)
-
-    @classmethod
-    def to(cls, server: Server, *, endpoint_url: str | None) -> Self:
-        """Return a client of a server that is known already; without `endpoint_url` calls name
-        theirs."""
-        made = cls.__new__(cls)
-        made._begin(server, endpoint_url or "", PATIENCE_S)
-        return made
-
-    def _begin(self, server: Server, endpoint_url: str | None, timeout: float) -> None:
+        server = Server.found(api_url, api_key) if server is None else server
         self._server = server
         self._asking = asking(server, endpoint_url, timeout)
         self._connections = Connections(server, common_headers(server))
-        self._caller = SyncCalling(self._asking, self._hold, self._handle)
+        self._caller: SyncCaller = Calling(self._asking, self._hold, self._handle)
 
     def __repr__(self) -> str:
         return f"<SyncClient of {self._server.url}>"
@@ -108,8 +99,7 @@ class SyncClient:
         self, promise: str | Named, value: object = None, *, application: str | None = None
     ) -> None:
         """See `Client`."""
-        endpoint = endpoint_of("promise", promise)
-        self._hold(self._asking.complete(endpoint, given(value), application))
+        self._hold(self._asking.resolve(promise, value, application))
 
     def reject(
         self,
@@ -119,15 +109,13 @@ class SyncClient:
         application: str | None = None,
     ) -> None:
         """See `Client`."""
-        endpoint = endpoint_of("promise", promise)
-        self._hold(self._asking.complete(endpoint, failed(error), application))
+        self._hold(self._asking.reject(promise, error, application))
 
     def send(
         self, channel: str | Named, value: object = None, *, application: str | None = None
     ) -> None:
         """See `Client`."""
-        endpoint = endpoint_of("channel", channel)
-        self._hold(self._asking.complete(endpoint, given(value), application))
+        self._hold(self._asking.send(channel, value, application))
 
     @overload
     def handle(self, call_id: str, *, returns: type[T]) -> SyncHandle[T]: ...

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any as Anything
 from typing import Final
@@ -10,13 +9,11 @@ from typing import Final
 from dispatcher.protocol.messages import Call, DispatchRequest
 from dispatcher.sdk.client.errors import CallsRefused
 from dispatcher.sdk.functions.built import BuiltCall
-from dispatcher.sdk.functions.options import LONGEST_US
+from dispatcher.sdk.functions.options import LONGEST_US, checked_key
 from dispatcher.sdk.wire import call_of, duration_of
 
 MOST_CALLS: Final = 1_000
 MOST_BYTES: Final = 16_000_000
-
-_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
 
 
 def dispatched(calls: Sequence[BuiltCall[Anything]], endpoint: str) -> bytes:
@@ -46,12 +43,13 @@ def check_key(key: str) -> None:
     """Check what makes a dispatch idempotent.
 
     Raises:
+        TypeError: it is no string.
         CallsRefused: it can't be sent.
     """
-    if not _KEY.fullmatch(key):
-        raise CallsRefused(
-            f"key={key[:40]!r}: expected 1 to 255 visible ASCII characters, without spaces."
-        )
+    try:
+        checked_key(key)
+    except ValueError as error:
+        raise CallsRefused(str(error)) from None
 
 
 def _call(built: BuiltCall[Anything], endpoint: str) -> Call:

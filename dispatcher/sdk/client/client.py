@@ -10,7 +10,7 @@ from dispatcher.sdk.client.caller import Calling
 from dispatcher.sdk.client.exchange import Came, Conversation, Send
 from dispatcher.sdk.client.handle import Handle
 from dispatcher.sdk.client.information import CallInfo, CallPage
-from dispatcher.sdk.client.outcome import Named, endpoint_of, failed, given, returned
+from dispatcher.sdk.client.outcome import Named, returned
 from dispatcher.sdk.client.replayed import refuse_replayed
 from dispatcher.sdk.client.server import Server
 from dispatcher.sdk.client.sessions import Sessions
@@ -42,33 +42,25 @@ class Client:
         api_key: str | None = None,
         endpoint_url: str | None = None,
         timeout: float = PATIENCE_S,
+        server: Server | None = None,
     ) -> None:
         """What is None is DISPATCH_API_URL, DISPATCH_API_KEY and DISPATCH_ENDPOINT_URL.
 
         Args:
             api_url: where the server's API is.
             api_key: one of its API_KEYS.
-            endpoint_url: where calls go that name no endpoint.
+            endpoint_url: where calls go that name no endpoint; "" for nowhere.
             timeout: how long one question may take, in seconds, if the server is away.
+            server: one that is known already, in place of `api_url` and `api_key`.
 
         Raises:
             ConfigError: one of them is wrong, or there is no `api_url`.
         """
-        self._begin(Server.found(api_url, api_key), endpoint_url, timeout)
-
-    @classmethod
-    def to(cls, server: Server, *, endpoint_url: str | None) -> Self:
-        """Return a client of a server that is known already; without `endpoint_url` calls name
-        theirs."""
-        made = cls.__new__(cls)
-        made._begin(server, endpoint_url or "", PATIENCE_S)
-        return made
-
-    def _begin(self, server: Server, endpoint_url: str | None, timeout: float) -> None:
+        server = Server.found(api_url, api_key) if server is None else server
         self._server = server
         self._asking = asking(server, endpoint_url, timeout)
         self._sessions = Sessions(server, common_headers(server))
-        self._caller = Calling(self._asking, self._hold, self._handle)
+        self._caller: Caller = Calling(self._asking, self._hold, self._handle)
 
     def __repr__(self) -> str:
         return f"<Client of {self._server.url}>"
@@ -162,8 +154,7 @@ class Client:
         Raises:
             AlreadyCompleted: it has a result, which counts.
         """
-        endpoint = endpoint_of("promise", promise)
-        await self._hold(self._asking.complete(endpoint, given(value), application))
+        await self._hold(self._asking.resolve(promise, value, application))
 
     async def reject(
         self,
@@ -173,16 +164,14 @@ class Client:
         application: str | None = None,
     ) -> None:
         """Complete a promise with an error, which is raised where it is awaited. See `resolve`."""
-        endpoint = endpoint_of("promise", promise)
-        await self._hold(self._asking.complete(endpoint, failed(error), application))
+        await self._hold(self._asking.reject(promise, error, application))
 
     async def send(
         self, channel: str | Named, value: object = None, *, application: str | None = None
     ) -> None:
         """Send a value to a channel: whoever waits there first gets it. It is never sent twice, so
         after Unreachable nobody knows whether it was."""
-        endpoint = endpoint_of("channel", channel)
-        await self._hold(self._asking.complete(endpoint, given(value), application))
+        await self._hold(self._asking.send(channel, value, application))
 
     @overload
     def handle(self, call_id: str, *, returns: type[T]) -> Handle[T]: ...

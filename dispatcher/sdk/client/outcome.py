@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from dispatcher.sdk.errors import exception_of, failure_of
 from dispatcher.sdk.exceptions import PermanentError
+from dispatcher.sdk.functions.promises import checked_name
 from dispatcher.sdk.replay.model import Failure, Result, Value
 from dispatcher.sdk.values import decode, encode
 
@@ -38,9 +39,4 @@ def failed(error: BaseException | str) -> Failure:
 def endpoint_of(kind: str, named: str | Named) -> str:
     """Return the endpoint of a promise or channel, by its name or itself."""
     name = named if isinstance(named, str) else named.name
-    if not name or len(name) > 255 or not name.isprintable():
-        raise ValueError(
-            f"{name[:40]!r} is no name of a {kind}: write 1 to 255 characters, none of them a "
-            "control character."
-        )
-    return f"{kind}:{name}"
+    return f"{kind}:{checked_name(name, kind)}"

@@ -9,7 +9,8 @@ from dispatcher.protocol.connect import Code, error_of
 from dispatcher.protocol.statuses import Status, status_of_http
 from dispatcher.sdk.client.errors import ClientError, KeyRefused
 from dispatcher.sdk.client.exchange import Reply
-from dispatcher.sdk.client.server import KEY_VARIABLE, URL_VARIABLE, Server
+from dispatcher.sdk.client.server import Server
+from dispatcher.sdk.written import API_KEY, API_URL
 
 _OF_CODE: Final = {
     Code.INVALID_ARGUMENT: Status.INVALID_ARGUMENT,
@@ -31,7 +32,8 @@ def refusal(server: Server, reply: Reply) -> ClientError:
     if reply.status < 400 or (not code and reply.status in (404, 405)):
         return ClientError(
             f"{server.url} ({server.url_from}) answers HTTP {reply.status}, as the API of a "
-            f"dispatcher never does. {URL_VARIABLE} is http:// and its API_LISTEN, not its LISTEN.",
+            f"dispatcher never does. {API_URL.variable} is http:// and its API_LISTEN, not its "
+            "LISTEN.",
             status=Status.INVALID_RESPONSE,
             http_status=reply.status,
         )
@@ -58,8 +60,8 @@ def _of_key(server: Server) -> KeyRefused:
         )
     else:
         message = (
-            f"{server.url} wants a key: set {KEY_VARIABLE}, or pass api_key=…, to one of API_KEYS "
-            "of the server."
+            f"{server.url} wants a key: set {API_KEY.variable}, or pass api_key=…, to one of "
+            "API_KEYS of the server."
         )
     return KeyRefused(message, status=Status.UNAUTHENTICATED, code="key_invalid", http_status=401)
 

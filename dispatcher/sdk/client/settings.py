@@ -15,10 +15,10 @@ from dispatcher.sdk.client.asking import Asking
 from dispatcher.sdk.client.server import Server
 from dispatcher.sdk.client.trying import Tries
 from dispatcher.sdk.functions.built import BuiltCall
+from dispatcher.sdk.written import ENDPOINT_URL, written
 
 PATIENCE_S: Final = 30.0
 """How long a server may be away: a restart that reads its log takes some seconds."""
-ENDPOINT_VARIABLE: Final = "DISPATCH_ENDPOINT_URL"
 
 
 def asking(
@@ -27,13 +27,17 @@ def asking(
     timeout: float,
     environ: Mapping[str, str] = os.environ,
 ) -> Asking:
-    """Return what asks a server. `endpoint_url` None is DISPATCH_ENDPOINT_URL; `timeout` is in
-    seconds."""
+    """Return what asks a server. `endpoint_url` None is DISPATCH_ENDPOINT_URL, "" is none;
+    `timeout` is in seconds.
+
+    Raises:
+        ConfigError: the endpoint is no URL.
+    """
     if timeout <= 0:
         raise ValueError(f"timeout={timeout!r}: expected seconds, more than 0.")
     tries = Tries(time.monotonic, random.random, timeout)
-    endpoint = environ.get(ENDPOINT_VARIABLE, "") if endpoint_url is None else endpoint_url
-    return Asking(server, tries, endpoint.rstrip("/"))
+    endpoint = "" if endpoint_url == "" else written(ENDPOINT_URL, endpoint_url, environ).url()
+    return Asking(server, tries, endpoint or "")
 
 
 def common_headers(server: Server) -> dict[str, str]:

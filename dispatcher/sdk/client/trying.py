@@ -21,7 +21,8 @@ from typing import Final
 from dispatcher.protocol.connect import Code, error_of
 from dispatcher.sdk.client.errors import ClientError, Unreachable
 from dispatcher.sdk.client.exchange import Came, Conversation, Lost, Pause, Reply, Request, Send
-from dispatcher.sdk.client.server import URL_VARIABLE, Server
+from dispatcher.sdk.client.server import Server
+from dispatcher.sdk.written import API_URL
 
 FIRST_DELAY_S: Final = 0.1
 LONGEST_DELAY_S: Final = 5.0
@@ -143,6 +144,6 @@ def _given_up(server: Server, request: Request, came: Came, tried: int) -> Clien
         perhaps = " It may have done it all the same, so it was not asked again."
     return Unreachable(
         f"No answer from {server.url} ({server.url_from}): {came.reason}{times}.{perhaps} Is the "
-        f"server running, and {URL_VARIABLE} its API_LISTEN?",
+        f"server running, and {API_URL.variable} its API_LISTEN?",
         status=came.status,
     )

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import traceback
-from pathlib import Path
 from types import TracebackType
 from typing import Final
 
 from dispatcher.sdk.exceptions import DispatchError
+from dispatcher.sdk.replay.where import is_of_sdk
 
-_OWN: Final = str(Path(__file__).parents[1])
 _MOST_CHARS: Final = 32_000
 
 
@@ -39,7 +38,7 @@ def of_application(error: BaseException) -> TracebackType | None:
     """The traceback from the application's first line on. An error that the SDK raises by itself,
     as of arguments that do not fit, has none; of a mistake in the SDK all of it is shown."""
     entry = error.__traceback__
-    while entry is not None and entry.tb_frame.f_code.co_filename.startswith(_OWN):
+    while entry is not None and is_of_sdk(entry.tb_frame.f_code.co_filename):
         entry = entry.tb_next
     return entry if entry is not None or isinstance(error, DispatchError) else error.__traceback__
 

@@ -36,7 +36,8 @@ class Function(Callee[P, R]):
         mark = getattr(inspect, "markcoroutinefunction", None)
         if mark is not None:
             mark(self)
-        self._is_coroutine = asyncio.coroutines._is_coroutine  # type: ignore[attr-defined]  # 3.11
+        else:  # Python 3.11
+            self._is_coroutine = asyncio.coroutines._is_coroutine  # type: ignore[attr-defined]
         self.spec = spec
         self._name = spec.name
         self._home = Home()

@@ -50,7 +50,7 @@ def changed(
         expiration_us=options.expiration_us if expiration is None else expiration_us(expiration),
         timeout_us=options.timeout_us if timeout is None else timeout_us(timeout),
         delay_us=options.delay_us if delay is None else microseconds(delay, "delay="),
-        key=options.key if key is None else _key(key),
+        key=options.key if key is None else checked_key(key),
         endpoint=options.endpoint if endpoint is None else checked_endpoint(endpoint),
     )
     if merged.delay_us and merged.expiration_us and merged.delay_us >= merged.expiration_us:
@@ -82,11 +82,12 @@ def checked_endpoint(endpoint: object) -> str:
     return endpoint
 
 
-def _key(key: object) -> str:
+def checked_key(key: object) -> str:
+    """Return an idempotency key, if it is one: it is a header."""
     if not isinstance(key, str):
         raise TypeError(f"key= must be a string, and is {key!r}.")
     if not _VISIBLE.fullmatch(key):
         raise ValueError(
-            f"key= must be 1 to 255 visible ASCII characters without spaces, and is {key!r}."
+            f"key= must be 1 to 255 visible ASCII characters without spaces, and is {key!r:.80}."
         )
     return key

@@ -14,11 +14,12 @@ from typing import Any, TypeVar
 
 from dispatcher.sdk.functions import durable
 from dispatcher.sdk.functions.spec import Place
+from dispatcher.sdk.functions.unawaited import Unawaited
 
 T_co = TypeVar("T_co", covariant=True)
 
 
-class Pending(Coroutine[Any, Any, T_co]):
+class Pending(Unawaited, Coroutine[Any, Any, T_co]):
     """Something to await, once. `what` is how messages call it: "the call of greet".
 
     `nothing` is what has not happened where it is never awaited: "nothing was dispatched".
@@ -107,7 +108,8 @@ class Pending(Coroutine[Any, Any, T_co]):
         # Half made where __init__ was left by an error.
         if not getattr(self, "_begun", True) and not durable.is_silent(self._loop):
             warnings.warn_explicit(
-                f"{self.what} made at {self._place} was never awaited: {self._nothing}",
+                f"{self.what} made at {self._place} was never awaited: {self._nothing}. "
+                "Write `await` before it.",
                 RuntimeWarning,
                 self._place.file,
                 self._place.line,

@@ -7,7 +7,7 @@ belong to the application by its API key, and are there before anybody waits or 
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any, Final, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
 
 from dispatcher.sdk.errors import failure_of
 from dispatcher.sdk.functions import durable, marks, naming, performing, sites
@@ -17,6 +17,7 @@ from dispatcher.sdk.functions.durations import Seconds
 from dispatcher.sdk.functions.options import Options, expiration_us
 from dispatcher.sdk.functions.pending import Pending
 from dispatcher.sdk.functions.spec import Place
+from dispatcher.sdk.functions.unawaited import refused
 from dispatcher.sdk.replay.model import NOTHING, Result, Value
 from dispatcher.sdk.values import encode
 
@@ -32,8 +33,11 @@ class _Outside(Generic[T]):
     kind = ""
     __slots__ = ("_hint", "_home", "name")
 
+    if not TYPE_CHECKING:
+        __bool__ = refused("__bool__")  # `if promise:` would be true whatever it is given
+
     def __init__(self, name: str, hint: object) -> None:
-        self.name = _checked(name, self.kind)
+        self.name = checked_name(name, self.kind)
         self._hint = hint
         self._home = Home()
 
@@ -229,12 +233,14 @@ def _failure(error: BaseException, where: str) -> Result:
     return failure_of(error)[1]
 
 
-def _checked(name: object, kind: str) -> str:
+def checked_name(name: object, kind: str) -> str:
+    """Return the name of a promise or a channel. Raises TypeError or ValueError where it is none,
+    which says what one is."""
     if not isinstance(name, str):
         raise TypeError(f"the name of a {kind} must be a string, and is {name!r}.")
     if not 0 < len(name) <= _MOST_NAME_CHARS or not name.isprintable():
         raise ValueError(
             f"the name of a {kind} must be 1 to {_MOST_NAME_CHARS} printable characters, "
-            f"and is {name!r}."
+            f"and is {name!r:.60}."
         )
     return name

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from types import FrameType
-from typing import Final
 
 from dispatcher.sdk.functions.spec import Place
-from dispatcher.sdk.replay.where import is_of_user
-
-_SDK: Final = str(Path(__file__).resolve().parents[1])
+from dispatcher.sdk.replay.where import is_of_sdk, is_of_user
 
 
 def caller() -> Place:
@@ -22,7 +18,7 @@ def caller() -> Place:
         file = frame.f_code.co_filename
         if is_of_user(file):
             return Place(file, frame.f_lineno)
-        if outside is None and not file.startswith(_SDK):
+        if outside is None and not is_of_sdk(file):
             outside = frame
         frame = frame.f_back
     if outside is None:

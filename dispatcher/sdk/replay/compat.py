@@ -25,6 +25,8 @@ def install() -> None:
         _replace("wait_for", _without_task(asyncio.tasks.wait_for))
     gathering: Any = asyncio.tasks._GatheringFuture  # type: ignore[attr-defined]
     gathering.__hash__ = _hash_of_gathering
+    bound: Any = asyncio.mixins._LoopBoundMixin
+    bound._get_loop = _refusing_foreign(bound._get_loop)
     _silence_unawaited()
     _is_installed = True
 
@@ -87,6 +89,23 @@ def _hash_of_gathering(self: Any) -> int:
     if number is None:
         number = self._durable_hash = loop.next_hash()
     return number
+
+
+def _refusing_foreign(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A lock, event or queue asks for its loop where it is waited for; that of another loop is a
+    fault of the body then, also where the error is caught."""
+
+    @wraps(original)
+    def get_loop(self: Any) -> Any:
+        try:
+            return original(self)
+        except RuntimeError as error:
+            loop = running()
+            if loop is not None:
+                loop.refuse_foreign(error)
+            raise
+
+    return get_loop
 
 
 def _silence_unawaited() -> None:

@@ -39,7 +39,7 @@ def other_timer(told: Told, record: Record, path: str, *, now: Sequence[str]) ->
         _head(told, record),
         f"  recorded   a timer of {whose} ended: of asyncio.sleep, timeout or wait_for",
         *_under("now", now),
-        f"{_EDITED} Not edited: look for sets, time, random or I/O before it.",
+        f"{_EDITED} Not edited: look for sets, globals, time, random or I/O before it.",
     ]
     return "\n".join(lines + _other_python(record))
 
@@ -57,7 +57,7 @@ def ended_before(told: Told, record: Record, reason: str, *, now: Sequence[str])
         _head(told, record),
         f"  recorded   the call was cancelled: {reason}",
         *_under("now", now),
-        f"{_EDITED} Not edited: look for sets, time, random or I/O before it ends.",
+        f"{_EDITED} Not edited: look for sets, globals, time, random or I/O before it ends.",
     ]
     return "\n".join(lines + _other_python(record))
 
@@ -83,7 +83,7 @@ def _message(
     ]
     if before:
         lines.append("  before it  " + _listed(record, before, index - 1))
-    lines.append(f"{_EDITED} Not edited: look for sets, time, random or I/O at {look}.")
+    lines.append(f"{_EDITED} Not edited: look for sets, globals, time, random or I/O at {look}.")
     return "\n".join(lines + _other_python(record))
 
 

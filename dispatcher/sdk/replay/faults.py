@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dispatcher.sdk.replay.model import Told
-from dispatcher.sdk.replay.where import Spot, raised_at
+from dispatcher.sdk.replay.where import Spot
 
 
 class Stopped(BaseException):
@@ -63,40 +63,8 @@ def used_from_outside(told: Told, at: Spot | None, standing: Sequence[str] = ())
     )
 
 
-_OF_ANOTHER_LOOP = (
-    "different event loop",  # a lock, a queue, a connection of httpx or anyio
-    "attached to a different loop",  # a future or a task
-    "belongs to a different loop",  # asyncio.gather
-    "should be used inside a task",  # aiohttp asks for the current task of the loop it was made in
-    "Event loop is closed",
-)
-
-
-def other_loop_in(error: BaseException) -> BaseException | None:
-    """Return what asyncio or a library said of an object of another loop, if `error` is that, or
-    was raised because of it."""
-    seen: set[int] = set()
-    waiting: list[BaseException | None] = [error]
-    while waiting:
-        each = waiting.pop()
-        if each is None or id(each) in seen:
-            continue
-        seen.add(id(each))
-        if isinstance(each, RuntimeError | ValueError) and _is_of_another_loop(str(each)):
-            return each
-        if isinstance(each, BaseExceptionGroup):
-            waiting += each.exceptions
-        waiting += (each.__cause__, each.__context__)
-    return None
-
-
-def _is_of_another_loop(said: str) -> bool:
-    return any(text in said for text in _OF_ANOTHER_LOOP)
-
-
-def of_another_loop(told: Told, error: BaseException) -> str:
-    """An error that `other_loop_in` has found left the body."""
-    at = raised_at(error.__traceback__)
+def of_another_loop(told: Told, error: BaseException, at: Spot | None) -> str:
+    """The body waited for something of another loop, and asyncio or a library said `error`."""
     return (
         f"{_name(told)} is durable, and uses something that belongs to another event loop, such as "
         f"a client, a connection or a lock that is shared{_at(at)}: {error}. Use it in a step, "

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import get_ident
 from typing import Any, Final
 
 from dispatcher.sdk.replay import faults, where
+from dispatcher.sdk.replay.aside import running_instead
 from dispatcher.sdk.replay.denied import DenyingLoop
 from dispatcher.sdk.replay.faults import Stopped
 from dispatcher.sdk.replay.model import Contradicted, Evicted, Faulted, Told
 from dispatcher.sdk.replay.population import Population
 from dispatcher.sdk.replay.standing import running_at
+from dispatcher.sdk.replay.where import Spot
 
 RAISES: Final = 50
 """How often a body that can't go on is told so. Then it is left waiting: `while True` around a
@@ -50,18 +52,16 @@ class GuardedLoop(DenyingLoop):
     def entered(self) -> Iterator[None]:
         """Have it be the running loop of this thread. The one that runs there is put aside, with
         its hooks for asynchronous generators: theirs would be finalized in tasks of the other loop.
-        The other's current task stays what it is: asyncio keeps one for each loop."""
-        outer = asyncio._get_running_loop()
+        """
         hooks = sys.get_asyncgen_hooks()
-        self._thread = get_ident()
-        asyncio._set_running_loop(self)
-        sys.set_asyncgen_hooks(self._generator_begins, self._generator_lost)
-        try:
-            yield
-        finally:
-            sys.set_asyncgen_hooks(*hooks)
-            asyncio._set_running_loop(outer)
-            self._thread = None
+        with running_instead(self):
+            self._thread = get_ident()
+            sys.set_asyncgen_hooks(self._generator_begins, self._generator_lost)
+            try:
+                yield
+            finally:
+                sys.set_asyncgen_hooks(*hooks)
+                self._thread = None
 
     def begin_closing(self) -> None:
         """Have everything be refused from now on, silently."""
@@ -76,10 +76,20 @@ class GuardedLoop(DenyingLoop):
 
     def deny(self, what: str) -> Any:
         self._check_inside()
+        return self._refuse(
+            lambda at: faults.does_io(self.told, what, at, judged=self._judged),
+        )
+
+    def refuse_foreign(self, error: BaseException) -> Any:
+        """Refuse a lock, event or queue of another loop; `error` is what asyncio says of it."""
+        return self._refuse(lambda at: faults.of_another_loop(self.told, error, at))
+
+    def _refuse(self, sentence: Callable[[Spot | None], str]) -> Any:
+        """End the body with a fault. The sentence is given the user's line that runs here."""
         if not self.is_closing and self.fault is None:
             frame, end = sys._getframe(1), type(self).run.__code__
             at = running_at(self.population, self.population.place(self), frame, end=end)
-            self.fault = Faulted(faults.does_io(self.told, what, at, judged=self._judged))
+            self.fault = Faulted(sentence(at))
         return self._turned_away()
 
     def _generator_begins(self, generator: Any) -> None:

@@ -6,6 +6,7 @@ import asyncio
 
 from dispatcher.sdk.replay import faults
 from dispatcher.sdk.replay.body import Body
+from dispatcher.sdk.replay.foreign import other_loop_in
 from dispatcher.sdk.replay.model import (
     Became,
     Faulted,
@@ -17,6 +18,7 @@ from dispatcher.sdk.replay.model import (
     TailCall,
 )
 from dispatcher.sdk.replay.tasks import Task
+from dispatcher.sdk.replay.where import raised_at
 
 
 def outcome_of(body: Body) -> Outcome:
@@ -58,6 +60,7 @@ def _end_of(body: Body, root: Task, cancelled: list[int]) -> Outcome:
         return Returned(root.result(), cancelled)
     if isinstance(error, TailCall):
         return Became(error.operation, cancelled)
-    if (other := faults.other_loop_in(error)) is not None:
-        return Faulted(faults.of_another_loop(body.loop.told, other))
+    if (other := other_loop_in(error)) is not None:
+        at = raised_at(other.__traceback__)
+        return Faulted(faults.of_another_loop(body.loop.told, other, at))
     return Raised(error, cancelled)

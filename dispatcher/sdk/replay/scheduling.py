@@ -13,9 +13,11 @@ from threading import get_ident
 from typing import Any, Final, TypeVarTuple
 
 from dispatcher.sdk.replay import faults
+from dispatcher.sdk.replay.foreign import thrown_by
 from dispatcher.sdk.replay.guarded import GuardedLoop
 from dispatcher.sdk.replay.model import Evicted, Faulted, Told
 from dispatcher.sdk.replay.population import Population
+from dispatcher.sdk.replay.standing import waiting_at
 from dispatcher.sdk.replay.tasks import Future, Place, Task
 from dispatcher.sdk.replay.timers import Timer, Timers, deadline_ms
 
@@ -75,6 +77,9 @@ class SchedulingLoop(GuardedLoop):
             self._refuse_outside()
         elif not self.is_closing:
             self._ready.append(handle)
+            if (error := thrown_by(callback)) is not None and self.fault is None:
+                at = waiting_at(self.population, self._place())
+                self.fault = Faulted(faults.of_another_loop(self.told, error, at))
         return handle
 
     def call_soon_threadsafe(

@@ -30,6 +30,13 @@ def running_at(
     return found if found is not None or place is None else _above(population, place)
 
 
+def waiting_at(population: Population, place: Place) -> where.Spot | None:
+    """The user's line where the task at `place` waits, or the one that made it, in a library."""
+    task = population.task_at(place)
+    found = where.standing(task.get_coro()) if task is not None else None
+    return found if found is not None else _above(population, place)
+
+
 def _above(population: Population, place: Place) -> where.Spot | None:
     """The line where the task waits that made the one at `place`, or the task that made that."""
     found: where.Spot | None = None

@@ -34,7 +34,7 @@ def spot(frame: FrameType | None, end: CodeType) -> Spot | None:
     for outer in _outwards(frame, end):
         if is_of_user(outer.f_code.co_filename):
             return _spot(outer, inner)
-        if not outer.f_code.co_filename.startswith(_SDK):
+        if not is_of_sdk(outer.f_code.co_filename):
             inner = outer
     return None
 
@@ -61,7 +61,7 @@ def standing(awaitable: object) -> Spot | None:
         filename = frame.f_code.co_filename
         if is_of_user(filename):
             found, inner = frame, None
-        elif inner is None and not filename.startswith(_SDK):
+        elif inner is None and not is_of_sdk(filename):
             inner = frame
     return _spot(found, inner) if found is not None else None
 
@@ -118,6 +118,11 @@ def _shown(filename: str) -> str:
         return str(Path(filename).relative_to(Path.cwd()))
     except (ValueError, OSError):
         return os.path.basename(filename)
+
+
+def is_of_sdk(filename: str) -> bool:
+    """Whether code of this file is the SDK's."""
+    return filename.startswith(_SDK)
 
 
 def _spot(frame: FrameType, inner: FrameType | None) -> Spot:

@@ -30,9 +30,9 @@ class Writer:
         self._base = bytearray(state)  # so that appending to it copies nothing
         self._sent_whole = b""
         self.refusable = columns.sent
-        """The first operation that the poll before this one asked for, and"""
+        """The first operation that the poll before this one asked for."""
         self.untold = self.operations if columns.untold is None else columns.untold
-        """the first that it did not ask for: nobody was told of that one yet."""
+        """The first operation that it did not ask for: nobody was told of that one yet."""
         self._held: int | None = None
         self._piece = Columns()
         self._bytes: bytes | None = None

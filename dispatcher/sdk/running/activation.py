@@ -46,9 +46,11 @@ from dispatcher.sdk.running.session import Session
 from dispatcher.sdk.running.steps import Steps
 
 MOST_RESULTS: Final = 10_000
-"""Of one poll, where the server has our extensions; others allow"""
+"""Of one poll, where the server has our extensions."""
 _MOST_RESULTS_ELSEWHERE: Final = 1_000
+"""Where it has not: as many as the protocol allows."""
 _LEAST_WAIT_ELSEWHERE_US: Final = 1_000_000
+"""Likewise: the shortest `max_wait` that the protocol allows."""
 
 _log: Final = logging.getLogger("dispatcher.sdk")
 

@@ -17,9 +17,9 @@ from dispatcher.sdk.wire import value_of
 KEPT_FROM: Final = 64 * 1024
 """Bytes of a value from which on it is kept; smaller ones are cheaper in the state."""
 MOST_KEPT: Final = 10_000
-"""Results that a server keeps for one call, and"""
+"""Results that a server keeps for one call."""
 MOST_KEPT_BYTES: Final = 256_000_000
-"""what they have together."""
+"""The bytes of all of these together."""
 
 Recall: TypeAlias = Callable[[RecallRequest], Awaitable[RecallResponse]]
 """Asks the server. Raises ConnectError with what it answered, OSError where it can't be reached."""

@@ -76,6 +76,10 @@ class Runner:
         self._warm.clear()
         self._answers.forget()
 
+    def forget(self, call_id: str) -> None:
+        """Keep nothing of a call in memory: it goes on from its state."""
+        self._durable.forget(call_id)
+
     def forget_answers(self) -> None:
         """Forget what was answered, and keep suspended calls."""
         self._answers.forget()

@@ -8,16 +8,13 @@ from urllib.parse import quote
 
 from dispatcher.sdk.endpoint import Answer
 from dispatcher.sdk.serving.ports import Application
-from dispatcher.sdk.serving.requests import body_size, is_run
+from dispatcher.sdk.serving.requests import SAFE_IN_PATHS, body_size, is_run
 from dispatcher.sdk.serving.telling import FirstStart
 
 Message: TypeAlias = MutableMapping[str, Any]
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
-
-_SAFE = "/:@!$&'()*+,;=~-._"
-"""What stands in paths as it is (RFC 3986, 3.3)."""
 
 
 class Asgi:
@@ -40,7 +37,7 @@ class Asgi:
             raise ValueError(f"no request of the type {scope['type']!r} is answered here")
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        method, path = scope["method"], _path(scope)
+        method, path = scope["method"], path_of(scope)
         headers = [
             (name.decode("latin-1"), text.decode("latin-1")) for name, text in scope["headers"]
         ]
@@ -57,11 +54,11 @@ class Asgi:
         await _send(await self._handler.handle(method, path, headers, body), send)
 
 
-def _path(scope: Scope) -> str:
-    """The path as it was sent, with its query: what is signed. Where the server does not tell, it
-    is encoded anew, as almost everybody does it."""
+def path_of(scope: Scope) -> str:
+    """Return the path as it was sent, with its query: what is signed. Where the server does not
+    tell, it is encoded anew, as almost everybody does it."""
     raw: bytes | None = scope.get("raw_path")
-    path = quote(scope["path"], safe=_SAFE) if raw is None else raw.decode("latin-1")
+    path = quote(scope["path"], safe=SAFE_IN_PATHS) if raw is None else raw.decode("latin-1")
     query: str = scope["query_string"].decode("latin-1")
     path = path.partition("?")[0]
     return f"{path}?{query}" if query else path

@@ -15,6 +15,8 @@ from dispatcher.protocol.signing import RUN_PATH
 from dispatcher.sdk.config import Config
 from dispatcher.sdk.endpoint import MOST_BYTES, Answer
 
+SAFE_IN_PATHS: Final = "/:@!$&'()*+,;=~-._"
+"""What stands in paths as it is (RFC 3986, 3.3), where one has to be encoded anew."""
 SERVICE: Final = RUN_PATH.rpartition("/")[0]
 
 

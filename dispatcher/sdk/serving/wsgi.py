@@ -14,7 +14,7 @@ from urllib.parse import quote
 from dispatcher.sdk.endpoint import Answer
 from dispatcher.sdk.serving.background import Background
 from dispatcher.sdk.serving.ports import Application
-from dispatcher.sdk.serving.requests import body_size, is_run
+from dispatcher.sdk.serving.requests import SAFE_IN_PATHS, body_size, is_run
 from dispatcher.sdk.serving.telling import FirstStart
 
 Environ: TypeAlias = Mapping[str, Any]
@@ -23,7 +23,6 @@ StartResponse: TypeAlias = Callable[[str, list[tuple[str, str]]], object]
 _RAW: Final = ("RAW_URI", "REQUEST_URI")
 """Where servers tell the path as it was sent: gunicorn and Werkzeug the first, uWSGI, mod_wsgi and
 Werkzeug the second."""
-_SAFE: Final = "/:@!$&'()*+,;=~-._"
 _NO_REASON: Final = "Status"
 
 
@@ -74,7 +73,7 @@ def path_of(environ: Environ) -> str:
         if raw.startswith("/"):
             return raw
     decoded = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
-    path = quote(decoded.encode("latin-1"), safe=_SAFE)
+    path = quote(decoded.encode("latin-1"), safe=SAFE_IN_PATHS)
     query = environ.get("QUERY_STRING", "")
     return f"{path}?{query}" if query else path
 

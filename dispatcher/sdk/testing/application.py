@@ -28,6 +28,8 @@ from dispatcher.sdk.testing.server import FEATURES
 
 _HEADERS: Final = [("Content-Type", "application/proto"), ("X-Dispatcher-Features", FEATURES)]
 
+_WARM: Final = 10_000
+
 
 class Application:
     """Runs functions. Its process can die: then another one begins, which knows nothing."""
@@ -36,7 +38,6 @@ class Application:
         self,
         functions: Sequence[Function[..., Any]],
         *,
-        warm: int,
         now_us: Callable[[], int],
         doubles: Doubles,
         claim: Claim,
@@ -51,7 +52,6 @@ class Application:
         """How often each step was begun."""
         self.refused: list[str] | None = None
         """Steps that were not run; None: they are."""
-        self._warm = warm
         self._now_us = now_us
         self._doubles = doubles
         self._claim = claim
@@ -74,6 +74,15 @@ class Application:
         self._runner.close()
         self._begin()
 
+    def forget(self, call_id: str) -> None:
+        """Have a call go on from its record, as in another process."""
+        self._runner.forget(call_id)
+
+    def forget_answers(self) -> None:
+        """Forget what was answered: who asks again finds suspended bodies that have gone further
+        than what the server has."""
+        self._runner.forget_answers()
+
     def close(self) -> None:
         """Forget everything, and give the functions back to whose they were."""
         self._runner.close()
@@ -84,7 +93,7 @@ class Application:
     def _begin(self) -> None:
         self._runner = Runner(
             dict(self.served),
-            warm=self._warm,
+            warm=_WARM,
             recall=None,
             claim=None,
             failure_of=_failure_of,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from enum import Enum
+from itertools import product
 from typing import Final, Generic, Protocol, TypeVar
 
 from dispatcher.sdk.exceptions import DecodeError
@@ -27,30 +29,46 @@ _ONCE: Final = (
 )
 
 
+class Crash(Enum):
+    """Who crashes, and when: as messages say it of a run."""
+
+    APPLICATION = "a crash before {} was answered"
+    SERVER = "a crash of the server before it had stored what {} answered"
+
+
+@dataclass(frozen=True, slots=True)
+class Killed:
+    """Which answer is lost, from 0, and by whose crash."""
+
+    answer: int
+    crash: Crash
+
+
 class CrashShows(AssertionError):
     """A call came to something else after a crash."""
 
 
 @dataclass(slots=True)
 class Played(Generic[R]):
-    """A call that was run to its end: what it returned or raised, all calls, and where its
-    application died, as `Running` counts."""
+    """A call that was run to its end: what it returned or raised, all calls, how many answers there
+    were, and in which run the crash was."""
 
     value: R | None
     error: BaseException | None
     calls: Iterable[Record]
     answers: int
-    killed: str = ""
+    crashed_in: str = ""
 
 
 class Play(Protocol[R]):
-    """Runs the call in an environment of its own, whose application dies before that answer."""
+    """Runs the call in an environment of its own, where somebody crashes."""
 
-    def __call__(self, killed_before: int | None) -> Played[R]: ...
+    def __call__(self, killed: Killed | None) -> Played[R]: ...
 
 
 def crash_all(play: Play[R]) -> R:
-    """Run a call once without a crash, and once for each answer that a crash may cost.
+    """Run a call once without a crash, and once for each answer that a crash may cost, of the
+    application and of the server.
 
     Raises:
         CrashShows: it came to something else.
@@ -59,19 +77,20 @@ def crash_all(play: Play[R]) -> R:
     calm = play(None)
     expected = _shown(calm)
     is_once = any(_is_announced(result) for call in calm.calls for _, result in _stored(call))
-    for number in range(calm.answers):
-        crashed = play(number)
-        _compare(expected, _shown(crashed), crashed.killed, _ONCE if is_once else _LOOK)
+    for answer, crash in product(range(calm.answers), Crash):
+        crashed = play(Killed(answer, crash))
+        after = crash.value.format(crashed.crashed_in)
+        _compare(expected, _shown(crashed), after, _ONCE if is_once else _LOOK)
     if calm.error is not None:
         raise calm.error
     return calm.value  # type: ignore[return-value]  # there is one where there is no error
 
 
-def _compare(expected: list[str], now: list[str], killed: str, hint: str) -> None:
+def _compare(expected: list[str], now: list[str], after: str, hint: str) -> None:
     for one, other in zip(expected + [""] * len(now), now + [""] * len(expected), strict=True):
         if one != other:
             raise CrashShows(
-                f"After a crash before {killed} was answered:\n  now      {other or 'nothing'}\n"
+                f"After {after}:\n  now      {other or 'nothing'}\n"
                 f"  without  {one or 'nothing'}\n{hint}"
             )
 

@@ -13,7 +13,7 @@ from dispatcher.sdk.functions.callee import Callee
 from dispatcher.sdk.functions.function import Function
 from dispatcher.sdk.functions.instants import instant
 from dispatcher.sdk.replay.model import Result
-from dispatcher.sdk.testing.crashes import Played, crash_all
+from dispatcher.sdk.testing.crashes import Killed, Played, crash_all
 from dispatcher.sdk.testing.doubles import Stub, name_of
 from dispatcher.sdk.testing.history import History, check
 from dispatcher.sdk.testing.parts import Parts
@@ -54,7 +54,8 @@ class Environment:
             time: "simulated" jumps to whatever is due next, and begins with 2026; "real" waits.
             replay: "always" runs a durable function anew from its record each time it is resumed,
                 as after a crash, and once more when it has ended: it has to do the same, and is
-                watched for clocks, randomness and I/O. "never" goes on where it is.
+                watched for clocks, randomness and I/O. From the 32nd time on it is replayed only
+                each time a sixteenth has come to its record. "never" goes on where it is.
         """
         _check(time, ("simulated", "real"), "time")
         _check(replay, ("always", "never"), "replay")
@@ -161,9 +162,11 @@ class Environment:
 
     def crash_everywhere(self, function: Callee[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call a function in environments like this one as it stands (stubs, errors, promises that
-        were given), with a crash at another place each time: the application's process dies just
-        before it answers, once for each answer. Calls, stored steps and result have to be what they
-        are without a crash; steps and plain functions run as often as that takes.
+        were given), with a crash at another place each time. Each answer is lost twice: once the
+        application's process dies just before it gives it; once the server dies before it has
+        stored it, and asks an application that lives on the same again. Calls, stored steps and
+        result have to be what they are without a crash; steps and plain functions run as often as
+        that takes.
 
         Returns:
             The result.
@@ -173,9 +176,9 @@ class Environment:
             BaseException: what the function raised, each time.
         """
 
-        def play(killed_before: int | None) -> Played[R]:
+        def play(killed: Killed | None) -> Played[R]:
             with self._twin() as env:
-                return env._played(built(function, args, kwargs), killed_before)
+                return env._played(built(function, args, kwargs), killed)
 
         return crash_all(play)
 
@@ -225,8 +228,8 @@ class Environment:
         env._parts.take(self._parts)
         return env
 
-    def _played(self, call: BuiltCall[R], killed_before: int | None) -> Played[R]:
-        self._parts.running.dies_before = killed_before
+    def _played(self, call: BuiltCall[R], killed: Killed | None) -> Played[R]:
+        self._parts.running.killed = killed
         value, error = None, None
         try:
             (dispatch_id,) = self._parts.sync_caller.dispatch([call])
@@ -236,7 +239,7 @@ class Environment:
         except Exception as raised:
             error = raised
         calls, running = self._parts.server.calls.values(), self._parts.running
-        return Played(value, error, calls, running.answers, running.died_in)
+        return Played(value, error, calls, running.answers, running.crashed_in)
 
     def _complete(self, endpoint: str, result: Result) -> None:
         self._parts.sync_caller.complete(endpoint, result)

@@ -23,12 +23,11 @@ from dispatcher.sdk.testing.world import World
 
 START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 """What time it is at first where time is simulated."""
-_WARM: Final = 10_000
 
 
 class Parts:
-    """They are made here, and know each other. Where it `is_warm`, suspended bodies are kept in
-    memory; else they are replayed each time, and checked."""
+    """They are made here, and know each other. Where it `is_warm`, suspended bodies are only
+    kept in memory; else they are replayed, too, and checked."""
 
     def __init__(
         self, functions: Sequence[Function[..., Any]], *, is_simulated: bool, is_warm: bool
@@ -37,13 +36,12 @@ class Parts:
         self.world = World()
         self.doubles = Doubles()
         self.server = Server(_us(START) if is_simulated else time.time_ns() // 1000)
-        self.running = Running(self.doubles)
+        self.running = Running(self.doubles, replays=not is_warm)
         self.driver = Driver(self.server, self.running, self._pause)
         self.caller = Calling(self.driver, self.world)
         self.sync_caller = SyncCalling(self.caller, self.world)
         self.application = Application(
             reachable(functions),
-            warm=_WARM if is_warm else 0,
             now_us=self.now_us,
             doubles=self.doubles,
             claim=self.server.given.claim,

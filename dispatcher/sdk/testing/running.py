@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from dispatcher.protocol.connect import Code
 from dispatcher.sdk import http
-from dispatcher.sdk.check.watching import CLOCK
+from dispatcher.sdk.check import is_due
 from dispatcher.sdk.endpoint import Answer
 from dispatcher.sdk.testing.calls import Record
+from dispatcher.sdk.testing.crashes import Crash, Killed
 from dispatcher.sdk.testing.doubles import Doubles
 from dispatcher.sdk.testing.standing import stand_in
 
@@ -24,20 +25,24 @@ class NotDeterministic(AssertionError):
 
 
 class Running:
-    """Implements `driver.Runs`. The process dies once there were `dies_before` answers, before the
-    next one is given; `died_in` says in which run. `resumes` has the last resume of each function
-    that needed nothing but its record: what it was asked, and what it answered."""
+    """Implements `driver.Runs`. The answer that `killed` says is lost by a crash; `crashed_in` says
+    in which run. `resumes` has the last resume of each function that needed nothing but its record:
+    what it was asked, and what it answered."""
 
     application: Application
 
-    def __init__(self, doubles: Doubles) -> None:
-        self.dies_before: int | None = None
-        self.died_in = ""
+    def __init__(self, doubles: Doubles, *, replays: bool) -> None:
+        """`replays`: a suspended body is forgotten where `is_due`, and goes on from its record."""
+        self.killed: Killed | None = None
+        self.crashed_in = ""
         self.answers = 0
         self.resumes: dict[str, tuple[bytes, bytes]] = {}
         self.complaints: list[str] = []
         """What `Checked` had to say of durable bodies."""
         self._doubles = doubles
+        self._replays = replays
+        self._replayed: dict[str, int] = {}
+        """At which attempt each call was replayed last."""
 
     async def __call__(self, call: Record, request: bytes) -> Answer | None:
         code = self._doubles.of(call.function) if call.state is None else None
@@ -50,23 +55,32 @@ class Running:
         else:
             raise LookupError(_not_here(call, is_own=is_own))
         self.answers += 1
-        if self.dies_before != self.answers - 1:
+        if self.killed is None or self.killed.answer != self.answers - 1:
             return answer
-        self.died_in = (
+        self.crashed_in = (
             f"{'a resume' if call.state is not None else 'the first run'} of {call.function}"
         )
-        self.application.die()
+        self._crash(self.killed.crash)
         return None
+
+    def _crash(self, crash: Crash) -> None:
+        match crash:
+            case Crash.APPLICATION:
+                self.application.die()
+            case Crash.SERVER:  # what it had stored it knows when it is back
+                self.application.forget_answers()
 
     async def _by_application(self, call: Record, request: bytes) -> Answer:
         application = self.application
         steps_before = application.steps.total()
+        if self._replays and is_due(call.attempts, self._replayed.get(call.id, 0)):
+            self._replayed[call.id] = call.attempts
+            application.forget(call.id)
         answer = await application.run(request)
         if self.complaints:
-            # A library that makes a request reads the clock before: that is the least of it.
-            said = sorted(self.complaints, key=lambda complaint: CLOCK in complaint)
+            said = "\n".join(self.complaints)
             self.complaints.clear()
-            raise NotDeterministic("\n".join(said))
+            raise NotDeterministic(said)
         if answer.status == Code.INTERNAL.http_status:  # a server would ask again, for a year
             raise RuntimeError(f"the application answered {answer.body!r}")
         if call.state is not None and application.steps.total() == steps_before:

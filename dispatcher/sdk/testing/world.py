@@ -12,6 +12,8 @@ import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from dispatcher.sdk.replay.aside import running_instead
+
 T = TypeVar("T")
 
 
@@ -47,14 +49,12 @@ class World:
             self._loop.close()
 
     def _enter(self, work: Coroutine[Any, Any, T]) -> T:
-        outer = asyncio._get_running_loop()
-        asyncio._set_running_loop(None)
-        self._thread = threading.get_ident()
-        try:
-            return self._loop.run_until_complete(work)
-        finally:
-            self._thread = None
-            asyncio._set_running_loop(outer)
+        with running_instead(None):
+            self._thread = threading.get_ident()
+            try:
+                return self._loop.run_until_complete(work)
+            finally:
+                self._thread = None
 
 
 async def _cancel_all() -> None:

@@ -7,6 +7,7 @@ spent on places while all fits.
 from __future__ import annotations
 
 import reprlib
+from collections.abc import Awaitable
 from typing import Final
 
 _MOST_CHARS: Final = 60
@@ -41,6 +42,8 @@ def shown(value: object) -> str:
     """A value as errors show it: small ones themselves, others by their type only."""
     if value is None:
         return "None"
+    if isinstance(value, Awaitable):
+        return f"{repr(value)[:200]}: write `await` before it"
     name = type(value).__name__
     if type(value) not in _SHOWN:
         return f"{_article(name)} {name}"

@@ -14,7 +14,7 @@ def refuse(value: object) -> object:
     if isinstance(value, type) or callable(value):
         raise Misfit(f"is {_what(value)}, which can't be sent: send what it can be looked up by")
     if isinstance(value, Awaitable):
-        raise Misfit(f"is {shown(value)}, which nobody has awaited: write `await` before it")
+        raise Misfit(f"is {shown(value)}")
     kind = type(value)
     if is_dataclass(kind) or isinstance(value, Enum) or hasattr(kind, "model_fields"):
         raise Misfit(

@@ -50,8 +50,6 @@ _INT64: Final = "google.protobuf.Int64Value"
 _STRING: Final = "google.protobuf.StringValue"
 _MAX_DURATION: Final = timedelta(seconds=315_576_000_000)  # 10 000 years, protobuf's own bound
 
-"""None."""
-
 _TRUE: Final = Value("google.protobuf.BoolValue", b"\x08\x01")
 _FALSE: Final = Value("google.protobuf.BoolValue", b"")
 

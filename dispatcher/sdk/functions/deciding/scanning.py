@@ -8,6 +8,7 @@ join, something may be taken for unknown, never for something else that matters.
 from __future__ import annotations
 
 import dis
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from types import CodeType
@@ -188,11 +189,22 @@ def _arguments(instruction: dis.Instruction) -> int:
     """How many values a call takes beside the function."""
     argument = instruction.arg or 0
     if instruction.opname == "CALL_FUNCTION_EX":
-        return 1 + (argument & 1)
+        return 2 if _HAS_KEYWORDS_ALWAYS else 1 + (argument & 1)
     return argument + (instruction.opname == "CALL_KW")
 
 
-_IGNORED: Final = ("EXTENDED_ARG", "CACHE", "NOP", "RESUME", "PRECALL", "KW_NAMES", "MAKE_CELL")
+_HAS_KEYWORDS_ALWAYS: Final = sys.version_info >= (3, 14)
+"""Whether `f(*args)` has a value for its keywords, too: nothing."""
+_IGNORED: Final = (
+    "CACHE",
+    "EXTENDED_ARG",
+    "KW_NAMES",
+    "MAKE_CELL",
+    "NOP",
+    "NOT_TAKEN",
+    "PRECALL",
+    "RESUME",
+)
 
 _Handler = Callable[[_Reader, dis.Instruction], None]
 _HANDLERS: Final[dict[str, _Handler]] = {
@@ -200,6 +212,8 @@ _HANDLERS: Final[dict[str, _Handler]] = {
     **dict.fromkeys(
         (
             "LOAD_FAST",
+            "LOAD_FAST_BORROW",
+            "LOAD_FAST_BORROW_LOAD_FAST_BORROW",
             "LOAD_FAST_CHECK",
             "LOAD_FAST_LOAD_FAST",
             "LOAD_DEREF",

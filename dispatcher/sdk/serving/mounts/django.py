@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from dispatcher.sdk.endpoint import Answer
+from dispatcher.sdk.serving import asgi, wsgi
 from dispatcher.sdk.serving.ports import Application
 from dispatcher.sdk.serving.requests import SERVICE, body_size, is_run, prefix_of
-from dispatcher.sdk.serving.wsgi import Wsgi, headers_of, path_of
+from dispatcher.sdk.serving.wsgi import Wsgi, headers_of
 
 if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
@@ -57,10 +57,5 @@ def _answered(runs: Wsgi, request: HttpRequest) -> Answer:
 
 def _path(request: HttpRequest) -> str:
     """The path as it was sent, with its query."""
-    scope = getattr(request, "scope", None)  # under ASGI
-    if scope is None:
-        return path_of(request.META)
-    raw = scope.get("raw_path")
-    path = quote(scope["path"]) if raw is None else raw.decode("latin-1").partition("?")[0]
-    query = scope.get("query_string", b"").decode("latin-1")
-    return f"{path}?{query}" if query else path
+    scope = getattr(request, "scope", None)
+    return wsgi.path_of(request.META) if scope is None else asgi.path_of(scope)

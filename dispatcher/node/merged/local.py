@@ -1,0 +1,24 @@
+"""What operators see of the partitions of this process: of one, what it says itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dispatcher.node.merged.admin import MergedAdmin
+from dispatcher.node.merged.carrier import MergedCarrier
+from dispatcher.node.merged.parts import LocalPart
+from dispatcher.node.merged.replayer import MergedReplayer
+from dispatcher.queue.admin.surface import Admin, Carrier, Replayer
+from dispatcher.queue.partition import Partition
+
+
+def merged(parts: Sequence[Partition]) -> tuple[Admin, Carrier, Replayer]:
+    """All of them as one."""
+    if len(parts) == 1:
+        return parts[0].admin, parts[0].carrying, parts[0].replaying
+    admin, carrier = MergedAdmin(), MergedCarrier(len(parts))
+    for part in parts:
+        number = part.config.partition
+        admin.add(LocalPart(number, part.admin))
+        carrier.add(number, part.carrying)
+    return admin, carrier, MergedReplayer([part.replaying for part in parts])

@@ -1,0 +1,96 @@
+"""The parts, and which of them is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from dispatcher.errors import Refused
+from dispatcher.queue.admin.surface import Admin
+from dispatcher.queue.records.ids import id_parts
+from dispatcher.queue.refusals import MOVED
+
+
+class Part(Protocol):
+    """What speaks for one partition."""
+
+    @property
+    def number(self) -> int:
+        """The partition's."""
+
+    @property
+    def admin(self) -> Admin:
+        """What is asked. It raises `Refused` with `moved` where the partition left meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalPart:
+    """A partition of this process (`Part`)."""
+
+    number: int
+    admin: Admin
+
+
+class Parts:
+    """Those that can be asked now, by number, of `expected` ones that there are."""
+
+    def __init__(self) -> None:
+        self.expected: frozenset[int] = frozenset()
+        self._parts: dict[int, Part] = {}
+
+    def __iter__(self) -> Iterator[Part]:
+        """In the order of their numbers. Those that come or go meanwhile change nothing."""
+        return iter([self._parts[number] for number in sorted(self._parts)])
+
+    def add(self, part: Part) -> None:
+        """It can be asked from now on."""
+        self._parts[part.number] = part
+        self.expected |= {part.number}
+
+    def remove(self, number: int) -> Part | None:
+        """It can't be any more, and is expected back. Returns it."""
+        return self._parts.pop(number, None)
+
+    def forget(self, number: int) -> Part | None:
+        """It can't be any more, and never again."""
+        self.expected -= {number}
+        return self.remove(number)
+
+    @property
+    def missing(self) -> Sequence[int]:
+        """Those that can't be asked now."""
+        return sorted(self.expected - self._parts.keys())
+
+    def of(self, message_id: str) -> Part | None:
+        """The part that knows this id, if any does.
+
+        Raises:
+            Refused: it is not here now.
+        """
+        number = id_parts(message_id.encode("ascii"))[0]
+        part = self._parts.get(number)
+        if part is None and number in self.expected:
+            raise Refused(MOVED)
+        return part
+
+    def check_all(self) -> None:
+        """Raise `Refused` when one is not here now."""
+        if self.missing:
+            raise Refused(MOVED)
+
+    def share(self, ids: Sequence[str]) -> tuple[dict[int, list[str]], list[str]]:
+        """The ids of each part by its number, and those that none knows.
+
+        Raises:
+            Refused: a part is not here now.
+        """
+        shares: dict[int, list[str]] = {}
+        unknown: list[str] = []
+        for one in ids:
+            part = self.of(one)
+            if part is None:
+                unknown.append(one)
+            else:
+                shares.setdefault(part.number, []).append(one)
+        return shares, unknown

@@ -1,0 +1,75 @@
+"""Looks for destinations that fail, and for those that do not any more, among all lanes and without
+holding the loop.
+
+When the network is down every destination fails: a hundred thousand are looked at, compared with
+what was told, and worded for whoever is told. So all of that is done lane by lane, in slices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from dispatcher.core.clock import QueueUs, SteadyClock
+from dispatcher.node.ailing import waiting
+from dispatcher.node.notifying.conditions import Conditions, Failing, Over
+from dispatcher.node.notifying.happening import Happening
+from dispatcher.node.whole import AnyLane, Destinations
+from dispatcher.queue.admin.pace import Pace
+from dispatcher.queue.lanes.peers import Peer
+
+LANES_AT_ONCE: Final = 16
+"""Lanes after which it is asked whether the slice is over: a tenth of a millisecond where each has
+something to be told."""
+
+Tell = Callable[[Conditions, Happening], None]
+
+
+async def look_at_lanes(
+    lanes: Destinations, clock: SteadyClock, pace: Pace, tables: Sequence[Conditions], tell: Tell
+) -> None:
+    """Tell which destinations fail by now, and which of those told do not any more. Lanes may come
+    and go meanwhile."""
+    tables = [table for table in tables if table.has_destinations]
+    if not tables:
+        return
+    for some in lanes.in_parts(LANES_AT_ONCE):
+        if pace.is_over:
+            await pace.rest()
+        for lane in filter(_fails, some):
+            _tell_of(lane, clock, tables, tell)
+    for table in tables:
+        for number, name in enumerate(table.told):
+            if not number % LANES_AT_ONCE and pace.is_over:
+                await pace.rest()
+            found = lanes.find(name.encode("ascii"))
+            if found is None or not _fails(found):
+                over = Over.IDLE if found is None else _why_over(found.peer)
+                if (happening := table.is_over(name, over, clock.wall_us())) is not None:
+                    tell(table, happening)
+
+
+def _fails(lane: AnyLane) -> bool:
+    peer = lane.peer
+    return bool(peer.trail.failing_since and not peer.held and waiting(lane))
+
+
+def _tell_of(lane: AnyLane, clock: SteadyClock, tables: Sequence[Conditions], tell: Tell) -> None:
+    name, failing = str(lane.destination), _failing(lane, clock)
+    for table in tables:
+        if table.is_about(lane.destination):
+            happening = table.fails(name, failing, clock.wall_us())
+            if happening is not None:
+                tell(table, happening)
+
+
+def _why_over(peer: Peer) -> Over:
+    if peer.held:
+        return Over.HELD
+    return Over.IDLE if peer.trail.failing_since else Over.ANSWERS
+
+
+def _failing(lane: AnyLane, clock: SteadyClock) -> Failing:
+    trail = lane.peer.trail
+    since = QueueUs(trail.failing_since)
+    return Failing(clock.to_wall(since), clock.now_us() - since, waiting(lane), trail.last_error)

@@ -1,0 +1,190 @@
+"""Which partition takes a message, where a process has several: an `Acceptor` over theirs.
+
+    without a key     the process's own partition: always the same one, so that callers share
+                      batches; another one when it refuses, as soon as it owes nobody an answer
+    with a key        the one of its place (`core.placing`); 503 `moved` where that is not here
+    of a group        with a key the one of the group, else the own one
+    a large body      decided as it begins: its chunks lie in that log
+
+With one partition there is no router: ingress has that one's intake itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from dispatcher.core.message import Message
+from dispatcher.core.placing import partition_of, place_of
+from dispatcher.errors import Refusal
+from dispatcher.queue.flow.intake import Intake
+from dispatcher.queue.ports import GroupReceipt, Receipt, Upload, Waiter
+from dispatcher.queue.records.ids import id_parts
+from dispatcher.queue.refusals import MOVED
+
+
+class Router:
+    """Implements `ports.Acceptor`."""
+
+    spreads_keys = True
+
+    def __init__(self, count: int) -> None:
+        """Places are spread over so many partitions, whether they are here or not."""
+        self._count = count
+        self._intakes: dict[int, Intake] = {}
+        self._own: Intake | None = None
+        self._former: Intake | None = None  # the own one before, while it owes answers
+
+    def __repr__(self) -> str:
+        return f"<Router: {sorted(self._intakes)} of {self._count}>"
+
+    def add(self, number: int, intake: Intake) -> None:
+        """A partition accepts messages from now on."""
+        self._intakes[number] = intake
+
+    def remove(self, number: int) -> None:
+        """It does not any more. Idempotent."""
+        intake = self._intakes.pop(number, None)
+        if intake is not None and intake is self._own:
+            self._own = None
+            self._former = intake if intake.owes else None
+
+    def _choose(self) -> Intake | None:
+        """The own partition. Where that has left another one follows it, when all its answers are
+        told: those of two partitions would come in any order on one connection."""
+        if self._own is None and (self._former is None or not self._former.owes):
+            self._former = None
+            self._own = next(iter(self._intakes.values()), None)
+        return self._own
+
+    # As an `Acceptor`.
+
+    def refusal(self) -> Refusal | None:
+        """Why no message without a key is accepted now; another partition may take it then."""
+        own = self._choose()
+        if own is None:
+            return MOVED
+        refusal = own.refusal()
+        if refusal is None or own.owes:  # as in `_choose`
+            return refusal
+        for other in self._intakes.values():
+            if other.refusal() is None:
+                self._own = other
+                return None
+        return refusal
+
+    def accept(self, message: Message, receipt: Receipt, upload: Upload | None = None) -> None:
+        """See `ports.Acceptor`."""
+        if upload is not None:
+            assert isinstance(upload, _Placed)
+            upload.intake.accept(message, receipt, upload.inner)
+            return
+        place = place_of(message.destination.key, message.terms)
+        intake = self._of(place)
+        refusal = _refusal(intake, place)
+        if intake is None or refusal is not None:
+            receipt.refused(refusal or MOVED)
+        else:
+            intake.accept(message, receipt)
+
+    def accept_all(
+        self,
+        messages: Sequence[Message],
+        receipt: GroupReceipt,
+        upload: Upload | None = None,
+        place: bytes = b"",
+    ) -> None:
+        """See `ports.Acceptor`."""
+        if upload is not None:
+            assert isinstance(upload, _Placed)
+            upload.intake.accept_all(messages, receipt, upload.inner)
+            return
+        intake = self._of(place)
+        refusal = _refusal(intake, place)
+        if intake is None or refusal is not None:
+            receipt.refused(refusal or MOVED)
+        else:
+            intake.accept_all(messages, receipt)
+
+    def start_upload(self, on_progress: Callable[[], None], place: bytes = b"") -> Upload:
+        """See `ports.Acceptor`."""
+        intake = self._of(place)
+        return _NOWHERE if intake is None else _Placed(intake, intake.start_upload(on_progress))
+
+    def start_uploads(
+        self, on_progress: Callable[[], None], *, copies: int, head_bytes: int, place: bytes = b""
+    ) -> Upload:
+        """See `ports.Acceptor`."""
+        intake = self._of(place)
+        if intake is None:
+            return _NOWHERE
+        inner = intake.start_uploads(on_progress, copies=copies, head_bytes=head_bytes)
+        return _Placed(intake, inner)
+
+    def await_end(self, message: Message, waiter: Waiter) -> None:
+        """See `ports.Acceptor`."""
+        intake = self._intakes.get(id_parts(message.wire_id)[0])
+        if intake is not None:
+            intake.await_end(message, waiter)
+
+    def forget(self, message_id: bytes) -> None:
+        """See `ports.Acceptor`."""
+        intake = self._intakes.get(id_parts(message_id)[0])
+        if intake is not None:
+            intake.forget(message_id)
+
+    def _of(self, place: bytes) -> Intake | None:
+        if place:
+            return self._intakes.get(partition_of(place, self._count))
+        return self._choose()
+
+
+def _refusal(intake: Intake | None, place: bytes) -> Refusal | None:
+    """Why a partition takes nothing now that no other one may take: of the own one whoever sends
+    has asked already (`Router.refusal`)."""
+    if intake is None:
+        return MOVED
+    return intake.refusal() if place else None
+
+
+class _Placed:
+    """A large body, and the partition in whose log its chunks lie."""
+
+    __slots__ = ("inner", "intake")
+
+    def __init__(self, intake: Intake, inner: Upload) -> None:
+        self.intake = intake
+        self.inner = inner
+
+    @property
+    def unstored_bytes(self) -> int:
+        """See `ports.Upload`."""
+        return self.inner.unstored_bytes
+
+    @property
+    def refusal(self) -> Refusal | None:
+        """See `ports.Upload`."""
+        return self.inner.refusal
+
+    def write(self, chunk: bytes) -> None:
+        """See `ports.Upload`."""
+        self.inner.write(chunk)
+
+    def abort(self) -> None:
+        """See `ports.Upload`."""
+        self.inner.abort()
+
+
+class _Nowhere:
+    """A large body whose partition is not here: refused from the beginning."""
+
+    unstored_bytes = 0
+    refusal = MOVED
+
+    def write(self, chunk: bytes) -> None:
+        """Nobody takes it."""
+
+    def abort(self) -> None:
+        """Nothing was begun."""
+
+
+_NOWHERE = _Nowhere()

@@ -1,0 +1,71 @@
+"""Which waiting messages somebody means."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from dispatcher.core.lifecycle import MessageState
+from dispatcher.core.message import Message
+from dispatcher.queue.pending.index import State
+
+SHOWN: Final = MappingProxyType(
+    {
+        State.READY: MessageState.READY,
+        State.BEHIND: MessageState.READY,
+        State.SCHEDULED: MessageState.SCHEDULED,
+        State.IN_FLIGHT: MessageState.IN_FLIGHT,
+        State.BURYING: MessageState.IN_FLIGHT,
+        State.SETTLING: MessageState.IN_FLIGHT,
+        State.MOVING: MessageState.IN_FLIGHT,
+        State.REVIVING: MessageState.DEAD,
+    }
+)
+"""What the state of a slot is called outside."""
+WAITING: Final = (MessageState.READY, MessageState.SCHEDULED, MessageState.IN_FLIGHT)
+"""The states of messages that wait: neither delivered nor dead."""
+
+
+@dataclass(frozen=True, slots=True)
+class MessageFilter:
+    """Which waiting messages: all that match everything that is not None.
+
+    `state` is one of `WAITING`. `target` is what the request target begins with. `older_than_us`
+    is how long ago the message was accepted at least, in microseconds.
+
+    Destination and state are in the index, and the age nearly so; the others are in the record of a
+    message only, which has to be read for them (`needs_record`).
+    """
+
+    destination: str | None = None
+    state: MessageState | None = None
+    label: str | None = None
+    order_key: str | None = None
+    method: str | None = None
+    target: str | None = None
+    older_than_us: int | None = None
+
+    @property
+    def needs_record(self) -> bool:
+        """Whether the index alone does not say which messages match, apart from their age."""
+        wanted = (self.label, self.order_key, self.method, self.target)
+        return any(one is not None for one in wanted)
+
+    @property
+    def states(self) -> frozenset[int]:
+        """The states of slots that match."""
+        wanted = WAITING if self.state is None else (self.state,)
+        return frozenset(int(state) for state, shown in SHOWN.items() if shown in wanted)
+
+    def fits(self, message: Message) -> bool:
+        """Whether the record of a message matches; of destination, state and age nothing is
+        asked."""
+        terms = message.terms
+        order_key = "" if terms is None else terms.order_key
+        return (
+            self.label in (None, message.label)
+            and self.order_key in (None, order_key)
+            and self.method in (None, message.method)
+            and (self.target is None or message.target.startswith(self.target))
+        )

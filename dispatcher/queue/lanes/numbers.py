@@ -1,0 +1,30 @@
+"""One small number for each slot, where it has any: 4 bytes for each up to the last that has."""
+
+from __future__ import annotations
+
+from array import array
+
+
+class SlotNumbers:
+    """Numbers of slots, from 0 to 2**32 - 1; 0 where none was set."""
+
+    __slots__ = ("_numbers",)
+
+    def __init__(self) -> None:
+        self._numbers = array("I")
+
+    def __getitem__(self, slot: int) -> int:
+        numbers = self._numbers
+        return numbers[slot] if slot < len(numbers) else 0
+
+    def __setitem__(self, slot: int, number: int) -> None:
+        """Set the number of a slot; the array grows with the slots that are used."""
+        numbers = self._numbers
+        missing = slot + 1 - len(numbers)
+        if missing > 0:
+            numbers.frombytes(bytes(missing * numbers.itemsize))
+        numbers[slot] = number
+
+    def clear(self) -> None:
+        """Forget all, and give memory back."""
+        self._numbers = array("I")

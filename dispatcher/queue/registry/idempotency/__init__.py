@@ -1,0 +1,1 @@
+"""Idempotency keys: which message a key stands for, in memory and durably."""

@@ -1,0 +1,88 @@
+"""The partitions that messages of schedules are of, as their maker sees them: `messages.Queue`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from dispatcher.core.destination import Destination
+from dispatcher.core.idempotency import key_hash
+from dispatcher.core.message import Message
+from dispatcher.errors import Refusal, Refused
+from dispatcher.queue.partition import Partition
+from dispatcher.queue.ports import Acceptor
+from dispatcher.queue.records.ids import id_parts, wire_id
+from dispatcher.schedules.messages import MessageOutcome
+
+
+class PartitionQueue:
+    """Accepts messages of schedules into a partition, and looks for them there. Where there are
+    several, the acceptor says which one takes a message."""
+
+    def __init__(
+        self,
+        partition: Partition,
+        *,
+        others: Sequence[Partition] = (),
+        acceptor: Acceptor | None = None,
+    ) -> None:
+        self._partitions = {one.config.partition: one for one in (partition, *others)}
+        self._acceptor = acceptor or partition.intake
+
+    async def accept(self, message: Message, accepted: Callable[[str], None]) -> None:
+        """See `messages.Queue`."""
+        if (refusal := self._acceptor.refusal()) is not None:
+            raise Refused(refusal)
+        receipt = _Receipt(accepted)
+        self._acceptor.accept(message, receipt)
+        await receipt.answered
+
+    def with_key(self, destination: Destination, key: str) -> str | None:
+        """See `messages.Queue`."""
+        hashed = key_hash(destination.key, key)
+        for number, partition in self._partitions.items():
+            entry = partition.keys.standing(hashed)
+            if entry is not None:
+                return wire_id(number, entry.incarnation, entry.position).decode("ascii")
+        return None
+
+    def outcome(self, message_id: str) -> MessageOutcome | None:
+        """See `messages.Queue`. A message is pending until its dead letter is durable, and again
+        from when that is redriven."""
+        key = message_id.encode("ascii")
+        number, incarnation, position = id_parts(key)
+        partition = self._partitions.get(number)
+        if partition is None:
+            return None
+        if partition.pending.find(position, incarnation) >= 0:
+            return MessageOutcome.WAITING
+        if key in partition.dead_letters:
+            return MessageOutcome.DEAD
+        if partition.recent.find(position, incarnation) is not None:
+            return MessageOutcome.DELIVERED
+        return None
+
+
+class _Receipt:
+    """Waits for the answer that a caller would get (`queue.ports.Receipt`)."""
+
+    def __init__(self, accepted: Callable[[str], None]) -> None:
+        self.answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._accepted = accepted
+
+    def accepted(self, message: Message) -> None:
+        """It is durable."""
+        self._accepted(message.wire_id.decode("ascii"))
+        if not self.answered.done():
+            self.answered.set_result(None)
+
+    def duplicate(self, message_id: bytes) -> None:
+        """It is there already."""
+        self._accepted(message_id.decode("ascii"))
+        if not self.answered.done():
+            self.answered.set_result(None)
+
+    def refused(self, refusal: Refusal) -> None:
+        """It is not stored."""
+        if not self.answered.done():
+            self.answered.set_exception(Refused(refusal))

@@ -1,0 +1,140 @@
+"""The connection to NATS, with nats-py (the extra `cluster`): the only module that imports it.
+
+One connection serves all logs of a process. It comes back by itself, for ever; what is asked while
+it is gone is silence at once: the client would keep it and send it later, many times over, since
+whoever asks asks again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Final, cast
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.errors import Error
+
+from dispatcher.txlog.nats.link import Answer, Silence, Stop
+
+_PENDING_BYTES: Final = 64 << 20
+"""What the client keeps for a server that does not take it yet. Its own 2 MiB are four batches."""
+_RECONNECT_S: Final = 0.1
+"""Between tries of one server; the client sleeps for it, whatever its annotation says."""
+_ALONE: Final = "503"
+"""The status of an answer that says that nobody listens."""
+
+
+async def connect(servers: Sequence[str], *, name: str = "dispatcher") -> NatsLink:
+    """Connect to one of these servers, the first one first.
+
+    Raises Silence when none answers.
+    """
+    client = Client()
+    try:
+        await client.connect(
+            servers=list(servers),
+            name=name,
+            dont_randomize=True,
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=cast(int, _RECONNECT_S),
+            connect_timeout=1,
+            ping_interval=1,
+            max_outstanding_pings=2,
+            pending_size=_PENDING_BYTES,
+            error_cb=_nothing,
+        )
+    except (Error, OSError, TimeoutError) as error:
+        raise Silence(f"no NATS server answers at {', '.join(servers)}: {error}") from error
+    return NatsLink(client)
+
+
+async def _nothing(error: Exception) -> None:
+    """Errors of the connection: whoever asks meets them too."""
+
+
+class NatsLink:
+    """A `Link`."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def request(
+        self,
+        subject: str,
+        data: bytes = b"",
+        *,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float,
+    ) -> Answer:
+        """See the seam."""
+        self._check()
+        try:
+            async with asyncio.timeout(timeout_s + 0.1):  # writing may wait too
+                answer = await self._client.request(
+                    subject,
+                    data,
+                    timeout=timeout_s,
+                    headers=None if headers is None else dict(headers),
+                )
+        except (Error, OSError, TimeoutError) as error:
+            raise Silence(str(error)) from error
+        return Answer(answer.data, answer.headers or {})
+
+    async def gather(self, subject: str, data: bytes, *, timeout_s: float) -> list[Answer]:
+        """See the seam."""
+        self._check()
+        found: list[Answer] = []
+        subscription: Subscription | None = None
+        try:
+            inbox = self._client.new_inbox()
+            subscription = await self._client.subscribe(inbox)
+            await self._client.publish(subject, data, reply=inbox)
+            while True:
+                answer = await subscription.next_msg(timeout=timeout_s)
+                headers = answer.headers or {}
+                status = headers.get("Status")
+                if status == _ALONE:
+                    raise Silence("nobody answers")
+                if status is not None:
+                    return found
+                found.append(Answer(answer.data, headers))
+        except (Error, OSError, TimeoutError) as error:
+            raise Silence(str(error)) from error
+        finally:
+            if subscription is not None:
+                await _end(subscription)
+
+    async def listen(self, subject: str, heard: Callable[[bytes], object]) -> Stop:
+        """See the seam."""
+        self._check()
+
+        async def pass_on(message: Msg) -> None:
+            heard(message.data)
+
+        try:
+            subscription = await self._client.subscribe(subject, cb=pass_on)
+            await self._client.flush(timeout=1)
+        except (Error, OSError, TimeoutError) as error:
+            raise Silence(str(error)) from error
+
+        async def stop() -> None:
+            await _end(subscription)
+
+        return stop
+
+    async def close(self) -> None:
+        """End the connection. Raises nothing, also when the servers are gone."""
+        with suppress(Error, OSError, TimeoutError):
+            await self._client.close()
+
+    def _check(self) -> None:
+        if not self._client.is_connected:
+            raise Silence("there is no connection now")
+
+
+async def _end(subscription: Subscription) -> None:
+    with suppress(Error, OSError, TimeoutError, ValueError):
+        await subscription.unsubscribe()  # else it ended with the connection
