@@ -49,6 +49,7 @@ class Terminal:
         self._handle(signal.SIGTSTP, self._stop)
         self._handle(signal.SIGWINCH, lambda *_: None)  # it wakes, which is all
         self._old_wakeup = signal.set_wakeup_fd(self._waking, warn_on_full_buffer=False)
+        self._stream.flush()  # what was printed before is to stay before
         self._begin()
         return self
 
@@ -90,8 +91,7 @@ class Terminal:
         # Erased before it is written: after a line that fills the terminal its end would be erased.
         shown = enumerate(lines[:room], 1)
         body = "".join(f"\x1b[{place};1H\x1b[2K{line}" for place, line in shown)
-        self._stream.write(f"{body}\x1b[J")
-        self._stream.flush()
+        self._write(f"{body}\x1b[J")
 
     def wait(self, seconds: float) -> bytes | None:
         """Wait for keys, a signal, or `wake`.
@@ -130,8 +130,11 @@ class Terminal:
                 termios.tcsetattr(self._keyboard, termios.TCSADRAIN, self._before)
 
     def _write(self, text: str) -> None:
-        self._stream.write(text)
-        self._stream.flush()
+        """Write past the stream's buffer: a signal may come within a write, and its handler writes
+        too, which the buffer refuses."""
+        left = text.encode(self._stream.encoding, "replace")
+        while left:
+            left = left[os.write(self._stream.fileno(), left) :]
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         """Give the terminal back, stop as asked, and take it again when the shell goes on."""
