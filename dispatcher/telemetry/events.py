@@ -257,6 +257,18 @@ class Events:
     def partition_lost(self, *, partition: int, reason: str) -> None:
         """Another node has this log, or nobody reaches it. Other partitions go on."""
 
+    @_event("info", "peer.connected")
+    def peer_connected(self, *, process: int) -> None:
+        """This process can ask that one, which is of the same server."""
+
+    @_event("warning", "peer.lost")
+    def peer_lost(self, *, process: int, reason: str) -> None:
+        """It can't any more, and tries to connect anew."""
+
+    @_event("error", "peer.misused")
+    def peer_misused(self, *, process: int | None, reason: str) -> None:
+        """What came is not of a process of this server, or of another version. It is cut off."""
+
     @_event("error", "message.body_lost")
     def message_body_lost(self, *, path: str, id: str, destination: str) -> None:
         """A repaired log lost a part of this body: the message is gone. Tell its sender."""
