@@ -33,6 +33,7 @@ from dispatcher.api.connect import is_rpc, one_slash
 from dispatcher.api.connections import Connection, Connections
 from dispatcher.api.destinations import DestinationCalls
 from dispatcher.api.dispatching import DispatchCalls
+from dispatcher.api.doors import Doors
 from dispatcher.api.editing import Edits
 from dispatcher.api.entrance import Entrance, Lines
 from dispatcher.api.errors import error_middleware
@@ -61,11 +62,11 @@ from dispatcher.api.sessions import SessionCalls
 from dispatcher.api.stream import MAX_READERS, EventStream
 from dispatcher.core.clock import SystemClock
 from dispatcher.core.keys import Key, Keyring, Role
-from dispatcher.errors import ConfigError, DispatcherError, PortTaken
+from dispatcher.errors import DispatcherError
 from dispatcher.functions.bridge.sessions import Sessions
 from dispatcher.functions.surface import Functions
 from dispatcher.listening.tls import Secured
-from dispatcher.listening.unix import UnixPlace, UnixSocket, unix_socket
+from dispatcher.listening.unix import UnixPlace
 from dispatcher.queue.admin.pace import Pace
 from dispatcher.queue.admin.surface import Admin, Carrier, Replayer
 from dispatcher.schedules.surface import Schedules
@@ -73,7 +74,6 @@ from dispatcher.telemetry.events import Events
 
 KEEPALIVE_SECONDS = 75.0
 DEFAULT_CONNECTIONS = 256
-_BACKLOG = 128
 STOP_SECONDS = 0.5
 """How long calls under way have to end when the server stops, and once more until they are cut."""
 
@@ -105,10 +105,10 @@ class ApiServer:
         masking: Masking | None = None,
         tls: Secured | None = None,
         unix: UnixPlace | None = None,
+        sockets: Sequence[socket.socket] = (),
         pace: Pace | None = None,
     ) -> None:
-        """`host` "" is every interface; `port` 0 any free one; `unix` is listened on in place of
-        both. Open `keys`: everybody is let in.
+        """It listens as `Doors` say. Open `keys`: everybody is let in.
         `tls` secures connections; None: they are plain. `pace` is that of all who work in slices;
         None: it has one of its own.
         Imported and edited bodies have at most `max_body` bytes. In `lines` requests wait for
@@ -117,15 +117,12 @@ class ApiServer:
         they are asked, and without `schedules` none about these. `masking` says which headers are
         secret."""
         self._host = host
-        self._port = port
+        self._doors = Doors(host, port, unix=unix, sockets=sockets)
         self._tls = tls
-        self._unix_place = unix
-        self._unix: UnixSocket | None = None
         self._keys = keys
         self._needs_key = not keys.is_open
         self._described: asyncio.Future[str] | None = None
         self._health = health
-        self._listening: asyncio.Server | None = None
         self.connections = Connections(max_connections, time.monotonic)
         # Half of the connections at most: the others are for who wants to do something.
         self._stream = EventStream(admin, most=max(1, min(MAX_READERS, max_connections // 2)))
@@ -173,8 +170,7 @@ class ApiServer:
     def bound(self) -> list[tuple[str, int]]:
         """Addresses and ports it listens on; empty before `start` and after `stop`, and for a unix
         socket."""
-        sockets = () if self._listening is None or self._unix else self._listening.sockets
-        return [(str(host), int(port)) for host, port, *_ in (s.getsockname() for s in sockets)]
+        return self._doors.bound
 
     async def start(self) -> None:
         """Listen. Returns when requests are answered.
@@ -186,33 +182,17 @@ class ApiServer:
         await self._pages.read()
         await self._runner.setup()
         try:
-            self._listening = await self._listen()
-        except OSError as error:
-            await self.stop()
-            raise self._refused(error) from error
+            await self._doors.open(self._connect)
         except DispatcherError:
             await self.stop()
             raise
         self.connections.start()
 
-    async def _listen(self) -> asyncio.Server:
-        loop = asyncio.get_running_loop()
-        if self._unix_place is None:
-            return await loop.create_server(
-                self._connect, self._host or None, self._port, backlog=_BACKLOG
-            )
-        self._unix = await unix_socket(self._unix_place, setting="API_LISTEN")
-        return await loop.create_unix_server(self._connect, sock=self._unix.sock, backlog=_BACKLOG)
-
     async def stop(self) -> None:
         """Stop listening and close every connection. Idempotent."""
-        if self._listening is not None:
-            self._listening.close()
-            self._listening = None
+        self._doors.close()
         await self.jobs.stop(STOP_SECONDS)
-        if self._unix is not None:
-            self._unix.sock.close()
-            self._unix.remove()
+        self._doors.leave()
         await self._runner.cleanup()
         await self._expensive.stop()
         self.connections.stop()
@@ -232,16 +212,6 @@ class ApiServer:
         assert self._runner.server is not None, "it is set up before anybody can come"
         plain = Connection(self._runner.server(), self.connections)
         return plain if self._tls is None else self._tls.secure(plain)
-
-    def _refused(self, error: OSError) -> ConfigError | PortTaken:
-        where = f"API_LISTEN={self._host}:{self._port}"
-        if isinstance(error, socket.gaierror):
-            return ConfigError(f"{where}: the host has no address; expected one of this machine's")
-        reason = error.strerror or error
-        return PortTaken(
-            f"{where}: cannot listen there: {reason}. Stop what uses the port, or "
-            f"set API_LISTEN to another address."
-        )
 
     def _table(
         self,

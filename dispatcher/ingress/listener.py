@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Final, cast
 
@@ -14,6 +14,7 @@ from dispatcher.ingress.connection import Connection
 from dispatcher.ingress.entrance import LISTENER, PROXY, Entrance
 from dispatcher.ingress.shared import HealthAnswer, Shared
 from dispatcher.ingress.sweep import Sweep, every_s
+from dispatcher.listening.given import Connect, GivenSockets, addresses, serve
 from dispatcher.listening.sockets import Address, listening_sockets
 from dispatcher.listening.tls import Secured
 from dispatcher.listening.unix import UnixSocket, unix_socket
@@ -35,8 +36,11 @@ class Listener:
         acceptor: Acceptor,
         config: IngressConfig,
         health: Callable[[], HealthAnswer],
+        given: GivenSockets | None = None,
     ) -> None:
-        """`health` answers `GET /readyz`."""
+        """`health` answers `GET /readyz`. Sockets that are `given` are listened on in place of the
+        addresses of the configuration."""
+        self._given = given or GivenSockets()
         self._acceptor = acceptor
         self._config = config
         self._health = health
@@ -76,29 +80,17 @@ class Listener:
         loop = asyncio.get_running_loop()
         config = self._config
         shared = Shared(self._acceptor, config, self._health, loop.time, loop.call_soon)
-        sockets: list[socket.socket] = []
-        proxy_sockets: list[socket.socket] = []
-        if config.unix is not None:
-            self._unix = await unix_socket(config.unix, setting="LISTEN")
-        else:
-            sockets = await listening_sockets(config.host, config.port)
-        if config.proxy is not None:
-            try:
-                proxy_sockets = await listening_sockets(*config.proxy, setting="PROXY_LISTEN")
-            except BaseException:
-                for sock in sockets:
-                    sock.close()
-                self._leave_unix()
-                raise
+        sockets = await self._sockets()
+        try:
+            proxy_sockets = await self._proxy_sockets()
+        except BaseException:
+            for sock in sockets:
+                sock.close()
+            self._leave_unix()
+            raise
         self._shared = shared
-        self.bound = [sock.getsockname()[:2] for sock in sockets]
-        self.proxy_bound = [sock.getsockname()[:2] for sock in proxy_sockets]
-        connect = _connect(shared, LISTENER, config.tls)
-        await self._serve(connect, sockets)
-        if self._unix is not None:
-            self._servers.append(
-                await loop.create_unix_server(connect, sock=self._unix.sock, backlog=_BACKLOG)
-            )
+        self.bound, self.proxy_bound = addresses(sockets), addresses(proxy_sockets)
+        await self._serve(_connect(shared, LISTENER, config.tls), sockets)
         await self._serve(_connect(shared, PROXY, None), proxy_sockets)
         self._sweep = Sweep(
             loop,
@@ -107,14 +99,22 @@ class Listener:
         )
         self._sweep.start()
 
-    async def _serve(
-        self, connect: Callable[[], asyncio.BaseProtocol], sockets: Iterable[socket.socket]
-    ) -> None:
+    async def _sockets(self) -> Sequence[socket.socket]:
+        if self._given.listen:
+            return self._given.listen
+        if self._config.unix is None:
+            return await listening_sockets(self._config.host, self._config.port)
+        self._unix = await unix_socket(self._config.unix, setting="LISTEN")
+        return [self._unix.sock]
+
+    async def _proxy_sockets(self) -> Sequence[socket.socket]:
+        if self._given.proxy or self._config.proxy is None:
+            return self._given.proxy
+        return await listening_sockets(*self._config.proxy, setting="PROXY_LISTEN")
+
+    async def _serve(self, connect: Connect, sockets: Iterable[socket.socket]) -> None:
         for sock in sockets:
-            server = await asyncio.get_running_loop().create_server(
-                connect, sock=sock, backlog=_BACKLOG
-            )
-            self._servers.append(server)
+            self._servers.append(await serve(connect, sock, backlog=_BACKLOG))
 
     def _leave_unix(self) -> None:
         if self._unix is not None:
@@ -178,10 +178,8 @@ class Listener:
         await asyncio.sleep(0)  # the transports tell their connections in the next turn of the loop
 
 
-def _connect(
-    shared: Shared, entrance: Entrance, tls: Secured | None
-) -> Callable[[], asyncio.BaseProtocol]:
+def _connect(shared: Shared, entrance: Entrance, tls: Secured | None) -> Connect:
     """What makes the protocol of one more connection."""
     # Its base class is missing on purpose; the event loop only looks for the methods.
-    plain = cast(Callable[[], asyncio.BaseProtocol], partial(Connection, shared, entrance))
+    plain = cast(Connect, partial(Connection, shared, entrance))
     return plain if tls is None else lambda: tls.secure(plain())

@@ -10,7 +10,7 @@ the only one always did, and another one in a directory of its own in those:
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,6 +48,7 @@ class Places:
 class OnDisk:
     """One partition, and the logs it is in."""
 
+    number: int
     places: Places
     log: FileLog
     dead_log: FileLog
@@ -64,16 +65,16 @@ class OnDisk:
 
 def make(
     settings: Settings,
-    count: int,
+    numbers: Iterable[int],
     *,
     config_of: Callable[[int], PartitionConfig],
     observer_of: Callable[[Places], Observer],
     clock: Clock,
     incarnation: int,
 ) -> Sequence[OnDisk]:
-    """Partitions that are not open yet, `count` of them, which share what is the process's."""
+    """The partitions with these numbers, not open yet, which share what is the process's."""
     made: list[OnDisk] = []
-    for number in range(count):
+    for number in numbers:
         places = Places.of(settings, number)
         log = FileLog(places.transaction, keep_everything=settings.event_sourcing)
         dead_log = FileLog(places.dead_letter)
@@ -87,7 +88,7 @@ def make(
             incarnation=incarnation,
             traffic=made[0].queue.traffic if made else None,
         )
-        made.append(OnDisk(places, log, dead_log, queue))
+        made.append(OnDisk(number, places, log, dead_log, queue))
     for one in made:
         others = [other.queue.dead_letters.letters for other in made if other is not one]
         one.queue.retention.share_with(others)

@@ -40,14 +40,15 @@ class Whereabouts:
     def of(
         address: Address | UnixAddress, bound: Sequence[tuple[str, int]], *, tls: bool
     ) -> Whereabouts:
-        """Of what was set, and what it came to."""
+        """Of what was set, and what it came to, as far as this process knows that."""
         if isinstance(address, UnixAddress):
             return Whereabouts(str(address), str(address), [str(address)])
+        bound = bound or [(address.host, address.port)]
         url = _url_of(*bound[0], scheme="https" if tls else "http")
         return Whereabouts(url, f"{url}/", [authority(*one) for one in bound])
 
 
 def _url_of(host: str, port: int, *, scheme: str) -> str:
     """Every interface includes loopback."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "localhost"}.get(host, host)
+    host = {"0.0.0.0": "127.0.0.1", "::": "localhost", "": "localhost"}.get(host, host)
     return f"{scheme}://{authority(host, port)}".removesuffix(_DEFAULT_PORTS[scheme])

@@ -27,22 +27,29 @@ class Router:
 
     spreads_keys = True
 
-    def __init__(self, count: int) -> None:
-        """Places are spread over so many partitions, whether they are here or not."""
-        self._count = count
+    def __init__(self, spread: int, own: int = 0) -> None:
+        """Places are spread over so many partitions, whether they are here or not; those with
+        higher numbers take nothing without a key. The process's `own` is preferred."""
+        self._spread = spread
+        self._preferred = own
         self._intakes: dict[int, Intake] = {}
+        self._unkeyed: dict[int, Intake] = {}
+        """Those of them that take messages without a key."""
         self._own: Intake | None = None
         self._former: Intake | None = None  # the own one before, while it owes answers
 
     def __repr__(self) -> str:
-        return f"<Router: {sorted(self._intakes)} of {self._count}>"
+        return f"<Router: {sorted(self._intakes)} of {self._spread}>"
 
     def add(self, number: int, intake: Intake) -> None:
         """A partition accepts messages from now on."""
         self._intakes[number] = intake
+        if number < self._spread:
+            self._unkeyed[number] = intake
 
     def remove(self, number: int) -> None:
         """It does not any more. Idempotent."""
+        self._unkeyed.pop(number, None)
         intake = self._intakes.pop(number, None)
         if intake is not None and intake is self._own:
             self._own = None
@@ -53,7 +60,8 @@ class Router:
         told: those of two partitions would come in any order on one connection."""
         if self._own is None and (self._former is None or not self._former.owes):
             self._former = None
-            self._own = next(iter(self._intakes.values()), None)
+            others = iter(self._unkeyed.values())
+            self._own = self._unkeyed.get(self._preferred) or next(others, None)
         return self._own
 
     # As an `Acceptor`.
@@ -66,7 +74,7 @@ class Router:
         refusal = own.refusal()
         if refusal is None or own.owes:  # as in `_choose`
             return refusal
-        for other in self._intakes.values():
+        for other in self._unkeyed.values():
             if other.refusal() is None:
                 self._own = other
                 return None
@@ -134,7 +142,7 @@ class Router:
 
     def _of(self, place: bytes) -> Intake | None:
         if place:
-            return self._intakes.get(partition_of(place, self._count))
+            return self._intakes.get(partition_of(place, self._spread))
         return self._choose()
 
 

@@ -32,6 +32,7 @@ from dispatcher.testing.forking import Forked, is_same_by_fork
 Line = dict[str, Any]
 
 _POLL_S = 0.005
+_SERVER = ("-m", "dispatcher")
 
 
 class ServerProcess:
@@ -42,6 +43,7 @@ class ServerProcess:
         directory: Path,
         prefix: Sequence[str] = (),
         timeout_s: float = 60.0,
+        program: Sequence[str] = _SERVER,
         /,
         **settings: str,
     ) -> None:
@@ -51,13 +53,14 @@ class ServerProcess:
             directory: its working directory.
             prefix: a command to run it under, such as `("strace", "-f")`.
             timeout_s: for everything that is waited for.
+            program: arguments of Python.
             settings: as in the environment.
         """
         self.lines: list[Line] = []
         self.stderr = ""
         self._timeout_s = timeout_s
         self._is_wrapped = bool(prefix)
-        self._process = _start(directory, prefix, _environment(settings))
+        self._process = _start(directory, prefix, program, _environment(settings))
         self._readers = [
             threading.Thread(target=read, daemon=True)
             for read in (self._read_stdout, self._read_stderr)
@@ -162,12 +165,12 @@ class ServerProcess:
 
 
 def _start(
-    directory: Path, prefix: Sequence[str], environ: Mapping[str, str]
+    directory: Path, prefix: Sequence[str], program: Sequence[str], environ: Mapping[str, str]
 ) -> Forked | subprocess.Popen[bytes]:
-    if not prefix and is_same_by_fork(environ):
+    if not prefix and program is _SERVER and is_same_by_fork(environ):
         return Forked(directory, environ)
     return subprocess.Popen(
-        [*prefix, sys.executable, "-m", "dispatcher"],
+        [*prefix, sys.executable, *program],
         cwd=directory,
         env=environ,
         stdout=subprocess.PIPE,

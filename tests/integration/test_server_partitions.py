@@ -5,117 +5,32 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
-import aiohttp
 import pytest
 
 from dispatcher.api.places import decode, encode
 from dispatcher.cli import log_report
-from dispatcher.core.destination import Origin
-from dispatcher.core.placing import partition_of
+from dispatcher.node.assignment import Assignment
 from dispatcher.node.backup.manifest import Manifest
 from dispatcher.node.backup.restoring import restore
-from dispatcher.node.server import Server
-from dispatcher.settings import Settings
-from dispatcher.telemetry.events import Events
-from dispatcher.telemetry.log import open_log
 from dispatcher.testing.destination import FakeDestination, answer
+from tests.integration.partitioned import destinations, running, until
 
 COUNT = 2
 
 
-class Running:
-    """A server in this process, and a session with it."""
-
-    def __init__(self, directory: Path, session: aiohttp.ClientSession, **more: str) -> None:
-        self.lines: list[dict[str, Any]] = []
-        self.session = session
-        settings = {
-            "LISTEN": "127.0.0.1:0",
-            "API_LISTEN": "127.0.0.1:0",
-            "TRANSACTION_LOG": str(directory / "transaction.log"),
-            "DEAD_LETTER": str(directory / "deadletter.log"),
-            "RETRY_LIMIT": "1",
-            "RETRY_DELAY": "10m",
-            **more,
-        }
-        log = open_log(
-            lambda line: self.lines.append(json.loads(line)), level="info", format="json"
-        )
-        self.server = Server(Settings.load(settings), Events(log), partitions=COUNT)
-
-    def _ready(self) -> dict[str, Any]:
-        return next(line for line in self.lines if line["event"] == "server.ready")
-
-    async def post(self, to: FakeDestination, *, key: str | None = None) -> str:
-        """Send a message; its id. With a key it lies in the partition of its destination."""
-        headers = {"X-Dispatcher-Origin-Host": to.authority}
-        if key is not None:
-            headers["X-Dispatcher-Order-Key"] = key
-        url = f"http://{self._ready()['listen'][0]}/"
-        async with self.session.post(url, headers=headers, data=b"x") as answered:
-            assert answered.status == 202, await answered.text()
-            return answered.headers["X-Dispatcher-Message-Id"]
-
-    async def api(self, path: str, body: object = None, *, lines: bool = False) -> Any:
-        """Ask the API, and return what it says."""
-        url = f"http://{self._ready()['api_listen']}{path}"
-        asked = self.session.get(url) if body is None else self.session.post(url, json=body)
-        async with asked as answered:
-            text = await answered.text()
-            assert answered.status < 300, text
-            return json.loads(text) if text[:1] in "{[" and not lines else text
-
-    async def metrics(self) -> dict[str, float]:
-        """All samples, by name and labels."""
-        lines = (await self.api("/metrics")).splitlines()
-        samples = (line.rpartition(" ") for line in lines if line[:1] != "#")
-        return {name: float(value) for name, _, value in samples}
-
-
-@asynccontextmanager
-async def running(directory: Path, **more: str) -> AsyncIterator[Running]:
-    async with aiohttp.ClientSession() as session:
-        server = Running(directory, session, **more)
-        await server.server.start()
-        try:
-            yield server
-        finally:
-            assert await server.server.stop(0) == 0
-            assert not [line for line in server.lines if line["event"] == "task.died"]
+ALONE = Assignment.alone(COUNT)
 
 
 @pytest.fixture
 async def refusing() -> AsyncIterator[list[FakeDestination]]:
-    """A destination for each partition that refuses all it gets for good: what has a key and goes
-    there lies in that partition."""
-    found: dict[int, FakeDestination] = {}
-    made = []
-    while len(found) < COUNT:
-        destination = await FakeDestination(default=answer(404)).__aenter__()
-        made.append(destination)
-        key = Origin.parse(destination.authority.encode()).destination.key
-        found.setdefault(partition_of(key, COUNT), destination)
-    yield [found[number] for number in range(COUNT)]
-    for destination in made:
-        await destination.__aexit__(None, None, None)
-
-
-async def until(condition: Callable[[], Coroutine[None, None, bool]]) -> None:
-    async with asyncio.timeout(60):
-        while not await condition():  # noqa: ASYNC110  # the API is asked
-            await asyncio.sleep(0.02)
-
-
-async def dead(server: Running, count: int) -> None:
-    async def are_dead() -> bool:
-        return bool((await server.api("/v1/overview"))["dead"]["count"] == count)
-
-    await until(are_dead)
+    """A destination for each partition that refuses all it gets for good."""
+    async with destinations(COUNT) as found:
+        for one in found:
+            one.default = answer(404)
+        yield found
 
 
 async def test_operators_see_what_all_partitions_have_and_act_on_it(
@@ -123,11 +38,11 @@ async def test_operators_see_what_all_partitions_have_and_act_on_it(
 ) -> None:
     """Lists, totals, metrics and the overview count messages of every partition once; one is found
     by its id; a redrive is of all."""
-    async with running(tmp_path) as server, FakeDestination() as taking:
+    async with running(tmp_path, ALONE) as server, FakeDestination() as taking:
         ids = [await server.post(one, key="k") for one in refusing]
         assert {int(one[:4], 16) for one in ids} == {*range(COUNT)}
         await server.post(taking)
-        await dead(server, COUNT)
+        await server.dead(COUNT)
         letters = await server.api("/v1/dead-letters")
         assert {one["id"] for one in letters["items"]} == {*ids}
         for one in ids:
@@ -149,19 +64,19 @@ async def test_operators_see_what_all_partitions_have_and_act_on_it(
         for to in refusing:
             to.default = answer(200)
         assert (await server.api("/v1/dead-letters/redrive", {"all": True}))["redriven"] == COUNT
-        await dead(server, 0)
+        await server.dead(0)
 
 
 async def test_messages_of_all_partitions_are_there_after_a_restart(
     tmp_path: Path, refusing: list[FakeDestination]
 ) -> None:
     """Their logs lie in directories of their own in those that the settings name."""
-    async with running(tmp_path) as server:
+    async with running(tmp_path, ALONE) as server:
         ids = [await server.post(one, key="k") for one in refusing]
-        await dead(server, COUNT)
+        await server.dead(COUNT)
     assert (tmp_path / "transaction.log" / "p1").is_dir()
     assert (tmp_path / "deadletter.log" / f"p{COUNT - 1}").is_dir()
-    async with running(tmp_path) as server:
+    async with running(tmp_path, ALONE) as server:
         letters = await server.api("/v1/dead-letters")
         assert {one["id"] for one in letters["items"]} == {*ids}
         opened = [line["path"] for line in server.lines if line["event"] == "log.opened"]
@@ -173,9 +88,9 @@ async def test_backup_has_all_partitions_and_is_restored_as_it_was(
 ) -> None:
     """Each log is a part of it, at the same moment."""
     backup, restored = tmp_path / "backup", tmp_path / "restored"
-    async with running(tmp_path / "first") as server:
+    async with running(tmp_path / "first", ALONE) as server:
         ids = [await server.post(one, key="k") for one in refusing]
-        await dead(server, COUNT)
+        await server.dead(COUNT)
         await server.api("/v1/backup", {"directory": str(backup)})
 
         async def is_made() -> bool:
@@ -193,7 +108,7 @@ async def test_backup_has_all_partitions_and_is_restored_as_it_was(
         restored / "deadletter.log",
         told=lambda *_: None,
     )
-    async with running(restored) as server:
+    async with running(restored, ALONE) as server:
         letters = await server.api("/v1/dead-letters")
         assert {one["id"] for one in letters["items"]} == {*ids}
 
@@ -205,10 +120,10 @@ async def test_log_commands_are_about_the_logs_of_all_partitions(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """One line, or one document, for each; with a path it is that one only."""
-    async with running(tmp_path) as server:
+    async with running(tmp_path, ALONE) as server:
         for one in refusing:
             await server.post(one, key="k")
-        await dead(server, COUNT)
+        await server.dead(COUNT)
     first = tmp_path / "transaction.log"
     monkeypatch.setenv("TRANSACTION_LOG", str(first))
     capsys.readouterr()
@@ -230,7 +145,7 @@ async def test_replay_sends_what_was_delivered_from_every_partition(
     what is left."""
     for one in refusing:
         one.default = answer(200)
-    async with running(tmp_path, EVENT_SOURCING="true") as server:
+    async with running(tmp_path, ALONE, EVENT_SOURCING="true") as server:
         for _ in range(2):
             for one in refusing:
                 await server.post(one, key="k")

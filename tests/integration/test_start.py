@@ -126,7 +126,8 @@ def test_api_answers_from_the_first_second_of_a_start(tmp_path: Path) -> None:
         starting = asyncio.ensure_future(server.start())
         try:
             await asyncio.wait_for(is_recovering.wait(), 60)
-            address = server._api.bound[0]
+            assert server.desk is not None
+            address = server.desk.api.bound[0]
             assert (await ask(address, "/healthz"))[0] == 200
             status, body = await ask(address, "/readyz")
             assert (status, body["error"]) == (503, "recovering")

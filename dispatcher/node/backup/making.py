@@ -15,9 +15,9 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -53,20 +53,20 @@ class BackupFailed(Exception):
 class Logs:
     """The logs of the server, and where the first two lie. `results` and
     `audit` say which ones have those, once they are open: they may be made at any time. `others`
-    are the two logs of partition 1, of partition 2, and so on."""
+    are the two logs of each partition but the first, by its number."""
 
     transaction: FileLog
     dead_letter: FileLog
     paths: tuple[Path, Path]
     results: Callable[[], FileLog | None] = lambda: None
     audit: Callable[[], FileLog | None] = lambda: None
-    others: Sequence[tuple[FileLog, FileLog]] = ()
+    others: Mapping[int, tuple[FileLog, FileLog]] = field(default_factory=dict)
 
     @property
     def named(self) -> list[tuple[str, FileLog]]:
         """Those that are open, each with its name in a backup. The transaction log first."""
         found = [(TRANSACTION, self.transaction), (DEAD_LETTER, self.dead_letter)]
-        for number, (transaction, dead_letter) in enumerate(self.others, 1):
+        for number, (transaction, dead_letter) in sorted(self.others.items()):
             names = names_of(number)
             found += [(names[0], transaction), (names[1], dead_letter)]
         later = [(RESULTS, self.results()), (AUDIT, self.audit())]
@@ -230,8 +230,7 @@ class Backups:
             named.get(AUDIT),
             tuple(
                 (named[transaction], named[dead_letter])
-                for transaction, dead_letter in map(names_of, range(1, len(named)))
-                if transaction in named
+                for transaction, dead_letter in map(names_of, sorted(self._logs.others))
             ),
         )
         self._made.extend((directory / MANIFEST, directory / UNFINISHED))

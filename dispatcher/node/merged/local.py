@@ -12,11 +12,11 @@ from dispatcher.queue.admin.surface import Admin, Carrier, Replayer
 from dispatcher.queue.partition import Partition
 
 
-def merged(parts: Sequence[Partition]) -> tuple[Admin, Carrier, Replayer]:
-    """All of them as one."""
+def merged(parts: Sequence[Partition], spread: int) -> tuple[Admin, Carrier, Replayer]:
+    """All of them as one. Places are spread over so many partitions (`core.placing`)."""
     if len(parts) == 1:
         return parts[0].admin, parts[0].carrying, parts[0].replaying
-    admin, carrier = MergedAdmin(), MergedCarrier(len(parts))
+    admin, carrier = MergedAdmin(), MergedCarrier(spread)
     for part in parts:
         number = part.config.partition
         admin.add(LocalPart(number, part.admin))

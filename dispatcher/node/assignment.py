@@ -1,0 +1,48 @@
+"""Which part of a node a process has. A node of one process is that process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """Process `number`, from 0, of a node.
+
+    `partitions` are those that it has, its own one (`own`) among them. Messages without a key lie
+    in partitions that are no surplus; `spread` is how many partitions places are spread over,
+    wherever they are.
+    """
+
+    number: int = 0
+    partitions: tuple[int, ...] = (0,)
+    spread: int = 1
+
+    def __post_init__(self) -> None:
+        if self.own not in self.partitions:
+            raise ValueError(f"partition {self.own} is not among {self.partitions}")
+
+    @classmethod
+    def alone(cls, count: int) -> Self:
+        """One process, with so many partitions."""
+        return cls(0, tuple(range(count)), count)
+
+    @property
+    def own(self) -> int:
+        """The partition that takes messages without a key."""
+        return self.number
+
+    @property
+    def has_desk(self) -> bool:
+        """Whether the API is here, and all that there is once in a node: with partition 0."""
+        return 0 in self.partitions
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether there is one partition and no other: nothing has to be routed."""
+        return self.partitions == (0,) and self.spread == 1
+
+    def is_surplus(self, partition: int) -> bool:
+        """Whether a partition takes no messages without a key, and is delivered empty."""
+        return partition >= self.spread

@@ -1,0 +1,214 @@
+"""What accepts and delivers messages: a process's partitions with their logs, the listener, the
+pool of connections to destinations. Every process of a node has one.
+
+`Server` starts and stops its parts in their order, together with those of the desk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from dispatcher.core.clock import SystemClock
+from dispatcher.core.rules.table import Rules, RulesInForce
+from dispatcher.delivery.adding import Additions
+from dispatcher.delivery.pool import Pool
+from dispatcher.errors import ConfigError
+from dispatcher.ingress.listener import Listener
+from dispatcher.ingress.shared import HealthAnswer
+from dispatcher.listening.given import GivenSockets
+from dispatcher.node import certificates, configs, on_disk
+from dispatcher.node.assignment import Assignment
+from dispatcher.node.descriptors import raise_limit, share
+from dispatcher.node.observer import EventObserver
+from dispatcher.node.partitions import Partitions
+from dispatcher.node.places import results_of
+from dispatcher.node.router import Router
+from dispatcher.node.whole import Whole
+from dispatcher.queue.ports import Acceptor, LogName
+from dispatcher.settings import Settings
+from dispatcher.settings.model import Tracing
+from dispatcher.telemetry.events import Events
+from dispatcher.telemetry.supervisor import Supervisor
+from dispatcher.txlog.files.disk import RealDisk
+from dispatcher.txlog.files.place import check_free
+
+if TYPE_CHECKING:  # OpenTelemetry is imported only where it is asked for
+    from dispatcher.telemetry.otlp import Otlp
+
+
+class MessageService:
+    """That of one process. `queues` are its partitions, in the order of their numbers; the first of
+    them stands for the process where one has to."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        events: Events,
+        assignment: Assignment,
+        *,
+        given: GivenSockets,
+        health: Callable[[], HealthAnswer],
+        log_failed: Callable[[], None],
+    ) -> None:
+        """`health` answers callers; `log_failed` is told that the process must end."""
+        self.settings = settings
+        self.events = events
+        self.assignment = assignment
+        self.rules = RulesInForce()
+        self.certificates = certificates.Certificates(settings, events)
+        self.incarnation = random.SystemRandom().getrandbits(32)
+        self.clock = SystemClock()
+        self._log_failed = log_failed
+        descriptors = raise_limit()
+        self.connections = share(
+            descriptors, settings.worker, settings.worker_slow, settings.call_worker
+        )
+        self._warn_of_less(descriptors)
+        self.tracing = self._open_tracing()
+        self.observers: list[EventObserver] = []
+        self.on_disk = on_disk.make(
+            settings,
+            assignment.partitions,
+            config_of=partial(configs.of_partition, settings, self.connections, self.rules),
+            observer_of=self._make_observer,
+            clock=self.clock,
+            incarnation=self.incarnation,
+        )
+        self.queues = [one.queue for one in self.on_disk]
+        self.first = self.queues[0]
+        self.whole = Whole(self.queues)
+        self.supervisor = Supervisor(self.first.observer.died)
+        self.pool = Pool(
+            configs.of_delivery(settings, self.connections),
+            died=self.first.observer.died,
+            rules=self.rules,
+        )
+        router = None if assignment.is_whole else Router(assignment.spread, assignment.own)
+        self.acceptor: Acceptor = router or self.first.intake
+        by_number = dict(zip(assignment.partitions, self.queues, strict=True))
+        self.partitions = Partitions(
+            lambda number, _: by_number[number],
+            router=router,
+            pool=self.pool,
+            lost=lambda *_: None,  # files have no other owner
+            died=self.first.observer.died,
+        )
+        self._additions: Additions | None = None
+        self.listener = Listener(
+            self.acceptor,
+            configs.of_ingress(
+                settings, self.connections, self.rules, self.certificates.of(certificates.LISTEN)
+            ),
+            health,
+            given,
+        )
+
+    def _make_observer(self, places: on_disk.Places) -> EventObserver:
+        results = str(results_of(self.settings.transaction_log))
+        observer = EventObserver(
+            self.events,
+            paths={**places.named(), LogName.RESULTS: results},
+            on_log_failed=self._log_failed,
+            spans=None if self.tracing is None else self.tracing.spans,
+        )
+        self.observers.append(observer)
+        return observer
+
+    def _warn_of_less(self, descriptors: int) -> None:
+        """Say which settings ask for more than the process may have."""
+        settings, connections = self.settings, self.connections
+        asked = [("WORKER", settings.worker, connections.workers)]
+        if "worker_slow" in settings.model_fields_set:
+            asked.append(("WORKER_SLOW", settings.worker_slow, connections.slow))
+        if "call_worker" in settings.model_fields_set:
+            asked.append(("CALL_WORKER", settings.call_worker, connections.calls))
+        for setting, value, in_force in asked:
+            if in_force < value:
+                self.events.setting_reduced(
+                    setting=setting, value=value, in_force=in_force, descriptors=descriptors
+                )
+
+    def _open_tracing(self) -> Otlp | None:
+        if self.settings.tracing is Tracing.OFF:
+            return None
+        try:
+            from dispatcher.telemetry.otlp import Otlp
+        except ImportError as error:
+            raise ConfigError(
+                f"TRACING=otlp: expected OpenTelemetry to be installed ({error}): "
+                "pip install '.[otel]' in the directory of the source"
+            ) from error
+        return Otlp.open(self.clock, lambda: self.first.clock.now_us(), self._warn)
+
+    def _warn(self, logger: str, text: str) -> None:
+        self.events.library_warned(logger=logger, text=text, exc_info=None)
+
+    @property
+    def in_flight(self) -> int:
+        """Attempts under way."""
+        return self.whole.total(lambda queue: queue.figures.in_flight)
+
+    @property
+    def read_so_far(self) -> tuple[int, int, int]:
+        """While the logs are recovered: how many records were read, and how many MiB of how
+        many."""
+        records = self.whole.total(lambda queue: queue.recovery.records) + self.whole.dead
+        logs = [log for one in self.on_disk for log, _ in one.logs]
+        opening = zip(*(log.opening for log in logs), strict=True)
+        done, total = (sum(each) >> 20 for each in opening)
+        return records, done, total
+
+    def check_free(self) -> None:
+        """Raise `LogLocked` where another server has the logs."""
+        for _, path in self.on_disk[0].logs:
+            check_free(path, RealDisk())
+
+    async def open(self) -> None:
+        """Recover the logs.
+
+        Raises:
+            LogLocked, LogCorrupt: as they say.
+        """
+        await self.partitions.open_all(self.assignment.partitions, "dispatcher", 0)
+
+    def tell_opened(self, began_s: float) -> None:
+        """Write down what was found in the logs; it was begun at this monotonic instant."""
+        for log, path in (each for one in self.on_disk for each in one.logs):
+            if log.torn is not None:
+                self.events.log_torn_tail_cut(
+                    path=str(path),
+                    position=log.torn.position,
+                    size_bytes=log.torn.size_bytes,
+                    backup=str(log.torn.backup),
+                )
+        for one in self.on_disk:
+            self.events.log_opened(
+                path=str(one.places.transaction),
+                messages=one.queue.pending.index.count,
+                size_bytes=one.log.size_bytes,
+                took_ms=int((time.monotonic() - began_s) * 1000),
+            )
+
+    def prepare_rules(self, rules: Rules) -> Callable[[], None]:
+        """As `Server.prepare_rules`, for messages."""
+        additions = Additions.load(rules, self._additions)
+
+        def put_into_force() -> None:
+            self.rules.replace(rules)
+            self._additions = additions
+            self.pool.add(additions)
+            self.whole.traffic.rules_changed()
+
+        return put_into_force
+
+    async def stop_queues(self) -> None:
+        """Write down what was settled and close all logs."""
+        await self.supervisor.stop()
+        await self.partitions.stop()
+        # Those as well that were not open yet.
+        await asyncio.gather(*(queue.stop() for queue in self.queues))

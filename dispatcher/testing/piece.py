@@ -1,0 +1,53 @@
+"""One process of a node, alone: `python -m dispatcher.testing.piece JSON`, with the fields of its
+`Assignment`. Settings come from the environment, and the socket of LISTEN is given to the server,
+which stops on SIGTERM. Tests start it as `ServerProcess`, see `program_of`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import socket
+import sys
+from os import environ
+
+from dispatcher.listening.given import GivenSockets
+from dispatcher.node.assignment import Assignment
+from dispatcher.node.server import Server
+from dispatcher.settings import Settings
+from dispatcher.telemetry.events import Events
+from dispatcher.telemetry.log import open_log
+
+
+def program_of(number: int, partitions: tuple[int, ...], spread: int) -> tuple[str, ...]:
+    """The arguments of Python that start such a process."""
+    fields = json.dumps({"number": number, "partitions": partitions, "spread": spread})
+    return "-m", "dispatcher.testing.piece", fields
+
+
+async def _serve(assignment: Assignment) -> int:
+    stopping = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
+    log = open_log(_write, level="info", format="json")
+    with socket.create_server(("127.0.0.1", 0)) as given:
+        server = Server(
+            Settings.load(environ),
+            Events(log),
+            assignment=assignment,
+            given=GivenSockets(listen=[given]),
+        )
+        await server.start()
+        await stopping.wait()
+        return await server.stop(0)
+
+
+def _write(line: str) -> None:
+    sys.stdout.write(line if line.endswith("\n") else f"{line}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    given = json.loads(sys.argv[1])
+    given["partitions"] = tuple(given["partitions"])
+    sys.exit(asyncio.run(_serve(Assignment(**given))))
