@@ -34,6 +34,7 @@ from dispatcher.node.pulse import Pulse
 from dispatcher.node.reloading import Reloading, tell_misspelt_roles, tell_unreached
 from dispatcher.node.server import Server
 from dispatcher.node.systemd import Systemd
+from dispatcher.node.trimming import give_back_memory
 from dispatcher.settings import Settings
 from dispatcher.settings.misspelt import misspelt
 from dispatcher.settings.sources import Names
@@ -165,6 +166,7 @@ class _Process:
             # What was read from the logs stays as well, and the first full collection of a server
             # at work would go through what the last one of the start has not set aside.
             gc.freeze()
+            await asyncio.to_thread(give_back_memory)
             self._systemd.ready()
             self._begin_pulse()
             await _first(self._stopping.wait(), server.failed.wait())
