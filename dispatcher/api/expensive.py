@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, Final, Generic, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 from dispatcher.api.errors import ApiError
 from dispatcher.api.turns import Turns
+from dispatcher.queue.admin.meter import Metered
 
 PER_SECOND: Final = 10
 BURST: Final = 50
@@ -79,14 +79,14 @@ class Expensive:
             making.add_done_callback(self._tasks.discard)
         return await asyncio.shield(making)  # for all who wait, also when one of them hangs up
 
-    async def alone(self, work: Callable[[], Awaitable[T]]) -> T:
+    async def alone(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Do what is for one caller.
 
         Raises:
             ApiError: 503; too many ask.
         """
         await self._wait()
-        return await self._in_place(work)
+        return await self._in_place(Metered(work, self._worked))
 
     def forget(self) -> None:
         """Something was changed: answers made before it are given to nobody from now on."""
@@ -103,9 +103,9 @@ class Expensive:
 
     async def _make(self, key: Hashable, make: Callable[[], Coroutine[Any, Any, Pieces]]) -> Pieces:
         task = asyncio.current_task()
-        metered = _Metered(make, self._worked)
+        metered = Metered(make, self._worked)
         try:
-            pieces = await self._in_place(lambda: metered)
+            pieces = await self._in_place(metered)
         finally:
             is_wanted = self._making.get(key) is task  # nothing was changed meanwhile
             if is_wanted:
@@ -126,46 +126,16 @@ class Expensive:
         if wait_s is None:
             raise _busy()
 
-    async def _in_place(self, work: Callable[[], Awaitable[T]]) -> T:
+    async def _in_place(self, work: Metered[T]) -> T:
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 await self._places.acquire()
         except TimeoutError:
             raise _busy() from None
         try:
-            return await work()
+            return await work
         finally:
             self._places.release()
-
-
-class _Metered(Generic[T]):
-    """Something to await once, of which it is known how long the thread worked on it: without its
-    waits, and without what others did meanwhile."""
-
-    def __init__(
-        self, make: Callable[[], Coroutine[Any, Any, T]], worked: Callable[[], float]
-    ) -> None:
-        self._make = make
-        self._worked = worked
-        self.worked_s = 0.0
-
-    def __await__(self) -> Generator[Any, Any, T]:
-        steps = self._make()
-        step: Callable[[], Any] = partial(steps.send, None)
-        while True:
-            began = self._worked()
-            try:
-                awaited = step()
-            except StopIteration as end:
-                result: T = end.value
-                return result
-            finally:
-                self.worked_s += self._worked() - began
-            try:
-                yield awaited
-                step = partial(steps.send, None)
-            except BaseException as error:
-                step = partial(steps.throw, error)  # which is for it to raise or to handle
 
 
 def _busy() -> ApiError:

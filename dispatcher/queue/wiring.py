@@ -158,6 +158,7 @@ class Wiring:
 
         self.lanes = Lanes(self.traffic.peers, lambda: self.starting)
         self.pending = Pending(max_age_ms=config.max_age_ms)
+        self.pending.lanes = self.lanes.by_number
         self.figures = Figures(self.pending)
         self.lineup = Lineup(self.pending, self.lanes, lambda slot: self.lines.passes(slot))
         self.warm = Warm(self.pending.index, self.traffic.room)

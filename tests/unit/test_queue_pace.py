@@ -9,6 +9,7 @@ import pytest
 from pydantic import BaseModel, TypeAdapter
 
 from dispatcher.api.portions import AT_ONCE, filled
+from dispatcher.queue.admin.meter import Metered, taken_s
 from dispatcher.queue.admin.pace import (
     QUIET_AFTER_US,
     QUIET_REST_SECONDS,
@@ -139,3 +140,62 @@ def _slow(hands: Hands, value_us: int) -> TypeAdapter[list[Row]]:
 
     adapter.validate_python = slowly  # type: ignore[assignment, method-assign]  # the clock's hand
     return adapter
+
+
+@pytest.mark.parametrize(
+    ("worked_s", "rests"), [(0.0, 1), (SLICE_US / 1e6, 1), (0.001, 5), (9, 25)]
+)
+def test_rest_is_longer_by_as_much_as_the_slice_was(worked_s: float, rests: int) -> None:
+    """A twentieth of the loop's time is all that operators take, however long a slice was; but one
+    of seconds, which nobody meant, keeps no one waiting for minutes."""
+
+    async def test(_: SimulatedClock) -> None:
+        spent_s = 0.0
+
+        async def slices() -> list[float]:
+            nonlocal spent_s
+            pace = Pace()
+            rested = []
+            for _ in range(3):
+                spent_s += worked_s / 2
+                await asyncio.sleep(1)  # for the disk, while others work
+                spent_s += worked_s / 2
+                rested.append(await _rested_s(pace))
+            return rested
+
+        async def others() -> None:
+            nonlocal spent_s
+            while True:
+                await asyncio.sleep(0.1)
+                spent_s += 0.03
+
+        busy = asyncio.create_task(others())
+        rested = await Metered(slices, lambda: spent_s)
+        busy.cancel()
+        assert rested == [pytest.approx(rests * REST_SECONDS)] * 3
+
+    run(test)
+
+
+def test_work_is_metered_for_who_asks_inside_and_for_nobody_else() -> None:
+    """Two answers that are made at once do not count each other's work, nor what was before."""
+
+    async def test(_: SimulatedClock) -> None:
+        spent_s = 0.0
+
+        async def answer(work_s: float) -> list[float]:
+            nonlocal spent_s
+            found = []
+            for _ in range(3):
+                spent_s += work_s
+                await asyncio.sleep(0)
+                found.append(taken_s())
+            return found
+
+        async def made(work_s: float) -> list[float]:
+            return await Metered(lambda: answer(work_s), lambda: spent_s)
+
+        assert list(await asyncio.gather(made(1), made(2))) == [[1.0] * 3, [2.0] * 3]
+        assert taken_s() == 0
+
+    run(test)

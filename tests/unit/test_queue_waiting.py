@@ -12,7 +12,10 @@ from dispatcher.core.terms import Terms
 from dispatcher.queue.admin import message_pages, waiting
 from dispatcher.queue.admin.pace import QUIET_REST_SECONDS, REST_SECONDS, Pace
 from dispatcher.queue.admin.surface import LetterGone, MessageFilter, MessageState, MessageView
+from dispatcher.queue.bodies.readback import read_messages
+from dispatcher.queue.pending.index import State
 from dispatcher.queue.ports import CHUNK_BYTES
+from dispatcher.queue.records import messages
 from dispatcher.testing.admin import whole
 from dispatcher.testing.queue import Bench, destination, failed, message, simulate
 from tests.unit.test_queue_admin import big
@@ -343,5 +346,27 @@ def test_lists_rest_briefly_while_nothing_is_stored() -> None:
         assert await rested_s() == pytest.approx(REST_SECONDS)
         await asyncio.sleep(1)
         assert await rested_s() == pytest.approx(QUIET_REST_SECONDS)
+
+    simulate(test)
+
+
+def test_messages_read_back_go_to_the_destination_that_their_lane_has(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With more destinations than any table of recent ones holds, reading where a message goes
+    took as long as all the rest of it: lists, and what is copied forward, waited for that."""
+
+    async def test(bench: Bench) -> None:
+        await held(bench, 3)
+        await held(bench, 2, "b.example")
+        pending = bench.queue.pending
+        index = pending.index
+        slots = [slot for slot in range(index.slots) if index.state[slot] != State.FREE]
+        monkeypatch.setattr(messages, "_destination", None)
+        found = await read_messages(bench.log, pending, slots, partition=0)
+        assert found is not None
+        known = {id(lane.destination) for lane in bench.queue.lanes}
+        assert {id(one.destination) for one in found} == known
+        assert len(known) == 2
 
     simulate(test)

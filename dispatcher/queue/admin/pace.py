@@ -8,7 +8,8 @@ messages they need not be slow, and rest for `QUIET_REST_SECONDS` only.
 
 How much is done in a slice is for its reader to decide: so many at most, and no more once the slice
 `is_over`. Whoever waits for something else within a slice, such as the disk, says when it goes on
-(`begin`).
+(`begin`). Where the answer is metered (`meter`), a slice that took longer all the same is followed
+by a rest that is longer by as much: the share of the loop is kept whatever a slice does.
 """
 
 from __future__ import annotations
@@ -18,11 +19,16 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from dispatcher.queue.admin.meter import taken_s
+
 REST_SECONDS: Final = 0.004
 """Some twenty times a slice: operators take a twentieth of the loop's time while messages come."""
 QUIET_REST_SECONDS: Final = 0.001
 """Nothing shorter: timers of the loop count milliseconds."""
 SLICE_US: Final = 200
+_SLICE_SECONDS: Final = SLICE_US / 1e6
+_MOST_RESTS: Final = 25.0
+"""A tenth of a second: after a slice that was so long that something else was wrong."""
 QUIET_AFTER_US: Final = 50_000
 """How long after the last message there is no traffic any more."""
 
@@ -69,8 +75,8 @@ class Pace:
 
     async def rest(self, *, part: float = 1.0) -> None:
         """Return when it is the caller's turn for one more slice. `part` of a rest will do after a
-        slice that is so much shorter."""
-        rest_s = self._rest_s * part
+        slice that is so much shorter, and as many are needed as what was worked is longer."""
+        rest_s = self._rest_s * min(max(part, taken_s() / _SLICE_SECONDS), _MOST_RESTS)
         if self._is_quiet():
             rest_s = min(rest_s, QUIET_REST_SECONDS)
         now = asyncio.get_running_loop().time()

@@ -32,7 +32,7 @@ from dispatcher.queue.bodies.readback import read_messages
 from dispatcher.queue.pending.index import State
 from dispatcher.queue.records.kinds import RecordError
 
-SLICE: Final = 1024
+SLICE: Final = 512
 """Entries that are looked at before others get their turn: a fifth of a millisecond."""
 READ_MOST: Final = 16
 """Records that are read at once: most of what the first one costs is for the way to the disk and

@@ -46,6 +46,7 @@ async def read_messages(
     tried = [slot for slot in slots if index.retry[slot] and slot not in pending.unwritten]
     positions += [index.retry[slot] for slot in tried]
     ids = [(index.id_position[slot], index.incarnation_of(slot)) for slot in slots]
+    known = [pending.destination_of(slot) for slot in slots]
     try:
         payloads = await log.read(positions)
     except LogTrimmed:
@@ -57,8 +58,8 @@ async def read_messages(
         raise
     messages = []
     by_slot = {}
-    for slot, position, payload in zip(slots, positions, payloads, strict=False):
-        message = decode_stored(position, payload, partition)
+    for slot, position, payload, goes_to in zip(slots, positions, payloads, known, strict=False):
+        message = decode_stored(position, payload, partition, goes_to)
         message.slot = slot
         if pending.awaited and message.wire_id in pending.awaited:
             message.want_start(MOST_WAITED_BYTES)

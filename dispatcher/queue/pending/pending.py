@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 from dispatcher.core.clock import QueueUs
+from dispatcher.core.destination import Destination
 from dispatcher.core.terms import Terms
 from dispatcher.queue.pending.ages import Ages
 from dispatcher.queue.pending.deadlines import Deadlines
@@ -57,6 +58,14 @@ class Lines(Protocol):
         """Nothing is pending: give memory back."""
 
 
+class Bound(Protocol):
+    """What has a destination: a lane."""
+
+    @property
+    def destination(self) -> Destination:
+        """Where its messages go."""
+
+
 class NoLines:
     """There are no keys."""
 
@@ -90,6 +99,7 @@ class Pending:
     `deadlines`        of those that have one of their own.
     `lines`            of those that have a key; `has_lines` says whether there are any.
     `awaited`          who waits for what becomes of a message, by its id.
+    `lanes`            by their numbers; maybe fewer than there are.
     """
 
     __slots__ = (
@@ -100,6 +110,7 @@ class Pending:
         "guest",
         "has_lines",
         "index",
+        "lanes",
         "lines",
         "moved",
         "owned",
@@ -119,6 +130,7 @@ class Pending:
         self.guest: Guest = NoGuest()
         self.lines: Lines = NoLines()
         self.has_lines = False
+        self.lanes: Sequence[Bound] = ()
         self.timers = Timers(self.index)
         self.moved = SlotMap(self.index)
         self.owned = Owned(self.index, self.extents)
@@ -127,6 +139,11 @@ class Pending:
         self.uploading_bytes = 0
         self.awaited: dict[bytes, Waiter] = {}
         self.uploads: set[Movable] = set()
+
+    def destination_of(self, slot: int) -> Destination | None:
+        """Where the message of a slot goes, as its lane has it; None where that is not known."""
+        number = self.index.lane[slot]
+        return self.lanes[number].destination if number < len(self.lanes) else None
 
     @property
     def may_expire(self) -> bool:

@@ -121,9 +121,9 @@ def accepted_at_of(payload: bytes, start: int = 0) -> int:
     return int(_ACCEPTED_AT.unpack_from(payload, message_at(payload, start) + 5)[0])
 
 
-def decode_message(payload: bytes, start: int = 0) -> Message:
+def decode_message(payload: bytes, start: int = 0, known: Destination | None = None) -> Message:
     """The message of a MESSAGE or MESSAGE_TERMS payload that begins at `start`; its `position` is
-    not set."""
+    not set. `known` is where it goes most likely: then that is not read again."""
     terms = decode_terms(payload, start)
     start = message_at(payload, start)
     kind, incarnation, accepted_at, timeout_ms, destination_size, head_size, body_size, chunks = (
@@ -136,8 +136,9 @@ def decode_message(payload: bytes, start: int = 0) -> Message:
     body = payload[body_at:]
     if len(body) != (chunks * 8 if chunks else body_size):
         raise RecordError("the body has another length than the record says")
+    key = payload[start + MESSAGE_FIELDS.size : head_at]
     message = Message(
-        _destination(payload[start + MESSAGE_FIELDS.size : head_at]),
+        known if known is not None and known.key == key else _destination(key),
         payload[head_at:body_at],
         b"" if chunks else body,
         timeout_ms=timeout_ms,
@@ -186,14 +187,17 @@ def was_redriven(payload: bytes) -> bool:
     return bool(_STATE.unpack_from(payload)[3])
 
 
-def decode_stored(position: int, payload: bytes, partition: int) -> Message:
-    """The message of a payload of one of `STORED` at `position`, ready to be attempted."""
+def decode_stored(
+    position: int, payload: bytes, partition: int, known: Destination | None = None
+) -> Message:
+    """The message of a payload of one of `STORED` at `position`, ready to be attempted. `known` as
+    of `decode_message`."""
     if payload[0] == Kind.MESSAGE or payload[0] == Kind.MESSAGE_TERMS:
-        message = decode_message(payload)
+        message = decode_message(payload, 0, known)
         message.position = position
     elif payload[0] == Kind.MOVED or payload[0] == Kind.MOVED_TERMS:
         _, origin, attempts, redrives, _, history_size = _STATE.unpack_from(payload)
-        message = decode_message(payload, _STATE.size + history_size)
+        message = decode_message(payload, _STATE.size + history_size, known)
         message.position = origin
         message.attempt = attempts
         message.redrives = redrives
