@@ -2,7 +2,8 @@
 
     without a key     the process's own partition: always the same one, so that callers share
                       batches; another one when it refuses, as soon as it owes nobody an answer
-    with a key        the one of its place (`core.placing`); 503 `moved` where that is not here
+    with a key        the one of its place (`core.placing`), also where another process has that;
+                      503 `moved` where nobody is known to
     of a group        with a key the one of the group, else the own one
     a large body      decided as it begins: its chunks lie in that log
 
@@ -16,8 +17,9 @@ from collections.abc import Callable, Sequence
 from dispatcher.core.message import Message
 from dispatcher.core.placing import partition_of, place_of
 from dispatcher.errors import Refusal
+from dispatcher.peers.forwarding.elsewhere import Elsewhere
 from dispatcher.queue.flow.intake import Intake
-from dispatcher.queue.ports import GroupReceipt, Receipt, Upload, Waiter
+from dispatcher.queue.ports import Acceptor, GroupReceipt, Receipt, Upload, Waiter
 from dispatcher.queue.records.ids import id_parts
 from dispatcher.queue.refusals import MOVED
 
@@ -37,6 +39,8 @@ class Router:
         """Those of them that take messages without a key."""
         self._own: Intake | None = None
         self._former: Intake | None = None  # the own one before, while it owes answers
+        self.elsewhere: Elsewhere | None = None
+        """The partitions of other processes, where there are any."""
 
     def __repr__(self) -> str:
         return f"<Router: {sorted(self._intakes)} of {self._spread}>"
@@ -54,6 +58,10 @@ class Router:
         if intake is not None and intake is self._own:
             self._own = None
             self._former = intake if intake.owes else None
+
+    def local(self, number: int) -> Intake | None:
+        """What accepts messages for a partition of this process."""
+        return self._intakes.get(number)
 
     def _choose(self) -> Intake | None:
         """The own partition. Where that has left another one follows it, when all its answers are
@@ -130,23 +138,30 @@ class Router:
 
     def await_end(self, message: Message, waiter: Waiter) -> None:
         """See `ports.Acceptor`."""
-        intake = self._intakes.get(id_parts(message.wire_id)[0])
+        intake = self._at(id_parts(message.wire_id)[0])
         if intake is not None:
             intake.await_end(message, waiter)
 
     def forget(self, message_id: bytes) -> None:
         """See `ports.Acceptor`."""
-        intake = self._intakes.get(id_parts(message_id)[0])
+        intake = self._at(id_parts(message_id)[0])
         if intake is not None:
             intake.forget(message_id)
 
-    def _of(self, place: bytes) -> Intake | None:
+    def _of(self, place: bytes) -> Acceptor | None:
         if place:
-            return self._intakes.get(partition_of(place, self._spread))
+            return self._at(partition_of(place, self._spread))
         return self._choose()
 
+    def _at(self, number: int) -> Acceptor | None:
+        """What accepts messages for a partition, here or elsewhere."""
+        intake = self._intakes.get(number)
+        if intake is None and self.elsewhere is not None:
+            return self.elsewhere.of(number)
+        return intake
 
-def _refusal(intake: Intake | None, place: bytes) -> Refusal | None:
+
+def _refusal(intake: Acceptor | None, place: bytes) -> Refusal | None:
     """Why a partition takes nothing now that no other one may take: of the own one whoever sends
     has asked already (`Router.refusal`)."""
     if intake is None:
@@ -159,7 +174,7 @@ class _Placed:
 
     __slots__ = ("inner", "intake")
 
-    def __init__(self, intake: Intake, inner: Upload) -> None:
+    def __init__(self, intake: Acceptor, inner: Upload) -> None:
         self.intake = intake
         self.inner = inner
 

@@ -96,6 +96,11 @@ class Stream:
         """Bytes that were written and that the other side has not taken."""
         return self._waiting_bytes + CREDIT_BYTES - self._credit
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the other side may have read this side's end."""
+        return self._has_ended
+
     def write(self, data: bytes) -> None:
         """Write a piece, which may be empty. Nothing happens when the stream is over."""
         assert self._end is None, "the stream was ended"

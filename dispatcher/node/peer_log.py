@@ -1,0 +1,24 @@
+"""What happens to the links of this process, as lines of the log."""
+
+from __future__ import annotations
+
+from dispatcher.telemetry.events import Events
+
+
+class PeerLog:
+    """Writes events for links (`peers.links.Observer`)."""
+
+    def __init__(self, events: Events) -> None:
+        self._events = events
+
+    def peer_connected(self, process: int) -> None:
+        """See `links.Observer`."""
+        self._events.peer_connected(process=process)
+
+    def peer_lost(self, process: int, reason: str) -> None:
+        """See `links.Observer`."""
+        self._events.peer_lost(process=process, reason=reason)
+
+    def peer_misused(self, process: int | None, reason: str) -> None:
+        """See `links.Observer`."""
+        self._events.peer_misused(process=process, reason=reason)
