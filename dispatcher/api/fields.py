@@ -217,6 +217,14 @@ _ID_SCHEMA = WithJsonSchema({"type": "string", "pattern": "^[0-9a-f]{28}$"})
 MessageId = Annotated[str, AfterValidator(checked_id), _ID_SCHEMA]
 """The id of a message, else `id_invalid`."""
 
+Incomplete = Annotated[
+    list[int],
+    Field(
+        exclude_if=lambda incomplete: not incomplete,
+        description="Partitions that do not answer, and of which nothing is in this. Left out where"
+        " there are none.",
+    ),
+]
 ManyIds = list[Annotated[str, _ID_SCHEMA]]
 """Ids of messages, thousands maybe: those that came are checked in portions (`checked_id`), and
 those that the queue says need no check."""

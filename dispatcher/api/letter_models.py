@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from enum import Enum
 from typing import Annotated, Final, Literal, Self
@@ -14,6 +15,7 @@ from dispatcher.api.fields import (
     DestinationIn,
     Everything,
     FunctionName,
+    Incomplete,
     InstantIn,
     InstantOut,
     LabelIn,
@@ -209,11 +211,13 @@ class Letters(Output):
         "may be one although fewer came than were asked for, or none: a page ends when enough was "
         "looked at."
     )
+    incomplete: Incomplete = Field(default_factory=list)
 
     @classmethod
-    def of(cls, next_cursor: int | None) -> Self:
+    def of(cls, next_cursor: int | None, incomplete: Sequence[int] = ()) -> Self:
         """A page without items: those are many, and written by themselves."""
-        return cls(items=[], next=None if next_cursor is None else cursor.encode(next_cursor))
+        following = None if next_cursor is None else cursor.encode(next_cursor)
+        return cls(items=[], next=following, incomplete=[*incomplete])
 
 
 class Attempt(Output):
@@ -292,6 +296,7 @@ class Groups(Output):
 
     items: list[Group]
     total: int = Field(description="How many groups there are.")
+    incomplete: Incomplete = Field(default_factory=list)
 
 
 class Redriven(Output):

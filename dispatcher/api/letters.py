@@ -145,7 +145,7 @@ class LetterCalls:
     async def _written_page(self, query: LetterQuery) -> Pieces:
         begin = cursor.FIRST_PAGE if query.cursor is None else query.cursor
         page = await self._admin.letters(query.filter(), cursor=begin, limit=query.limit)
-        letters = Letters.of(page.next_cursor)
+        letters = Letters.of(page.next_cursor, page.incomplete)
         return await filled(letters, '"items":[', page.items, _ITEMS, pace=self._pace)
 
     async def _group(self, asked: Asked[Nothing, GroupQuery, Nothing]) -> web.StreamResponse:
@@ -157,7 +157,7 @@ class LetterCalls:
 
     async def _written_groups(self, which: LetterFilter) -> Pieces:
         found = await self._admin.letter_groups(which)
-        groups = Groups(items=[], total=found.total)
+        groups = Groups(items=[], total=found.total, incomplete=[*found.incomplete])
         return await filled(groups, '"items":[', found.items, _GROUPS, pace=self._pace)
 
     async def _show(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
@@ -12,6 +12,7 @@ from dispatcher.api.fields import (
     CursorIn,
     DestinationIn,
     Everything,
+    Incomplete,
     InstantOut,
     LabelIn,
     ManyIds,
@@ -241,10 +242,13 @@ class Messages(Output):
         "asked for, or none: where few of very many match, a page ends when enough was looked at."
     )
 
+    incomplete: Incomplete = Field(default_factory=list)
+
     @classmethod
-    def of(cls, next_cursor: int | None) -> Self:
+    def of(cls, next_cursor: int | None, incomplete: Sequence[int] = ()) -> Self:
         """A page without items: those are many, and written by themselves."""
-        return cls(items=[], next=None if next_cursor is None else cursor.encode(next_cursor))
+        following = None if next_cursor is None else cursor.encode(next_cursor)
+        return cls(items=[], next=following, incomplete=[*incomplete])
 
 
 class MessageExplanation(Output):

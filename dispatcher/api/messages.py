@@ -123,7 +123,7 @@ class MessageCalls:
     async def _written_page(self, query: WaitingQuery) -> Pieces:
         begin = cursor.FIRST_PAGE if query.cursor is None else query.cursor
         page = await self._admin.waiting(query.filter(), cursor=begin, limit=query.limit)
-        messages = Messages.of(page.next_cursor)
+        messages = Messages.of(page.next_cursor, page.incomplete)
         return await filled(messages, '"items":[', page.items, _ITEMS, pace=self._pace)
 
     async def _show(self, asked: Asked[ById, Revealing, Nothing]) -> FullMessage:

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from dispatcher.api.all_lanes import CALLS
 from dispatcher.api.fields import (
+    Incomplete,
     InstantOut,
     LaneCursorIn,
     LanePartIn,
@@ -183,6 +184,7 @@ class Stats(Output):
     lanes_total: int = Field(description="How many there are on all pages.")
     lanes_next: str | None = Field(description="The `lanes_cursor` of the next page.")
     calls: CallStats | None = Field(description="Null where there is no function service.")
+    incomplete: Incomplete = Field(default_factory=list)
 
     @classmethod
     def of(

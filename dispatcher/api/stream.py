@@ -24,7 +24,7 @@ from dispatcher.api.routes import AnyRoute, Asked, Route
 from dispatcher.api.streaming import begun
 from dispatcher.api.turns import Turns
 from dispatcher.queue.admin.pace import REST_SECONDS
-from dispatcher.queue.admin.surface import Admin, Event
+from dispatcher.queue.admin.surface import DROPPED, Admin, Event
 
 MAX_READERS: Final = 32
 BUFFERED_EVENTS: Final = 1_000
@@ -75,9 +75,9 @@ class Reader:
         else:
             self.drop()
 
-    def drop(self) -> None:
-        """Count an event that is not sent."""
-        self._dropped += 1
+    def drop(self, count: int = 1) -> None:
+        """Count an event that is not sent, or several."""
+        self._dropped += count
         self._news.set()
 
     def close(self) -> None:
@@ -199,6 +199,10 @@ class EventStream:
 
     def _tell(self, event: Event) -> None:
         """Called by the queue, in the middle of its work."""
+        if event.kind == DROPPED:
+            for reader in self._readers:
+                reader.drop(int(str(event.fields["count"])))
+            return
         if self._sampled.wait(self._now(), 0) is not None:
             frame = Frame(event)
             for reader in self._readers:

@@ -8,6 +8,10 @@
     links       all connections of a process: made, and made anew
     directory   which process has a partition
 
+    calls       on top of that: the methods of a Protocol that another process serves (`answers`)
+    methods     how their arguments and results are written down, from its annotations
+    remote_…    what operators see and do in a partition of another process
+
 `link` is what other parts of the program use: `Peer.ask` and `Peer.open`, and a `Table` of what
-they answer. Nothing here knows messages, nor whether processes share a machine.
+they answer. It does not know messages, and nothing here whether processes share a machine.
 """

@@ -93,6 +93,13 @@ MOVED = Refusal(
     "again.",
     retry_after_s=1,
 )
+UNANSWERED = Refusal(
+    503,
+    "unanswered",
+    "The process that has this did not answer in time. Nobody knows whether it was done; see what "
+    "became of it, and ask again.",
+    retry_after_s=1,
+)
 NO_VERDICT = Refusal(
     503,
     "no_verdict",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import pytest
 
@@ -16,10 +18,16 @@ from dispatcher.core.terms import Terms
 from dispatcher.errors import Refused
 from dispatcher.node.merged.admin import MergedAdmin
 from dispatcher.node.merged.carrier import MergedCarrier
-from dispatcher.node.merged.parts import LocalPart
+from dispatcher.node.merged.parts import LocalPart, Part
 from dispatcher.node.router import Router
+from dispatcher.peers.answers import Answers
+from dispatcher.peers.calls import Calls
+from dispatcher.peers.remote_admin import Happenings, RemoteAdmin, Watched
+from dispatcher.peers.remote_carrier import RemoteCarrier, RemoteReplayer
 from dispatcher.queue.admin.surface import (
+    Admin,
     Cancelled,
+    Carrier,
     Course,
     Event,
     LaneOrder,
@@ -27,6 +35,7 @@ from dispatcher.queue.admin.surface import (
     LetterFilter,
     MessageFilter,
     MessageState,
+    PartReplayer,
     Reason,
 )
 from dispatcher.queue.deadletters.retention import RetentionPolicy, expired
@@ -36,6 +45,7 @@ from dispatcher.schedules.messages import MessageOutcome
 from dispatcher.schedules.partition import PartitionQueue
 from dispatcher.testing.clock import SimulatedClock
 from dispatcher.testing.loop import run
+from dispatcher.testing.memory_link import MemoryLink
 from dispatcher.testing.queue import POLICY, Bench, Notes, destination, message
 from tests.unit.test_queue_admin import accepted, dead
 
@@ -45,35 +55,92 @@ UNKNOWN = "00ff" + "0" * 24
 
 @dataclass(frozen=True, slots=True)
 class Several:
-    """Partitions that share what is a process's, and what operators see of them."""
+    """Partitions, and what operators see of them. In `links` are those to the other processes, by
+    the number of their partition: there are none where all partitions are in one process."""
 
     admin: MergedAdmin
     benches: list[Bench]
+    links: dict[int, MemoryLink]
+    answers: list[Answers]
+
+    def part(self, number: int) -> Part:
+        """What speaks for a partition."""
+        admin = self.benches[number].queue.admin
+        if number not in self.links:
+            return LocalPart(number, admin)
+        return LocalPart(number, RemoteAdmin(Calls(self.links[number]), number), number)
+
+    def carrier(self, number: int) -> Carrier:
+        """What carries messages out of a partition, and into it."""
+        if number not in self.links:
+            return self.benches[number].queue.carrying
+        return RemoteCarrier(Calls(self.links[number]), number)
+
+    def replayer(self, number: int) -> PartReplayer:
+        """What sends the history of a partition once more."""
+        if number not in self.links:
+            return self.benches[number].queue.replaying
+        return RemoteReplayer(Calls(self.links[number]), number)
+
+    def hears(self) -> Coroutine[None, None, None]:
+        """Wait until what happens elsewhere is told here."""
+        return asyncio.sleep(0.5 if self.links else 0)
 
 
 Test = Callable[[Several], Coroutine[None, None, None]]
+Together = Callable[..., None]
 
 
-def together(test: Test, count: int = 3) -> None:
+def _traffic(clock: SimulatedClock) -> Traffic:
+    return Traffic(
+        workers=10,
+        workers_slow=100,
+        pause_max_ms=POLICY.max_delay_ms,
+        observer=Notes(),
+        clock=SteadyClock(clock),
+        warm_bytes=100_000,
+    )
+
+
+def _died(name: str, error: BaseException) -> None:
+    raise AssertionError(name) from error
+
+
+def _serve(several: Several, number: int) -> None:
+    queue = several.benches[number].queue
+    answers = Answers(_died)
+    answers.serve(Admin, queue.admin, part=number)
+    answers.serve(Happenings, Watched(queue.admin), part=number)
+    answers.serve(Carrier, queue.carrying, part=number)
+    answers.serve(PartReplayer, queue.replaying, part=number)
+    several.answers.append(answers)
+    several.links[number] = MemoryLink(answers)
+
+
+def in_processes(test: Test, count: int = 3, *, apart: bool, **options: Any) -> None:
     async def main(clock: SimulatedClock) -> None:
-        traffic = Traffic(
-            workers=10,
-            workers_slow=100,
-            pause_max_ms=POLICY.max_delay_ms,
-            observer=Notes(),
-            clock=SteadyClock(clock),
-            warm_bytes=100_000,
-        )
-        several = Several(MergedAdmin(), [])
+        traffic = _traffic(clock)
+        several = Several(MergedAdmin(), [], {}, [])
         for number in range(count):
-            bench = await Bench(clock, traffic=traffic, partition=number).start()
+            own = _traffic(clock) if apart else traffic
+            bench = await Bench(clock, traffic=own, partition=number, **options).start()
             several.benches.append(bench)
-            several.admin.add(LocalPart(number, bench.queue.admin))
+            if apart and number:
+                _serve(several, number)
+            several.admin.add(several.part(number))
         await test(several)
+        for answers in several.answers:
+            await answers.close()
         for bench in several.benches:
             await bench.stop()
 
     run(main)
+
+
+@pytest.fixture(params=[False, True], ids=["one process", "a process each"])
+def together(request: pytest.FixtureRequest) -> Together:
+    """Partitions of one process, or each in another one."""
+    return partial(in_processes, apart=request.param)
 
 
 async def _letters(several: Several, limit: int, which: LetterFilter = ALL) -> list[str]:
@@ -91,7 +158,7 @@ async def _letters(several: Several, limit: int, which: LetterFilter = ALL) -> l
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 5, 100])
-def test_dead_letters_are_listed_oldest_first_each_once(limit: int) -> None:
+def test_dead_letters_are_listed_oldest_first_each_once(limit: int, together: Together) -> None:
     """Wherever they lie, also those of one instant, and while others go."""
 
     async def test(several: Several) -> None:
@@ -115,7 +182,9 @@ def test_dead_letters_are_listed_oldest_first_each_once(limit: int) -> None:
 
 
 @pytest.mark.parametrize("limit", [1, 3, 4, 100])
-def test_waiting_messages_are_listed_one_partition_after_another(limit: int) -> None:
+def test_waiting_messages_are_listed_one_partition_after_another(
+    limit: int, together: Together
+) -> None:
     """Each once, in the order of the log where it lies."""
 
     async def test(several: Several) -> None:
@@ -133,7 +202,9 @@ def test_waiting_messages_are_listed_one_partition_after_another(limit: int) -> 
     together(test)
 
 
-def test_what_belongs_to_a_destination_is_told_once_and_what_waits_is_summed() -> None:
+def test_what_belongs_to_a_destination_is_told_once_and_what_waits_is_summed(
+    together: Together,
+) -> None:
     """Totals, lanes in both orders and groups; of a partition that has left the counters stay."""
 
     async def test(several: Several) -> None:
@@ -168,7 +239,9 @@ def test_what_belongs_to_a_destination_is_told_once_and_what_waits_is_summed() -
     together(test)
 
 
-def test_message_is_found_by_its_id_wherever_it_is_and_never_unknown_while_it_moves() -> None:
+def test_message_is_found_by_its_id_wherever_it_is_and_never_unknown_while_it_moves(
+    together: Together,
+) -> None:
     """Only of a partition that there is not nothing is known."""
 
     async def test(several: Several) -> None:
@@ -202,13 +275,13 @@ def test_message_is_found_by_its_id_wherever_it_is_and_never_unknown_while_it_mo
             with pytest.raises(Refused) as caught:
                 await asked
             assert caught.value.refusal is MOVED
-        admin.add(LocalPart(1, two.queue.admin))
+        admin.add(several.part(1))
         assert (await admin.redrive([letter_id, UNKNOWN])).count == 1
 
     together(test)
 
 
-def test_what_is_chosen_is_done_in_every_partition_at_one_rate() -> None:
+def test_what_is_chosen_is_done_in_every_partition_at_one_rate(together: Together) -> None:
     """Redriven, purged, retried, cancelled, given up, redirected; counted beforehand."""
 
     async def test(several: Several) -> None:
@@ -216,13 +289,14 @@ def test_what_is_chosen_is_done_in_every_partition_at_one_rate() -> None:
         for bench in several.benches:
             for _ in range(4):
                 await dead(bench)
+        for held in ("a.example", "b.example"):
+            await admin.hold(held)
         course = Course(Rate(2, 1_000_000))
         began = several.benches[0].clock.now_us()
         moved = await admin.redrive(ALL, course=course)
         took_s = (several.benches[0].clock.now_us() - began) / 1e6
         assert moved.count == course.done == course.total == 12
         assert 5 <= took_s <= 6.5
-        await admin.hold("a.example")
         ready = MessageFilter(state=MessageState.READY)
         counted = await admin.count_waiting(MessageFilter())
         assert counted.ready + counted.in_flight == 12
@@ -236,7 +310,9 @@ def test_what_is_chosen_is_done_in_every_partition_at_one_rate() -> None:
     together(test)
 
 
-def test_destination_is_held_in_every_partition_or_it_is_said_that_one_is_missing() -> None:
+def test_destination_is_held_in_every_partition_or_it_is_said_that_one_is_missing(
+    together: Together,
+) -> None:
     """A partition that moves takes the hold along; asking again is harmless."""
 
     async def test(several: Several) -> None:
@@ -249,7 +325,7 @@ def test_destination_is_held_in_every_partition_or_it_is_said_that_one_is_missin
         await admin.remove(2)
         with pytest.raises(Refused):
             await admin.resume("a.example")
-        admin.add(LocalPart(2, several.benches[2].queue.admin))
+        admin.add(several.part(2))
         await admin.resume("a.example")
         for bench in several.benches:
             assert not bench.queue.pauses.keys
@@ -257,7 +333,9 @@ def test_destination_is_held_in_every_partition_or_it_is_said_that_one_is_missin
     together(test)
 
 
-def test_who_listens_hears_of_every_partition_also_of_those_that_come_later() -> None:
+def test_who_listens_hears_of_every_partition_also_of_those_that_come_later(
+    together: Together,
+) -> None:
     """And of none that has left."""
 
     async def test(several: Several) -> None:
@@ -267,22 +345,28 @@ def test_who_listens_hears_of_every_partition_also_of_those_that_come_later() ->
         admin.subscribe(heard.append)
         first = await accepted(one)
         await accepted(two)
-        admin.add(LocalPart(1, two.queue.admin))
+        admin.add(several.part(1))
+        await several.hears()
         last = await accepted(two)
+        await several.hears()
         admin.unsubscribe(heard.append)
+        await several.hears()
         await accepted(two)
+        await several.hears()
         assert [event.id for event in heard if event.kind == "accepted"] == [first, last]
 
     together(test)
 
 
-def test_export_has_what_every_partition_has_and_an_import_meets_its_keys() -> None:
+def test_export_has_what_every_partition_has_and_an_import_meets_its_keys(
+    together: Together,
+) -> None:
     """Dead letters oldest first. What was imported before is found again, wherever it comes in."""
 
     async def test(several: Several) -> None:
         carrier = MergedCarrier(3)
-        for number, bench in enumerate(several.benches):
-            carrier.add(number, bench.queue.carrying)
+        for number in range(3):
+            carrier.add(number, several.carrier(number))
         one, two, three = several.benches
         gone = []
         for bench in (two, one, three, two):
@@ -301,7 +385,8 @@ def test_export_has_what_every_partition_has_and_an_import_meets_its_keys() -> N
         again.terms = imported.terms
         assert not await carrier.take(again, [b"hello"], None)
         place = partition_of(b"http://new.example", 3)
-        assert imported.wire_id.startswith(b"%04x" % place)
+        page = await several.benches[place].queue.admin.waiting(MessageFilter(), cursor=0, limit=9)
+        assert "http://new.example" in {one.destination for one in page.items}
         carrier.remove(place)
         with pytest.raises(Refused):
             await carrier.take(again, [b"hello"], None)
@@ -321,7 +406,7 @@ def test_place_of_a_message_is_where_its_keys_meet_others() -> None:
     assert place_of(key, of_group) == place_of_group("all") == b"group:all"
 
 
-def test_messages_of_schedules_are_where_other_messages_with_a_key_are() -> None:
+def test_messages_of_schedules_are_where_other_messages_with_a_key_are(together: Together) -> None:
     """Each is in the partition of its destination, and found there by its key and by its id."""
 
     async def test(several: Several) -> None:
@@ -367,4 +452,4 @@ def test_oldest_letters_of_all_partitions_go_first_where_they_are_too_many_bytes
         assert len(ids) == 1
         assert not expired(letters[1], policy, 0, most=10, beside=[letters[0]])[0]
 
-    together(test, 2)
+    in_processes(test, 2, apart=False)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
-from typing import Final
+from typing import Final, TypeVar
 
 from dispatcher.queue.admin.surface import (
     MOST_GROUPS,
@@ -24,6 +24,8 @@ from dispatcher.queue.admin.surface import (
     Touched,
     TriedNow,
 )
+
+N = TypeVar("N", int, float)
 
 NUMBER_BITS: Final = 8
 """Of a cursor; the others are a part's own."""
@@ -54,29 +56,74 @@ def letter_pages(pages: Sequence[tuple[int, LetterPage]], limit: int) -> LetterP
     return LetterPage([item for _, item in told], end)
 
 
-def lane_pages(pages: Sequence[LanePage], limit: int) -> LanePage:
-    """One page of lanes by name, of one page of each part. `total` is exact when all are on it, and
-    at most that otherwise: a destination of two parts counts twice."""
-    ends = [page.next_after for page in pages if page.next_after is not None]
+def lane_pages(pages: Sequence[tuple[int, LanePage]], limit: int) -> LanePage:
+    """One page of lanes by name, of one page of each part, each with the number of its process.
+    `total` is exact when all are on it, and at most that otherwise: a destination of two parts
+    counts twice."""
+    ends = [page.next_after for _, page in pages if page.next_after is not None]
     end = min(ends, default=None)
     lanes = sorted(merged_lanes(pages), key=lambda lane: lane.destination)
     told = [lane for lane in lanes if end is None or lane.destination <= end]
     if end is None and len(told) <= limit:
         return LanePage(told, len(told), None)
-    total = sum(page.total for page in pages)
+    total = sum(page.total for _, page in pages)
     last = told[:limit][-1].destination if told else end
     return LanePage(told[:limit], total, last)
 
 
-def merged_lanes(pages: Sequence[LanePage]) -> list[LaneView]:
+def merged_lanes(pages: Sequence[tuple[int, LanePage]]) -> list[LaneView]:
     """A lane for each destination. What belongs to the destination and not to a partition (limit,
-    breaker, attempts) all parts of a process say alike."""
-    lanes: dict[str, LaneView] = {}
-    for page in pages:
+    breaker, attempts) all parts of a process say alike, and each process has its own."""
+    of_processes: dict[int, dict[str, LaneView]] = {}
+    for process, page in pages:
+        lanes = of_processes.setdefault(process, {})
         for lane in page.items:
             other = lanes.get(lane.destination)
             lanes[lane.destination] = lane if other is None else _both(other, lane)
-    return list(lanes.values())
+    found: dict[str, LaneView] = {}
+    for lanes in of_processes.values():
+        for name, lane in lanes.items():
+            found[name] = _of_two(found[name], lane) if name in found else lane
+    return list(found.values())
+
+
+_BREAKERS: Final = ("closed", "half_open", "open")
+
+
+def _of_two(one: LaneView, other: LaneView) -> LaneView:
+    """The lanes of two processes for one destination: sums, and the worse of both."""
+    last = max(one, other, key=lambda lane: lane.last_error_at_us or 0)
+    return replace(
+        _both(one, other),
+        in_flight=one.in_flight + other.in_flight,
+        limit=_sum(one.limit, other.limit),
+        paused_until_us=_most(one.paused_until_us, other.paused_until_us),
+        held=one.held or other.held,
+        breaker=max(one.breaker, other.breaker, key=_gravity),
+        last_error=last.last_error,
+        last_error_at_us=last.last_error_at_us,
+        failing_since_us=_least(one.failing_since_us, other.failing_since_us),
+        delivered_per_s=_sum(one.delivered_per_s, other.delivered_per_s),
+        attempt_p50_ms=_most(one.attempt_p50_ms, other.attempt_p50_ms),
+        attempt_p95_ms=_most(one.attempt_p95_ms, other.attempt_p95_ms),
+    )
+
+
+def _gravity(breaker: str) -> int:
+    return _BREAKERS.index(breaker) if breaker in _BREAKERS else -1
+
+
+def _sum(*numbers: N | None) -> N | None:
+    known = [one for one in numbers if one is not None]
+    return sum(known[1:], known[0]) if known else None
+
+
+def _most(*numbers: N | None) -> N | None:
+    return max((one for one in numbers if one is not None), default=None)
+
+
+def _least(*numbers: N | None) -> N | None:
+    return min((one for one in numbers if one is not None), default=None)
 
 
 def _both(one: LaneView, other: LaneView) -> LaneView:
@@ -125,7 +172,8 @@ NO_TOTALS: Final = Totals(0, 0, 0, 0, 0, 0, 0, 0, 0)
 
 def totals_of(answers: Sequence[Totals]) -> Totals:
     """The sums."""
-    return Totals(*(sum(getattr(one, name.name) for one in answers) for name in fields(Totals)))
+    names = [one.name for one in fields(Totals) if one.name != "incomplete"]
+    return Totals(**{name: sum(getattr(one, name) for one in answers) for name in names})
 
 
 def gone(last: Totals) -> Totals:
@@ -136,6 +184,35 @@ def gone(last: Totals) -> Totals:
         delivered_total=last.delivered_total,
         dead_total=last.dead_total,
     )
+
+
+class Counted:
+    """What the parts have counted: nothing of it is lost while one is not there, or when its
+    process starts anew and counts from 0."""
+
+    def __init__(self) -> None:
+        self._before = NO_TOTALS
+        self._last: dict[int, Totals] = {}
+
+    def told(self, number: int, totals: Totals) -> None:
+        """A part says how it is."""
+        last = self._last.get(number, NO_TOTALS)
+        if any(getattr(totals, name) < getattr(last, name) for name in _COUNTERS):
+            self._before = totals_of([self._before, gone(last)])
+        self._last[number] = totals
+
+    def left(self, number: int) -> None:
+        """A part has left, and counts from 0 if it comes again."""
+        last = self._last.pop(number, NO_TOTALS)
+        self._before = totals_of([self._before, gone(last)])
+
+    def totals(self, incomplete: Sequence[int]) -> Totals:
+        """The sums; of those that did not answer what they had counted when they last did."""
+        told = [gone(last) if number in incomplete else last for number, last in self._last.items()]
+        return replace(totals_of([self._before, *told]), incomplete=incomplete)
+
+
+_COUNTERS: Final = ("accepted_total", "delivered_total", "dead_total")
 
 
 def moved_of(answers: Sequence[Moved], unknown: Sequence[str]) -> Moved:

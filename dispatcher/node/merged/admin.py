@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import TypeAlias, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 from dispatcher.core.destination import Destination
+from dispatcher.errors import Refused
 from dispatcher.node.merged import adding
 from dispatcher.node.merged.parts import Part, Parts
 from dispatcher.queue.admin.surface import (
@@ -35,6 +38,7 @@ from dispatcher.queue.admin.surface import (
     Touched,
     TriedNow,
 )
+from dispatcher.queue.refusals import MOVED, UNANSWERED
 
 A = TypeVar("A")
 _Which: TypeAlias = MessageFilter | Sequence[str]
@@ -42,12 +46,13 @@ _Letters: TypeAlias = LetterFilter | Sequence[str]
 
 
 class MergedAdmin:
-    """Looks at all partitions and changes them. Of what needs all of them, `moved` is raised while
-    one is not here; what was done until then is done."""
+    """Looks at all partitions and changes them. What looks at all of them says which ones did not
+    answer (`incomplete`); of what needs all of them `moved` is raised while one is not here, when
+    it is done in the others."""
 
     def __init__(self) -> None:
         self._parts = Parts()
-        self._gone = adding.NO_TOTALS
+        self._counted = adding.Counted()
         self._listeners: list[Listener] = []
 
     def expect(self, numbers: frozenset[int]) -> None:
@@ -55,7 +60,7 @@ class MergedAdmin:
         self._parts.expected = numbers
 
     def add(self, part: Part) -> None:
-        """A partition is open."""
+        """A partition can be asked. One of another process may be here while that is not."""
         self._parts.add(part)
         for listener in self._listeners:
             part.admin.subscribe(listener)
@@ -64,7 +69,9 @@ class MergedAdmin:
         """A partition has left, and is expected back. What it counted stays counted."""
         part = self._parts.remove(number)
         if part is not None:
-            self._gone = adding.totals_of([self._gone, adding.gone(await part.admin.totals())])
+            with suppress(Refused):
+                self._counted.told(number, await part.admin.totals())
+            self._counted.left(number)
             for listener in self._listeners:
                 part.admin.unsubscribe(listener)
 
@@ -72,7 +79,10 @@ class MergedAdmin:
 
     async def totals(self) -> Totals:
         """See `Admin.totals`."""
-        return adding.totals_of([self._gone, *[await one.admin.totals() for one in self._parts]])
+        answers, incomplete = await self._all(lambda part: part.admin.totals())
+        for part, totals in answers:
+            self._counted.told(part.number, totals)
+        return self._counted.totals(incomplete)
 
     async def lanes(
         self,
@@ -84,51 +94,68 @@ class MergedAdmin:
     ) -> LanePage:
         """See `Admin.lanes`. Of those with most messages it is those that are among the first in
         one of the parts."""
-        pages = [
-            await part.admin.lanes(order, which=which, after=after, limit=limit)
-            for part in self._parts
-        ]
+        pages, incomplete = await self._lanes(order, which, after, limit)
         if order is LaneOrder.NAME:
-            return adding.lane_pages(pages, limit)
-        names = frozenset(lane.destination for page in pages for lane in page.items)
+            return replace(adding.lane_pages(pages, limit), incomplete=incomplete)
+        names = frozenset(lane.destination for _, page in pages for lane in page.items)
         among = replace(which, among=names)
-        whole = [await part.admin.lanes(which=among, limit=len(names)) for part in self._parts]
+        whole, missing = await self._lanes(LaneOrder.NAME, among, "", len(names))
         lanes = sorted(adding.merged_lanes(whole), key=adding.by_messages)
         total = adding.lane_pages(pages, limit).total
-        return LanePage(lanes[:limit], total, None)
+        return LanePage(lanes[:limit], total, None, sorted({*incomplete, *missing}))
+
+    async def _lanes(
+        self, order: LaneOrder, which: LaneFilter, after: str, limit: int
+    ) -> tuple[list[tuple[int, LanePage]], list[int]]:
+        """A page of each part, with its process."""
+        answers, incomplete = await self._all(
+            lambda part: part.admin.lanes(order, which=which, after=after, limit=limit)
+        )
+        return [(part.process, page) for part, page in answers], incomplete
 
     async def waiting(self, which: MessageFilter, *, cursor: int, limit: int) -> MessagePage:
         """See `Admin.waiting`: the messages of one part after those of another."""
         items: list[MessageView] = []
         begin, first = cursor >> adding.NUMBER_BITS, cursor & ((1 << adding.NUMBER_BITS) - 1)
+        incomplete = [number for number in self._parts.missing if number >= first]
         parts = [part for part in self._parts if part.number >= first]
         for at, part in enumerate(parts):
             own = begin if part.number == first else 0
-            page = await part.admin.waiting(which, cursor=own, limit=limit - len(items))
+            try:
+                page = await part.admin.waiting(which, cursor=own, limit=limit - len(items))
+            except Refused as error:
+                _check_away(error)
+                incomplete = sorted({*incomplete, part.number})
+                continue
             items += page.items
             if page.next_cursor is not None:
-                return MessagePage(items, page.next_cursor << adding.NUMBER_BITS | part.number)
+                following = page.next_cursor << adding.NUMBER_BITS | part.number
+                return MessagePage(items, following, incomplete)
             if len(items) >= limit and at + 1 < len(parts):
                 # From its beginning: 0 alone would be the first page of the first one.
-                return MessagePage(items, 1 << adding.NUMBER_BITS | parts[at + 1].number)
-        return MessagePage(items, None)
+                following = 1 << adding.NUMBER_BITS | parts[at + 1].number
+                return MessagePage(items, following, incomplete)
+        return MessagePage(items, None, incomplete)
 
     async def letters(self, which: LetterFilter, *, cursor: int, limit: int) -> LetterPage:
         """See `Admin.letters`."""
-        pages = []
-        for part in self._parts:
-            begin = adding.begins_at(cursor, part.number)
-            page = await part.admin.letters(which, cursor=begin, limit=limit)
-            pages.append((part.number, page))
-        return adding.letter_pages(pages, limit)
+        answers, incomplete = await self._all(
+            lambda part: part.admin.letters(
+                which, cursor=adding.begins_at(cursor, part.number), limit=limit
+            )
+        )
+        page = adding.letter_pages([(part.number, page) for part, page in answers], limit)
+        return replace(page, incomplete=incomplete)
 
     async def letter_groups(self, which: LetterFilter) -> LetterGroups:
         """See `Admin.letter_groups`."""
-        return adding.groups_of([await one.admin.letter_groups(which) for one in self._parts])
+        answers, incomplete = await self._all(lambda part: part.admin.letter_groups(which))
+        groups = adding.groups_of([found for _, found in answers])
+        return replace(groups, incomplete=incomplete)
 
     async def count_letters(self, which: LetterFilter) -> int:
-        """See `Admin.count_letters`."""
-        return sum([await one.admin.count_letters(which) for one in self._parts])
+        """See `Admin.count_letters`: of all of them, as something is done to those next."""
+        return sum(await self._everywhere(lambda admin: admin.count_letters(which)))
 
     async def hold(self, destination: str) -> str:
         """See `Admin.hold`."""
@@ -207,10 +234,8 @@ class MergedAdmin:
 
     async def missing_letters(self, ids: Sequence[str]) -> Sequence[str]:
         """See `Admin.missing_letters`."""
-        shares, unknown = self._parts.share(ids)
-        missing = set(unknown)
-        for part in self._parts:
-            missing |= {*await part.admin.missing_letters(shares.get(part.number, []))}
+        answers, unknown = await self._shared(ids, lambda a, some: a.missing_letters(some))
+        missing = {*unknown, *(one for some in answers for one in some)}
         return [one for one in ids if one in missing]
 
     # What is chosen, or has one of several ids.
@@ -280,10 +305,58 @@ class MergedAdmin:
         return answers, unknown
 
     async def _everywhere(self, act: Callable[[Admin], Awaitable[A]]) -> list[A]:
-        """What each part says, one after another; then all have to have been there."""
-        answers = [await act(part.admin) for part in self._parts]
+        """What each part says, one after another; then all have to have been there. That one is
+        not, or breaks off, keeps it from none of the others."""
+        answers: list[A] = []
+        away: Refused | None = None
+        for part in self._parts:
+            try:
+                answers.append(await act(part.admin))
+            except Refused as error:
+                _check_away(error)
+                away = error
+        if away is not None:
+            raise away
         self._parts.check_all()
         return answers
+
+    async def _all(
+        self, ask: Callable[[Part], Awaitable[A]]
+    ) -> tuple[list[tuple[Part, A]], list[int]]:
+        """What each part says, all asked at once, and the numbers of those that said nothing."""
+        parts = list(self._parts)
+        if len(parts) == 1:
+            found: list[A | BaseException] = [await _said(ask(parts[0]))]
+        else:
+            found = list(await asyncio.gather(*(_said(ask(part)) for part in parts)))
+        answers: list[tuple[Part, A]] = []
+        missing = [*self._parts.missing]
+        for part, said in zip(parts, found, strict=True):
+            if isinstance(said, Refused):
+                _check_away(said)
+                missing.append(part.number)
+            elif isinstance(said, BaseException):
+                raise said
+            else:
+                answers.append((part, said))
+        return answers, sorted(missing)
+
+
+async def _said(asked: Awaitable[A]) -> A | BaseException:
+    """What comes of it; no part's failure leaves the others to themselves."""
+    try:
+        return await asked
+    except Exception as error:  # raised again by who asked
+        return error
+
+
+def _check_away(error: Refused) -> None:
+    """Raise what is a refusal of the part's own, and not that it is not there."""
+    if error.refusal not in _AWAY:
+        raise error
+
+
+_AWAY: Final = (MOVED, UNANSWERED)
 
 
 async def _retry(admin: Admin, *, destination: str, course: Course) -> TriedNow:

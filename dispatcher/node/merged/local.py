@@ -21,4 +21,11 @@ def merged(parts: Sequence[Partition], spread: int) -> tuple[Admin, Carrier, Rep
         number = part.config.partition
         admin.add(LocalPart(number, part.admin))
         carrier.add(number, part.carrying)
-    return admin, carrier, MergedReplayer([part.replaying for part in parts])
+    return (
+        admin,
+        carrier,
+        MergedReplayer(
+            [part.replaying for part in parts],
+            keeps_history=all(part.replaying.keeps_history for part in parts),
+        ),
+    )

@@ -20,8 +20,13 @@ class Part(Protocol):
         """The partition's."""
 
     @property
+    def process(self) -> int:
+        """The number of the process that has it: what belongs to a destination is one in that."""
+
+    @property
     def admin(self) -> Admin:
-        """What is asked. It raises `Refused` with `moved` where the partition left meanwhile."""
+        """What is asked. It raises `Refused` with `moved` where the partition left meanwhile or
+        its process does not answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +35,7 @@ class LocalPart:
 
     number: int
     admin: Admin
+    process: int = 0
 
 
 class Parts:

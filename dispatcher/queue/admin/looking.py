@@ -59,7 +59,9 @@ class Looking:
             dead=len(queue.dead_letters),
             log_bytes=queue.log.size_bytes,
             log_live_bytes=queue.pending.live_bytes,
-            **states,
+            ready=states["ready"],
+            scheduled=states["scheduled"],
+            in_flight=states["in_flight"],
         )
 
     async def lanes(

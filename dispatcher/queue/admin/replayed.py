@@ -82,6 +82,37 @@ MOST_DESTINATIONS: Final = 1000
 """Destinations of a replay that are told, at most: those with most messages."""
 
 
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """All of a partition's history: the place before the first of it, and how many bytes are to be
+    read, about."""
+
+    place: Place
+    log_bytes: int
+
+
+class PartReplayer(Protocol):
+    """Sends what was delivered in one partition once more."""
+
+    @property
+    def partition(self) -> int:
+        """Its number."""
+
+    async def extent(self) -> Extent:
+        """Everything that was delivered by now."""
+
+    def replay(
+        self,
+        which: HistoryFilter,
+        *,
+        to: str | None = None,
+        dry_run: bool = False,
+        after: Place | None = None,
+        course: Course | None = None,
+    ) -> AsyncGenerator[Replayed, None]:
+        """As `Replayer.replay`; a copy lies in the partition of its original."""
+
+
 class Replayer(Protocol):
     """Sends what was delivered once more."""
 

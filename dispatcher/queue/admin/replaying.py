@@ -23,6 +23,7 @@ from dispatcher.queue.admin.pace import Pace
 from dispatcher.queue.admin.parts import Parts
 from dispatcher.queue.admin.surface import (
     MOST_DESTINATIONS,
+    Extent,
     HistoryFilter,
     Place,
     Replayed,
@@ -55,6 +56,10 @@ class Replaying:
         self.partition = parts.partition
         self._history = History(parts.log, pace, partition=parts.partition)
 
+    async def extent(self) -> Extent:
+        """See `PartReplayer.extent`."""
+        return Extent(await self._all_of_it(), self._log_bytes)
+
     async def replay(
         self,
         which: HistoryFilter,
@@ -65,10 +70,10 @@ class Replaying:
         course: Course | None = None,
     ) -> AsyncGenerator[Replayed, None]:
         """See `Replayer.replay`."""
-        place = await self.all_of_it() if after is None else after
-        tally = Tally(self.log_bytes, place)
+        place = await self._all_of_it() if after is None else after
+        tally = Tally(self._log_bytes, place)
         course = course or Course()
-        told = self.go_on(tally, which, place, to=to, dry_run=dry_run, course=course)
+        told = self._go_on(tally, which, place, to=to, dry_run=dry_run, course=course)
         async with aclosing(told) as steps:
             async for step in steps:
                 yield step
@@ -76,18 +81,17 @@ class Replaying:
             yield tally.snapshot(is_done=True)
 
     @property
-    def log_bytes(self) -> int:
-        """What is to be read, about."""
+    def _log_bytes(self) -> int:
         return self._parts.log.size_bytes
 
-    async def all_of_it(self) -> Place:
+    async def _all_of_it(self) -> Place:
         """Before everything that was delivered by now."""
         if self._settlements.waiting:
             with suppress(Refused):  # the disk is full: those few are not written down yet
                 await self._settlements.durable()
         return Place(0, 0, self._parts.log.bounds().end, self.partition)
 
-    async def go_on(
+    async def _go_on(
         self,
         tally: Tally,
         which: HistoryFilter,
@@ -97,9 +101,8 @@ class Replaying:
         dry_run: bool,
         course: Course,
     ) -> AsyncGenerator[Replayed, None]:
-        """Do what lies behind a place of this partition; the tally, which may have counted others
-        before, says how far it is, and whether it came to the end."""
-        tally.begin()
+        """Do what lies behind a place of this partition; the tally says how far it is, and whether
+        it came to the end."""
         copying = Copying(self._parts, self._intake, None if to is None else Destination.parse(to))
         delivered = self._history.delivered(
             which, after, most=partial(course.portion, MOST_AT_ONCE)
@@ -129,7 +132,7 @@ class Replaying:
 
 @dataclass(slots=True)
 class Tally:
-    """What was done so far. `is_whole`: to the end of the last partition that was begun."""
+    """What was done so far. `is_whole`: to the end."""
 
     log_bytes: int
     place: Place
@@ -140,7 +143,6 @@ class Tally:
     read_bytes: int = 0
     unreadable: int = 0
     is_whole: bool = False
-    read_before: int = 0
     destinations: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def add(self, messages: list[Message]) -> None:
@@ -155,15 +157,10 @@ class Tally:
             count, size_bytes = self.destinations.get(name, (0, 0))
             self.destinations[name] = (count + 1, size_bytes + message.body_size)
 
-    def begin(self) -> None:
-        """The history of a partition begins."""
-        self.is_whole = False
-        self.read_before = self.read_bytes
-
     def reached(self, step: Step) -> None:
         """All of a step is done."""
         self.place = step.place
-        self.read_bytes = self.read_before + step.read_bytes
+        self.read_bytes = step.read_bytes
         self.unreadable += step.unreadable
 
     def snapshot(self, *, waiting: Refusal | None = None, is_done: bool = False) -> Replayed:

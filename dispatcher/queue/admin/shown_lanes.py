@@ -68,3 +68,4 @@ class LanePage:
     items: Sequence[LaneView]
     total: int
     next_after: str | None
+    incomplete: Sequence[int] = ()

@@ -116,6 +116,7 @@ class LetterGroups:
 
     items: Sequence[LetterGroup]
     total: int
+    incomplete: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +128,7 @@ class LetterPage:
     items: Sequence[LetterView]
     next_cursor: int | None
     ordinals: Sequence[int] = ()
+    incomplete: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,6 +88,7 @@ class MessagePage:
 
     items: Sequence[MessageView]
     next_cursor: int | None
+    incomplete: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)

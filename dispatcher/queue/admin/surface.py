@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from dispatcher.core.lifecycle import MessageState as MessageState
 from dispatcher.queue.admin.carried import AnyCarried as AnyCarried
@@ -24,7 +24,9 @@ from dispatcher.queue.admin.lane_filter import LaneFilter as LaneFilter
 from dispatcher.queue.admin.lane_filter import LaneTrouble as LaneTrouble
 from dispatcher.queue.admin.message_filter import MessageFilter as MessageFilter
 from dispatcher.queue.admin.replayed import MOST_DESTINATIONS as MOST_DESTINATIONS
+from dispatcher.queue.admin.replayed import Extent as Extent
 from dispatcher.queue.admin.replayed import HistoryFilter as HistoryFilter
+from dispatcher.queue.admin.replayed import PartReplayer as PartReplayer
 from dispatcher.queue.admin.replayed import Place as Place
 from dispatcher.queue.admin.replayed import Replayed as Replayed
 from dispatcher.queue.admin.replayed import Replayer as Replayer
@@ -59,7 +61,9 @@ from dispatcher.queue.deadletters.selection import LetterKind as LetterKind
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Since the start of the process (`_total`), and now."""
+    """Since the start of the process (`_total`), and now. `incomplete` are the partitions that do
+    not answer, and of which there is nothing in this but what they had counted before; so it is
+    with the pages and groups of this surface."""
 
     accepted_total: int
     delivered_total: int
@@ -70,6 +74,7 @@ class Totals:
     dead: int
     log_bytes: int
     log_live_bytes: int
+    incomplete: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +88,10 @@ class Event:
     id: str
     destination: str
     fields: Mapping[str, object]
+
+
+DROPPED: Final = "dropped"
+"""The `kind` of an event that stands for those that were not told: `count` of them."""
 
 
 class Listener(Protocol):
