@@ -80,7 +80,7 @@ class Calls:
         """Ask for one value.
 
         Raises:
-            Refused: `moved` or `unanswered`, see above; or as the method does.
+            Refused: `moved` or `no_answer`, see above; or as the method does.
         """
         items = self._begin(which, given, part=part, course=course, changes=changes)
         try:

@@ -95,7 +95,7 @@ MOVED = Refusal(
 )
 UNANSWERED = Refusal(
     503,
-    "unanswered",
+    "no_answer",
     "The process that has this did not answer in time. Nobody knows whether it was done; see what "
     "became of it, and ask again.",
     retry_after_s=1,
