@@ -122,7 +122,7 @@ def _suite() -> Iterator[tuple[str, dict[str, Any]]]:
         yield from ((name, case) for case in cases)
 
 
-@pytest.mark.parametrize(("name", "case"), _suite())
+@pytest.mark.parametrize(("name", "case"), [*_suite()])
 def test_everything_that_is_promised_of_a_partition_holds_over_a_link(
     name: str, case: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,14 +186,15 @@ def test_what_was_begun_says_how_far_it_is_changes_its_rate_and_ends_when_it_is_
         for _ in range(40):
             await dead(bench)
         course = Course(Rate(2, 1_000_000))
-        course.did(5)  # what other partitions did
+        course.did(5)  # what other partitions did, and its rate is owed for that
         redriving = asyncio.ensure_future(admin.redrive(ALL, course=course))
         await asyncio.sleep(5)
-        assert 13 <= course.done <= 17
+        before = course.done
+        assert 9 <= before <= 12
         assert course.total == 45
         course.change_rate(Rate(10, 1_000_000))
         await asyncio.sleep(1)
-        assert 20 <= course.done <= 30
+        assert before + 5 <= course.done <= before + 12
         assert not redriving.done()
         course.cancel()
         moved = await redriving
