@@ -8,7 +8,7 @@ from typing import Self
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """Process `number`, from 0, of a node.
+    """Process `number`, from 0, of a node of so many `processes`.
 
     `partitions` are those that it has, its own one (`own`) among them. Messages without a key lie
     in partitions that are no surplus; `spread` is how many partitions places are spread over,
@@ -18,6 +18,7 @@ class Assignment:
     number: int = 0
     partitions: tuple[int, ...] = (0,)
     spread: int = 1
+    processes: int = 1
 
     def __post_init__(self) -> None:
         if self.own not in self.partitions:

@@ -24,6 +24,7 @@ from dispatcher.listening.given import GivenSockets
 from dispatcher.node import certificates, configs, on_disk
 from dispatcher.node.assignment import Assignment
 from dispatcher.node.descriptors import raise_limit, share
+from dispatcher.node.neighbours import Neighbours
 from dispatcher.node.observer import EventObserver
 from dispatcher.node.partitions import Partitions
 from dispatcher.node.places import results_of
@@ -90,6 +91,16 @@ class MessageService:
         )
         router = None if assignment.is_whole else Router(assignment.spread, assignment.own)
         self.acceptor: Acceptor = router or self.first.intake
+        self.neighbours: Neighbours | None = None
+        if router is not None and assignment.processes > 1:
+            self.neighbours = Neighbours(
+                settings,
+                events,
+                assignment,
+                router,
+                incarnation=self.incarnation,
+                died=self.first.observer.died,
+            )
         by_number = dict(zip(assignment.partitions, self.queues, strict=True))
         self.partitions = Partitions(
             lambda number, _: by_number[number],

@@ -162,6 +162,8 @@ class Server:
         proxy = messages.listener.proxy_bound
         messages.pool.set_own_listeners([*messages.listener.bound, *proxy, *self._api_bound])
         messages.partitions.begin()
+        if messages.neighbours is not None:
+            await messages.neighbours.start()
         if desk is not None:
             desk.functions.start()
             desk.trail.start()
@@ -279,6 +281,8 @@ class Server:
         if desk is not None:
             await desk.api.stop()
         await messages.listener.close()
+        if messages.neighbours is not None:
+            await messages.neighbours.stop()
         await messages.pool.close()
         if desk is not None:
             await self._unless_stalled(desk.functions.stop)

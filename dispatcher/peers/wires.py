@@ -24,14 +24,8 @@ class UnixWires:
     """Implements `links.Wires` in `directory`, which is made where it is missing."""
 
     def __init__(self, directory: Path) -> None:
-        """
-        Raises:
-            OSError: the directory can't be made, or not be entered.
-        """
-        directory.mkdir(mode=0o700, exist_ok=True)
-        os.chmod(directory, 0o700)
         self._directory = directory
-        self._descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._descriptor = -1
         self._socket: UnixSocket | None = None
         self._server: asyncio.Server | None = None
 
@@ -39,7 +33,14 @@ class UnixWires:
         return f"<UnixWires in {self._directory}>"
 
     async def listen(self, process: int, new_link: NewLink) -> None:
-        """See `links.Wires`. A process before this one that is about to end is waited for."""
+        """See `links.Wires`. A process before this one that is about to end is waited for.
+
+        Raises:
+            OSError: the directory can't be made, or not be entered.
+        """
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._directory.chmod(0o700)
+        self._descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         place = UnixPlace(self._path_of(process), 0o600)
         for left in reversed(range(_TRIES)):
             try:

@@ -46,9 +46,9 @@ def test_each_process_asks_each_other_one(tmp_path: Path, loop: Loop) -> None:
 
     async def main() -> None:
         processes = [_process(number, directory) for number in range(3)]
-        assert stat.S_IMODE(directory.stat().st_mode) == 0o700
         for process in processes:
             await process.links.start()
+        assert stat.S_IMODE(directory.stat().st_mode) == 0o700
         for number, process in enumerate(processes):
             for peer in process.links.peers:
                 await peer.connected(60)

@@ -1,0 +1,71 @@
+"""The other processes of the node: what this one asks them, and what it answers.
+
+There are none where a process is the whole node. What they are asked is entered in `table` by the
+parts that answer, before `start`.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Final
+
+from dispatcher.node.assignment import Assignment
+from dispatcher.node.peer_log import PeerLog
+from dispatcher.node.router import Router
+from dispatcher.peers.directory import ByRemainder
+from dispatcher.peers.forwarding.elsewhere import Elsewhere
+from dispatcher.peers.forwarding.receiving import Receiver
+from dispatcher.peers.hello import Hello
+from dispatcher.peers.links import Links
+from dispatcher.peers.serving import Answering, Table
+from dispatcher.peers.wires import UnixWires
+from dispatcher.settings import Settings
+from dispatcher.telemetry.events import Events
+from dispatcher.telemetry.supervisor import Died, Supervisor
+
+_RUN: Final = "run"
+"""The directory of the sockets, in that of the transaction log: who may read the one may ask."""
+
+
+class Neighbours:
+    """Those of one process."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        events: Events,
+        assignment: Assignment,
+        router: Router,
+        *,
+        incarnation: int,
+        died: Died,
+    ) -> None:
+        self.table = Table()
+        self._supervisor = Supervisor(died)
+        self.answering = Answering(self._supervisor)
+        self.links = Links(
+            Hello(assignment.number, incarnation),
+            range(assignment.processes),
+            UnixWires(settings.transaction_log / _RUN),
+            self.table,
+            PeerLog(events),
+            supervisor=self._supervisor,
+            random=random.Random(),
+            died=died,
+        )
+        directory = ByRemainder(assignment.processes)
+        router.elsewhere = Elsewhere(assignment.number, directory, self.links)
+        Receiver(router.local, died).enter(self.table)
+
+    async def start(self) -> None:
+        """Be there for the others, and connect to them: once this process's partitions accept.
+
+        Raises:
+            DispatcherError, OSError: nobody can listen there.
+        """
+        await self.links.start()
+
+    async def stop(self) -> None:
+        """Ask and answer nothing more. Idempotent."""
+        await self.links.stop()
+        await self._supervisor.stop()
