@@ -5,7 +5,8 @@ of servers. Such a server is `python -m dispatcher` in all that can be seen of i
 line; tests of the start itself run the command.
 
     tests ──(job, stdout, stderr, status)──▶ forker ──fork──▶ watcher ──fork──▶ server
-                                                                 └── pid, then status ──▶ tests
+                     its status, at the end ◀──────────────────────┘           │
+                     its pid ◀────────────────────────────────────────────────┘
 
 The forker has one thread, so that a fork copies nothing half done. This module, when it is run, is
 the forker; it ends when the process that started it does.
@@ -21,7 +22,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -31,6 +33,7 @@ _NUMBER_BYTES: Final = 4
 _PATH: Final = "PYTHONPATH"
 _READ_BY_IMPORTS: Final = ("PYTHON", "SSL_", "LD_", "AIOHTTP_", "MALLOC_")
 _BEFORE: Final = dict(os.environ)
+_HANDING: Final = threading.Lock()
 
 
 class Forked:
@@ -44,8 +47,7 @@ class Forked:
         job = json.dumps({"directory": str(directory), "environ": dict(environ)}).encode()
         handed = (its_out, its_err, its_status)
         try:
-            socket.send_fds(_forker(), [len(job).to_bytes(_NUMBER_BYTES, "little")], handed)
-            _forker().sendall(job)
+            _hand(job, handed)
         finally:
             for one in handed:
                 os.close(one)
@@ -91,6 +93,15 @@ def is_same_by_fork(environ: Mapping[str, str]) -> bool:
     return all(environ.get(name) == _BEFORE.get(name) for name in names)
 
 
+def _hand(job: bytes, handed: Sequence[int]) -> None:
+    """Give a job to the forker. Tests start several servers at once, in threads: its parts have to
+    follow each other."""
+    with _HANDING:
+        forker = _forker()
+        socket.send_fds(forker, [len(job).to_bytes(_NUMBER_BYTES, "little")], handed)
+        forker.sendall(job)
+
+
 @lru_cache(maxsize=1)
 def _forker() -> socket.socket:
     ours, its = socket.socketpair()
@@ -125,6 +136,8 @@ def _watch(job: Any, out: int, err: int, status: int) -> None:
     pid = os.fork()
     if pid == 0:
         os.setsid()
+        # By itself, and now: who knows the number kills the session.
+        os.write(status, os.getpid().to_bytes(_NUMBER_BYTES, "little"))
         for one, number in ((out, 1), (err, 2)):
             os.dup2(one, number)
             os.close(one)
@@ -136,7 +149,6 @@ def _watch(job: Any, out: int, err: int, status: int) -> None:
     os.close(out)
     os.close(err)
     os.setsid()
-    os.write(status, pid.to_bytes(_NUMBER_BYTES, "little"))
     ended = os.waitpid(pid, 0)[1]
     with suppress(BrokenPipeError):
         os.write(status, ended.to_bytes(_NUMBER_BYTES, "little"))
