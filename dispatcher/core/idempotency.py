@@ -7,6 +7,7 @@ while the body arrives. Two requests that differ have the same print once in 2^6
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from hashlib import blake2b
 from typing import Final, Protocol
 
@@ -30,6 +31,22 @@ def key_hash(destination: bytes, key: str) -> bytes:
     """What a caller's key is known by; `destination` is `Destination.key`, or a place in a
     group."""
     return _hash(_KEY, destination, key)
+
+
+def key_hashes(destinations: Iterable[bytes], keys: Iterable[bytes]) -> list[bytes]:
+    """Do what `key_hash` does for many keys, as they are stored, each with its destination: fast
+    where destinations are the same as those before them."""
+    hashes: list[bytes] = []
+    last: bytes | None = None
+    begun = blake2b()
+    for destination, key in zip(destinations, keys, strict=True):
+        if destination != last:
+            begun = blake2b(destination + b"\0", digest_size=HASH_BYTES, person=_KEY)
+            last = destination
+        hashed = begun.copy()
+        hashed.update(key)
+        hashes.append(hashed.digest())
+    return hashes
 
 
 def place_in_group(name: str, number: int) -> str:

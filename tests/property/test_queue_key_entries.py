@@ -16,7 +16,8 @@ from dispatcher.core.idempotency import HASH_BYTES
 from dispatcher.queue.pending.extents import Extent, Extents
 from dispatcher.queue.records.keys import KEY_BYTES
 from dispatcher.queue.registry.idempotency import directory, entries
-from dispatcher.queue.registry.idempotency.entries import Entries, Entry
+from dispatcher.queue.registry.idempotency.block import Entry
+from dispatcher.queue.registry.idempotency.entries import Entries
 
 WINDOW_US = 24_000_000
 TICK_US = 1 << 16

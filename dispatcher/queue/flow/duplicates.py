@@ -21,7 +21,7 @@ from dispatcher.errors import Refusal
 from dispatcher.queue.ports import GroupReceipt, Receipt, Upload
 from dispatcher.queue.records.ids import id_parts, wire_id
 from dispatcher.queue.refusals import IDEMPOTENCY_CONFLICT
-from dispatcher.queue.registry.idempotency.entries import Entry
+from dispatcher.queue.registry.idempotency.block import Entry
 from dispatcher.queue.registry.idempotency.hashes import deciding
 from dispatcher.queue.registry.idempotency.keys import Keys
 from dispatcher.telemetry.supervisor import Died

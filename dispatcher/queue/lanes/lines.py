@@ -155,21 +155,40 @@ class Lines:
         """Say which keys the message of a slot has, whose id has this position. Idempotent, while
         it is the same message."""
         if terms.order_key and not self.table.order_numbers[slot]:
-            order = self.table.order_line((place, terms.order_key))
-            order.members += 1
-            self.table.order_numbers[slot] = order.number
+            self._note_order(slot, place, terms.order_key)
             self._has(1)
-        if not terms.flow_key:
-            return
-        flow = self.table.flow_line((place, terms.flow_key))
-        is_last = flow.flow is NO_FLOW or (not self._is_open and position >= flow.told_at)
-        if terms.flow is not None and is_last:
-            flow.told_at = position
-            self._tell(flow, terms.flow)
+        if terms.flow_key:
+            self.note_flow(slot, place, terms.flow_key, terms.flow, position)
+
+    def note_orders(self, slots: list[int], places: list[bytes], order_keys: list[str]) -> None:
+        """Say that of many messages, and of their order keys alone."""
+        numbers, noted = self.table.order_numbers, 0
+        numbers.make_room(max(slots))
+        for slot, place, order_key in zip(slots, places, order_keys, strict=True):
+            if not numbers[slot]:
+                self._note_order(slot, place, order_key)
+                noted += 1
+        self._has(noted)
+
+    def _note_order(self, slot: int, place: bytes, order_key: str) -> None:
+        order = self.table.order_line((place, order_key))
+        order.members += 1
+        self.table.order_numbers[slot] = order.number
+
+    def note_flow(
+        self, slot: int, place: bytes, flow_key: str, flow: Flow | None, position: int
+    ) -> None:
+        """Say that of a message, and of its flow key alone; `flow` is what it came with."""
+        line = self.table.flow_line((place, flow_key))
+        if flow is not None and (
+            line.flow is NO_FLOW or (not self._is_open and position >= line.told_at)
+        ):
+            line.told_at = position
+            self._tell(line, flow)
         if not self.table.flow_numbers[slot]:
-            flow.members += 1
-            self.table.idle.pop(flow.name, None)
-            self.table.flow_numbers[slot] = flow.number
+            line.members += 1
+            self.table.idle.pop(line.name, None)
+            self.table.flow_numbers[slot] = line.number
             self._has(1)
 
     def _has(self, more: int) -> None:

@@ -4,12 +4,16 @@ Those of lines are in the hands of `lanes.lines`."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
+from typing import Final
 
 from dispatcher.core.clock import QueueUs
 from dispatcher.queue.lanes.lanes import Lane, Lanes
 from dispatcher.queue.pending.index import State
 from dispatcher.queue.pending.pending import Pending
+
+_SCHEDULED: Final = int(State.SCHEDULED)
 
 
 def _passes(slot: int) -> bool:
@@ -47,6 +51,15 @@ class Lineup:
         pending.owned.forget_left(slot)
         self._lanes.by_number[index.lane[slot]].scheduled += 1
         pending.timers.add(slot, now_us)
+
+    def schedule_all(self, slots: list[int], now_us: QueueUs) -> None:
+        """Do the same for many, at a start: each until its `due_at`."""
+        states, lane_of = self._pending.index.state, self._pending.index.lane
+        for slot in slots:
+            states[slot] = _SCHEDULED
+        for number, count in Counter([lane_of[slot] for slot in slots]).items():
+            self._lanes.by_number[number].scheduled += count
+        self._pending.timers.add_all(slots, now_us)
 
     def expire(self, now_us: QueueUs) -> list[Lane]:
         """Make messages READY whose time has come; returns their lanes."""

@@ -19,11 +19,15 @@ class SlotNumbers:
 
     def __setitem__(self, slot: int, number: int) -> None:
         """Set the number of a slot; the array grows with the slots that are used."""
-        numbers = self._numbers
-        missing = slot + 1 - len(numbers)
+        if slot >= len(self._numbers):
+            self.make_room(slot)
+        self._numbers[slot] = number
+
+    def make_room(self, slot: int) -> None:
+        """Numbers of slots up to this one are about to be set: the array grows once for them."""
+        missing = slot + 1 - len(self._numbers)
         if missing > 0:
-            numbers.frombytes(bytes(missing * numbers.itemsize))
-        numbers[slot] = number
+            self._numbers.frombytes(bytes(missing * self._numbers.itemsize))
 
     def clear(self) -> None:
         """Forget all, and give memory back."""

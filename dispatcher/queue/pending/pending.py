@@ -12,6 +12,7 @@ from typing import Final, Protocol
 
 from dispatcher.core.clock import QueueUs
 from dispatcher.core.destination import Destination
+from dispatcher.core.flow import Flow
 from dispatcher.core.terms import Terms
 from dispatcher.queue.pending.ages import Ages
 from dispatcher.queue.pending.deadlines import Deadlines
@@ -44,6 +45,15 @@ class Lines(Protocol):
         """Say which keys the message of a slot has, whose id has this position; `place` is
         `scheme://host[:port]`."""
 
+    def note_orders(self, slots: list[int], places: list[bytes], order_keys: list[str]) -> None:
+        """Say that of many that have an order key, and of nothing else but that."""
+
+    def note_flow(
+        self, slot: int, place: bytes, flow_key: str, flow: Flow | None, position: int
+    ) -> None:
+        """Say that of one that has a flow key, and of nothing else but that; `flow` is what it came
+        with."""
+
     def open(self) -> None:
         """All records were read."""
 
@@ -71,6 +81,14 @@ class NoLines:
 
     def note(self, slot: int, place: bytes, terms: Terms, position: int) -> None:
         """See `Lines`, as all of this."""
+
+    def note_orders(self, slots: list[int], places: list[bytes], order_keys: list[str]) -> None:
+        """Nothing to do."""
+
+    def note_flow(
+        self, slot: int, place: bytes, flow_key: str, flow: Flow | None, position: int
+    ) -> None:
+        """Nothing to do."""
 
     def open(self) -> None:
         """Nothing to do."""

@@ -48,6 +48,13 @@ class Timers:
         self._place(slot, now_us // TICK_US)
         self.count += 1
 
+    def add_all(self, slots: list[int], now_us: int) -> None:
+        """Do what `add` does for many slots."""
+        now = now_us // TICK_US
+        for slot in slots:
+            self._place(slot, now)
+        self.count += len(slots)
+
     def _place(self, slot: int, now: int) -> None:
         due = -(-self._index.due_at[slot] // TICK_US)
         distance = due - now

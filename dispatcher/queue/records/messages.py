@@ -105,7 +105,7 @@ def place_of(data: bytes, start: int) -> bytes:
 
 def incarnation_in(prefix: bytes) -> int | None:
     """The incarnation in a prefix; None when it is not of a MESSAGE."""
-    if prefix[0] != Kind.MESSAGE or len(prefix) < _PREFIX.size:
+    if len(prefix) < _PREFIX.size or prefix[0] != Kind.MESSAGE:
         return None
     return int(_PREFIX.unpack(prefix)[1])
 

@@ -15,8 +15,9 @@ not given is not there. Numbers are unsigned and take 8 bytes, text is ASCII.
     16   order_after
     20   key_place
 
-To add a term: a tag at the end, which is never used for anything else; its place in `_NUMBERS` or
-`_TEXTS`, in `encode_terms` and in `decode_terms`. A program that does not know a tag refuses the
+To add a term: a tag at the end, which is never used for anything else; its place in `NUMBERS` or
+`TEXTS`, in `encode_terms` and in `decode_terms`; where it counts while a message waits, in
+`layouts` and `recovery.noted` too. A program that does not know a tag refuses the
 log: it would pass over what the caller asked for.
 """
 
@@ -35,27 +36,27 @@ _FIELD: Final = Struct("<BH")
 _NUMBER: Final = Struct("<Q")
 PREFIX_BYTES: Final = _PREFIX.size
 
-_NOT_BEFORE: Final = 1
-_DEADLINE: Final = 2
-_RETRIES: Final = 3
-_RETRY_DELAY: Final = 4
-_RETRY_MAX_DELAY: Final = 5
-_LABEL: Final = 6
-_IDEMPOTENCY_KEY: Final = 7
-_REQUEST_PRINT: Final = 8
-_COPY_OF: Final = 9
-_ORDER_KEY: Final = 10
-_CALLBACK: Final = 11
-_FAILURE_CALLBACK: Final = 12
-_FLOW_KEY: Final = 14
-_FLOW: Final = 15
-_ORDER_AFTER: Final = 16
-_KEY_PLACE: Final = 20
-_NUMBERS: Final = frozenset({*range(_NOT_BEFORE, _LABEL), _REQUEST_PRINT, _ORDER_AFTER})
-_TEXTS: Final = frozenset(
+NOT_BEFORE: Final = 1
+DEADLINE: Final = 2
+RETRIES: Final = 3
+RETRY_DELAY: Final = 4
+RETRY_MAX_DELAY: Final = 5
+LABEL: Final = 6
+IDEMPOTENCY_KEY: Final = 7
+REQUEST_PRINT: Final = 8
+COPY_OF: Final = 9
+ORDER_KEY: Final = 10
+CALLBACK: Final = 11
+FAILURE_CALLBACK: Final = 12
+FLOW_KEY: Final = 14
+FLOW: Final = 15
+ORDER_AFTER: Final = 16
+KEY_PLACE: Final = 20
+NUMBERS: Final = frozenset({*range(NOT_BEFORE, LABEL), REQUEST_PRINT, ORDER_AFTER})
+TEXTS: Final = frozenset(
     {
-        *(_LABEL, _IDEMPOTENCY_KEY, _COPY_OF, _ORDER_KEY, _FLOW_KEY, _FLOW),
-        *(_CALLBACK, _FAILURE_CALLBACK, _KEY_PLACE),
+        *(LABEL, IDEMPOTENCY_KEY, COPY_OF, ORDER_KEY, FLOW_KEY, FLOW),
+        *(CALLBACK, FAILURE_CALLBACK, KEY_PLACE),
     }
 )
 
@@ -64,29 +65,29 @@ def encode_terms(terms: Terms) -> bytes:
     """What stands in front of the MESSAGE, kind and size included."""
     fields = bytearray()
     if terms.not_before_us:
-        _add_number(fields, _NOT_BEFORE, terms.not_before_us)
+        _add_number(fields, NOT_BEFORE, terms.not_before_us)
     if terms.deadline_us:
-        _add_number(fields, _DEADLINE, terms.deadline_us)
+        _add_number(fields, DEADLINE, terms.deadline_us)
     if terms.retries is not None:
-        _add_number(fields, _RETRIES, terms.retries)
+        _add_number(fields, RETRIES, terms.retries)
     if terms.retry_delay_ms is not None:
-        _add_number(fields, _RETRY_DELAY, terms.retry_delay_ms)
+        _add_number(fields, RETRY_DELAY, terms.retry_delay_ms)
     if terms.retry_max_delay_ms is not None:
-        _add_number(fields, _RETRY_MAX_DELAY, terms.retry_max_delay_ms)
-    _add_text(fields, _LABEL, terms.label)
-    _add_text(fields, _IDEMPOTENCY_KEY, terms.idempotency_key)
-    _add_text(fields, _COPY_OF, terms.copy_of)
+        _add_number(fields, RETRY_MAX_DELAY, terms.retry_max_delay_ms)
+    _add_text(fields, LABEL, terms.label)
+    _add_text(fields, IDEMPOTENCY_KEY, terms.idempotency_key)
+    _add_text(fields, COPY_OF, terms.copy_of)
     if terms.stands_for_one:
-        _add_number(fields, _REQUEST_PRINT, terms.request_print)
-    _add_text(fields, _CALLBACK, terms.callback)
-    _add_text(fields, _FAILURE_CALLBACK, terms.failure_callback)
-    _add_text(fields, _ORDER_KEY, terms.order_key)
-    _add_text(fields, _FLOW_KEY, terms.flow_key)
+        _add_number(fields, REQUEST_PRINT, terms.request_print)
+    _add_text(fields, CALLBACK, terms.callback)
+    _add_text(fields, FAILURE_CALLBACK, terms.failure_callback)
+    _add_text(fields, ORDER_KEY, terms.order_key)
+    _add_text(fields, FLOW_KEY, terms.flow_key)
     if terms.flow is not None:
-        _add(fields, _FLOW, str(terms.flow).encode("ascii"))
+        _add(fields, FLOW, str(terms.flow).encode("ascii"))
     if terms.order_after:
-        _add_number(fields, _ORDER_AFTER, terms.order_after)
-    _add_text(fields, _KEY_PLACE, terms.key_place)
+        _add_number(fields, ORDER_AFTER, terms.order_after)
+    _add_text(fields, KEY_PLACE, terms.key_place)
     return _PREFIX.pack(Kind.MESSAGE_TERMS, len(fields)) + bytes(fields)
 
 
@@ -118,31 +119,31 @@ def decode_terms(payload: bytes, start: int) -> Terms | None:
         at += _FIELD.size
         value = payload[at : at + size]
         at += size
-        if tag in _NUMBERS:
+        if tag in NUMBERS:
             numbers[tag] = int(_NUMBER.unpack(value)[0])
-        elif tag in _TEXTS:
+        elif tag in TEXTS:
             texts[tag] = value.decode("ascii")
         else:
             raise LogTooNew(Kind.MESSAGE_TERMS)
     if at != end:
         raise RecordError("the terms of a message have another size than its record says")
     return Terms(
-        not_before_us=numbers.get(_NOT_BEFORE, 0),
-        deadline_us=numbers.get(_DEADLINE, 0),
-        retries=numbers.get(_RETRIES),
-        retry_delay_ms=numbers.get(_RETRY_DELAY),
-        retry_max_delay_ms=numbers.get(_RETRY_MAX_DELAY),
-        label=texts.get(_LABEL, ""),
-        idempotency_key=texts.get(_IDEMPOTENCY_KEY, ""),
-        request_print=numbers.get(_REQUEST_PRINT, 0),
-        copy_of=texts.get(_COPY_OF, ""),
-        callback=texts.get(_CALLBACK, ""),
-        failure_callback=texts.get(_FAILURE_CALLBACK, ""),
-        order_key=texts.get(_ORDER_KEY, ""),
-        flow_key=texts.get(_FLOW_KEY, ""),
-        flow=parse_flow(texts[_FLOW]) if _FLOW in texts else None,
-        order_after=numbers.get(_ORDER_AFTER, 0),
-        key_place=texts.get(_KEY_PLACE, ""),
+        not_before_us=numbers.get(NOT_BEFORE, 0),
+        deadline_us=numbers.get(DEADLINE, 0),
+        retries=numbers.get(RETRIES),
+        retry_delay_ms=numbers.get(RETRY_DELAY),
+        retry_max_delay_ms=numbers.get(RETRY_MAX_DELAY),
+        label=texts.get(LABEL, ""),
+        idempotency_key=texts.get(IDEMPOTENCY_KEY, ""),
+        request_print=numbers.get(REQUEST_PRINT, 0),
+        copy_of=texts.get(COPY_OF, ""),
+        callback=texts.get(CALLBACK, ""),
+        failure_callback=texts.get(FAILURE_CALLBACK, ""),
+        order_key=texts.get(ORDER_KEY, ""),
+        flow_key=texts.get(FLOW_KEY, ""),
+        flow=parse_flow(texts[FLOW]) if FLOW in texts else None,
+        order_after=numbers.get(ORDER_AFTER, 0),
+        key_place=texts.get(KEY_PLACE, ""),
     )
 
 

@@ -14,12 +14,14 @@ NOWHERE: Final = -1
 
 
 class LaneNumbers:
-    """The number that the lane of a destination will have."""
+    """The number that the lane of a destination will have; `keys` has the destinations by number,
+    as `scheme://host[:port]`."""
 
     def __init__(self) -> None:
         self._by_key: dict[bytes, int] = {}
         self._by_place: dict[bytes, int] = {}
         self._destinations: list[Destination] = []
+        self.keys: list[bytes] = []
 
     def of(self, key: bytes) -> int:
         """By `scheme://host[:port]`."""
@@ -29,6 +31,7 @@ class LaneNumbers:
             number = self._by_key.setdefault(destination.key, len(self._destinations))
             if number == len(self._destinations):
                 self._destinations.append(destination)
+                self.keys.append(destination.key)
             self._by_key[key] = number
         return number
 
@@ -46,6 +49,7 @@ class LaneNumbers:
         """Make the lanes, of which there is none yet. Others get their turn in between."""
         self._by_key.clear()
         self._by_place.clear()
+        self.keys.clear()
         for number, destination in enumerate(self._destinations):
             lane = lanes.of(destination)
             assert lane.number == number, "no lane was made before"

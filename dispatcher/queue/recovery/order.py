@@ -6,6 +6,7 @@ All is yielded in portions, so that others get their turn in between.
 from __future__ import annotations
 
 from array import array
+from collections import deque
 from collections.abc import Iterator
 from typing import Final
 
@@ -13,6 +14,34 @@ from dispatcher.queue.pending.order import PORTION, in_order
 from dispatcher.queue.pending.pending import Pending
 
 _READY: Final = 1  # `State.READY`: a member of an enum costs a look-up for every message
+
+
+def lined_up(pending: Pending, late: dict[int, tuple[int, int]]) -> Iterator[list[int]]:
+    """Do what `oldest_first` does, but a message that was redriven to stand behind its order key
+    comes behind what was stored before that. `late` has, by slot, what that lies before, and the
+    position of the message's id."""
+    ids, states = pending.index.id_position, pending.index.state
+    behind = {
+        slot: after
+        for slot, (after, position) in late.items()
+        if slot < len(ids) and ids[slot] == position and states[slot] == _READY
+    }
+    waiting = deque(sorted(behind, key=lambda slot: (behind[slot], ids[slot])))
+    for portion in oldest_first(pending):
+        yield _with_late(portion, ids, behind, waiting) if behind else portion
+    yield list(waiting)
+
+
+def _with_late(
+    portion: list[int], ids: array[int], behind: dict[int, int], waiting: deque[int]
+) -> list[int]:
+    slots: list[int] = []
+    for slot in portion:
+        while waiting and behind[waiting[0]] <= ids[slot]:
+            slots.append(waiting.popleft())
+        if slot not in behind:
+            slots.append(slot)
+    return slots
 
 
 def oldest_first(pending: Pending) -> Iterator[list[int]]:

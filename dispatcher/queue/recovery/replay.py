@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 from array import array
-from collections import deque
 from collections.abc import Iterator
 
 from dispatcher.core.clock import QueueUs
@@ -27,6 +26,7 @@ from dispatcher.queue.pending.index import State
 from dispatcher.queue.pending.order import PORTION, in_order
 from dispatcher.queue.pending.pending import Pending
 from dispatcher.queue.records.kinds import GUESTS, OVERHEAD_BYTES, STATELESS, Kind
+from dispatcher.queue.records.layouts import Layout, Layouts
 from dispatcher.queue.records.messages import (
     accepted_at_of,
     decode_stored,
@@ -39,9 +39,10 @@ from dispatcher.queue.records.messages import (
 )
 from dispatcher.queue.records.retry import retry_facts
 from dispatcher.queue.records.settled import decode_settled
-from dispatcher.queue.records.terms import decode_terms
+from dispatcher.queue.records.terms import decode_terms, message_at
+from dispatcher.queue.recovery.noted import Noted, Rows
 from dispatcher.queue.recovery.numbers import NOWHERE, LaneNumbers
-from dispatcher.queue.recovery.order import oldest_first
+from dispatcher.queue.recovery.order import lined_up
 from dispatcher.queue.registry.idempotency.keys import Keys
 from dispatcher.queue.registry.pauses import Pauses
 from dispatcher.txlog.records import Records
@@ -52,6 +53,9 @@ _MOST_DELAYED_US = 366 * 86_400_000_000
 _SETTLED = frozenset(
     {Kind.SETTLED, Kind.SETTLED_PACKED, Kind.SETTLED_V1, Kind.DELIVERED, Kind.UNDELIVERED}
 )
+
+
+_NO_ROWS = Rows(Layout(()), -1)
 
 
 class Recovery:
@@ -67,8 +71,8 @@ class Recovery:
         self._numbers = LaneNumbers()
         self._first: int | None = None
         self._chunks: set[int] = set()
-        self._patience_us: dict[int, int] = {}  # by slot, where a message has its own
-        self._late: dict[int, tuple[int, int]] = {}  # by slot: behind what, and the id's position
+        self._layouts = Layouts()
+        self._noted = Noted(pending, keys)
         self.lost: dict[tuple[int, int], Message] = {}
         self.records = 0
         self.settled = 0
@@ -76,7 +80,7 @@ class Recovery:
 
     def take(self, records: Records) -> None:
         """Take in the next records: as `visit` does each of them, but most are messages like the
-        one before, and are entered many at a time."""
+        one before, with terms or without, and are entered many at a time."""
         data, begins, ends = records.data, records.begins, records.ends
         at, count = 0, len(begins)
         while at < count:
@@ -92,21 +96,36 @@ class Recovery:
         and have their whole bodies with them; returns how many they are."""
         data, origin = records.data, records.origin
         begins = records.begins[first : first + PORTION]
-        prefix = prefix_of(data, begins[0])
+        prefix = prefix_of(data, message_at(data, begins[0]))
         incarnation = incarnation_in(prefix)
         if incarnation is None:
             return 0
+        layouts, found, rows = self._layouts, list[Rows](), _NO_ROWS
         lanes: list[int] = []
-        lane, last = NOWHERE, b""
+        lane, last, number = NOWHERE, b"", -1
         for begin in begins:
+            number += 1
+            start, row = begin, None
             if prefix_of(data, begin) != prefix:
-                break
-            place = place_of(data, begin)
+                row = layouts.row(data, begin)
+                start = begin + layouts.last.size
+                if row is None or start >= records.ends[first + number]:
+                    break
+                if prefix_of(data, start) != prefix:
+                    break
+            place = place_of(data, start)
             if place != last:
                 lane, last = self._numbers.at(place), place
                 if lane == NOWHERE:
                     break
             lanes.append(lane)
+            if row is not None and layouts.last.counts:
+                if layouts.last is not rows.layout or rows.upto != number:
+                    rows = Rows(layouts.last, number)
+                    found.append(rows)
+                rows.rows.append(row)
+                rows.starts.append(start)
+                rows.upto = number + 1
         count = len(lanes)
         if not count:
             return 0
@@ -121,6 +140,10 @@ class Recovery:
         if self._pending.ages is not None:
             for slot, begin in zip(slots, begins, strict=True):
                 self._pending.ages.note(slot, accepted_at_of(data, begin))
+        for rows in found:
+            part = slice(rows.first, rows.upto)
+            places = [self._numbers.keys[lane] for lane in lanes[part]]
+            self._noted.note_all(rows, records, incarnation, slots[part], places)
         self.records += count
         if self._first is None:
             self._first = origin + begins[0]
@@ -174,7 +197,7 @@ class Recovery:
             at_us = accepted_at_of(payload)
             self._keys.visit_message(terms, destination, position, incarnation, at_us)
             self._pending.index.due_at[slot] = terms.not_before_us
-            self._note(slot, terms, destination)
+            self._noted.note(slot, terms, destination)
         if chunks:
             self._pending.owned.own(slot, array("Q", payload[-8 * chunks :]), body_size)
 
@@ -207,7 +230,8 @@ class Recovery:
             slot = self._find(position, incarnation)
             if slot >= 0:  # its record may be trimmed already
                 pending.remove(slot)
-                self._patience_us.pop(slot, None)
+                if self._noted.patience_us:
+                    self._noted.patience_us.pop(slot, None)
                 self.settled += 1
 
     def _retry(self, position: int, payload: bytes) -> None:
@@ -266,23 +290,11 @@ class Recovery:
         index.due_at[slot] = _due_at(attempts, due_at, terms)
         if terms is not None:
             self._keys.visit_moved(terms, destination, id_position, incarnation, at_us)
-            self._note(slot, terms, destination)
+            self._noted.note(slot, terms, destination)
         elif was_redriven(payload):
             self._keys.reviving(id_position, incarnation)
         if chunks:
             pending.owned.own(slot, array("Q", payload[-8 * chunks :]), body_size)
-
-    def _note(self, slot: int, terms: Terms, destination: bytes) -> None:
-        """What was asked for with the message of a slot, as far as it counts while it waits."""
-        if terms.deadline_us:
-            self._pending.deadlines.add(slot, terms.deadline_us)
-        if terms.retry_max_delay_ms is not None:
-            self._patience_us[slot] = terms.retry_max_delay_ms * 1000
-        if terms.has_line:
-            position = self._pending.index.id_position[slot]
-            self._pending.lines.note(slot, destination, terms, position)
-            if terms.order_after:
-                self._late[slot] = terms.order_after, position
 
     async def finish(self, now_us: QueueUs, latest_us: QueueUs) -> None:
         """Line up what is pending: oldest first in each lane and line, retries that are not due in
@@ -294,6 +306,7 @@ class Recovery:
         instant that its caller chose.
         """
         self._chunks.clear()
+        self._layouts.clear()
         await self._numbers.make(self._lanes)
         index = self._pending.index
         due_at = index.due_at
@@ -306,9 +319,10 @@ class Recovery:
         lines = self._pending.lines
         lines.open()
         has_lines = self._pending.has_lines
-        for portion in self._in_order():
+        for portion in lined_up(self._pending, self._noted.late):
             ready: dict[int, list[int]] = {}
             last, same = NOWHERE, [0]
+            scheduled: list[int] = []
             for slot in portion:
                 due_us = 0
                 if due_at[slot] > now_us:
@@ -316,7 +330,8 @@ class Recovery:
                 if has_lines and lines.waits(slot, due_us, now_us):
                     continue
                 if due_us > now_us:
-                    lineup.schedule(slot, QueueUs(due_us), now_us)
+                    due_at[slot] = due_us
+                    scheduled.append(slot)
                     continue
                 number = lane_of[slot]
                 if number != last:
@@ -324,48 +339,20 @@ class Recovery:
                 same.append(slot)
             for number, slots in ready.items():
                 by_number[number].push_all(index, slots)
+            if scheduled:
+                lineup.schedule_all(scheduled, now_us)
             self.lined_up += len(portion)
             await asyncio.sleep(0)
-        self._patience_us.clear()
-
-    def _in_order(self) -> Iterator[list[int]]:
-        """Slots of all messages in portions, oldest first. A message that was redriven to stand
-        behind its order key comes behind what was stored before that."""
-        ids, states = self._pending.index.id_position, self._pending.index.state
-        late = {
-            slot: after
-            for slot, (after, position) in self._late.items()
-            if slot < len(ids) and ids[slot] == position and states[slot] == State.READY
-        }
-        self._late.clear()
-        waiting = deque(sorted(late, key=lambda slot: (late[slot], ids[slot])))
-        for portion in oldest_first(self._pending):
-            if late:
-                yield self._with_late(portion, late, waiting)
-            else:
-                yield portion
-        yield list(waiting)
-
-    def _with_late(
-        self, portion: list[int], late: dict[int, int], waiting: deque[int]
-    ) -> list[int]:
-        ids = self._pending.index.id_position
-        slots: list[int] = []
-        for slot in portion:
-            while waiting and late[waiting[0]] <= ids[slot]:
-                slots.append(waiting.popleft())
-            if slot not in late:
-                slots.append(slot)
-        return slots
+        self._noted.clear()
 
     def _latest_us(self, slot: int, now_us: int, latest_us: int) -> int:
         """When a message that waits becomes ready at the latest."""
         pending = self._pending
         if not pending.index.attempts[slot]:
             latest_us = now_us + _MOST_DELAYED_US
-        elif slot in self._patience_us:
-            latest_us = now_us + self._patience_us[slot]
-        return min(latest_us, pending.expires_us(slot))
+        elif slot in self._noted.patience_us:
+            latest_us = now_us + self._noted.patience_us[slot]
+        return min(latest_us, pending.expires_us(slot)) if pending.may_expire else latest_us
 
     def _is_delayed(self, slot: int, now_us: int) -> bool:
         """Whether a message waits for its first attempt until an instant that its caller chose."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dispatcher.core.idempotency import copy_hash, key_hash
 from dispatcher.core.terms import Terms
-from dispatcher.queue.registry.idempotency.entries import Entry
+from dispatcher.queue.registry.idempotency.block import Entry
 
 
 def deciding(terms: Terms, destination: bytes) -> bytes:

@@ -35,7 +35,8 @@ from dispatcher.queue.pending.extents import Extent
 from dispatcher.queue.pending.pending import Pending
 from dispatcher.queue.records.ids import id_parts
 from dispatcher.queue.records.keys import MOST_KEYS, StoredKey, decode_keys
-from dispatcher.queue.registry.idempotency.entries import Entries, Entry
+from dispatcher.queue.registry.idempotency.block import Entry
+from dispatcher.queue.registry.idempotency.entries import Entries
 from dispatcher.queue.registry.idempotency.hashes import entries_of
 from dispatcher.queue.registry.idempotency.space import KeySpace
 from dispatcher.queue.registry.idempotency.writing import KeyWriter
@@ -256,9 +257,57 @@ class Keys:
         """Take in the keys of a MESSAGE_TERMS; its record was just noted in the extents."""
         self._tidy()
         begun_us = self._begun_us(at_us)
-        extent = self._pending.extents.current
+        extent = self._pending.extents.of(position)
         for entry, wins in entries_of(terms, destination, position, incarnation, begun_us):
             self._enter(entry, self._place(entry, extent), wins=wins)
+
+    def visit_messages(
+        self,
+        hashes: list[bytes],
+        prints: list[int],
+        positions: list[int],
+        incarnation: int,
+        accepted_at: list[int],
+    ) -> None:
+        """Take in the keys of many MESSAGE_TERMS, which were just noted and have one key each, with
+        these hashes: as `visit_message` does, one after the other."""
+        self._tidy()
+        now_us = self._clock.now_us()
+        ahead_us = now_us - self._clock.wall_us()
+        begun_us = [min(at_us + ahead_us, now_us) for at_us in accepted_at]
+        first = 0
+        while first < len(hashes):
+            extent, upto = self._place_of(positions, begun_us, first, now_us)
+            left = self.entries.add_all(
+                hashes[first:upto],
+                prints[first:upto],
+                positions[first:upto],
+                incarnation,
+                begun_us[first:upto],
+                extent,
+                now_us,
+            )
+            for entry in left:
+                self._enter(entry, extent, wins=True)
+            first = upto
+
+    def _place_of(
+        self, positions: list[int], begun_us: list[int], first: int, now_us: int
+    ) -> tuple[Extent | None, int]:
+        """Where the keys of messages from the `first` on have to be kept (see `_place`), and up to
+        which of them that is the same."""
+        extents, is_past = self._pending.extents, self.entries.is_past
+        past = self._keeps_everything or is_past(begun_us[first], now_us)
+        extent = extents.of(positions[first])
+        end = extents.before(extent)
+        upto = first + 1
+        while (
+            upto < len(positions)
+            and positions[upto] < end
+            and (self._keeps_everything or is_past(begun_us[upto], now_us)) == past
+        ):
+            upto += 1
+        return None if past else extent, upto
 
     def visit_moved(
         self,

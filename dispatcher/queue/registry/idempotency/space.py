@@ -16,7 +16,8 @@ from dispatcher.queue.pending.extents import Extent
 from dispatcher.queue.pending.pending import Pending
 from dispatcher.queue.records.keys import MOST_KEYS, StoredKey
 from dispatcher.queue.records.kinds import OVERHEAD_BYTES
-from dispatcher.queue.registry.idempotency.entries import Block, Entries, Entry, Run
+from dispatcher.queue.registry.idempotency.block import Block, Entry, Run
+from dispatcher.queue.registry.idempotency.entries import Entries
 from dispatcher.queue.registry.idempotency.writing import KeyWriter
 
 

@@ -14,7 +14,7 @@ from dispatcher.queue.pending.extents import Extent
 from dispatcher.queue.pending.pending import Pending
 from dispatcher.queue.records.keys import StoredKey, encode_keys
 from dispatcher.queue.records.kinds import OVERHEAD_BYTES
-from dispatcher.queue.registry.idempotency.entries import Entry
+from dispatcher.queue.registry.idempotency.block import Entry
 
 
 class KeyWriter:
