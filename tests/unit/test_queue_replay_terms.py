@@ -18,6 +18,7 @@ from dispatcher.core.message import Message
 from dispatcher.core.terms import Terms
 from dispatcher.queue.partition import Partition
 from dispatcher.queue.pending.index import State
+from dispatcher.queue.records.keys import StoredKey, encode_keys
 from dispatcher.queue.records.kinds import Kind
 from dispatcher.queue.records.layouts import Layouts
 from dispatcher.queue.records.messages import encode_message, encode_moved
@@ -241,6 +242,34 @@ def test_messages_with_terms_taken_together_leave_what_they_leave_one_by_one(see
         for queue in (one_by_one, together):
             await queue.recovery.finish(now_us, now_us)
         assert _standing(together) == _standing(one_by_one)
+
+    run(main)
+
+
+def test_keys_that_were_written_again_together_are_what_they_are_one_by_one() -> None:
+    """Many in a record or one in each; of several starts, and of messages that were given up."""
+
+    async def main(clock: SimulatedClock) -> None:
+        random = Random(7)
+        together, one_by_one = _partition(clock), _partition(clock)
+        hashes, position = [], _START
+        for record in range(300):
+            keys = []
+            for _ in range(random.randrange(1, 40)):
+                hashes.append(key_hash(b"http://a.example", f"k{random.randrange(3000)}"))
+                at_us = clock.now_us() - random.choice([5, 50, 500]) * 1_000_000
+                message_at = random.randrange(1000) if random.random() < 0.1 else position
+                incarnation = 1 + record // 100
+                keys.append(
+                    StoredKey(hashes[-1], 1, message_at, incarnation, at_us, record % 9 < 1)
+                )
+                position += 1
+            for queue in (together, one_by_one):
+                queue.pending.extents.note(position, 100)
+            together.keys.visit_keys(encode_keys(keys))
+            for key in keys:
+                one_by_one.keys.visit_keys(encode_keys([key]))
+            assert _state(together, hashes) == _state(one_by_one, hashes)
 
     run(main)
 

@@ -180,14 +180,13 @@ class Entries:
     def add(self, entry: Entry, extent: Extent | None, now_us: int) -> int:
         """Enter a key, under which nothing is entered now; `extent` is where its record lies, None:
         the record of its message keeps it. Returns its number."""
-        flags = UNDELIVERED if entry.undelivered else 0
         first = self._append(
             [entry.hashed],
             [entry.print],
             [entry.position],
             entry.incarnation,
             [entry.at_us],
-            flags,
+            entry.undelivered,
             extent,
             now_us,
         )
@@ -203,9 +202,11 @@ class Entries:
         at_us: list[int],
         extent: Extent | None,
         now_us: int,
+        *,
+        undelivered: bool = False,
     ) -> list[Entry]:
-        """Do what `add` does for many keys, in the order of the positions of their messages, of
-        which none was given up. Those under which something may be entered are returned instead."""
+        """Do what `add` does for many keys, in the order of the positions of their messages. Those
+        under which something may be entered are returned instead."""
         left: list[Entry] = []
         mixed = self._mix_hashes(hashes)
         at = 0
@@ -217,7 +218,7 @@ class Entries:
                 positions[at:upto],
                 incarnation,
                 at_us[at:upto],
-                0,
+                undelivered,
                 extent,
                 now_us,
             )
@@ -234,12 +235,13 @@ class Entries:
         positions: list[int],
         incarnation: int,
         at_us: list[int],
-        flags: int,
+        undelivered: bool,
         extent: Extent | None,
         now_us: int,
     ) -> int:
         """Put entries into a block that has room for them; returns the number of the first one."""
         block = self._block_for(positions[0], now_us)
+        flags = UNDELIVERED if undelivered else 0
         offset, base_us = block.count, self._base_us - (1 << _TICK_BITS) + 1
         # What is over already is looked at again after another part.
         again_us = now_us - self._window_us + self._window_us // _PARTS

@@ -24,6 +24,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from typing import Final
 
 from dispatcher.core.clock import SteadyClock, WallUs
@@ -42,6 +44,7 @@ from dispatcher.queue.registry.idempotency.space import KeySpace
 from dispatcher.queue.registry.idempotency.writing import KeyWriter
 
 LOOK_SECONDS: Final = 1.0
+_INCARNATION_AND_END: Final = itemgetter(3, 5)
 
 
 class Keys:
@@ -334,19 +337,31 @@ class Keys:
     def visit_keys(self, payload: bytes) -> None:
         """Take in a KEYS record, which was just noted in the extents."""
         self._tidy()
-        for key in decode_keys(payload):
-            entry = Entry(
-                key.hashed,
-                key.print,
-                key.position,
-                key.incarnation,
-                self._begun_us(key.at_us),
-                key.undelivered,
-            )
-            for number in self.entries.of_message(key.position, key.incarnation):
-                self.entries.mark(number, undelivered=key.undelivered)
-            if not self.entries.is_over(entry, self._clock.now_us()):
-                extent = self._place(entry, self._pending.extents.current)
+        entries, now_us = self.entries, self._clock.now_us()
+        ahead_us = now_us - self._clock.wall_us()
+        keys: list[Entry] = []
+        for hashed, print_, position, incarnation, at_us, undelivered in decode_keys(payload):
+            for number in entries.of_message(position, incarnation):
+                entries.mark(number, undelivered=undelivered)
+            begun_us = min(at_us + ahead_us, now_us)
+            if not entries.is_past(begun_us, now_us):
+                keys.append(Entry(hashed, print_, position, incarnation, begun_us, undelivered))
+        extent = None if self._keeps_everything else self._pending.extents.current
+        for (incarnation, undelivered), group in groupby(keys, _INCARNATION_AND_END):
+            alike = list(group)
+            hashes, prints, positions, _, begun, _ = zip(*alike, strict=True)
+            if list(positions) == sorted(positions):
+                alike = entries.add_all(
+                    list(hashes),
+                    list(prints),
+                    list(positions),
+                    incarnation,
+                    list(begun),
+                    extent,
+                    now_us,
+                    undelivered=undelivered,
+                )
+            for entry in alike:
                 self._enter(entry, extent, wins=False)
 
     def _tidy(self) -> None:
