@@ -15,11 +15,13 @@ import inspect
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Concatenate, ParamSpec
+from typing import TYPE_CHECKING, Concatenate, ParamSpec
 
-from structlog.typing import FilteringBoundLogger
+if TYPE_CHECKING:  # a process that has to stay small has events, and not all of this
+    from structlog.typing import FilteringBoundLogger
 
-from dispatcher.telemetry.log import Level
+    from dispatcher.telemetry.log import Level
+    from dispatcher.telemetry.plain import PlainLog
 
 _Fields = ParamSpec("_Fields")
 
@@ -94,7 +96,7 @@ class Events:
 
     __slots__ = ("_log", "is_debug")
 
-    def __init__(self, log: FilteringBoundLogger) -> None:
+    def __init__(self, log: FilteringBoundLogger | PlainLog) -> None:
         self._log = log
         self.is_debug = log.is_enabled_for(logging.DEBUG)
 
@@ -180,11 +182,12 @@ class Events:
         addresses for this machine."""
 
     @_event("info", "server.stopping")
-    def server_stopping(self, *, signal: str, in_flight: int) -> None:
-        """A signal came: `DRAIN_NOTICE` begins, then `DRAIN_TIMEOUT`."""
+    def server_stopping(self, *, signal: str, in_flight: int | None) -> None:
+        """A signal came: `DRAIN_NOTICE` begins, then `DRAIN_TIMEOUT`. With several processes
+        `in_flight` is null: each says its own."""
 
     @_event("warning", "server.abandoned")
-    def server_abandoned(self, *, in_flight: int) -> None:
+    def server_abandoned(self, *, in_flight: int | None) -> None:
         """Attempts did not end in time; they are made again after the next start."""
 
     @_event("warning", "server.log_abandoned")
@@ -199,6 +202,36 @@ class Events:
     @_event("error", "server.crashed")
     def server_crashed(self, *, exc_info: BaseException) -> None:
         """Unforeseen: the server ends with exit code 1. Please report it."""
+
+    # One of several processes. What such a process logs has its number in `process`.
+
+    @_event("info", "process.started")
+    def process_started(self, *, process: int, pid: int) -> None:
+        """One of several processes of a server begins."""
+
+    @_event("info", "process.ready")
+    def process_ready(self, *, pending: int, took_ms: int) -> None:
+        """It accepts messages; `server.ready` is logged when all do."""
+
+    @_event("info", "process.stopping")
+    def process_stopping(self, *, signal: str, in_flight: int | None) -> None:
+        """It was told to stop; `signal` is `none` where what started it is gone."""
+
+    @_event("info", "process.stopped")
+    def process_stopped(self, *, exit_code: int, pending: int | None) -> None:
+        """Its last line."""
+
+    @_event("error", "process.hung")
+    def process_hung(self, *, process: int, pid: int, signal: str) -> None:
+        """Its event loop stands still: it is sent `signal`, and writes to standard error where it
+        was. Please report it."""
+
+    @_event("error", "process.ended")
+    def process_ended(
+        self, *, process: int, pid: int, exit_code: int, reason: str | None, restart_in_ms: int
+    ) -> None:
+        """It ended by itself, with this code, or by a signal (negative), or cannot start for this
+        `reason`. What it accepted is delivered by the next one; the others go on."""
 
     @_event("error", "task.died")
     def task_died(self, *, task: str, exc_info: BaseException) -> None:
