@@ -6,6 +6,26 @@ here and nowhere else.
 
 from __future__ import annotations
 
-from dispatcher.node.process import run
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dispatcher.core.rules.table import Rules
+    from dispatcher.settings import Settings
 
 __all__ = ["run"]
+
+
+def run(
+    settings: Settings,
+    environ: Mapping[str, str],
+    *,
+    rules: Rules | None = None,
+    made_key: Path | None = None,
+) -> int:
+    """As `process.run`, which is imported here: the parent of several processes is a part of this
+    package too, and stays small."""
+    from dispatcher.node import process
+
+    return process.run(settings, environ, rules=rules, made_key=made_key)

@@ -19,27 +19,24 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import uvloop
 
-from dispatcher import __version__
 from dispatcher.core.rules.table import Rules
 from dispatcher.errors import DispatcherError
 from dispatcher.node.collecting import Collecting
+from dispatcher.node.opening import open_log_of, open_output, tell_start
 from dispatcher.node.places import check_places
 from dispatcher.node.pulse import Pulse
-from dispatcher.node.reloading import Reloading, tell_misspelt_roles, tell_unreached
+from dispatcher.node.reloading import Reloading
 from dispatcher.node.server import Server
-from dispatcher.node.systemd import Systemd
+from dispatcher.node.systemd import Manager, Systemd
 from dispatcher.node.trimming import give_back_memory
 from dispatcher.settings import Settings
-from dispatcher.settings.misspelt import misspelt
-from dispatcher.settings.sources import Names
 from dispatcher.telemetry.events import Events
-from dispatcher.telemetry.log import open_log
 from dispatcher.telemetry.output import LineOutput
 from dispatcher.telemetry.stdlib import ToEvents
 from dispatcher.telemetry.supervisor import Supervisor
@@ -64,29 +61,33 @@ def run(
         DispatcherError: the server cannot start; it carries the exit code.
     """
     check_places(settings)
-    output = LineOutput(_standard_output())
-    log = open_log(
-        output.write,
-        level=settings.log_level.value,
-        format=settings.log_format.value,
-        colors=sys.stdout is not None and sys.stdout.isatty(),
-    )
-    events = Events(log)
+    rules = rules or Rules()
+    output = open_output()
+    events = Events(open_log_of(settings, output))
+    tell_start(settings, rules, environ, events, made_key=made_key)
+
+    async def serve() -> int:
+        server = Server(settings, events, rules)
+        return await Process(
+            settings, rules, environ, events, output, server=server, manager=Systemd(environ)
+        ).serve()
+
+    return run_loop(serve, events, output)
+
+
+def run_loop(
+    serve: Callable[[], Coroutine[Any, Any, int]], events: Events, output: LineOutput
+) -> int:
+    """Run a server in the event loop of this process, and close the log after it. Returns its exit
+    code.
+
+    Raises:
+        DispatcherError: as `serve` does.
+    """
     logging.getLogger().addHandler(ToEvents(events))
     if sys.stderr is not None:
         faulthandler.register(signal.SIGUSR1, sys.stderr, all_threads=True)
-    events.server_starting(
-        version=__version__,
-        pid=os.getpid(),
-        changed=settings.changed(),
-        settings=settings.describe(),
-    )
-    if made_key is not None:
-        events.api_key_made(path=str(made_key))
-    for given, meant in misspelt(environ, Names.of(Settings)):
-        events.setting_misspelt(variable=given, meant=meant)
-    tell_misspelt_roles(settings, events)
-    tell_unreached(rules or Rules(), events)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])  # a parent holds it
     # Objects of the start live as long as the process: the collector need not look at them again.
     gc.freeze()
     gc.enable()  # the command line has it off until here
@@ -94,7 +95,7 @@ def run(
     gc.callbacks.append(collecting)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_serve(settings, rules or Rules(), environ, events, output))
+            return runner.run(serve())
     except DispatcherError:
         raise
     except Exception as error:  # the outermost boundary: whatever it is, it is written down once
@@ -105,24 +106,12 @@ def run(
         output.close()
 
 
-def _standard_output() -> int:
-    """Return where lines go: nowhere when we were started without a standard output, and not to the
-    file that got its number."""
-    return os.open(os.devnull, os.O_WRONLY) if sys.stdout is None else sys.stdout.fileno()
+class Process:
+    """One server, and the signals of its process.
 
-
-async def _serve(
-    settings: Settings,
-    rules: Rules,
-    environ: Mapping[str, str],
-    events: Events,
-    output: LineOutput,
-) -> int:
-    return await _Process(settings, rules, environ, events, output).serve()
-
-
-class _Process:
-    """One server, and the signals of its process."""
+    `manager` is who started it. With `has_parent` that is a parent, which alone says when a stop
+    has to be cut short: a signal may come to the parent and to us at once.
+    """
 
     def __init__(
         self,
@@ -131,12 +120,17 @@ class _Process:
         environ: Mapping[str, str],
         events: Events,
         output: LineOutput,
+        *,
+        server: Server,
+        manager: Manager,
+        has_parent: bool = False,
     ) -> None:
         self._settings = settings
         self._events = events
         self._output = output
-        self._systemd = Systemd(environ)
-        self._server = Server(settings, events, rules)
+        self._manager = manager
+        self._has_parent = has_parent
+        self._server = server
         self._reloading = Reloading(
             settings,
             rules,
@@ -154,12 +148,12 @@ class _Process:
         self._stopping = asyncio.Event()
         self._caught = ""
 
-    async def serve(self) -> int:
-        """Start, serve, stop. Returns the exit code."""
+    async def serve(self, *, before: Callable[[], Awaitable[None]] | None = None) -> int:
+        """Start, serve, stop. Returns the exit code. `before` is awaited before the start."""
         server = self._server
         self._handle_signals()
         try:
-            starting = asyncio.ensure_future(server.start())
+            starting = asyncio.ensure_future(self._start(before))
             if not await _first(starting, self._stopping.wait()):
                 self._leave_early()
             starting.result()
@@ -167,7 +161,7 @@ class _Process:
             # at work would go through what the last one of the start has not set aside.
             gc.freeze()
             await asyncio.to_thread(give_back_memory)
-            self._systemd.ready()
+            self._manager.ready()
             self._begin_pulse()
             await _first(self._stopping.wait(), server.failed.wait())
             if server.failed.is_set():
@@ -184,10 +178,24 @@ class _Process:
             self._exit(code)  # the interpreter would wait for the threads that hang
         return code
 
+    async def _start(self, before: Callable[[], Awaitable[None]] | None) -> None:
+        if before is not None:
+            await before()
+        await self._server.start()
+
+    def begin_stop(self, why: str) -> None:
+        """Stop, as a signal would have it; a signal that comes later does not cut that short."""
+        self._caught = self._caught or why
+        self._stopping.set()
+
+    async def reload(self) -> None:
+        """Read the settings again, as SIGHUP would have it."""
+        await self._reloading.reload()
+
     async def _stop(self) -> int:
         settings, server = self._settings, self._server
         await self._tasks.stop()
-        self._systemd.stopping()
+        self._manager.stopping()
         self._events.server_stopping(signal=self._caught, in_flight=server.in_flight)
         if settings.drain_notice_ms:
             await server.give_notice(settings.drain_notice_ms / 1000, server.failed)
@@ -201,21 +209,23 @@ class _Process:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (*_STOP, signal.SIGHUP))
 
     def _begin_pulse(self) -> None:
-        if self._systemd.is_listening:
-            pulse = Pulse(self._systemd, self._server)
+        if self._manager.is_listening:
+            pulse = Pulse(self._manager, self._server)
             self._beating.forever("pulse", pulse.beat, every_s=pulse.every_s)
 
     def _on_reload(self) -> None:
         self._tasks.spawn("reload", self._reload())
 
     async def _reload(self) -> None:
-        self._systemd.reloading()
+        self._manager.reloading()
         try:
             await self._reloading.reload()
         finally:
-            self._systemd.reloaded()
+            self._manager.reloaded()
 
     def _on_stop(self, number: signal.Signals) -> None:
+        if self._caught and self._has_parent:
+            return
         if self._caught:
             # Nothing is lost: what is durable is durable, and the rest was not promised to anybody.
             self._events.server_abandoned(in_flight=self._server.in_flight)
@@ -225,7 +235,7 @@ class _Process:
 
     def _leave_early(self) -> NoReturn:
         """End before the log was read to its end. Waiting for that could take minutes."""
-        self._systemd.stopping()
+        self._manager.stopping()
         self._events.server_stopping(signal=self._caught, in_flight=0)
         self._events.server_stopped(exit_code=0, pending=None)
         self._exit(0)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from dispatcher.api.health import Health
-from dispatcher.node.systemd import Systemd
+from dispatcher.node.systemd import Manager
 
 _STATUS_S: Final = 10.0
 """How often the line for `systemctl status` is made anew."""
@@ -44,7 +44,7 @@ class Beating(Protocol):
 class Pulse:
     """One sign after the other, `every_s` seconds apart: at half of what the watchdog allows."""
 
-    def __init__(self, systemd: Systemd, server: Beating) -> None:
+    def __init__(self, systemd: Manager, server: Beating) -> None:
         self._systemd = systemd
         self._server = server
         watchdog_s = systemd.watchdog_s

@@ -12,11 +12,36 @@ import socket
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Final
+from typing import Final, Protocol
 
 VARIABLE: Final = "NOTIFY_SOCKET"
 WATCHDOG_VARIABLE: Final = "WATCHDOG_USEC"
 WATCHDOG_PID_VARIABLE: Final = "WATCHDOG_PID"
+
+
+class Manager(Protocol):
+    """Who started the server, and is told how it does: systemd, or the parent of several processes.
+
+    `is_listening`: whether it wants to hear at all that the server lives, and how; at least every
+    `watchdog_s` seconds, or None.
+    """
+
+    watchdog_s: float | None
+
+    @property
+    def is_listening(self) -> bool: ...
+
+    def ready(self) -> None: ...
+
+    def reloading(self) -> None: ...
+
+    def reloaded(self) -> None: ...
+
+    def alive(self) -> None: ...
+
+    def stopping(self) -> None: ...
+
+    def status(self, text: str) -> None: ...
 
 
 class Systemd:
