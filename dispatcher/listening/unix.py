@@ -47,6 +47,11 @@ class UnixSocket:
         self.sock = sock
         self._file = _identity(place.path)
 
+    @property
+    def identity(self) -> tuple[int, int]:
+        """Device and inode of the file; of none where it is gone."""
+        return self._file or (0, 0)
+
     def remove(self) -> None:
         """Remove the file, unless it is another one by now. Idempotent."""
         with suppress(OSError):

@@ -43,6 +43,8 @@ from dispatcher.schedules.partition import PartitionQueue
 from dispatcher.telemetry.metrics import process_text
 from dispatcher.txlog import TransactionLog
 from dispatcher.txlog.files import FileLog
+from dispatcher.txlog.files.disk import RealDisk
+from dispatcher.txlog.files.place import check_free
 from dispatcher.txlog.files.segment import Sizes
 
 _AUDIT_SEGMENTS: Final = 8
@@ -103,6 +105,12 @@ class Desk:
             audit_unkept=lambda: self.trail.unkept,
         )
         self.api = self._make_api(sockets, health)
+
+    def check_free(self) -> None:
+        """Raise `LogLocked` where another process has the log of results or of the audit."""
+        transaction_log = self._messages.settings.transaction_log
+        for path in (results_of(transaction_log), audit_of(transaction_log)):
+            check_free(path, RealDisk())
 
     def _make_functions(self) -> FunctionService:
         messages, events = self._messages, self._messages.events

@@ -175,8 +175,8 @@ class MessageService:
         return records, done, total
 
     def check_free(self) -> None:
-        """Raise `LogLocked` where another server has the logs."""
-        for _, path in self.on_disk[0].logs:
+        """Raise `LogLocked` where another process has one of the logs."""
+        for _, path in (each for one in self.on_disk for each in one.logs):
             check_free(path, RealDisk())
 
     async def open(self) -> None:

@@ -112,6 +112,12 @@ class Server:
     def _results_pace(self) -> list[Pace]:
         return [] if self.desk is None else [self.desk.functions.results.pace]
 
+    def check_free(self) -> None:
+        """Raise `LogLocked` where another process has one of the logs."""
+        self.messages.check_free()
+        if self.desk is not None:
+            self.desk.check_free()
+
     def condition(self) -> Condition:
         """How it is, for `Pulse`."""
         whole = self.messages.whole

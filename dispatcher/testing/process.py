@@ -23,9 +23,10 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from dispatcher.testing.forking import Forked, is_same_by_fork
 
@@ -124,9 +125,12 @@ class ServerProcess:
         return self.wait()
 
     def kill(self) -> None:
-        """End it at once, as a crash does, with what it runs under. Idempotent."""
-        if self._process.poll() is None:
-            os.killpg(self._process.pid, signal.SIGKILL)
+        """End it at once, as a crash does, with what it runs under, and with what it has started
+        and left behind. Idempotent."""
+        # Whose output is open lives, and so its group is still that of its number.
+        if self._process.poll() is None or any(reader.is_alive() for reader in self._readers):
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
         self.wait()
 
     def signal(self, number: signal.Signals) -> None:
@@ -134,7 +138,7 @@ class ServerProcess:
         if self._process.poll() is None:
             os.kill(self.pid, number)
 
-    def __enter__(self) -> ServerProcess:
+    def __enter__(self) -> Self:
         try:
             self.event("server.ready")
         except TimeoutError:

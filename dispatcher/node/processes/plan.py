@@ -1,0 +1,105 @@
+"""What a parent and its children have in common, written once, before the parent begins.
+
+A file without a name that all of them inherit: a line of JSON (`Plan`), and after it the settings
+and rules as they were read. So a child that is started again has those that the others have,
+whatever became of the environment's files meanwhile, and nobody else can read the secrets in it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+from dispatcher.node.processes.life import Timings
+
+LISTEN: Final = "LISTEN"
+API_LISTEN: Final = "API_LISTEN"
+PROXY_LISTEN: Final = "PROXY_LISTEN"
+
+
+@dataclass(frozen=True, slots=True)
+class UnixFile:
+    """The file of a unix socket, as it was made: it is removed at the end, unless it is another one
+    by then."""
+
+    path: str
+    device: int
+    inode: int
+
+    def remove(self) -> None:
+        """Remove it. Never raises."""
+        try:
+            found = os.lstat(self.path)
+            if (found.st_dev, found.st_ino) == (self.device, self.inode):
+                os.unlink(self.path)
+        except OSError:
+            pass  # it is gone, or not ours to remove
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the parent is to do.
+
+    `version`     of the program that made it; children are to be the same one.
+    `processes`   how many children there are.
+    `child`       the command that starts one, which is given the rest as arguments.
+    `sockets`     descriptors that are listened on, by the name of their setting.
+    `unix_files`  the files of those that are unix sockets.
+    `began_s`     when the start began, on the monotonic clock.
+    `log_level`, `log_format`, `colors`   of the parent's lines.
+    `ready`       the fields of `server.ready` that are known before.
+    """
+
+    version: str
+    processes: int
+    child: Sequence[str]
+    timings: Timings
+    log_level: str
+    log_format: str
+    began_s: float = 0.0
+    colors: bool = False
+    sockets: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    unix_files: Sequence[UnixFile] = ()
+    ready: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def descriptors(self) -> list[int]:
+        """All that are listened on."""
+        return [one for every in self.sockets.values() for one in every]
+
+    def encode(self) -> bytes:
+        """Write it as a line."""
+        return json.dumps(asdict(self)).encode() + b"\n"
+
+    @classmethod
+    def decode(cls, line: bytes) -> Plan:
+        """Read the line that `encode` wrote."""
+        fields = json.loads(line)
+        files = [UnixFile(**one) for one in fields["unix_files"]]
+        return cls(**fields | {"timings": Timings(**fields["timings"]), "unix_files": files})
+
+
+def write(plan: Plan, common: bytes) -> int:
+    """Write both into a new file without a name; return its descriptor, which is inherited."""
+    if hasattr(os, "memfd_create"):
+        file = os.memfd_create("dispatcher-plan", 0)
+    else:
+        with tempfile.TemporaryFile() as unnamed:
+            file = os.dup(unnamed.fileno())
+    with open(os.dup(file), "wb") as writer:
+        writer.write(plan.encode())
+        writer.write(common)
+    os.set_inheritable(file, True)
+    return file
+
+
+def read(file: int) -> tuple[Plan, bytes]:
+    """Read what `write` wrote. The position in the file is common to all who have it, and is left
+    where it is."""
+    content = os.pread(file, os.fstat(file).st_size, 0)
+    line, _, common = content.partition(b"\n")
+    return Plan.decode(line), common

@@ -1,0 +1,166 @@
+"""What a parent gives its children: parts of the node's settings, the plan, and lines to talk."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dispatcher.errors import ConfigError
+from dispatcher.node.assignment import Assignment
+from dispatcher.node.processes import plan, shares
+from dispatcher.node.processes.life import Timings
+from dispatcher.node.processes.line import ALIVE, READY, Heard, said
+from dispatcher.settings import Settings
+from dispatcher.telemetry.events import Events
+from dispatcher.telemetry.log import open_log
+from dispatcher.telemetry.plain import PlainLog
+
+
+def settings_of(**environ: str) -> Settings:
+    """Settings that were read."""
+    return Settings.load(environ)
+
+
+# Parts
+
+
+@given(whole=st.integers(0, 10**6), of=st.integers(1, 64))
+def test_parts_are_the_whole_and_differ_by_one_at_most(whole: int, of: int) -> None:
+    """The first ones get the rest."""
+    parts = [shares.part(whole, number, of) for number in range(of)]
+    assert sum(parts) == whole
+    assert parts == sorted(parts, reverse=True)
+    assert max(parts) - min(parts) <= 1
+
+
+def test_limits_of_a_node_are_shared_out() -> None:
+    """A destination sees as many attempts at once as ever, and a disk as many bytes."""
+    whole = settings_of(
+        WORKER="10", WORKER_SLOW="7", MAX_BACKLOG_BYTES="100", DEAD_LETTER_MAX_BYTES="8"
+    )
+    parts = [shares.of_child(whole, number, 3) for number in range(3)]
+    assert [one.worker for one in parts] == [4, 3, 3]
+    assert [one.worker_slow for one in parts] == [3, 2, 2]
+    assert [one.max_backlog_bytes for one in parts] == [34, 33, 33]
+    assert [one.dead_letter_max_bytes for one in parts] == [3, 3, 2]
+    assert whole.worker == 10
+
+
+def test_no_limit_is_none_for_each_and_a_small_one_is_none_of_them() -> None:
+    """0 stands for no limit: a part of a limit must not come to that."""
+    none = shares.of_child(settings_of(), 1, 2)
+    assert none.max_backlog_bytes == 0
+    small = settings_of(MAX_BACKLOG_BYTES="1", DEAD_LETTER_MAX_BYTES="1", WORKER_SLOW="1")
+    last = shares.of_child(small, 1, 2)
+    assert (last.max_backlog_bytes, last.dead_letter_max_bytes, last.worker_slow) == (1, 1, 1)
+
+
+def test_settings_that_were_not_given_count_as_not_given() -> None:
+    """Nobody is warned that a default was reduced."""
+    part = shares.of_child(settings_of(WORKER="4"), 0, 2)
+    assert part.model_fields_set == {"worker"}
+
+
+def test_what_one_process_has_alone_is_not_shared_out() -> None:
+    """Function calls, their results and the audit's trail are the first one's."""
+    whole = settings_of(CALL_WORKER="9", RESULT_MAX_BYTES="1000")
+    first = shares.of_child(whole, 0, 4)
+    assert (first.call_worker, first.result_max_bytes) == (9, 1000)
+
+
+def test_fewer_workers_than_processes_are_refused() -> None:
+    """Both are named."""
+    with pytest.raises(ConfigError, match=r"WORKER=3: expected at least PROCESSES=4"):
+        shares.check(settings_of(WORKER="3"), 4)
+    shares.check(settings_of(WORKER="4"), 4)
+
+
+@given(processes=st.integers(1, 8), on_disk=st.sets(st.integers(0, 40)))
+def test_every_partition_has_one_process_and_every_process_its_own(
+    processes: int, on_disk: set[int]
+) -> None:
+    """Those too that more processes left behind."""
+    parts = [Assignment.of(number, processes, on_disk) for number in range(processes)]
+    every = sorted(one for part in parts for one in part.partitions)
+    assert every == sorted(on_disk | set(range(processes)))
+    assert [part.own for part in parts] == list(range(processes))
+    assert [part.has_desk for part in parts] == [number == 0 for number in range(processes)]
+
+
+# The plan
+
+
+def test_plan_is_read_as_it_was_written_by_everybody_who_has_the_file() -> None:
+    """The second one finds it where the first one did."""
+    written = plan.Plan(
+        version="1",
+        processes=2,
+        child=["python"],
+        timings=Timings(stop_s=3),
+        log_level="info",
+        log_format="json",
+        sockets={plan.LISTEN: [5, 6]},
+        unix_files=[plan.UnixFile("/tmp/x", 1, 2)],
+        ready={"listen": ["127.0.0.1:80"]},
+    )
+    common = b"of\nthe server"
+    file = plan.write(written, common)
+    try:
+        assert plan.read(file) == (written, common)
+        assert plan.read(file) == (written, common)
+        assert os.get_inheritable(file)
+        assert written.descriptors == [5, 6]
+    finally:
+        os.close(file)
+
+
+# Lines between them
+
+
+def test_what_is_said_is_heard_however_it_comes_in() -> None:
+    """In pieces, and several at once."""
+    data = said(ALIVE) + said(READY, pending=3, took_ms=4) + said(ALIVE)
+    expected = [(ALIVE, {}), (READY, {"pending": 3, "took_ms": 4}), (ALIVE, {})]
+    for size in (1, 7, 1000):
+        heard = Heard()
+        pieces = [data[at : at + size] for at in range(0, len(data), size)]
+        assert [one for piece in pieces for one in heard.feed(piece)] == expected
+
+
+@pytest.mark.parametrize("line", [b"\n", b"{}\n", b"[1]\n", b"3\n", b"\xff\n"])
+def test_what_is_not_known_is_passed_over(line: bytes) -> None:
+    """A child of another version says something else."""
+    assert list(Heard().feed(line + said(ALIVE))) == [(ALIVE, {})]
+
+
+# Lines of the log
+
+
+def test_plain_log_writes_what_the_log_writes() -> None:
+    """To the byte, but for the time."""
+    plain: list[str] = []
+    full: list[str] = []
+    both = [
+        Events(PlainLog(plain.append, level="info")),
+        Events(open_log(full.append, level="info", format="json")),
+    ]
+    for events in both:
+        events.process_started(process=1, pid=2)
+        events.server_starting(version="ü", pid=1, changed={"A": [1, None]}, settings={})
+        events.handshake_failed(listener="api", reason="plain", detail="", address="")
+        try:
+            raise ValueError("no")
+        except ValueError as error:
+            events.server_crashed(exc_info=error)
+    assert [_without_time(line) for line in plain] == [_without_time(line) for line in full]
+    assert [events.is_debug for events in both] == [False, False]
+    assert len(plain) == 3
+
+
+def _without_time(line: str) -> str:
+    time = json.loads(line)["timestamp"]
+    return line.replace(time, "")
