@@ -80,13 +80,24 @@ def option_lines(draw: st.DrawFn) -> tuple[str, bytes]:
     return title, name + b":" + draw(blanks) + draw(values) + draw(blanks)
 
 
+class _Never:
+    """A timer that is never due."""
+
+    def cancel(self) -> None:
+        """It is not."""
+
+
 class Caller:
-    """A connection to the listener."""
+    """A connection to the listener. Who waits is told that there will be a retry."""
 
     def __init__(self) -> None:
         self.queue = MemoryAcceptor(at_once=False)
         self._transport = MemoryTransport()
-        self._connection = Connection(Shared(self.queue, IngressConfig("", 0), Ready, lambda: 0.0))
+        config = IngressConfig("", 0)
+        shared = Shared(
+            self.queue, config, Ready, lambda: 0.0, call_later=lambda after_s, callback: _Never()
+        )
+        self._connection = Connection(shared)
         self._connection.connection_made(self._transport)
         self._answered = 0
         self._taken = 0
@@ -99,6 +110,9 @@ class Caller:
             + b"Content-Length: 2\r\n\r\nhi"
         )
         self.queue.settle()
+        for waiter in [*self.queue.awaited.values()]:
+            waiter.undecided()
+        self.queue.awaited.clear()
         answer = bytes(self._transport.written)[self._answered :]
         self._answered += len(answer)
         head, _, body = answer.partition(b"\r\n\r\n")
@@ -151,7 +165,7 @@ def test_options_make_a_message_or_a_400_that_names_one_of_them(
             assert_named(status, body, {title for title, _ in lines})
         else:
             assert status == 202
-            asked = {title for title, _ in lines} - {"X-Dispatcher-Timeout"}
+            asked = {title for title, _ in lines} - {"X-Dispatcher-Timeout", "X-Dispatcher-Wait"}
             assert (message.terms is not None) == bool(asked)
             assert_kept(message)
     status, _, message = caller.send()
