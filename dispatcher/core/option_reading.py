@@ -23,6 +23,9 @@ class Options(NamedTuple):
     `timeout_ms`   for one attempt.
     `wait_ms`      how long the caller waits for what becomes of the message. It is not stored.
     `has_terms`    whether anything else was given.
+    `is_plain`     whether the message is stored and answered as one without options: it has no
+                   terms, nobody waits, and it has no place.
+    `is_placed`    whether it meets others at its destination without a key: a rule bounds them.
     `has_instant`  whether one of them is an instant: what is said of the same request later may be
                    something else.
     """
@@ -44,6 +47,8 @@ class Options(NamedTuple):
     wait_ms: int | None = None
     has_terms: bool = False
     has_instant: bool = False
+    is_plain: bool = True
+    is_placed: bool = False
 
     @property
     def is_keyed(self) -> bool:
@@ -102,7 +107,12 @@ def read_options(given: Iterable[tuple[Option, str]], now_us: int | None) -> Opt
         values[option.field] = value
         has_terms = has_terms or option.is_term
     has_instant = any(isinstance(value, At) for value in values.values())
-    options = Options(**values, has_terms=has_terms, has_instant=has_instant)
+    options = Options(
+        **values,
+        has_terms=has_terms,
+        has_instant=has_instant,
+        is_plain=not has_terms and "wait_ms" not in values,
+    )
     if has_terms:
         _check_pairs(options)
         _check_instants(options, now_us)

@@ -24,6 +24,8 @@ class IngressConfig:
     `max_connections`  open at once; one more is answered 503 and closed. 0: no limit of our own.
     `proxy`            host and port, as above, of the forward proxy; None: there is none.
     `rules`            what holds now; its groups are asked for.
+    `spreads_rules`    messages to a destination that a rule bounds meet there, as those with a key
+                       do: other processes accept some of them.
     `unix`             the path that is listened on in place of host and port.
     `tls`              secures connections; None: they are plain. Not those of the forward proxy.
     """
@@ -38,5 +40,6 @@ class IngressConfig:
     max_connections: int = 10_000
     proxy: tuple[str, int] | None = None
     rules: RulesInForce = field(default_factory=RulesInForce)
+    spreads_rules: bool = False
     unix: UnixPlace | None = None
     tls: Secured | None = None

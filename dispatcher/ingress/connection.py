@@ -131,7 +131,7 @@ class Connection:
     # What the listener calls.
 
     def forget_heads(self) -> None:
-        """Decide anew about the next head: the keys have changed."""
+        """Decide anew about the next head: the keys, or rules, have changed."""
         self.exchange.heads.pattern = None
 
     def retire(self) -> None:

@@ -62,8 +62,8 @@ class Forward(NamedTuple):
 
     @property
     def place(self) -> bytes:
-        """Where a message with a key meets others, and b"" for one without (`core.placing`)."""
-        if not self.options.is_keyed:
+        """Where a message meets others (`core.placing`), and b"" for one that has none to meet."""
+        if not (self.options.is_keyed or self.options.is_placed):
             return b""
         return place_of_group(self.group) if self.group else self.destination.key
 
@@ -134,6 +134,8 @@ def forward(
         raise UnacceptableError(refusals.EXPECTATION)
     if head.length > config.max_body:
         raise UnacceptableError(refusals.body_too_large(config.max_body))
+    if config.spreads_rules and group is None and config.rules.bounds(origin.destination):
+        options = options._replace(is_plain=False, is_placed=True)
     wanted = _wanted(head, origin, entrance, options)
     if group is None:
         return wanted

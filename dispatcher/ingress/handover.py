@@ -49,7 +49,7 @@ def hand_over(
         body_size=body_size,
     )
     receipt: Receipt
-    if options.has_terms or options.wait_ms is not None:
+    if not options.is_plain:
         receipt = _with_options(exchange, message, options, style, printer)
     else:
         receipt = outbox = exchange.outbox
@@ -81,7 +81,8 @@ def _with_options(
         place = outbox.wait(style, message.body_size)
         exchange.awaiting = Awaiting(exchange.shared, outbox, place, options.wait_ms)
         return exchange.awaiting
-    if options.idempotency_key is not None or (exchange.shared.spreads_keys and options.is_keyed):
+    meets_others = options.is_keyed or options.is_placed
+    if options.idempotency_key is not None or (exchange.shared.spreads_keys and meets_others):
         return outbox.place(style, message.body_size)
     outbox.expect(style, message.body_size)
     return outbox

@@ -128,6 +128,10 @@ class Listener:
             ValueError: as `Keyring.replace`; nothing has changed.
         """
         self._config.keys.replace(keys)
+        self.forget_heads()
+
+    def forget_heads(self) -> None:
+        """Decide anew about the next head of every connection: what holds has changed."""
         if self._shared is not None:
             for connection in self._shared.connections:
                 connection.forget_heads()

@@ -84,6 +84,11 @@ class Held:
         self._receipt = receipt
         return self
 
+    @property
+    def receipt(self) -> Receipt:
+        """Who is told, after `until_answered`."""
+        return self._receipt
+
     def accepted(self, message: Message) -> None:
         """The message is durable."""
         self.end()

@@ -36,7 +36,7 @@ class Receiving:
         uploads: Uploads = shared.acceptor
         if wanted.group:
             uploads = _ForAll(shared.acceptor, wanted)
-        elif shared.spreads_keys and wanted.options.is_keyed:
+        elif shared.spreads_keys and wanted.place:
             uploads = _Keyed(shared.acceptor, wanted.place)
         self.body = Body(
             uploads,

@@ -22,7 +22,12 @@ from dispatcher.settings import Address, OrderOnDead, Settings, UnixAddress
 
 
 def of_ingress(
-    settings: Settings, connections: Share, rules: RulesInForce, tls: Secured | None
+    settings: Settings,
+    connections: Share,
+    rules: RulesInForce,
+    tls: Secured | None,
+    *,
+    spreads_rules: bool = False,
 ) -> IngressConfig:
     """What the listener is told. Its keys are a ring of its own, which can be replaced."""
     proxy = settings.proxy_listen
@@ -36,6 +41,7 @@ def of_ingress(
         max_connections=connections.callers,
         proxy=None if proxy is None else (proxy.host, proxy.port),
         rules=rules,
+        spreads_rules=spreads_rules,
         tls=tls,
         unix=unix_place(settings, settings.listen),
     )

@@ -93,6 +93,7 @@ class MessageService:
         self.acceptor: Acceptor = router or self.first.intake
         self.neighbours: Neighbours | None = None
         if router is not None and assignment.processes > 1:
+            router.bounds = self.rules.bounds
             self.neighbours = Neighbours(
                 settings,
                 events,
@@ -113,7 +114,11 @@ class MessageService:
         self.listener = Listener(
             self.acceptor,
             configs.of_ingress(
-                settings, self.connections, self.rules, self.certificates.of(certificates.LISTEN)
+                settings,
+                self.connections,
+                self.rules,
+                self.certificates.of(certificates.LISTEN),
+                spreads_rules=self.neighbours is not None,
             ),
             health,
             given,
@@ -214,6 +219,8 @@ class MessageService:
             self._additions = additions
             self.pool.add(additions)
             self.whole.traffic.rules_changed()
+            if self.neighbours is not None:
+                self.listener.forget_heads()
 
         return put_into_force
 

@@ -5,6 +5,8 @@
     with a key        the one of its place (`core.placing`), also where another process has that;
                       503 `moved` where nobody is known to
     of a group        with a key the one of the group, else the own one
+    with a rule that  its destination is its place, so that the limit is that of all processes; but
+    limits attempts   those of a group stay together, and each process has the limit for those
     a large body      decided as it begins: its chunks lie in that log
 
 With one partition there is no router: ingress has that one's intake itself.
@@ -14,9 +16,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from dispatcher.core.destination import Destination
 from dispatcher.core.message import Message
 from dispatcher.core.placing import partition_of, place_of
 from dispatcher.errors import Refusal
+from dispatcher.ingress.memory import Held
+from dispatcher.ingress.outbox import Outbox
 from dispatcher.peers.forwarding.elsewhere import Elsewhere
 from dispatcher.queue.flow.intake import Intake
 from dispatcher.queue.ports import Acceptor, GroupReceipt, Receipt, Upload, Waiter
@@ -41,6 +46,9 @@ class Router:
         self._former: Intake | None = None  # the own one before, while it owes answers
         self.elsewhere: Elsewhere | None = None
         """The partitions of other processes, where there are any."""
+        self.bounds: Callable[[Destination], bool] | None = None
+        """Says of which destinations all messages go to one partition, where other processes accept
+        some of them."""
 
     def __repr__(self) -> str:
         return f"<Router: {sorted(self._intakes)} of {self._spread}>"
@@ -94,7 +102,7 @@ class Router:
             assert isinstance(upload, _Placed)
             upload.intake.accept(message, receipt, upload.inner)
             return
-        place = place_of(message.destination.key, message.terms)
+        place = place_of(message.destination.key, message.terms) or self._bounded(message, receipt)
         intake = self._of(place)
         refusal = _refusal(intake, place)
         if intake is None or refusal is not None:
@@ -153,12 +161,26 @@ class Router:
             return self._at(partition_of(place, self._spread))
         return self._choose()
 
+    def _bounded(self, message: Message, receipt: Receipt) -> bytes:
+        """The place of a message without a key: its destination, where a rule bounds that. A
+        receipt that comes in order can't be another partition's: the rule is younger than the
+        request."""
+        bounds = self.bounds
+        if bounds is None or not bounds(message.destination) or _is_in_order(receipt):
+            return b""
+        return message.destination.key
+
     def _at(self, number: int) -> Acceptor | None:
         """What accepts messages for a partition, here or elsewhere."""
         intake = self._intakes.get(number)
         if intake is None and self.elsewhere is not None:
             return self.elsewhere.of(number)
         return intake
+
+
+def _is_in_order(receipt: Receipt) -> bool:
+    """Whether it has to be told in the order of what its caller sent."""
+    return isinstance(receipt.receipt if isinstance(receipt, Held) else receipt, Outbox)
 
 
 def _refusal(intake: Acceptor | None, place: bytes) -> Refusal | None:

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import aiohttp
 
+from dispatcher.core.rules.match import Match
+from dispatcher.core.rules.rule import Rule
+from dispatcher.core.rules.table import Rules
 from dispatcher.node.assignment import Assignment
 from dispatcher.queue.ports import CHUNK_BYTES
 from dispatcher.testing.destination import FakeDestination, answer
@@ -114,3 +117,56 @@ async def test_a_process_that_comes_back_gets_what_was_held_for_it(tmp_path: Pat
         assert id_of(await post(zero, places[1], order_key="k"))[:4] == "0001"
         assert [line["process"] for line in one.lines if line["event"] == "peer.connected"] == [0]
         assert (tmp_path / "transaction.log" / "run").stat().st_mode & 0o777 == 0o700
+
+
+def rules_for(to: FakeDestination, **says: object) -> Rules:
+    """One rule, for this destination."""
+    return Rules([Rule(Match.parse(to.authority), **says)])  # type: ignore[arg-type]
+
+
+async def test_a_rule_bounds_attempts_of_all_processes_together(tmp_path: Path) -> None:
+    """Plain messages, on kept-alive connections and in large bodies, meet in one partition at a
+    destination that a rule bounds, as soon as it is in force and as long. So its limit is one."""
+    async with destinations(COUNT) as places, node(tmp_path) as servers:
+        to = places[1]
+
+        async def partitions() -> set[str]:
+            """Where messages lie that come to both processes."""
+            bodies = (b"x", b"", b"z" * (2 * CHUNK_BYTES))
+            sent = [post(server, to, body) for server in servers for body in bodies]
+            return {id_of(answered)[:4] for answered in await asyncio.gather(*sent)}
+
+        assert await partitions() == {"0000", "0001"}
+        await to.received(6)
+        for server in servers:
+            server.server.prepare_rules(rules_for(to, timeout_ms=60_000))()
+        assert await partitions() == {"0000", "0001"}
+        await to.received(12)
+        for server in servers:
+            server.server.prepare_rules(rules_for(to, concurrency=1))()
+        assert [await partitions() for _ in range(3)] == [{"0001"}] * 3
+        assert await partitions() == {"0001"}
+        await to.received(36)
+        for server in servers:
+            server.server.prepare_rules(Rules())()
+        assert await partitions() == {"0000", "0001"}
+
+
+async def test_answers_of_one_connection_keep_their_order_where_a_rule_bounds_some(
+    tmp_path: Path,
+) -> None:
+    """A pipelined message that another process takes is answered in its place."""
+    async with destinations(COUNT) as places, node(tmp_path) as servers:
+        for server in servers:
+            server.server.prepare_rules(rules_for(places[1], concurrency=1))()
+        host, port = servers[0].ready["listen"][0].split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        for turn in range(30):
+            to = places[turn % 2]
+            head = f"POST /{turn} HTTP/1.1\r\nHost: a\r\nX-Dispatcher-Origin-Host: {to.authority}"
+            writer.write(f"{head}\r\nContent-Length: 1\r\n\r\nx".encode())
+        for turn in range(30):
+            answered = await reader.readuntil(b"\r\n\r\n")
+            assert answered.startswith(b"HTTP/1.1 202")
+            assert b"Message-Id: %04x" % (turn % 2) in answered
+        writer.close()

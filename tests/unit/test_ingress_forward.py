@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,10 @@ from dispatcher.core.destination import Destination
 from dispatcher.core.keys import Key, Keyring, Role
 from dispatcher.core.option_reading import NO_OPTIONS, Options, bad_value
 from dispatcher.core.options import HEADERS, OPTIONS, OWN, TIMEOUT
+from dispatcher.core.rate import Rate
+from dispatcher.core.rules.match import Match
+from dispatcher.core.rules.rule import Rule
+from dispatcher.core.rules.table import Rules, RulesInForce
 from dispatcher.errors import Refusal
 from dispatcher.ingress import refusals
 from dispatcher.ingress.config import IngressConfig
@@ -223,7 +228,7 @@ def test_headers_that_dispatchers_add_are_dropped(name: str) -> None:
 
 def test_every_option_has_a_field_and_a_name_of_its_own() -> None:
     """The table is what everything else is made from."""
-    derived = {"has_terms", "has_instant"}
+    derived = {"has_terms", "has_instant", "is_plain", "is_placed"}
     assert {option.field for option in OPTIONS} == set(Options._fields) - derived
     assert len({option.field for option in OPTIONS}) == len(OPTIONS)
     assert len({header.name for header in HEADERS}) == len(HEADERS)
@@ -339,3 +344,21 @@ def test_key_is_refused_when_its_role_may_not_send(role: Role) -> None:
         assert refusals.KEY_FORBIDDEN.status == 403
     else:
         assert isinstance(outcome(*lines, config=config), Forward)
+
+
+@pytest.mark.parametrize("says", [{"rate": Rate(1, 1_000_000)}, {"concurrency": 3}])
+def test_message_has_a_place_where_a_rule_bounds_its_destination(says: dict[str, Any]) -> None:
+    """Only where other processes accept messages too, and only for that destination; options that
+    were given stay."""
+    bounded = Rules([Rule(Match.parse("b/path"), **says), Rule(Match.parse("c"), retries=1)])
+    head = read_head(b"GET / HTTP/1.1\r\nHost: a\r\nX-Dispatcher-Origin-Host: b", Kinds())
+    other = read_head(b"GET / HTTP/1.1\r\nHost: a\r\nX-Dispatcher-Origin-Host: c", Kinds())
+    alone = IngressConfig("", 0, rules=RulesInForce(bounded))
+    among = IngressConfig("", 0, rules=RulesInForce(bounded), spreads_rules=True)
+    assert forward(head, alone).options is NO_OPTIONS
+    assert forward(other, among).options is NO_OPTIONS
+    placed = forward(head, among)
+    assert placed.place == b"http://b"
+    assert placed.options == NO_OPTIONS._replace(is_plain=False, is_placed=True)
+    among.rules.replace(Rules())
+    assert forward(head, among).place == b""

@@ -141,6 +141,15 @@ class RulesInForce:
     def __repr__(self) -> str:
         return f"<RulesInForce {self.all!r}>"
 
+    def bounds(self, destination: Destination) -> bool:
+        """Whether one of them has a rate or a concurrency for attempts at a destination, or at some
+        of its paths."""
+        rules = self.rules
+        return rules is not None and any(
+            rule.rate is not None or rule.concurrency is not None
+            for rule in rules.for_destination(destination)
+        )
+
     def replace(self, rules: Rules) -> None:
         """Put other rules into force, for messages that wait already too."""
         self.all = rules
