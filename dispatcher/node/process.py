@@ -27,7 +27,7 @@ import uvloop
 
 from dispatcher.core.rules.table import Rules
 from dispatcher.errors import DispatcherError
-from dispatcher.node.collecting import Collecting
+from dispatcher.node.collecting import THRESHOLDS, Collecting, set_aside
 from dispatcher.node.opening import open_log_of, open_output, tell_start
 from dispatcher.node.places import check_places
 from dispatcher.node.pulse import Pulse
@@ -91,6 +91,7 @@ def run_loop(
     # Objects of the start live as long as the process: the collector need not look at them again.
     gc.freeze()
     gc.enable()  # the command line has it off until here
+    gc.set_threshold(*THRESHOLDS)
     collecting = Collecting()
     gc.callbacks.append(collecting)
     try:
@@ -159,7 +160,7 @@ class Process:
             starting.result()
             # What was read from the logs stays as well, and the first full collection of a server
             # at work would go through what the last one of the start has not set aside.
-            gc.freeze()
+            set_aside()
             await asyncio.to_thread(give_back_memory)
             self._manager.ready()
             self._begin_pulse()
