@@ -21,6 +21,7 @@ from dispatcher.core.terms import Terms
 
 _PERSON = b"partition"
 _HASH_BYTES = 8
+_GROUP = b"group:"
 
 
 def partition_of(place: bytes, count: int) -> int:
@@ -49,4 +50,9 @@ def place_of(destination: bytes, terms: Terms | None) -> bytes:
 
 def place_of_group(name: str) -> bytes:
     """The place of a group, whose messages are stored together."""
-    return b"group:" + name.encode("utf-8")
+    return _GROUP + name.encode("utf-8")
+
+
+def group_of(place: bytes) -> str:
+    """The name of the group whose place it is."""
+    return place.removeprefix(_GROUP).decode("utf-8")

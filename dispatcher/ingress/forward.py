@@ -10,10 +10,12 @@ from typing import Final, NamedTuple
 from dispatcher.core.destination import GROUP, Destination, Origin, group_in
 from dispatcher.core.idempotency import Printer, begin_print, new_print
 from dispatcher.core.keys import Keyring, Role
+from dispatcher.core.meeting import Keys, keys_of, keys_of_all
 from dispatcher.core.option_reading import NO_OPTIONS, BadOption, Options, read_options
 from dispatcher.core.options import Option, meant
 from dispatcher.core.placing import place_of_group
 from dispatcher.core.rules.table import Group
+from dispatcher.core.terms import Terms
 from dispatcher.errors import Refusal
 from dispatcher.ingress import refusals
 from dispatcher.ingress.config import IngressConfig
@@ -66,6 +68,19 @@ class Forward(NamedTuple):
         if not (self.options.is_keyed or self.options.is_placed):
             return b""
         return place_of_group(self.group) if self.group else self.destination.key
+
+    @property
+    def keys(self) -> Keys:
+        """By which keys (`core.meeting`)."""
+        options, every = self.options, (self, *self.others)
+        terms = Terms(
+            idempotency_key=options.idempotency_key or "",
+            order_key=options.order_key or "",
+            flow_key=options.flow_key or "",
+        )
+        if self.group:
+            return keys_of_all(self.place, [one.destination.key for one in every], terms)
+        return keys_of(self.destination.key, terms)
 
     def head_with_length(self, length: int) -> bytes:
         """The head for a body of this many bytes."""

@@ -37,7 +37,7 @@ class Receiving:
         if wanted.group:
             uploads = _ForAll(shared.acceptor, wanted)
         elif shared.spreads_keys and wanted.place:
-            uploads = _Keyed(shared.acceptor, wanted.place)
+            uploads = _Keyed(shared.acceptor, wanted)
         self.body = Body(
             uploads,
             shared.memory,
@@ -80,19 +80,23 @@ class _ForAll:
         """Begin the body of all their messages."""
         heads = [len(one.head) for one in (self._wanted, *self._wanted.others)]
         return self._acceptor.start_uploads(
-            on_progress, copies=len(heads), head_bytes=sum(heads), place=self._wanted.place
+            on_progress,
+            copies=len(heads),
+            head_bytes=sum(heads),
+            place=self._wanted.place,
+            keys=self._wanted.keys,
         )
 
 
 class _Keyed:
     """Large bodies of messages with a key (`body.Uploads`)."""
 
-    __slots__ = ("_acceptor", "_place")
+    __slots__ = ("_acceptor", "_wanted")
 
-    def __init__(self, acceptor: Acceptor, place: bytes) -> None:
+    def __init__(self, acceptor: Acceptor, wanted: Forward) -> None:
         self._acceptor = acceptor
-        self._place = place
+        self._wanted = wanted
 
     def start_upload(self, on_progress: Callable[[], None]) -> Upload:
         """Begin one."""
-        return self._acceptor.start_upload(on_progress, self._place)
+        return self._acceptor.start_upload(on_progress, self._wanted.place, self._wanted.keys)

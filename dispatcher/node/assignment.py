@@ -13,13 +13,16 @@ class Assignment:
 
     `partitions` are those that it has, its own one (`own`) among them. Messages without a key lie
     in partitions that are no surplus; `spread` is how many partitions places are spread over,
-    wherever they are.
+    wherever they are, and `former` how many it was before, the latest first. `every` are all
+    partitions of the node, where that matters: where there are former ones.
     """
 
     number: int = 0
     partitions: tuple[int, ...] = (0,)
     spread: int = 1
     processes: int = 1
+    former: tuple[int, ...] = ()
+    every: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.own not in self.partitions:
@@ -49,7 +52,7 @@ class Assignment:
     @property
     def is_whole(self) -> bool:
         """Whether there is one partition and no other: nothing has to be routed."""
-        return self.partitions == (0,) and self.spread == 1
+        return self.partitions == (0,) and self.spread == 1 and not self.former
 
     def is_surplus(self, partition: int) -> bool:
         """Whether a partition takes no messages without a key, and is delivered empty."""

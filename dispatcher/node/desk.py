@@ -195,7 +195,9 @@ class Desk:
     def _make_api(self, sockets: Sequence[socket], health: Callable[[], Health]) -> ApiServer:
         messages, functions = self._messages, self.functions
         settings = messages.settings
-        admin, carrier, replayer = merged(messages.queues, messages.assignment.spread)
+        admin, carrier, replayer = merged(
+            messages.queues, messages.assignment.spread, messages.meeting
+        )
         return ApiServer(
             *configs.host_and_port(settings.api_listen),
             Keyring(settings.api_keys),

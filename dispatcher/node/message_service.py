@@ -24,6 +24,8 @@ from dispatcher.listening.given import GivenSockets
 from dispatcher.node import certificates, configs, on_disk
 from dispatcher.node.assignment import Assignment
 from dispatcher.node.descriptors import raise_limit, share
+from dispatcher.node.former import FormerSpreads
+from dispatcher.node.layout import Layout
 from dispatcher.node.neighbours import Neighbours
 from dispatcher.node.observer import EventObserver
 from dispatcher.node.partitions import Partitions
@@ -52,6 +54,7 @@ class MessageService:
         events: Events,
         assignment: Assignment,
         *,
+        layout: Layout | None = None,
         given: GivenSockets,
         health: Callable[[], HealthAnswer],
         log_failed: Callable[[], None],
@@ -89,7 +92,8 @@ class MessageService:
             died=self.first.observer.died,
             rules=self.rules,
         )
-        router = None if assignment.is_whole else Router(assignment.spread, assignment.own)
+        router = None if assignment.is_whole else _router(assignment)
+        self.meeting = None if router is None else router.meeting
         self.acceptor: Acceptor = router or self.first.intake
         self.neighbours: Neighbours | None = None
         if router is not None and assignment.processes > 1:
@@ -101,6 +105,16 @@ class MessageService:
                 router,
                 incarnation=self.incarnation,
                 died=self.first.observer.died,
+            )
+        self.former: FormerSpreads | None = None
+        has_all = assignment.partitions == assignment.every
+        if self.meeting is not None and layout is not None and has_all:
+            self.former = FormerSpreads(
+                layout,
+                self.meeting,
+                self.queues,
+                transaction_log=settings.transaction_log,
+                window_ms=settings.idempotency_window_ms,
             )
         by_number = dict(zip(assignment.partitions, self.queues, strict=True))
         self.partitions = Partitions(
@@ -192,6 +206,12 @@ class MessageService:
         """
         await self.partitions.open_all(self.assignment.partitions, "dispatcher", 0)
 
+    def begin(self) -> None:
+        """Accept and deliver."""
+        self.partitions.begin()
+        if self.former is not None:
+            self.former.start(self.supervisor)
+
     def tell_opened(self, began_s: float) -> None:
         """Write down what was found in the logs; it was begun at this monotonic instant."""
         for log, path in (each for one in self.on_disk for each in one.logs):
@@ -230,3 +250,12 @@ class MessageService:
         await self.partitions.stop()
         # Those as well that were not open yet.
         await asyncio.gather(*(queue.stop() for queue in self.queues))
+
+
+def _router(assignment: Assignment) -> Router:
+    return Router(
+        assignment.spread,
+        assignment.own,
+        former=assignment.former,
+        partitions=assignment.every,
+    )

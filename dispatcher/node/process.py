@@ -19,6 +19,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -30,6 +31,7 @@ from dispatcher.errors import DispatcherError
 from dispatcher.node.collecting import THRESHOLDS, Collecting, set_aside
 from dispatcher.node.opening import open_log_of, open_output, tell_start
 from dispatcher.node.places import check_places
+from dispatcher.node.preparing import prepare
 from dispatcher.node.pulse import Pulse
 from dispatcher.node.reloading import Reloading
 from dispatcher.node.server import Server
@@ -67,7 +69,8 @@ def run(
     tell_start(settings, rules, environ, events, made_key=made_key)
 
     async def serve() -> int:
-        server = Server(settings, events, rules)
+        layout, assignment = await prepare(settings, max(0, time.time_ns() // 1000))
+        server = Server(settings, events, rules, assignment=assignment, layout=layout)
         return await Process(
             settings, rules, environ, events, output, server=server, manager=Systemd(environ)
         ).serve()

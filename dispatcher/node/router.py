@@ -3,7 +3,8 @@
     without a key     the process's own partition: always the same one, so that callers share
                       batches; another one when it refuses, as soon as it owes nobody an answer
     with a key        the one of its place (`core.placing`), also where another process has that;
-                      503 `moved` where nobody is known to
+                      503 `moved` where nobody is known to. Who has it may find that one of before
+                      knows the key (`node.meeting`)
     of a group        with a key the one of the group, else the own one
     with a rule that  its destination is its place, so that the limit is that of all processes; but
     limits attempts   those of a group stay together, and each process has the limit for those
@@ -14,14 +15,24 @@ With one partition there is no router: ingress has that one's intake itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 
 from dispatcher.core.destination import Destination
+from dispatcher.core.meeting import Keys, keys_of, keys_of_all
 from dispatcher.core.message import Message
 from dispatcher.core.placing import partition_of, place_of
 from dispatcher.errors import Refusal
 from dispatcher.ingress.memory import Held
 from dispatcher.ingress.outbox import Outbox
+from dispatcher.node.meeting import (
+    Meeting,
+    PlacedGroupReceipt,
+    PlacedReceipt,
+    Placement,
+    Told,
+)
+from dispatcher.node.placed import Begin, PlacedUpload
 from dispatcher.peers.forwarding.elsewhere import Elsewhere
 from dispatcher.queue.flow.intake import Intake
 from dispatcher.queue.ports import Acceptor, GroupReceipt, Receipt, Upload, Waiter
@@ -34,11 +45,23 @@ class Router:
 
     spreads_keys = True
 
-    def __init__(self, spread: int, own: int = 0) -> None:
+    def __init__(
+        self,
+        spread: int,
+        own: int = 0,
+        *,
+        former: Sequence[int] = (),
+        partitions: Collection[int] = (),
+    ) -> None:
         """Places are spread over so many partitions, whether they are here or not; those with
-        higher numbers take nothing without a key. The process's `own` is preferred."""
+        higher numbers take nothing without a key. The process's `own` is preferred. Where there
+        are `former` spreads (the latest first), the `partitions` are asked for keys; those are the
+        ones that the node has."""
         self._spread = spread
         self._preferred = own
+        self._partitions = partitions
+        self.meeting = Meeting(spread, former, self._ask) if former else None
+        """Where messages with keys go; None: their place alone says that."""
         self._intakes: dict[int, Intake] = {}
         self._unkeyed: dict[int, Intake] = {}
         """Those of them that take messages without a key."""
@@ -99,12 +122,30 @@ class Router:
     def accept(self, message: Message, receipt: Receipt, upload: Upload | None = None) -> None:
         """See `ports.Acceptor`."""
         if upload is not None:
-            assert isinstance(upload, _Placed)
-            upload.intake.accept(message, receipt, upload.inner)
+            assert isinstance(upload, PlacedUpload)
+            upload.accept(message, receipt)
             return
-        place = place_of(message.destination.key, message.terms) or self._bounded(message, receipt)
+        terms = message.terms
+        place = place_of(message.destination.key, terms)
+        if terms is not None and self.meeting is not None and self._decides(place):
+            keys = keys_of(message.destination.key, terms)
+            self.meeting.place(place, keys, partial(self._placed, message, receipt))
+            return
+        place = place or self._bounded(message, receipt)
         intake = self._of(place)
         refusal = _refusal(intake, place)
+        if intake is None or refusal is not None:
+            receipt.refused(refusal or MOVED)
+        else:
+            intake.accept(message, receipt)
+
+    def _placed(self, message: Message, receipt: Receipt, placement: Placement | None) -> None:
+        if placement is None:
+            receipt.refused(MOVED)
+            return
+        receipt = PlacedReceipt(receipt, placement)
+        intake = self._at(placement.number)
+        refusal = MOVED if intake is None else intake.refusal()
         if intake is None or refusal is not None:
             receipt.refused(refusal or MOVED)
         else:
@@ -119,8 +160,13 @@ class Router:
     ) -> None:
         """See `ports.Acceptor`."""
         if upload is not None:
-            assert isinstance(upload, _Placed)
-            upload.intake.accept_all(messages, receipt, upload.inner)
+            assert isinstance(upload, PlacedUpload)
+            upload.accept_all(messages, receipt)
+            return
+        if self.meeting is not None and self._decides(place):
+            destinations = [message.destination.key for message in messages]
+            keys = keys_of_all(place, destinations, messages[0].terms)
+            self.meeting.place(place, keys, partial(self._placed_all, messages, receipt))
             return
         intake = self._of(place)
         refusal = _refusal(intake, place)
@@ -129,20 +175,68 @@ class Router:
         else:
             intake.accept_all(messages, receipt)
 
-    def start_upload(self, on_progress: Callable[[], None], place: bytes = b"") -> Upload:
-        """See `ports.Acceptor`."""
-        intake = self._of(place)
-        return _NOWHERE if intake is None else _Placed(intake, intake.start_upload(on_progress))
+    def _placed_all(
+        self,
+        messages: Sequence[Message],
+        receipt: GroupReceipt,
+        placement: Placement | None,
+    ) -> None:
+        if placement is None:
+            receipt.refused(MOVED)
+            return
+        receipt = PlacedGroupReceipt(receipt, placement)
+        intake = self._at(placement.number)
+        refusal = MOVED if intake is None else intake.refusal()
+        if intake is None or refusal is not None:
+            receipt.refused(refusal or MOVED)
+        else:
+            intake.accept_all(messages, receipt)
 
-    def start_uploads(
-        self, on_progress: Callable[[], None], *, copies: int, head_bytes: int, place: bytes = b""
+    def start_upload(
+        self, on_progress: Callable[[], None], place: bytes = b"", keys: Keys = ()
     ) -> Upload:
         """See `ports.Acceptor`."""
+        return self._start(
+            lambda intake: intake.start_upload(on_progress), on_progress, place, keys
+        )
+
+    def start_uploads(
+        self,
+        on_progress: Callable[[], None],
+        *,
+        copies: int,
+        head_bytes: int,
+        place: bytes = b"",
+        keys: Keys = (),
+    ) -> Upload:
+        """See `ports.Acceptor`."""
+
+        def begin(intake: Acceptor) -> Upload:
+            return intake.start_uploads(on_progress, copies=copies, head_bytes=head_bytes)
+
+        return self._start(begin, on_progress, place, keys)
+
+    def _start(
+        self, begin: Begin, on_progress: Callable[[], None], place: bytes, keys: Keys
+    ) -> Upload:
+        if keys and self.meeting is not None and self._decides(place):
+            upload = PlacedUpload(on_progress)
+            self.meeting.place(place, keys, partial(self._begin, upload, begin))
+            return upload
+        upload = PlacedUpload()
         intake = self._of(place)
         if intake is None:
-            return _NOWHERE
-        inner = intake.start_uploads(on_progress, copies=copies, head_bytes=head_bytes)
-        return _Placed(intake, inner)
+            upload.refuse(MOVED)
+        else:
+            upload.begin(intake, begin)
+        return upload
+
+    def _begin(self, upload: PlacedUpload, begin: Begin, placement: Placement | None) -> None:
+        intake = None if placement is None else self._at(placement.number)
+        if intake is None:
+            upload.refuse(MOVED, placement)
+        else:
+            upload.begin(intake, begin, placement)
 
     def await_end(self, message: Message, waiter: Waiter) -> None:
         """See `ports.Acceptor`."""
@@ -155,6 +249,18 @@ class Router:
         intake = self._at(id_parts(message_id)[0])
         if intake is not None:
             intake.forget(message_id)
+
+    def _ask(self, number: int, keys: Keys, told: Told) -> None:
+        """See `meeting.Ask`."""
+        intake = self._intakes.get(number)
+        if intake is not None:
+            told(intake.known.which(keys))
+        else:
+            told(None if number in self._partitions else 0)
+
+    def _decides(self, place: bytes) -> bool:
+        """Whether it is this process that decides for a place."""
+        return bool(place) and partition_of(place, self._spread) in self._intakes
 
     def _of(self, place: bytes) -> Acceptor | None:
         if place:
@@ -189,47 +295,3 @@ def _refusal(intake: Acceptor | None, place: bytes) -> Refusal | None:
     if intake is None:
         return MOVED
     return intake.refusal() if place else None
-
-
-class _Placed:
-    """A large body, and the partition in whose log its chunks lie."""
-
-    __slots__ = ("inner", "intake")
-
-    def __init__(self, intake: Acceptor, inner: Upload) -> None:
-        self.intake = intake
-        self.inner = inner
-
-    @property
-    def unstored_bytes(self) -> int:
-        """See `ports.Upload`."""
-        return self.inner.unstored_bytes
-
-    @property
-    def refusal(self) -> Refusal | None:
-        """See `ports.Upload`."""
-        return self.inner.refusal
-
-    def write(self, chunk: bytes) -> None:
-        """See `ports.Upload`."""
-        self.inner.write(chunk)
-
-    def abort(self) -> None:
-        """See `ports.Upload`."""
-        self.inner.abort()
-
-
-class _Nowhere:
-    """A large body whose partition is not here: refused from the beginning."""
-
-    unstored_bytes = 0
-    refusal = MOVED
-
-    def write(self, chunk: bytes) -> None:
-        """Nobody takes it."""
-
-    def abort(self) -> None:
-        """Nothing was begun."""
-
-
-_NOWHERE = _Nowhere()

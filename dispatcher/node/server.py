@@ -27,6 +27,7 @@ from dispatcher.listening.given import GivenSockets, addresses
 from dispatcher.node import certificates
 from dispatcher.node.assignment import Assignment
 from dispatcher.node.desk import Desk
+from dispatcher.node.layout import Layout
 from dispatcher.node.message_service import MessageService
 from dispatcher.node.outlook import Addresses
 from dispatcher.node.patience import ends_unless_stalled
@@ -52,10 +53,12 @@ class Server:
         rules: Rules | None = None,
         *,
         assignment: Assignment | None = None,
+        layout: Layout | None = None,
         given: GivenSockets | None = None,
     ) -> None:
-        """`assignment` says which part of the node it is; None: all of it. It listens on the
-        sockets that are `given`, and binds those that are not."""
+        """`assignment` says which part of the node it is; None: all of it. Where it has all
+        partitions, former numbers of `layout` are forgotten when nothing of them is left. It
+        listens on the sockets that are `given`, and binds those that are not."""
         self.failed = asyncio.Event()
         self.is_abandoned = False
         self._settings = settings
@@ -68,6 +71,7 @@ class Server:
             settings,
             events,
             assignment or Assignment(),
+            layout=layout,
             given=self._given,
             health=self._public_health,
             log_failed=self.failed.set,
@@ -167,7 +171,7 @@ class Server:
         await messages.listener.start()
         proxy = messages.listener.proxy_bound
         messages.pool.set_own_listeners([*messages.listener.bound, *proxy, *self._api_bound])
-        messages.partitions.begin()
+        messages.begin()
         if messages.neighbours is not None:
             await messages.neighbours.start()
         if desk is not None:

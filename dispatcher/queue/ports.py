@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Protocol
 
 from dispatcher.core.answer import Answer
+from dispatcher.core.meeting import Keys
 from dispatcher.core.message import Message
 from dispatcher.core.outcome import AttemptResult
 from dispatcher.errors import DispatcherError, Refusal
@@ -82,7 +83,7 @@ class Acceptor(Protocol):
 
     `spreads_keys` says that messages with a key may be answered before those that came before them,
     or after those that came later. A `place` says what such a message has to meet others at
-    (`core.placing`), b"" for one without a key.
+    (`core.placing`), b"" for one without a key, and by which `keys` (`core.meeting`).
     """
 
     @property
@@ -100,8 +101,10 @@ class Acceptor(Protocol):
         it (`message.body` is b"" and `message.body_size` the sum), and the upload is used up.
         """
 
-    def start_upload(self, on_progress: Callable[[], None], place: bytes = b"") -> Upload:
-        """Begin a large body of a message for this place."""
+    def start_upload(
+        self, on_progress: Callable[[], None], place: bytes = b"", keys: Keys = ()
+    ) -> Upload:
+        """Begin a large body of a message for this place, with these keys."""
 
     def await_end(self, message: Message, waiter: Waiter) -> None:
         """Tell what becomes of a message that is being accepted: to be called within
@@ -123,7 +126,13 @@ class Acceptor(Protocol):
         of them are looked for."""
 
     def start_uploads(
-        self, on_progress: Callable[[], None], *, copies: int, head_bytes: int, place: bytes = b""
+        self,
+        on_progress: Callable[[], None],
+        *,
+        copies: int,
+        head_bytes: int,
+        place: bytes = b"",
+        keys: Keys = (),
     ) -> Upload:
         """Begin a large body of so many messages, which have so many bytes of heads together."""
 

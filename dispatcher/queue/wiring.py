@@ -47,6 +47,7 @@ from dispatcher.queue.flow.duplicates import Duplicates
 from dispatcher.queue.flow.expiring import Expiring
 from dispatcher.queue.flow.figures import Figures
 from dispatcher.queue.flow.intake import Intake
+from dispatcher.queue.flow.known import Known
 from dispatcher.queue.flow.plain import Plain
 from dispatcher.queue.flow.recent import Recent
 from dispatcher.queue.flow.settling import Settling
@@ -282,6 +283,7 @@ class Wiring:
             starting=self.starting,
             admission=self.admission,
             duplicates=self.duplicates,
+            known=Known(self.lines, self.duplicates, self.clock),
             figures=self.figures,
             watch=self.watch,
             clock=self.clock,

@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from dispatcher.core.meeting import Keys
 from dispatcher.core.message import Message
 from dispatcher.errors import Refusal
 from dispatcher.queue.ports import GroupReceipt, Receipt, Upload, Waiter
@@ -100,7 +101,9 @@ class MemoryAcceptor:
         if self._at_once:
             asyncio.get_running_loop().call_soon(self.settle)
 
-    def start_upload(self, on_progress: Callable[[], None], place: bytes = b"") -> Upload:
+    def start_upload(
+        self, on_progress: Callable[[], None], place: bytes = b"", keys: Keys = ()
+    ) -> Upload:
         """Begin a large body."""
         upload = MemoryUpload(on_progress, at_once=self._upload_at_once)
         self.uploads.append(upload)
@@ -115,7 +118,13 @@ class MemoryAcceptor:
         self.awaited.pop(message_id, None)
 
     def start_uploads(
-        self, on_progress: Callable[[], None], *, copies: int, head_bytes: int, place: bytes = b""
+        self,
+        on_progress: Callable[[], None],
+        *,
+        copies: int,
+        head_bytes: int,
+        place: bytes = b"",
+        keys: Keys = (),
     ) -> Upload:
         """Begin a large body of several messages, which is kept once."""
         return self.start_upload(on_progress)

@@ -1,6 +1,7 @@
 """One process of a node, alone: `python -m dispatcher.testing.piece JSON`, with the fields of its
-`Assignment`. Settings come from the environment, and the socket of LISTEN is given to the server,
-which stops on SIGTERM. Tests start it as `ServerProcess`, see `program_of`.
+`Assignment`, or the number of partitions of a node that is only this process. Settings come from
+the environment, and the socket of LISTEN is given to the server, which stops on SIGTERM. Tests
+start it as `ServerProcess`, see `program_of` and `program_of_all`.
 """
 
 from __future__ import annotations
@@ -10,10 +11,13 @@ import json
 import signal
 import socket
 import sys
+import time
 from os import environ
+from typing import Any
 
 from dispatcher.listening.given import GivenSockets
 from dispatcher.node.assignment import Assignment
+from dispatcher.node.preparing import prepare
 from dispatcher.node.server import Server
 from dispatcher.settings import Settings
 from dispatcher.telemetry.events import Events
@@ -26,15 +30,26 @@ def program_of(number: int, partitions: tuple[int, ...], spread: int) -> tuple[s
     return "-m", "dispatcher.testing.piece", fields
 
 
-async def _serve(assignment: Assignment) -> int:
+def program_of_all(partitions: int) -> tuple[str, ...]:
+    """The same, for a node of one process with so many partitions."""
+    return "-m", "dispatcher.testing.piece", str(partitions)
+
+
+async def _serve(asked: int | dict[str, Any]) -> int:
     stopping = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
     log = open_log(_write, level="info", format="json")
+    settings, layout = Settings.load(environ), None
+    if isinstance(asked, int):
+        layout, assignment = await prepare(settings, time.time_ns() // 1000, partitions=asked)
+    else:
+        assignment = Assignment(asked["number"], tuple(asked["partitions"]), asked["spread"])
     with socket.create_server(("127.0.0.1", 0)) as given:
         server = Server(
-            Settings.load(environ),
+            settings,
             Events(log),
             assignment=assignment,
+            layout=layout,
             given=GivenSockets(listen=[given]),
         )
         await server.start()
@@ -48,6 +63,4 @@ def _write(line: str) -> None:
 
 
 if __name__ == "__main__":
-    given = json.loads(sys.argv[1])
-    given["partitions"] = tuple(given["partitions"])
-    sys.exit(asyncio.run(_serve(Assignment(**given))))
+    sys.exit(asyncio.run(_serve(json.loads(sys.argv[1]))))

@@ -15,6 +15,7 @@ from dispatcher.core.destination import Origin
 from dispatcher.core.placing import partition_of
 from dispatcher.listening.given import GivenSockets
 from dispatcher.node.assignment import Assignment
+from dispatcher.node.layout import Layout
 from dispatcher.node.server import Server
 from dispatcher.settings import Settings
 from dispatcher.telemetry.events import Events
@@ -31,6 +32,7 @@ class Running:
         session: aiohttp.ClientSession,
         assignment: Assignment,
         given: GivenSockets | None = None,
+        layout: Layout | None = None,
         **more: str,
     ) -> None:
         self.lines: list[dict[str, Any]] = []
@@ -48,7 +50,11 @@ class Running:
             lambda line: self.lines.append(json.loads(line)), level="info", format="json"
         )
         self.server = Server(
-            Settings.load(settings), Events(log), assignment=assignment, given=given
+            Settings.load(settings),
+            Events(log),
+            assignment=assignment,
+            layout=layout,
+            given=given,
         )
 
     @property
@@ -89,6 +95,10 @@ class Running:
         samples = (line.rpartition(" ") for line in lines if line[:1] != "#")
         return {name: float(value) for name, _, value in samples}
 
+    async def is_idle(self) -> bool:
+        """Whether no message waits or is under way."""
+        return self.server.pending == 0
+
     async def dead(self, count: int) -> None:
         """Wait until there are so many dead letters."""
 
@@ -103,11 +113,12 @@ async def running(
     directory: Path,
     assignment: Assignment,
     given: GivenSockets | None = None,
+    layout: Layout | None = None,
     **more: str,
 ) -> AsyncIterator[Running]:
     """A server that is started, and stopped at the end."""
     async with aiohttp.ClientSession() as session:
-        server = Running(directory, session, assignment, given, **more)
+        server = Running(directory, session, assignment, given, layout, **more)
         await server.server.start()
         try:
             yield server

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from typing import Final
 
+from dispatcher.core.idempotency import begin_print, print_of
+from dispatcher.core.meeting import keys_of
 from dispatcher.core.message import Message
 from dispatcher.core.placing import partition_of, place_of
 from dispatcher.errors import Refused
+from dispatcher.node.meeting import Meeting
 from dispatcher.queue.admin.surface import (
     AnyCarried,
     Carried,
@@ -26,9 +30,11 @@ CALLS: Final = 0
 class MergedCarrier:
     """Implements `surface.Carrier`."""
 
-    def __init__(self, count: int) -> None:
-        """Places are spread over so many partitions (`core.placing`)."""
-        self._count = count
+    def __init__(self, spread: int, meeting: Meeting | None = None) -> None:
+        """Places are spread over so many partitions (`core.placing`), and were over others before
+        where there is a `meeting`."""
+        self._spread = spread
+        self._meeting = meeting
         self._parts: dict[int, Carrier] = {}
 
     def add(self, number: int, part: Carrier) -> None:
@@ -75,8 +81,20 @@ class MergedCarrier:
 
     async def take(self, message: Message, body: Sequence[bytes], death: Death | None) -> bool:
         """See `Carrier.take`."""
-        place = place_of(message.destination.key, message.terms)
-        number = partition_of(place, self._count) if place else min(self._parts, default=0)
+        terms = message.terms
+        place = place_of(message.destination.key, terms)
+        if place and terms is not None and self._meeting is not None:
+            printer = begin_print(message.head)
+            for piece in body:
+                printer.update(piece)
+            terms = replace(terms, request_print=print_of(printer))
+            keys = keys_of(message.destination.key, terms)
+            placement = await self._meeting.placed(place, keys)
+            try:
+                return await self._of(placement.number).take(message, body, death)
+            finally:
+                placement.done()
+        number = partition_of(place, self._spread) if place else min(self._parts, default=0)
         return await self._of(number).take(message, body, death)
 
     async def take_call(self, call: IncomingCall, body: Sequence[bytes]) -> bool:

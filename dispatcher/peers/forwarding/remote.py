@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from dispatcher.core.meeting import Keys
 from dispatcher.core.message import Message
 from dispatcher.errors import DispatcherError, Refusal
 from dispatcher.peers.errors import Broken, NotConnected
@@ -85,12 +86,20 @@ class Remote:
         else:
             self._send(Group(self, told))
 
-    def start_upload(self, on_progress: Callable[[], None], place: bytes = b"") -> RemoteUpload:
+    def start_upload(
+        self, on_progress: Callable[[], None], place: bytes = b"", keys: Keys = ()
+    ) -> RemoteUpload:
         """See `ports.Acceptor`."""
         return self._begin(Head(self.partition, is_large=True), on_progress)
 
     def start_uploads(
-        self, on_progress: Callable[[], None], *, copies: int, head_bytes: int, place: bytes = b""
+        self,
+        on_progress: Callable[[], None],
+        *,
+        copies: int,
+        head_bytes: int,
+        place: bytes = b"",
+        keys: Keys = (),
     ) -> RemoteUpload:
         """See `ports.Acceptor`."""
         head = Head(

@@ -79,6 +79,19 @@ class Duplicates:
             tell_all(receipt, ids, is_same=is_same)
         return None
 
+    def knows(self, hashed: bytes) -> bool:
+        """Whether a key stands for a message, or for one that is being stored."""
+        return hashed in self._under_way or self._keys.standing(hashed) is not None
+
+    def knows_group(self, group: str, key: str) -> bool:
+        """The same of the key of a group."""
+        terms = Terms(idempotency_key=key, key_place=place_in_group(group, 0))
+        return deciding(terms, b"") in self._groups or bool(self._standing(terms))
+
+    async def has_old(self, before_us: int) -> bool:
+        """Whether a key that stands for a message came before an instant, by the queue's clock."""
+        return await self._keys.has_old(before_us)
+
     def _standing(self, terms: Terms) -> list[Entry]:
         """The entries of a group's key, in the order of its members. How many those were when the
         key was new is not known, and some may be free: 250 look-ups, 0.4 ms."""

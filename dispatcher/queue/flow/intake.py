@@ -11,6 +11,7 @@ from functools import partial
 from typing import Final
 
 from dispatcher.core.clock import SteadyClock
+from dispatcher.core.meeting import Keys
 from dispatcher.core.message import Message
 from dispatcher.errors import Refusal
 from dispatcher.queue.bodies.copied import CopiedUpload
@@ -19,6 +20,7 @@ from dispatcher.queue.commit.committer import Committer
 from dispatcher.queue.flow.admission import Admission
 from dispatcher.queue.flow.duplicates import Duplicates
 from dispatcher.queue.flow.figures import Figures
+from dispatcher.queue.flow.known import Known
 from dispatcher.queue.flow.starting import Starting
 from dispatcher.queue.flow.together import Together
 from dispatcher.queue.flow.traffic import Traffic
@@ -62,6 +64,7 @@ class Intake:
         "_warm",
         "_watch",
         "duplicates",
+        "known",
         "spreads_keys",
     )
 
@@ -76,6 +79,7 @@ class Intake:
         starting: Starting,
         admission: Admission,
         duplicates: Duplicates,
+        known: Known,
         figures: Figures,
         watch: Watcher,
         clock: SteadyClock,
@@ -92,6 +96,7 @@ class Intake:
         self._starting = starting
         self._admission = admission
         self.duplicates = duplicates
+        self.known = known
         self._figures = figures
         self._watch = watch
         self._clock = clock
@@ -156,7 +161,9 @@ class Intake:
         assert isinstance(upload, ChunkUpload)
         upload.use(partial(self._uploaded, message, receipt, upload))
 
-    def start_upload(self, on_progress: Callable[[], None], place: bytes = b"") -> ChunkUpload:
+    def start_upload(
+        self, on_progress: Callable[[], None], place: bytes = b"", keys: Keys = ()
+    ) -> ChunkUpload:
         """Begin a large body (`ports.Acceptor`)."""
         return ChunkUpload(self._committer, self._pending, on_progress).let_move()
 
@@ -179,7 +186,13 @@ class Intake:
         self._together.accept(messages, receipt, upload)
 
     def start_uploads(
-        self, on_progress: Callable[[], None], *, copies: int, head_bytes: int, place: bytes = b""
+        self,
+        on_progress: Callable[[], None],
+        *,
+        copies: int,
+        head_bytes: int,
+        place: bytes = b"",
+        keys: Keys = (),
     ) -> CopiedUpload:
         """Begin a large body of several messages (`ports.Acceptor`)."""
         return self._together.start_upload(on_progress, copies=copies, head_bytes=head_bytes)

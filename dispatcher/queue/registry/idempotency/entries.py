@@ -328,6 +328,16 @@ class Entries:
         self.held -= count
         run.extent.keep(-count, -KEY_BYTES * count)
 
+    def in_blocks(self) -> Iterator[list[Entry]]:
+        """All of them, block by block; those that come or go meanwhile may be left out."""
+        for block in list(self._blocks.values()):
+            yield [
+                self.read(block.number << _OFFSET_BITS | offset)
+                for offset in range(block.count)
+                if self._blocks.get(block.number) is block
+                and not block.data[offset * ENTRY_BYTES + FLAGS_AT] & GONE
+            ]
+
     # What has to be written again.
 
     def runs_in(self, extent: Extent) -> list[tuple[Block, Run]]:

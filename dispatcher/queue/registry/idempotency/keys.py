@@ -110,6 +110,15 @@ class Keys:
     def _is_pending(self, position: int, incarnation: int) -> bool:
         return self._pending.find(position, incarnation) >= 0
 
+    async def has_old(self, before_us: int) -> bool:
+        """Whether there is a key that counts whose window began before an instant. Others have
+        their turn in between."""
+        for entries in self.entries.in_blocks():
+            if any(entry.at_us < before_us and self._counts(entry) for entry in entries):
+                return True
+            await asyncio.sleep(0)
+        return False
+
     # What becomes of messages.
 
     def enter(self, terms: Terms, destination: bytes, position: int, incarnation: int) -> None:
