@@ -14,6 +14,7 @@ and then, is for those after which none follows.
 from __future__ import annotations
 
 import fcntl
+import mmap
 import os
 import select
 import time
@@ -26,7 +27,10 @@ _PAUSE_S: Final = 0.001
 
 
 class Turns(Protocol):
-    """Who of several processes writes."""
+    """Who of several processes writes. `is_within`, which all of them share: what was written last
+    is a part of a line. Who takes a turn and finds that has to end it: whoever began it is dead."""
+
+    is_within: bool
 
     def take(self) -> bool:
         """Say whether it is ours now. Never waits for long."""
@@ -37,10 +41,21 @@ class Turns(Protocol):
 
 class FileTurns:
     """Turns by a lock on a file that all of these processes have open for writing. They may have it
-    by inheritance: such a lock (fcntl(2)) is a process's, and ends with it."""
+    by inheritance: such a lock (fcntl(2)) is a process's, and ends with it. The first byte of the
+    file is theirs to write: 0 at the beginning."""
 
     def __init__(self, file: int) -> None:
         self._file = file
+        self._shared = mmap.mmap(file, 1)
+
+    @property
+    def is_within(self) -> bool:
+        """As `Turns`."""
+        return self._shared[0] != 0
+
+    @is_within.setter
+    def is_within(self, value: bool) -> None:
+        self._shared[0] = value
 
     def take(self) -> bool:
         """As `Turns`: others have it for microseconds, unless their reader is slow."""
@@ -102,6 +117,8 @@ class LineOutput:
             self._has_turn = self._turns.take()
             if not self._has_turn:
                 return False
+            if self._turns.is_within:
+                self._waiting.appendleft(b"\n")
         self._write_waiting(wait_ms)
         if not self._is_within:
             self._leave()
@@ -124,6 +141,11 @@ class LineOutput:
                 self.lost += 1  # the reader is gone, or the disk the lines go to is full
                 self._is_within = False
                 continue
-            self._is_within = written < len(line)
+            self._set_within(written < len(line))
             if self._is_within:
                 self._waiting.appendleft(line[written:])
+
+    def _set_within(self, value: bool) -> None:
+        self._is_within = value
+        if self._turns is not None and self._turns.is_within is not value:
+            self._turns.is_within = value

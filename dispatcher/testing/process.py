@@ -58,6 +58,8 @@ class ServerProcess:
             settings: as in the environment.
         """
         self.lines: list[Line] = []
+        self.torn: list[bytes] = []
+        """Lines that are not whole: the last one of a process that was killed may be."""
         self.stderr = ""
         self._timeout_s = timeout_s
         self._is_wrapped = bool(prefix)
@@ -158,8 +160,10 @@ class ServerProcess:
         assert self._process.stdout is not None  # it was asked for
         with self._process.stdout as pipe:
             for line in pipe:
-                if line.endswith(b"\n"):  # the last one of a process that was killed may be cut
+                try:
                     self.lines.append(json.loads(line))
+                except ValueError:
+                    self.torn.append(line)
 
     def _read_stderr(self) -> None:
         assert self._process.stderr is not None  # it was asked for

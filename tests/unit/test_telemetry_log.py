@@ -7,7 +7,11 @@ import json
 import logging
 import os
 import re
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -15,7 +19,7 @@ import pytest
 from dispatcher.telemetry import output
 from dispatcher.telemetry.events import EVENTS, Events
 from dispatcher.telemetry.log import Level, open_log
-from dispatcher.telemetry.output import LineOutput
+from dispatcher.telemetry.output import FileTurns, LineOutput
 from dispatcher.telemetry.stdlib import ToEvents
 
 
@@ -233,3 +237,74 @@ def test_close_gives_up_when_the_reader_takes_nothing(pipe: tuple[int, int]) -> 
     out.write("waits")
     out.close(timeout_ms=20)
     assert out.lost == 1
+
+
+# Several processes
+
+
+@pytest.fixture
+def turns_file() -> Iterator[int]:
+    """A file for turns."""
+    with tempfile.TemporaryFile() as file:
+        file.write(b"\0")
+        file.flush()
+        yield file.fileno()
+
+
+OTHER = """
+import os, sys
+from dispatcher.telemetry.output import FileTurns, LineOutput
+turns_file, writer, told, hears, length = map(int, sys.argv[1:])
+turns = FileTurns(turns_file)
+if length:
+    LineOutput(writer, turns).write("x" * length)
+else:
+    turns.take()
+os.write(told, b"x")
+os.read(hears, 1)
+os._exit(0)
+"""
+"""Another process: it writes a line, or takes a turn, and ends in the middle of that once it is
+told to."""
+
+
+@contextmanager
+def other(writer: int, turns_file: int, length: int) -> Iterator[None]:
+    """Until this ends, another process has a turn, and has written what it can of a line."""
+    told, its_told = os.pipe()
+    its_hears, hears = os.pipe()
+    arguments = [turns_file, writer, its_told, its_hears, length]
+    with subprocess.Popen(
+        [sys.executable, "-c", OTHER, *map(str, arguments)], pass_fds=arguments[:-1]
+    ):
+        os.close(its_told)
+        assert os.read(told, 1) == b"x"
+        yield
+        os.write(hears, b"x")
+    for one in (told, its_hears, hears):
+        os.close(one)
+
+
+def test_line_waits_for_its_turn(pipe: tuple[int, int], turns_file: int) -> None:
+    """Between the pieces of another process's line comes nothing, and it is written in the end."""
+    reader, writer = pipe
+    out = LineOutput(writer, FileTurns(turns_file))
+    with other(writer, turns_file, 0):
+        out.write("mine")
+        assert not out.flush()
+    assert out.flush()
+    assert os.read(reader, 100) == b"mine\n"
+
+
+def test_line_of_a_process_that_died_within_it_is_ended_by_the_next(
+    pipe: tuple[int, int], turns_file: int
+) -> None:
+    """One line is torn, and not two."""
+    reader, writer = pipe
+    with other(writer, turns_file, 6000):
+        assert os.read(reader, 10_000) == b"x" * 4096
+    out = LineOutput(writer, FileTurns(turns_file))
+    out.write("mine")
+    assert os.read(reader, 100) == b"\n"
+    out.write("again")
+    assert os.read(reader, 100) == b"mine\n"

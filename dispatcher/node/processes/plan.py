@@ -1,8 +1,9 @@
 """What a parent and its children have in common, written once, before the parent begins.
 
-A file without a name that all of them inherit: a line of JSON (`Plan`), and after it the settings
-and rules as they were read. So a child that is started again has those that the others have,
-whatever became of the environment's files meanwhile, and nobody else can read the secrets in it.
+A file without a name that all of them inherit: a byte for the turns of their logs (see
+`telemetry.output`), a line of JSON (`Plan`), and after it the settings and rules as they were read.
+So a child that is started again has those that the others have, whatever became of the
+environment's files meanwhile, and nobody else can read the secrets in it.
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ def write(plan: Plan, common: bytes) -> int:
         with tempfile.TemporaryFile() as unnamed:
             file = os.dup(unnamed.fileno())
     with open(os.dup(file), "wb") as writer:
-        writer.write(plan.encode())
+        writer.write(b"\0" + plan.encode())
         writer.write(common)
     os.set_inheritable(file, True)
     return file
@@ -101,5 +102,5 @@ def read(file: int) -> tuple[Plan, bytes]:
     """Read what `write` wrote. The position in the file is common to all who have it, and is left
     where it is."""
     content = os.pread(file, os.fstat(file).st_size, 0)
-    line, _, common = content.partition(b"\n")
+    line, _, common = content[1:].partition(b"\n")
     return Plan.decode(line), common
