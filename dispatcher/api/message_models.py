@@ -41,7 +41,11 @@ class WaitingFilter(Input):
     """Which waiting messages: those that match everything that is said."""
 
     destination: DestinationIn | None = None
-    state: Literal["ready", "scheduled", "in_flight"] | None = None
+    state: Literal["ready", "scheduled", "in_flight", "held"] | None = Field(
+        None,
+        description="`held`: those that are `ready` or `scheduled`, of destinations that an "
+        "operator holds.",
+    )
     label: LabelIn | None = None
     order_key: OrderKeyIn | None = None
     method: MethodIn | None = None
@@ -54,7 +58,8 @@ class WaitingFilter(Input):
         """As the queue understands it."""
         return MessageFilter(
             destination=self.destination,
-            state=None if self.state is None else MessageState(self.state),
+            state=None if self.state in (None, "held") else MessageState(self.state),
+            held=self.state == "held",
             label=self.label,
             order_key=self.order_key,
             method=self.method,

@@ -185,7 +185,8 @@ class MessageCalls:
         explanation = await self._admin.explain(message_id)
         if explanation is None:
             raise too_late.unknown(message_id)
-        if not (touched.ready or touched.scheduled):
+        is_left = explanation.state in (MessageState.READY, MessageState.SCHEDULED)  # and says why
+        if not (touched.ready or touched.scheduled or is_left):
             came_to = _CAME_TO.get(explanation.state, Cancelled.IN_FLIGHT)
             too_late.check(came_to, message_id, dead="redrive that instead")
         return MessageExplanation.model_validate(explanation)

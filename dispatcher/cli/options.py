@@ -223,7 +223,7 @@ StateFilter = Annotated[
     str | None,
     typer.Option(
         metavar="STATE",
-        help="Only these: ready, scheduled or in_flight.",
+        help="Only these: ready, scheduled, in_flight, or held: of held destinations.",
         show_default=False,
     ),
 ]

@@ -21,7 +21,7 @@ _DEAD_OPTIONS: Final = (
     "--kind, --destination, --function, --label, --order-key, --method, --target, --reason, "
     "--status, --error, --before, --after, --older-than"
 )
-_OF_DESTINATIONS: Final = ("held", "backs off", "probing")
+_OF_DESTINATIONS: Final = ("backs off", "probing")
 """What lists of messages show in place of a state, where it is what keeps a message waiting."""
 WAITING_OPTIONS: Final = (
     "--destination, --state, --label, --order-key, --method, --target, --older-than"
@@ -162,7 +162,7 @@ class WaitingFilters:
         if word in _OF_DESTINATIONS:
             raise BadUsage(
                 f"--state {self.state}: {word} is what a destination does, and its messages are "
-                "ready or scheduled; expected ready, scheduled or in_flight, with --destination. "
+                "ready or scheduled; expected ready, scheduled, in_flight or held. "
                 "`dispatcher destinations list` shows how each stands"
             )
 

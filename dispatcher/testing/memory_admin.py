@@ -231,8 +231,10 @@ class MemoryAdmin:
     def _waits(self, message: MessageView, which: MessageFilter) -> bool:
         age_us = self._now_us() - message.accepted_at_us
         wanted = WAITING if which.state is None else (which.state,)
+        is_held = message.destination in self.held and message.state is not MessageState.IN_FLIGHT
         return (
             message.state in wanted
+            and (is_held or not which.held)
             and which.destination in (None, message.destination)
             and which.label in (None, message.label)
             and which.order_key in (None, message.options.get("order_key"))

@@ -80,6 +80,7 @@ def test_what_waits_is_found_page_by_page(server: ServerProcess, receiver: Recei
     assert numbers(server, receiver) == [*sent, later]
     assert numbers(server, receiver, state="ready") == sent
     assert numbers(server, receiver, state="scheduled") == [later]
+    assert numbers(server, receiver, state="held") == [*sent, later]
     assert numbers(server, receiver, label="odd") == sent[1::2]
     assert numbers(server, receiver, order_key="k/1") == [sent[5]]
     assert numbers(server, receiver, method="PUT") == [sent[6]]

@@ -57,6 +57,7 @@ async def test_list_is_turned_page_by_page(api: ApiBench) -> None:
     [
         ("destination=https://b.example:443", [2]),
         ("state=scheduled", [3]),
+        ("state=held", [2]),
         ("label=red", [4]),
         ("order_key=k/1", [4]),
         ("method=PUT", [5]),
@@ -72,6 +73,7 @@ async def test_list_is_narrowed(api: ApiBench, query: str, numbers: list[int]) -
     api.admin._now_us = lambda: message(60).accepted_at_us
     api.admin.put(message(1))
     api.admin.put(message(2, to="b"))
+    await api.admin.hold("https://b.example")
     api.admin.put(message(3, MessageState.SCHEDULED))
     api.admin.put(replace(message(4), label="red", options=options))
     api.admin.put(replace(message(5), method="PUT"))

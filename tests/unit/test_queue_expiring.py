@@ -10,7 +10,7 @@ import pytest
 from dispatcher.core.message import Message
 from dispatcher.core.outcome import Failure
 from dispatcher.core.retry import RetryPolicy
-from dispatcher.queue.admin.surface import LetterFilter, MessageFilter
+from dispatcher.queue.admin.surface import LetterFilter, MessageFilter, Touched
 from dispatcher.queue.deadletters.burial import Burial
 from dispatcher.queue.pending.ages import SURE_SECONDS
 from dispatcher.queue.records.kinds import Kind
@@ -272,6 +272,12 @@ def test_messages_that_became_too_old_while_no_server_ran_are_given_up_unsent() 
         assert "longer than MAX_AGE" in why.message
         assert why.until_us is not None
         assert 0 < why.until_us - bench.queue.clock.wall_us() <= 1_000_000
+        # Not even for an operator, who is not told that it was retried.
+        every = MessageFilter("http://a")
+        for which in (every, [one.id]):
+            assert await admin.retry_waiting(which) == Touched(not_found=[])
+        assert (await admin.retry_destination("http://a")).retried == 0
+        assert await admin.explain(one.id) == why
         await asyncio.sleep(3)
         assert sorted(_expired(bench)) == ["/held", "/waits"]
         assert len(bench.deliverer.started) == 1

@@ -11,7 +11,13 @@ from dispatcher.core.message import Message
 from dispatcher.core.terms import Terms
 from dispatcher.queue.admin import message_pages, waiting
 from dispatcher.queue.admin.pace import QUIET_REST_SECONDS, REST_SECONDS, Pace
-from dispatcher.queue.admin.surface import LetterGone, MessageFilter, MessageState, MessageView
+from dispatcher.queue.admin.surface import (
+    LetterGone,
+    MessageFilter,
+    MessageState,
+    MessageView,
+    Touched,
+)
 from dispatcher.queue.bodies.readback import read_messages
 from dispatcher.queue.pending.index import State
 from dispatcher.queue.ports import CHUNK_BYTES
@@ -89,6 +95,32 @@ def test_messages_are_found_by_destination_and_state() -> None:
         assert (later.id, later.attempts, later.last_error) == (fails, 1, "http_503")
         assert later.next_attempt_at_us is not None
         assert later.size_bytes == len(b"hello")
+
+    simulate(test)
+
+
+def test_messages_of_held_destinations_are_found() -> None:
+    """As long as they wait and their destination is held: whatever they wait for, and not those
+    that are under way. Who acts on them finds the same."""
+
+    async def test(bench: Bench) -> None:
+        flies = await put(bench, message(destination("a.example")))
+        of_a = await held(bench, 2)
+        of_b = await held(bench, 2, "b.example")
+        fails = await put(bench, message(destination("c.example")))
+        bench.end(bench.deliverer.flying[1], failed(503))
+        await asyncio.sleep(0.01)
+        admin = bench.queue.admin
+        await admin.hold("c.example")
+        which = MessageFilter(held=True)
+        assert await ids(bench, which) == [*of_a, *of_b, fails]
+        assert await ids(bench, MessageFilter("http://b.example", held=True)) == of_b
+        assert flies in await ids(bench, MessageFilter("http://a.example"))
+        await admin.resume("a.example")
+        assert await ids(bench, which) == [*of_b, fails]
+        assert await admin.count_waiting(which) == Touched(ready=2, scheduled=1, not_found=[])
+        assert await admin.cancel_waiting(which) == Touched(ready=2, scheduled=1, not_found=[])
+        assert await ids(bench, EVERYTHING) == [flies, *of_a]
 
     simulate(test)
 

@@ -11,7 +11,7 @@ import { ago, button, code } from "./values.js";
 import { actOnMany } from "./waiting.js";
 
 const PAGE = 50;
-const STATES = ["ready", "scheduled", "in_flight"];
+const STATES = ["ready", "scheduled", "in_flight", "held"];
 const FIELDS = [
   { name: "destination", label: "Destination", isCode: true, isWide: true },
   {

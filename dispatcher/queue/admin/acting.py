@@ -137,8 +137,9 @@ class Acting:
         next_pull_s = now()
         try:
             async for slots in self._portions(which, not_found, course):
-                kinds = {slot: self._kind(slot) for slot in slots}
-                scheduled = [slot for slot in slots if kinds[slot] is MessageState.SCHEDULED]
+                # What is likely too old is neither sent nor given up yet, whoever asks.
+                kinds = {slot: self._kind(slot) for slot in slots if not self._is_doubtful(slot)}
+                scheduled = [slot for slot in kinds if kinds[slot] is MessageState.SCHEDULED]
                 for slot in scheduled:
                     buckets.update(dict.fromkeys(self._parts.changing.hasten(slot)))
                 found.update(kinds.values())
@@ -227,6 +228,10 @@ class Acting:
         if is_behind and index.due_at[slot] > self._parts.clock.now_us():
             return MessageState.SCHEDULED
         return self._state(slot)
+
+    def _is_doubtful(self, slot: int) -> bool:
+        ages = self._parts.pending.ages
+        return ages is not None and ages.is_doubtful(slot, self._parts.clock.now_us())
 
     def _state(self, slot: int) -> MessageState:
         return SHOWN[State(self._parts.pending.index.state[slot])]

@@ -96,7 +96,9 @@ class Finding:
         found: dict[Name, int] = {}
         for name in names:
             slot = self._parts.pending.find(*name)
-            if slot >= 0 and index.state[slot] in states and lane in (None, index.lane[slot]):
+            if slot < 0 or index.state[slot] not in states or lane not in (None, index.lane[slot]):
+                continue
+            if not which.held or self._waiting.is_held(slot):
                 found[name] = slot
         return found
 

@@ -31,15 +31,17 @@ WAITING: Final = (MessageState.READY, MessageState.SCHEDULED, MessageState.IN_FL
 class MessageFilter:
     """Which waiting messages: all that match everything that is not None.
 
-    `state` is one of `WAITING`. `target` is what the request target begins with. `older_than_us`
+    `state` is one of `WAITING`. `held`: an operator holds the destination, and no attempt is under
+    way. `target` is what the request target begins with. `older_than_us`
     is how long ago the message was accepted at least, in microseconds.
 
-    Destination and state are in the index, and the age nearly so; the others are in the record of a
-    message only, which has to be read for them (`needs_record`).
+    Destination, state and `held` are known in memory, and the age nearly so; the others are in the
+    record of a message only, which has to be read for them (`needs_record`).
     """
 
     destination: str | None = None
     state: MessageState | None = None
+    held: bool = False
     label: str | None = None
     order_key: str | None = None
     method: str | None = None
@@ -56,6 +58,8 @@ class MessageFilter:
     def states(self) -> frozenset[int]:
         """The states of slots that match."""
         wanted = WAITING if self.state is None else (self.state,)
+        if self.held:
+            wanted = tuple(state for state in wanted if state is not MessageState.IN_FLIGHT)
         return frozenset(int(state) for state, shown in SHOWN.items() if shown in wanted)
 
     def fits(self, message: Message) -> bool:

@@ -180,11 +180,17 @@ class Waiting:
             and state[slot] in states
             and position[slot] == first + offset
         ]
+        if search.which.held:
+            found = [one for one in found if self.is_held(one[1])]
         before = search.stored_before
         if before is not None and found and found[-1][0] >= before:
             ids = index.id_position
             found = [(at, slot) for at, slot in found if at < before or ids[slot] < before]
         return found
+
+    def is_held(self, slot: int) -> bool:
+        """Whether an operator holds the destination of the message of a slot."""
+        return self._parts.lanes.by_number[self._parts.pending.index.lane[slot]].peer.held
 
     def lane_of(self, which: MessageFilter) -> int | None:
         """The number of the lane that is meant; -1: it is of none that there is, None: any."""
