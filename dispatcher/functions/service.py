@@ -192,7 +192,7 @@ class FunctionService:
             waiting=self.waiting,
             lanes=lanes,
             clock=clock,
-            pace=partition.admin.pace.another(),
+            pace=partition.admin.pace,
         )
         environment = Environment(
             now_us=clock.wall_us,

@@ -53,7 +53,8 @@ class Overview:
         clock: SteadyClock,
         pace: Pace,
     ) -> None:
-        """`pace` is one of its own: whoever wants figures does not wait for readers of lists."""
+        """Who lists lanes takes turns with all others that read, by `pace`; whoever wants figures
+        does not wait for them, and has a pace of its own."""
         self.figures = figures
         self.results = results
         self.waiting = waiting
@@ -62,6 +63,7 @@ class Overview:
         self._lanes = lanes
         self._clock = clock
         self._pace = pace
+        self._figures_pace = pace.another()
 
     @property
     def workers(self) -> int:
@@ -110,7 +112,7 @@ class Overview:
     async def largest(self) -> Sequence[Lane]:
         """The lanes with most calls, the largest first."""
         found = await select(
-            self._in_parts(), rank=_by_calls, limit=MOST_CALL_LANES, pace=self._pace
+            self._in_parts(), rank=_by_calls, limit=MOST_CALL_LANES, pace=self._figures_pace
         )
         return found.first
 
@@ -131,6 +133,7 @@ class Overview:
         return LanePage(views, found.total, None if is_last else views[-1].destination)
 
     def _in_parts(self) -> Iterator[Sequence[Lane]]:
+        # There are as many as applications: to list them all takes no time that counts.
         every = list(self._lanes)
         return (every[start : start + AT_ONCE] for start in range(0, len(every), AT_ONCE))
 

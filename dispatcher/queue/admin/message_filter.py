@@ -57,9 +57,9 @@ class MessageFilter:
     @property
     def states(self) -> frozenset[int]:
         """The states of slots that match."""
-        wanted = WAITING if self.state is None else (self.state,)
+        wanted = set(WAITING if self.state is None else (self.state,))
         if self.held:
-            wanted = tuple(state for state in wanted if state is not MessageState.IN_FLIGHT)
+            wanted.discard(MessageState.IN_FLIGHT)
         return frozenset(int(state) for state, shown in SHOWN.items() if shown in wanted)
 
     def fits(self, message: Message) -> bool:
