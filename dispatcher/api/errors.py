@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from http import HTTPStatus
 
-from aiohttp import web
+from aiohttp import HttpVersion10, web
 from aiohttp.typedefs import Handler, Middleware
 
 from dispatcher.api.connect import is_rpc, refusal
@@ -48,6 +48,10 @@ def error_middleware(events: Events) -> Middleware:
     @web.middleware
     async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
+            if request.version < HttpVersion10:
+                raise ApiError(
+                    505, "version_unsupported", "Say HTTP/1.1 (or 1.0): `GET /path HTTP/1.1`."
+                )
             return await handler(request)
         except ApiError as error:
             return _answer(request, error)
@@ -97,7 +101,14 @@ def _as_api_error(refusal: Refusal) -> ApiError:
 def _translated(request: web.Request, error: web.HTTPException) -> ApiError:
     match error:
         case web.HTTPNotFound():
-            return ApiError(404, "not_found", f"There is nothing at {request.path}.")
+            where = (
+                request.path if request.path.startswith("/") else request.path_qs or "that target"
+            )
+            return ApiError(
+                404,
+                "not_found",
+                f"There is nothing at {where}; GET /openapi.json has all that there is.",
+            )
         case web.HTTPMethodNotAllowed():
             allowed = ", ".join(sorted(error.allowed_methods))
             return ApiError(

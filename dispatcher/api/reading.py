@@ -121,19 +121,22 @@ def _parsed(raw: bytes) -> Any:
 
 async def _raw_body(request: web.Request) -> bytes:
     body = bytearray()
+    _check_size(request.content_length or 0)  # who says it at once need not send it
     try:
         async with asyncio.timeout(_BODY_SECONDS):
             async for data in pieces(request.content, coding_of(request)):
                 body += data
-                if len(body) > MAX_BODY_BYTES:
-                    raise ApiError(
-                        413,
-                        "body_too_large",
-                        f"A body has at most {MAX_BODY_BYTES} bytes; send several.",
-                    )
+                _check_size(len(body))
     except TimeoutError:
         raise ApiError(408, "body_timeout", "The body stopped arriving; send it again.") from None
     return bytes(body)
+
+
+def _check_size(size_bytes: int) -> None:
+    if size_bytes > MAX_BODY_BYTES:
+        raise ApiError(
+            413, "body_too_large", f"A body has at most {MAX_BODY_BYTES} bytes; send several."
+        )
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

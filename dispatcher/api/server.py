@@ -14,7 +14,7 @@ import logging
 import socket
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -44,6 +44,7 @@ from dispatcher.api.jobs.calls import JobCalls
 from dispatcher.api.jobs.running import Jobs
 from dispatcher.api.json_line import LINE_END
 from dispatcher.api.letters import LetterCalls
+from dispatcher.api.malformed import Speaker
 from dispatcher.api.masking import Headers, Masking
 from dispatcher.api.messages import MessageCalls
 from dispatcher.api.models import Nothing
@@ -156,14 +157,9 @@ class ApiServer:
         self._by_call = {(route.method, route.path): route for route in self._routes}
         # aiohttp logs every malformed request with a traceback: strangers could fill the log with
         # them, and nobody needs to act.
-        silent = logging.Logger("dispatcher.api", logging.CRITICAL)
+        self._silent = logging.Logger("dispatcher.api", logging.CRITICAL)
         self._runner = web.AppRunner(
-            self._application(events, lines or Lines()),
-            access_log=None,
-            logger=silent,
-            keepalive_timeout=KEEPALIVE_SECONDS,
-            shutdown_timeout=STOP_SECONDS,
-            auto_decompress=False,  # see `unpacking`
+            self._application(events, lines or Lines()), shutdown_timeout=STOP_SECONDS
         )
 
     @property
@@ -210,7 +206,15 @@ class ApiServer:
     def _connect(self) -> asyncio.BaseProtocol:
         """The protocol of one more connection."""
         assert self._runner.server is not None, "it is set up before anybody can come"
-        plain = Connection(self._runner.server(), self.connections)
+        speaker = Speaker(
+            self._runner.server,
+            loop=asyncio.get_running_loop(),
+            access_log=cast(logging.Logger, None),  # which is aiohttp's word for none
+            logger=self._silent,
+            keepalive_timeout=KEEPALIVE_SECONDS,
+            auto_decompress=False,  # see `unpacking`
+        )
+        plain = Connection(speaker, self.connections)
         return plain if self._tls is None else self._tls.secure(plain)
 
     def _table(
