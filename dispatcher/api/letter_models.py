@@ -255,7 +255,9 @@ class FullLetter(Letter):
         json_schema_extra={"contentEncoding": "base64"},
     )
     call: DeadCall | None = Field(description="Null of a message.")
-    detail: str = Field(description="What went wrong last, in words.")
+    detail: str = Field(
+        description="What went wrong last, in words; empty where `last_error` says all."
+    )
     redrives: int = Field(description="How often it was redriven before.")
     history: list[Attempt]
 

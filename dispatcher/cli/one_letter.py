@@ -33,7 +33,7 @@ def show(letter: Json, body: bytes) -> None:
             "reason": letter["reason"],
             "last error": error,
             # Where it only says the same once more it is left out.
-            **({} if letter["detail"] == error else {"detail": letter["detail"]}),
+            **({} if letter["detail"] in ("", error) else {"detail": letter["detail"]}),
             "redriven before": letter["redrives"],
             **output.options(letter.get("options")),
             **_call_fields(letter),

@@ -26,6 +26,11 @@ def cause(status: int | None, failure: Failure | None) -> str | None:
     return None if status is None else f"http_{status}"
 
 
+def beyond(status: int | None, failure: Failure | None, detail: str) -> str:
+    """What `detail` says that status and cause do not; empty where that is nothing."""
+    return "" if detail == cause(status, failure) else detail
+
+
 @dataclass(frozen=True, slots=True)
 class AttemptResult:
     """How an attempt ended that was not a plain, complete 2xx.

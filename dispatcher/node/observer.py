@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol, TypedDict
 
 from dispatcher.core.instants import rfc3339
 from dispatcher.core.message import Message
-from dispatcher.core.outcome import AttemptResult
+from dispatcher.core.outcome import AttemptResult, beyond
 from dispatcher.queue.ports import LogName
 from dispatcher.telemetry.events import Events
 
@@ -96,7 +96,7 @@ class EventObserver:
             attempt=message.attempt,
             status=result.status,
             error=_error(result),
-            detail=result.detail,
+            detail=beyond(result.status, result.failure, result.detail),
             duration_ms=result.duration_ms,
             next_attempt_at=None if retry_at_us is None else rfc3339(retry_at_us),
             **_label(message),
@@ -169,7 +169,7 @@ class EventObserver:
                 until=until,
                 last_status=result.status,
                 last_error=_error(result),
-                detail=result.detail,
+                detail=beyond(result.status, result.failure, result.detail),
             )
         else:
             self._events.destination_backed_off(destination=destination, until=until, reason=why)

@@ -14,6 +14,7 @@ from dispatcher.testing.destination import answer
 from dispatcher.testing.process import ServerProcess
 from tests.acceptance.receiver import Receiver, Receivers, eventually
 from tests.acceptance.running import accept, dead, quick, run
+from tests.acceptance.test_operating import call, ok
 from tests.acceptance.wire import ask, get, post, request
 
 _HELD = "127.0.0.1:9"
@@ -153,3 +154,36 @@ def test_stop_of_the_server_ends_a_backup_and_leaves_nothing(place: Path) -> Non
         begin(server, place / "backup")
         assert server.stop() == 0
     assert not (place / "backup").exists() or (place / "backup" / "backup.json").exists()
+
+
+def test_backup_is_a_job_that_is_seen_slowed_down_and_cancelled(place: Path) -> None:
+    """Among the others, with how many bytes are copied of how many; what there was of a cancelled
+    one is removed, and another one is made."""
+    with ServerProcess(place, **_SETTINGS) as server:
+        commanded(server, place, "hold", _HELD)
+        for _ in range(3):
+            assert ask(server.listen, post(_HELD, body=b"w" * 30_000_000)).id
+        for number in range(20):  # it may be whole before it is slowed down
+            directory = place / f"backup-{number}"
+            begin(server, directory)
+            job = get(server.api, "/v1/backup").json["job"]
+            if call(server, "PATCH", f"/v1/jobs/{job}", {"rate": "1/1m"})[0] == 200:
+                break
+        path = f"/v1/jobs/{job}"
+        seen = ok(server, "GET", path)
+        (listed,) = ok(server, "GET", "/v1/jobs?state=running&kind=backup")["items"]
+        assert listed["id"] == job
+        assert (seen["state"], seen["unit"], seen["rate"]) == ("running", "bytes", "1/m")
+        assert seen["selection"] == {"directory": str(directory)}
+        assert 0 <= seen["done"] < seen["total"]
+        assert seen["total"] > 90_000_000
+        assert job[-6:] in commanded(server, place, "jobs", "list", "--state", "running")
+        assert f"{directory}" in commanded(server, place, "jobs", "show", job)
+        commanded(server, place, "jobs", "cancel", job)
+        assert ok(server, "GET", path)["state"] == "cancelled"
+        assert ok(server, "GET", "/v1/backup")["state"] == "stopped"
+        assert not directory.exists()
+        commanded(server, place, "backup", str(place / "whole"))
+        made = ok(server, "GET", f"/v1/jobs/{ok(server, 'GET', '/v1/backup')['job']}")
+        assert (made["state"], made["done"]) == ("done", made["total"])
+        assert (place / "whole" / "backup.json").exists()

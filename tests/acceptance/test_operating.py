@@ -16,7 +16,7 @@ import pytest
 from dispatcher.testing.destination import answer
 from dispatcher.testing.process import ServerProcess
 from tests.acceptance.receiver import Receiver, eventually
-from tests.acceptance.running import accept, dead, quick
+from tests.acceptance.running import accept, dead, failed, quick
 
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 _UNKNOWN = "0" * 28
@@ -78,6 +78,8 @@ def test_a_dead_letter_is_listed_and_shown_whole(server: ServerProcess, receiver
     (attempt,) = shown["history"]
     assert (attempt["attempt"], attempt["status"], attempt["error"]) == (1, 404, None)
     assert attempt["response_start"] == "why not"
+    # `http_404` says it all, here and in the log: it is not said twice.
+    assert (shown["detail"], failed(server, number)["detail"]) == ("", "")
     instant(attempt["started_at"])
     said = ok(server, "GET", f"/v1/messages/{number}")
     assert (said["state"], said["attempts"], said["next_attempt_at"]) == ("dead", 1, None)

@@ -26,7 +26,7 @@ export function letterParts({ letter, start }, refresh) {
     card(
       "Dead letter",
       // Of a bare status there is nothing more to say than stands below.
-      letter.detail === letter.last_error ? null : h("p", { class: "explanation" }, visible(letter.detail)),
+      ["", letter.last_error].includes(letter.detail) ? null : h("p", { class: "explanation" }, visible(letter.detail)),
       terms([
         ["Died", when(letter.dead_at)],
         [

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterable, Sequence
 from dispatcher.core.calls import status_word
 from dispatcher.core.message import Message
 from dispatcher.core.options import TIMEOUT, written
-from dispatcher.core.outcome import cause
+from dispatcher.core.outcome import beyond, cause
 from dispatcher.core.units import duration_text
 from dispatcher.protocol.statuses import Status
 from dispatcher.queue.admin.surface import (
@@ -121,11 +121,12 @@ def letter_detail(letter: AnyLetter, body: AsyncIterable[bytes]) -> LetterDetail
     if isinstance(letter, CallLetter):
         return _call_detail(letter, body)
     message = letter.message
+    last = last_of(letter)
     return LetterDetail(
         letter_view(letter),
         headers=headers_of(message),
         body=body,
-        detail=letter.detail,
+        detail=beyond(last.status, last.failure, letter.detail) if last else letter.detail,
         redrives=message.redrives,
         history=attempt_views(letter),
     )
