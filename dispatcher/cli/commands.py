@@ -48,8 +48,8 @@ Row = Leaf | Group | Family
 
 SECTIONS: Final = (
     ("Run it", ("serve", "run", "init", "send")),
-    ("See how it is", ("status", "stats", "top", "tail", "message", "explain", "audit")),
-    ("Messages and destinations", ("messages", "cancel", "destinations", "dead", "jobs")),
+    ("See how it is", ("status", "stats", "top", "tail", "explain", "audit")),
+    ("Messages and destinations", ("messages", "destinations", "dead", "jobs")),
     ("Calls and schedules", ("calls", "promises", "channels", "schedules")),
     ("Carry, keep and repair", ("export", "import", "replay", "backup", "restore", "log")),
     ("Set up", ("config", "keys", "notify", "login", "logout", "version")),
@@ -278,10 +278,10 @@ ROWS: Final[tuple[Row, ...]] = (
             "dispatcher tail --destination https://example.com --json | jq .status",
         ),
     ),
-    Leaf("message", "messages:message"),
     Leaf("explain", "messages:explain"),
-    Leaf("cancel", "messages:cancel"),
-    # Older names of what stands under `destinations`.
+    # Older names of what stands under `messages` and `destinations`.
+    Leaf("message", "messages:message", is_hidden=True),
+    Leaf("cancel", "messages:cancel", is_hidden=True),
     Leaf("hold", "destinations:hold", is_hidden=True),
     Leaf("pause", "destinations:hold", is_hidden=True),
     Leaf("resume", "destinations:resume", is_hidden=True),

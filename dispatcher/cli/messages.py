@@ -1,4 +1,5 @@
-"""`dispatcher message`, `explain` and `cancel`: one message; `explain` is for calls too."""
+"""`dispatcher explain`, for messages and calls; and `message` and `cancel`, older names of what
+stands under `messages`."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ from dispatcher.cli.options import (
     Wide,
     Yes,
 )
-from dispatcher.cli.selection import WAITING_OPTIONS, WaitingFilters, given_ids, select
+from dispatcher.cli.selection import STDIN, WAITING_OPTIONS, WaitingFilters, given_ids, select
 from dispatcher.cli.standing import due, last_error, standing
 from dispatcher.cli.tables import Column, Moment
 from dispatcher.cli.watching import watched
@@ -130,7 +130,7 @@ def cancel(
 ) -> None:
     """Cancel messages: they are never delivered from then on.
 
-    Those that are in flight are left alone.
+    Those that are in flight are left alone. Who names messages is not asked.
     """
     _apply(
         CANCEL,
@@ -138,7 +138,7 @@ def cancel(
         everything=everything,
         rate=rate,
         dry_run=dry_run,
-        must_ask=not yes,
+        must_ask=not yes and (not ids or STDIN in ids),
         as_json=as_json,
     )
 

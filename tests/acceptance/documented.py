@@ -115,7 +115,7 @@ AFTER_STOP = re.compile(r"log repair|\btar\b|\brestored\b")
 SERVES = re.compile(r"([A-Z_]+=\S+ )*dispatcher( serve)?")
 """Commands that are a server themselves."""
 LOOKS = re.compile(
-    r"dispatcher (stats|message|explain|dead list|dead groups|dead purge .*--dry-run|log verify)\b"
+    r"dispatcher (stats|explain|dead list|dead groups|dead purge .*--dry-run|log verify)\b"
     r"[^|]*"
 )
 """Commands that change nothing and only show: what they print is compared with the page."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,10 +56,11 @@ def test_list_shows_what_waits(api: Served, run: Run) -> None:
         assert one["id"] == SCHEDULED
     assert run("messages", "list", "--label", "none").out.count("\n") == 1
     assert "--older-than" in one_line(run("messages", "list", "--older-than", "soon"), 2)
-    for word in ("held", "backs off", "backs-off", "probing"):
+    assert not run("messages", "list", "--state", "held", "--json").lines()
+    for word in ("backs off", "backs-off", "probing"):
         told = one_line(run("messages", "list", "--state", word), 2)
         assert "`dispatcher destinations list`" in told
-        assert "ready, scheduled or in_flight" in told
+        assert "ready, scheduled, in_flight or held" in told
     assert "more than 1" in run("messages", "list", "--limit", "1").err
 
 
@@ -93,7 +95,18 @@ def test_cancel_asks_and_counts(api: Served, run: Run) -> None:
     assert (said.code, said.out.splitlines()[0]) == (0, "2 messages were cancelled.")
     assert set(api.admin.messages) == {IN_FLIGHT, DELIVERED}
     assert "they do not wait" in one_line(run("messages", "cancel", READY, "--yes"), 6)
+    assert "--yes" in one_line(run("messages", "cancel", "-", stdin=READY), 2)
     assert "--state" in one_line(run("messages", "cancel"), 2)
+
+
+def test_cancel_of_named_messages_does_not_ask(api: Served, run: Run) -> None:
+    """It is known which; as the older command did, which help names no more."""
+    assert run("messages", "cancel", READY).out == "1 message was cancelled.\n"
+    assert READY not in api.admin.messages
+    listed = run("--help").out
+    assert "  messages  " in listed
+    assert not re.search(r"^  (message|cancel) ", listed, re.M)
+    assert run("cancel", "--help").code == 0
 
 
 @pytest.mark.parametrize("verb", ["cancel", "retry", "dead-letter", "redirect"])
