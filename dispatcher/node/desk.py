@@ -31,10 +31,11 @@ from dispatcher.node import certificates, configs
 from dispatcher.node.backup.making import Backups, Logs
 from dispatcher.node.call_log import CallLog, told_lost
 from dispatcher.node.disks import TRANSACTION, Disks
-from dispatcher.node.merged.local import merged
+from dispatcher.node.merged.whole import Merged, faces
 from dispatcher.node.message_service import MessageService
 from dispatcher.node.metrics import Metrics
 from dispatcher.node.notifying.notifier import Notifier
+from dispatcher.node.others import Others
 from dispatcher.node.outlook import Addresses, NodeOutlook
 from dispatcher.node.places import audit_of, has_log, results_of
 from dispatcher.queue.ports import LogName
@@ -66,6 +67,13 @@ class Desk:
         `addresses` where callers and operators find the node."""
         self._messages = messages
         settings = messages.settings
+        self._merged: Merged | None = None
+        self._others: Others | None = None
+        if messages.neighbours is not None:
+            number, spread = messages.assignment.number, messages.assignment.spread
+            self._merged = Merged(messages.queues, spread, number, messages.meeting)
+            peers = messages.neighbours.links.peers
+            self._others = Others(number, peers, self._merged, messages.supervisor)
         self.functions = self._make_functions()
         disks = Disks(
             {
@@ -103,8 +111,22 @@ class Desk:
             health=health,
             addresses=addresses,
             audit_unkept=lambda: self.trail.unkept,
+            others=self._others,
         )
-        self.api = self._make_api(sockets, health)
+        self._health = health
+        self.api = self._make_api(sockets)
+
+    def start(self) -> None:
+        """Look at the other processes from now on."""
+        if self._others is not None:
+            self._others.start()
+
+    def health(self) -> Health:
+        """That of the node: messages are accepted while one of its processes does."""
+        health = self._health()
+        if not health.is_ready and health.is_begun and self._others is not None:
+            return Health() if self._others.accept else health
+        return health
 
     def check_free(self) -> None:
         """Raise `LogLocked` where another process has the log of results or of the audit."""
@@ -192,16 +214,18 @@ class Desk:
             logs, clock=messages.clock, events=messages.events, supervisor=messages.supervisor
         )
 
-    def _make_api(self, sockets: Sequence[socket], health: Callable[[], Health]) -> ApiServer:
+    def _make_api(self, sockets: Sequence[socket]) -> ApiServer:
         messages, functions = self._messages, self.functions
         settings = messages.settings
-        admin, carrier, replayer = merged(
+        admin, carrier, replayer = faces(
             messages.queues, messages.assignment.spread, messages.meeting
         )
+        if (whole := self._merged) is not None:
+            admin, carrier, replayer = whole.admin, whole.carrier, whole.replayer
         return ApiServer(
             *configs.host_and_port(settings.api_listen),
             Keyring(settings.api_keys),
-            health=health,
+            health=self.health,
             metrics=self._metrics_text,
             outlook=self.outlook,
             backups=self._make_backups(),
@@ -227,7 +251,10 @@ class Desk:
         )
 
     async def _metrics_text(self) -> str:
-        return await self._metrics.text() + await asyncio.to_thread(process_text)
+        text = await self._metrics.text() + await asyncio.to_thread(process_text)
+        if self._others is None:
+            return text
+        return await self._others.metrics(text, self._messages.incarnation)
 
     def put_into_force(self, rules: Rules) -> None:
         """Rules that messages are under already."""

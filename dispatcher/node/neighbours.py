@@ -12,6 +12,8 @@ from typing import Final
 from dispatcher.node.assignment import Assignment
 from dispatcher.node.peer_log import PeerLog
 from dispatcher.node.router import Router
+from dispatcher.peers.answers import Answers
+from dispatcher.peers.calls import CALLS
 from dispatcher.peers.directory import ByRemainder
 from dispatcher.peers.forwarding.elsewhere import Elsewhere
 from dispatcher.peers.forwarding.receiving import Receiver
@@ -41,6 +43,7 @@ class Neighbours:
         died: Died,
     ) -> None:
         self.table = Table()
+        self._answers: Answers | None = None
         self._supervisor = Supervisor(died)
         self.answering = Answering(self._supervisor)
         self.links = Links(
@@ -57,6 +60,11 @@ class Neighbours:
         router.elsewhere = Elsewhere(assignment.number, directory, self.links)
         Receiver(router.local, died).enter(self.table)
 
+    def answer(self, answers: Answers) -> None:
+        """Let the others ask for what is served there."""
+        self._answers = answers
+        self.table.on_ask(CALLS, self.answering.asking("calls", answers.answer))
+
     async def start(self) -> None:
         """Be there for the others, and connect to them: once this process's partitions accept.
 
@@ -68,4 +76,6 @@ class Neighbours:
     async def stop(self) -> None:
         """Ask and answer nothing more. Idempotent."""
         await self.links.stop()
+        if self._answers is not None:
+            await self._answers.close()
         await self._supervisor.stop()

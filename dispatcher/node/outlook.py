@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-import resource
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,6 @@ from dispatcher.api.outlook import (
     DiskView,
     HistoryView,
     LaneCounts,
-    LastLetter,
     OverviewView,
     WaitingView,
 )
@@ -28,15 +26,21 @@ from dispatcher.functions.lanes.lane import Lane as CallLane
 from dispatcher.functions.shown import CallState
 from dispatcher.functions.views.overview import Overview as CallOverview
 from dispatcher.ingress.listener import Listener
-from dispatcher.node.ailing import Ailments, ailing, find_ailing
 from dispatcher.node.disks import TRANSACTION, Disks, Space
-from dispatcher.node.history import STEP_S, STEP_US, Counts, Forecast, History, Sample, foresee
-from dispatcher.node.problems import MOST_NAMED, Ailing, Facts, Oldest, problems
+from dispatcher.node.figures import (
+    Figures,
+    Sight,
+    figures_of,
+    seen_together,
+    sight_of,
+    sums_of,
+    used_descriptors,
+)
+from dispatcher.node.history import STEP_S, STEP_US, Forecast, History, Sample, foresee
+from dispatcher.node.others import Others
+from dispatcher.node.problems import Ailing, Facts, problems
 from dispatcher.node.whole import Whole
-from dispatcher.queue.commit.stalls import Pace as DiskPace
-from dispatcher.queue.deadletters.letters import Letters
 from dispatcher.queue.deadletters.retention import RetentionPolicy
-from dispatcher.queue.lanes.gates import opens_at
 from dispatcher.telemetry.supervisor import Supervisor
 
 _LAST_LETTERS: Final = 3
@@ -68,9 +72,11 @@ class NodeOutlook:
         health: Callable[[], Health],
         addresses: Callable[[], Addresses],
         audit_unkept: Callable[[], str | None],
+        others: Others | None = None,
     ) -> None:
         """`disks` are those of the logs: they are asked with each sample. `audit_unkept` says why
-        the audit is not written."""
+        the audit is not written. `others` are the other processes of the node."""
+        self._others = others
         self._whole = whole
         self._listener = listener
         self._supervisor = supervisor
@@ -87,42 +93,37 @@ class NodeOutlook:
     async def start(self) -> None:
         """Remember from now on."""
         await self._disks.look()
-        self._sample()
+        await self._sample()
         self._supervisor.forever("history", self._turn, every_s=1.0)
 
     async def _turn(self) -> None:
         """Wait for the end of a step, and take the sample that belongs to it."""
         await asyncio.sleep((STEP_US - self._whole.clock.now_us() % STEP_US) / 1_000_000)
         await self._disks.look()
-        self._sample()
+        await self._sample()
 
-    def _sample(self) -> None:
-        whole = self._whole
-        attempts = whole.attempts()
+    async def _sample(self) -> None:
+        """Those of this process are read when those of the others are there."""
+        others = [] if self._others is None else await self._others.figures()
+        figures = sums_of([figures_of(self._whole, self._listener), *others])
         space = self._disks.space.get(TRANSACTION)
         self._history.add(
-            whole.clock.now_us(),
+            self._whole.clock.now_us(),
             Sample(
                 totals={
-                    "accepted": whole.total(lambda part: part.figures.accepted_total),
-                    "delivered": whole.total(lambda part: part.figures.delivered_total),
-                    "dead": whole.total(lambda part: part.figures.dead_total),
-                    "attempts_failed": sum(attempts.values()) - attempts.get("delivered", 0),
-                    "refused": sum(self._listener.refused.values()),
+                    "accepted": figures.accepted_total,
+                    "delivered": figures.delivered_total,
+                    "dead": figures.dead_total,
+                    "attempts_failed": figures.attempts_failed,
+                    "refused": figures.refused,
                 },
                 gauges={
-                    **whole.count_states(),
-                    "dead_letters": whole.dead,
-                    "log_bytes": whole.log_bytes,
+                    **figures.states,
+                    "dead_letters": figures.dead,
+                    "log_bytes": figures.log_bytes,
                     "disk_free_bytes": None if space is None else space.free_bytes,
                 },
-                timings={
-                    "accept": Counts.of(*(part.figures.accept_us for part in whole.parts)),
-                    "attempt": Counts.of(
-                        *(part.figures.success_us for part in whole.parts),
-                        *(part.figures.failure_us for part in whole.parts),
-                    ),
-                },
+                timings={"accept": figures.accept, "attempt": figures.attempt},
             ),
         )
 
@@ -133,10 +134,15 @@ class NodeOutlook:
 
     async def overview(self) -> OverviewView:
         """See `Outlook`."""
-        whole, clock = self._whole, self._whole.clock
+        whole, health = self._whole, self._health()
         calls = await self._calls.largest()
-        ailments = await find_ailing(whole.destinations, clock, self._pace, most=MOST_NAMED)
-        used = await asyncio.to_thread(_descriptors_part)
+        used = await asyncio.to_thread(used_descriptors)
+        sights = [await sight_of(whole, self._pace, used, health)]
+        several = [figures_of(whole, self._listener)]
+        if self._others is not None:
+            sights += await self._others.sights()
+            several += await self._others.figures()
+        sight, figures = seen_together(sights), sums_of(several)
         addresses = self._addresses()
         return OverviewView(
             version=__version__,
@@ -145,112 +151,61 @@ class NodeOutlook:
             pid=os.getpid(),
             listen=addresses.listen,
             api_listen=addresses.api_listen,
-            problems=problems(self._facts(ailments, used, calls)),
-            waiting=WaitingView(whole.pending, whole.oldest.accepted_at),
-            dead=DeadView(whole.dead, self._last_letters()),
-            disk=self._disk(),
-            lanes=LaneCounts(ailments.lanes, ailments.failing_total, ailments.held_total),
+            problems=problems(self._facts(sight, calls)),
+            waiting=WaitingView(figures.pending, sight.oldest_accepted_at_us),
+            dead=DeadView(figures.dead, sight.last_letters),
+            disk=self._disk(figures),
+            lanes=LaneCounts(sight.lanes, sight.failing_total, sight.held_total),
             calls=self._call_numbers(),
         )
 
-    def _facts(
-        self, ailments: Ailments, descriptors_part: float, calls: Sequence[CallLane]
-    ) -> Facts:
+    def _facts(self, sight: Sight, calls: Sequence[CallLane]) -> Facts:
         """`calls` are the applications with most calls."""
-        whole = self._whole
         down = [lane for lane in calls if lane.waiting and lane.breaker.state is not State.CLOSED]
-        health = self._health()
-        lacking = ailments.lacking_since
-        since_us = whole.clock.wall_us() - _HOUR_US
         return Facts(
-            now_us=whole.clock.wall_us(),
-            not_ready=None if health.reason is None else (health.reason, health.message),
-            is_slow=DiskPace.SLOW in whole.paces,
+            now_us=self._whole.clock.wall_us(),
+            not_ready=sight.not_ready,
+            is_slow=sight.is_slow,
             forecast=self._forecast(),
-            failing=[ailing(lane, whole.clock) for lane in ailments.failing],
-            failing_total=ailments.failing_waiting_total,
+            failing=sight.failing,
+            failing_total=sight.failing_waiting_total,
             applications=[Ailing(lane.name, lane.waiting, None) for lane in down],
             applications_total=len(down),
-            held=[ailing(lane, whole.clock) for lane in ailments.held],
-            held_total=ailments.held_waiting_total,
-            lacking_since_us=None if lacking is None else whole.clock.to_wall(QueueUs(lacking)),
-            descriptors_part=descriptors_part,
-            oldest=self._oldest(),
-            dead_lately=whole.total(lambda part: part.dead_letters.letters.count_after(since_us)),
-            letters_dropped_in_s=self._dropped_in_s(),
-            letters_part=self._letters_part(),
+            held=sight.held,
+            held_total=sight.held_waiting_total,
+            lacking_since_us=sight.lacking_since_us,
+            descriptors_part=sight.descriptors_part,
+            oldest=sight.oldest,
+            dead_lately=sight.dead_lately,
+            letters_dropped_in_s=self._dropped_in_s(sight.letters_age_s),
+            letters_part=self._letters_part(sight.letters_bytes),
             audit_unkept=self._audit_unkept(),
         )
 
     def _forecast(self) -> Forecast | None:
         return foresee(self._history.points("disk_free_bytes"), STEP_S)
 
-    def _disk(self) -> DiskView:
-        forecast, whole = self._forecast(), self._whole
+    def _disk(self, figures: Figures) -> DiskView:
+        forecast = self._forecast()
         full_in_s = math.inf if forecast is None else forecast.full_in_s
         space = self._disks.space.get(TRANSACTION, Space(0, 0))
         return DiskView(
             free_bytes=space.free_bytes,
             total_bytes=space.total_bytes,
-            log_bytes=whole.log_bytes,
-            live_bytes=whole.live_bytes,
+            log_bytes=figures.log_bytes,
+            live_bytes=figures.live_bytes,
             full_in_s=int(full_in_s) if full_in_s <= _MOST_FULL_IN_S else None,
         )
 
-    def _oldest(self) -> Oldest | None:
-        oldest, now_us = self._whole.oldest, self._whole.clock.now_us()
-        if oldest.accepted_at is None or oldest.lane is None or oldest.is_delayed:
-            return None
-        peer = oldest.lane.peer
-        is_well = not (peer.held or peer.trail.failing_since or opens_at(peer, now_us))
-        return Oldest(str(oldest.lane.destination), oldest.accepted_at, is_well)
-
-    def _last_letters(self) -> list[LastLetter]:
-        found = [one for part in self._whole.parts for one in _last_of(part.dead_letters.letters)]
-        found.sort(key=lambda one: one.dead_at_us, reverse=True)
-        return found[:_LAST_LETTERS]
-
-    def _dropped_in_s(self) -> float | None:
+    def _dropped_in_s(self, oldest_s: float | None) -> float | None:
         max_age_ms = self._retention.max_age_ms
-        if not max_age_ms:
-            return None
-        ages_s = [
-            part.dead_letters.uptime.now_s - part.dead_letters.letters.uptime_s[first]
-            for part in self._whole.parts
-            if (first := next(part.dead_letters.letters.alive(), None)) is not None
-        ]
-        return max_age_ms / 1000 - max(ages_s) if ages_s else None
+        return max_age_ms / 1000 - oldest_s if max_age_ms and oldest_s is not None else None
 
-    def _letters_part(self) -> float:
+    def _letters_part(self, size_bytes: int) -> float:
         most = self._retention.max_bytes
-        size_bytes = self._whole.total(lambda part: part.dead_letters.letters.size_bytes)
         return size_bytes / most if most else 0.0
 
     def _call_numbers(self) -> dict[str, int]:
         figures = self._calls.figures
         ended = {f"{how.value}_total": figures.ended[how] for how in CallState if how.has_ended}
         return {**self._calls.states(), "created_total": figures.created, **ended}
-
-
-def _descriptors_part() -> float:
-    """How much of its file descriptors the process uses, 0 to 1. Blocks: with ten thousand of them
-    counting takes 10 ms."""
-    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if limit == resource.RLIM_INFINITY:
-        return 0.0
-    return len(os.listdir("/proc/self/fd")) / limit
-
-
-def _last_of(letters: Letters) -> list[LastLetter]:
-    """The last ones to die, the latest first."""
-    found: list[LastLetter] = []
-    for row in range(letters.rows - 1, max(-1, letters.rows - 1 - _MOST_ROWS), -1):
-        if not letters.is_alive(row):
-            continue
-        cause = letters.cause(letters.cause_key(row))
-        name = letters.id(row).decode("ascii")
-        word = cause.error or (f"http_{cause.status}" if cause.status else cause.reason)
-        found.append(LastLetter(name, cause.destination, word, letters.dead_at[row]))
-        if len(found) == _LAST_LETTERS:
-            break
-    return found

@@ -33,6 +33,7 @@ from dispatcher.node.outlook import Addresses
 from dispatcher.node.patience import ends_unless_stalled
 from dispatcher.node.public import PUBLIC_NOT_READY, PUBLIC_READY, PublicHealth, Whereabouts
 from dispatcher.node.pulse import Condition
+from dispatcher.node.telling import tell
 from dispatcher.queue.commit.stalls import Pace
 from dispatcher.settings import Settings
 from dispatcher.telemetry.events import Events
@@ -85,6 +86,8 @@ class Server:
                 health=self.health,
                 addresses=self._addresses,
             )
+        elif messages.neighbours is not None:
+            tell(messages, messages.neighbours, self.health)
         self.prepare_rules(rules or Rules())()
 
     @property
@@ -175,6 +178,7 @@ class Server:
         if messages.neighbours is not None:
             await messages.neighbours.start()
         if desk is not None:
+            desk.start()
             desk.functions.start()
             desk.trail.start()
             await desk.outlook.start()

@@ -59,6 +59,18 @@ class MergedAdmin:
         """So many partitions there are, whether they can be asked already or not."""
         self._parts.expected = numbers
 
+    def knows_all(self, known: bool) -> None:
+        """Whether those are all that there are. Until then an id of another one has moved."""
+        self._parts.knows_all = known
+
+    def forget(self, number: int) -> None:
+        """A partition is no more. What it counted stays counted."""
+        part = self._parts.forget(number)
+        self._counted.left(number)
+        if part is not None:
+            for listener in self._listeners:
+                part.admin.unsubscribe(listener)
+
     def add(self, part: Part) -> None:
         """A partition can be asked. One of another process may be here while that is not."""
         self._parts.add(part)

@@ -36,6 +36,7 @@ class MergedCarrier:
         self._spread = spread
         self._meeting = meeting
         self._parts: dict[int, Carrier] = {}
+        self.expected: frozenset[int] = frozenset()
 
     def add(self, number: int, part: Carrier) -> None:
         """A partition is open."""
@@ -102,6 +103,9 @@ class MergedCarrier:
         return await self._of(CALLS).take_call(call, body)
 
     def _every(self) -> list[Carrier]:
+        """All that there are: what is exported is not to lack a part without a word."""
+        if self.expected - self._parts.keys():
+            raise Refused(MOVED)
         return [self._parts[number] for number in sorted(self._parts)]
 
     def _of(self, number: int) -> Carrier:

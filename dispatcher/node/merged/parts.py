@@ -39,10 +39,12 @@ class LocalPart:
 
 
 class Parts:
-    """Those that can be asked now, by number, of `expected` ones that there are."""
+    """Those that can be asked now, by number, of `expected` ones that there are. Until it
+    `knows_all` of them there may be others."""
 
     def __init__(self) -> None:
         self.expected: frozenset[int] = frozenset()
+        self.knows_all = True
         self._parts: dict[int, Part] = {}
 
     def __iter__(self) -> Iterator[Part]:
@@ -76,7 +78,7 @@ class Parts:
         """
         number = id_parts(message_id.encode("ascii"))[0]
         part = self._parts.get(number)
-        if part is None and number in self.expected:
+        if part is None and (number in self.expected or not self.knows_all):
             raise Refused(MOVED)
         return part
 

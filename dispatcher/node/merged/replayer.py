@@ -28,6 +28,14 @@ class MergedReplayer:
         self.keeps_history = keeps_history
         self._parts = {part.partition: part for part in parts}
 
+    def add(self, part: PartReplayer) -> None:
+        """There is another part."""
+        self._parts[part.partition] = part
+
+    def remove(self, number: int) -> None:
+        """There is no such part any more. Idempotent."""
+        self._parts.pop(number, None)
+
     async def replay(
         self,
         which: HistoryFilter,

@@ -1,0 +1,80 @@
+"""What operators see of all partitions of a node: of one alone, what it says itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dispatcher.node.meeting import Meeting
+from dispatcher.node.merged.admin import MergedAdmin
+from dispatcher.node.merged.carrier import MergedCarrier
+from dispatcher.node.merged.parts import LocalPart
+from dispatcher.node.merged.replayer import MergedReplayer
+from dispatcher.peers.answers import Answers
+from dispatcher.peers.calls import Calls
+from dispatcher.peers.remote_admin import Happenings, RemoteAdmin, Watched
+from dispatcher.peers.remote_carrier import RemoteCarrier, RemoteReplayer
+from dispatcher.queue.admin.surface import Admin, Carrier, PartReplayer, Replayer
+from dispatcher.queue.partition import Partition
+
+
+class Merged:
+    """Those of this process, and of others as they are met."""
+
+    def __init__(
+        self,
+        parts: Sequence[Partition],
+        spread: int,
+        process: int,
+        meeting: Meeting | None = None,
+    ) -> None:
+        """Those of this process, which has this number. Places are spread over so many partitions
+        (`core.placing`), and were over others before where there is a `meeting`."""
+        self.admin = MergedAdmin()
+        self.carrier = MergedCarrier(spread, meeting)
+        self.replayer = MergedReplayer(
+            [part.replaying for part in parts],
+            keeps_history=all(part.replaying.keeps_history for part in parts),
+        )
+        self.admin.expect(frozenset(range(spread)))
+        self.carrier.expected = frozenset(range(spread))
+        for part in parts:
+            number = part.config.partition
+            self.admin.add(LocalPart(number, part.admin, process))
+            self.carrier.add(number, part.carrying)
+
+    def is_complete(self, known: bool) -> None:
+        """Whether it is known by now which partitions there are: until then an id of one that is
+        not known has moved."""
+        self.admin.knows_all(known)
+
+    def add_remote(self, number: int, calls: Calls, process: int) -> None:
+        """A partition of another process can be asked."""
+        self.admin.add(LocalPart(number, RemoteAdmin(calls, number), process))
+        self.carrier.add(number, RemoteCarrier(calls, number))
+        self.replayer.add(RemoteReplayer(calls, number))
+
+    def forget(self, number: int) -> None:
+        """There is no such partition any more."""
+        self.admin.forget(number)
+        self.carrier.remove(number)
+        self.replayer.remove(number)
+
+
+def faces(
+    parts: Sequence[Partition], spread: int, meeting: Meeting | None = None
+) -> tuple[Admin, Carrier, Replayer]:
+    """What operators see of a process that is a node."""
+    if len(parts) == 1:
+        return parts[0].admin, parts[0].carrying, parts[0].replaying
+    merged = Merged(parts, spread, 0, meeting)
+    return merged.admin, merged.carrier, merged.replayer
+
+
+def serve(answers: Answers, parts: Sequence[Partition]) -> None:
+    """Let another process ask these partitions."""
+    for part in parts:
+        number = part.config.partition
+        answers.serve(Admin, part.admin, part=number)
+        answers.serve(Happenings, Watched(part.admin), part=number)
+        answers.serve(Carrier, part.carrying, part=number)
+        answers.serve(PartReplayer, part.replaying, part=number)

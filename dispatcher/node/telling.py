@@ -1,0 +1,153 @@
+"""What a process of a node tells the desk of itself, beside what its partitions are asked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from dispatcher.api.health import Health
+from dispatcher.node.disks import Disks
+from dispatcher.node.figures import (
+    Figures,
+    Sight,
+    figures_of,
+    sight_of,
+    used_descriptors,
+)
+from dispatcher.node.merged.whole import serve
+from dispatcher.node.message_service import MessageService
+from dispatcher.node.metrics import Metrics
+from dispatcher.node.neighbours import Neighbours
+from dispatcher.peers.answers import Answers
+from dispatcher.peers.calls import Asking, Calls
+from dispatcher.telemetry.metrics import process_text
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """Which partitions a process has. `incarnation` is another number after each of its starts."""
+
+    incarnation: int
+    partitions: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Scrape:
+    """Its metrics, in the text format."""
+
+    incarnation: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Its figures."""
+
+    incarnation: int
+    figures: Figures
+
+
+class ProcessFace(Protocol):
+    """One process of a node, without the desk."""
+
+    async def about(self) -> About:
+        """What it has."""
+
+    async def health(self) -> Health:
+        """Whether it accepts messages."""
+
+    async def metrics(self) -> Scrape:
+        """Its metrics now."""
+
+    async def figures(self) -> Counted:
+        """What it counts."""
+
+    async def sight(self) -> Sight:
+        """What an overview looks at."""
+
+
+class Told:
+    """This process (`ProcessFace`)."""
+
+    def __init__(
+        self,
+        messages: MessageService,
+        health: Callable[[], Health],
+        metrics: Callable[[], Awaitable[str]],
+    ) -> None:
+        self._messages = messages
+        self._health = health
+        self._metrics = metrics
+        self._pace = messages.whole.pace.another()
+
+    async def about(self) -> About:
+        """See `ProcessFace`."""
+        return About(self._messages.incarnation, self._messages.assignment.partitions)
+
+    async def health(self) -> Health:
+        """See `ProcessFace`."""
+        return self._health()
+
+    async def metrics(self) -> Scrape:
+        """See `ProcessFace`."""
+        return Scrape(self._messages.incarnation, await self._metrics())
+
+    async def figures(self) -> Counted:
+        """See `ProcessFace`."""
+        figures = figures_of(self._messages.whole, self._messages.listener)
+        return Counted(self._messages.incarnation, figures)
+
+    async def sight(self) -> Sight:
+        """See `ProcessFace`."""
+        used = await asyncio.to_thread(used_descriptors)
+        return await sight_of(self._messages.whole, self._pace, used, self._health())
+
+
+def tell(messages: MessageService, neighbours: Neighbours, health: Callable[[], Health]) -> None:
+    """Let the desk, in another process, ask for all that belongs to this one."""
+    metrics = Metrics(
+        messages.whole,
+        messages.pool,
+        messages.listener,
+        [one.log for one in messages.on_disk],
+        operators=dict,
+        certificates=messages.certificates,
+        disks=Disks({}),
+    )
+
+    async def metrics_text() -> str:
+        return await metrics.text() + await asyncio.to_thread(process_text)
+
+    answers = Answers(messages.first.observer.died)
+    serve(answers, messages.queues)
+    answers.serve(ProcessFace, Told(messages, health, metrics_text))
+    neighbours.answer(answers)
+
+
+class RemoteProcess:
+    """Another process (`ProcessFace`)."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._asking = Asking(ProcessFace, calls)
+
+    async def about(self) -> About:
+        """See `ProcessFace`."""
+        return await self._asking.look(ProcessFace.about)
+
+    async def health(self) -> Health:
+        """See `ProcessFace`."""
+        return await self._asking.look(ProcessFace.health)
+
+    async def metrics(self) -> Scrape:
+        """See `ProcessFace`."""
+        return await self._asking.look(ProcessFace.metrics)
+
+    async def figures(self) -> Counted:
+        """See `ProcessFace`."""
+        return await self._asking.look(ProcessFace.figures)
+
+    async def sight(self) -> Sight:
+        """See `ProcessFace`."""
+        return await self._asking.look(ProcessFace.sight)

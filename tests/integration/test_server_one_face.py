@@ -1,0 +1,174 @@
+"""Two servers that are the processes of one node: the API of the first one speaks for both."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+from dispatcher.testing.destination import FakeDestination, answer
+from tests.integration.partitioned import Running, destinations, until
+from tests.integration.test_server_neighbours import id_of, node, post
+
+
+async def _met(first: Running) -> None:
+    """Wait until the desk knows all partitions."""
+
+    async def is_whole() -> bool:
+        return "incomplete" not in await first.api("/v1/stats")
+
+    await until(is_whole)
+
+
+async def _spread(servers: list[Running], to: FakeDestination, count: int) -> list[str]:
+    """Send messages without a key to both processes, in turns; their ids."""
+    return [id_of(await post(servers[turn % 2], to, b"%d" % turn)) for turn in range(count)]
+
+
+async def test_lists_figures_and_metrics_are_those_of_the_node(tmp_path: Path) -> None:
+    """Whichever process accepted a message: found by its id, listed, counted, and summed under the
+    names and labels that one server has."""
+    async with FakeDestination() as to, node(tmp_path) as servers:
+        first = servers[0]
+        await _met(first)
+        to.script(*[answer(404)] * 6)
+        ids = await _spread(servers, to, 6)
+        await first.dead(6)
+        assert {one[:4] for one in ids} == {"0000", "0001"}
+        page = await first.api("/v1/dead-letters?limit=4")
+        rest = await first.api(f"/v1/dead-letters?limit=4&cursor={page['next']}")
+        assert sorted(one["id"] for one in (*page["items"], *rest["items"])) == sorted(ids)
+        for one in ids:
+            assert (await first.api(f"/v1/dead-letters/{one}"))["id"] == one
+        stats = await first.api("/v1/stats")
+        assert (stats["accepted_total"], stats["dead_total"], stats["dead"]) == (6, 6, 6)
+        metrics = await first.metrics()
+        assert metrics["dispatcher_messages_accepted_total"] == 6
+        assert metrics["dispatcher_messages_dead_total"] == 6
+        assert metrics['dispatcher_messages{state="dead"}'] == 6
+        assert metrics["dispatcher_accept_seconds_count"] == 6
+        assert {metrics[f'dispatcher_process_up{{process="{n}"}}'] for n in (0, 1)} == {1.0}
+        assert metrics['process_cpu_seconds_total{process="1"}'] > 0
+        assert "process_cpu_seconds_total" not in metrics
+        overview = await first.api("/v1/overview")
+        assert overview["dead"]["count"] == 6
+        (problem,) = [one for one in overview["problems"] if one["slug"] == "dead_letters"]
+        assert problem["count"] == 6
+
+        async def is_remembered() -> bool:
+            history = await first.api("/v1/history")
+            return bool(history["series"]["dead_letters"][-1:] == [6])
+
+        await until(is_remembered)
+
+
+async def test_what_operators_do_is_done_in_every_process(tmp_path: Path) -> None:
+    """Held and resumed, redriven with a rate, cancelled; events come from all of them."""
+    async with FakeDestination() as to, node(tmp_path) as servers:
+        first = servers[0]
+        await _met(first)
+        heard: list[dict[str, Any]] = []
+        url = f"http://{first.ready['api_listen']}/v1/events"
+
+        async def listen() -> None:
+            async with first.session.get(url, timeout=None) as stream:
+                async for line in stream.content:
+                    if line.startswith(b"data: "):
+                        heard.append(json.loads(line[6:]))
+
+        listening = asyncio.create_task(listen())
+        watches = [server.server.messages.queues[0].watch for server in servers]
+
+        async def is_heard() -> bool:
+            return all(watch.has_listeners for watch in watches)
+
+        await until(is_heard)
+        held = f"http://{to.authority}"
+        await first.api(f"/v1/destinations/{to.authority}/hold", {})
+        ids = await _spread(servers, to, 6)
+        for server in servers:
+            assert server.server.messages.queues[0].pauses.keys == {held.encode()}
+        waiting = await first.api("/v1/messages?limit=100")
+        assert sorted(one["id"] for one in waiting["items"]) == sorted(ids)
+        for one in ids[:2]:
+            explained = await first.api(f"/v1/messages/{one}/explain")
+            assert explained["reason"] == "destination_held"
+        done = await first.api("/v1/messages/cancel", {"ids": ids[:2]})
+        assert done["cancelled"] == 2
+        await first.api(f"/v1/destinations/{to.authority}/resume", {})
+        await to.received(4)
+
+        async def are_told() -> bool:
+            return {one["id"] for one in heard} == {*ids}
+
+        await until(are_told)
+        listening.cancel()
+        await first.api(f"/v1/destinations/{to.authority}/hold", {})
+        last = await _spread(servers, to, 2)
+        lines = (await first.api("/v1/export?state=waiting", lines=True)).splitlines()
+        assert sorted(json.loads(line)["id"] for line in lines) == sorted(last)
+
+
+async def test_process_that_is_away_is_said_to_be_missing_and_never_unknown(
+    tmp_path: Path,
+) -> None:
+    """Its messages are 503, lists go on; and nothing that it had counted is lost."""
+    async with FakeDestination() as to, node(tmp_path) as servers:
+        first, second = servers
+        await _met(first)
+        to.script(*[answer(404)] * 4)
+        ids = await _spread(servers, to, 4)
+        await first.dead(4)
+        await first.metrics()
+        assert (await first.api("/v1/stats"))["accepted_total"] == 4
+        neighbours = second.server.messages.neighbours
+        assert neighbours is not None
+        await neighbours.stop()
+
+        async def is_missing() -> bool:
+            return bool((await first.api("/v1/stats")).get("incomplete") == [1])
+
+        await until(is_missing)
+        stats = await first.api("/v1/stats")
+        assert (stats["accepted_total"], stats["dead"]) == (4, 2)
+        page = await first.api("/v1/dead-letters")
+        assert page["incomplete"] == [1]
+        assert [one["id"][:4] for one in page["items"]] == ["0000", "0000"]
+        url = f"http://{first.ready['api_listen']}/v1/dead-letters/{ids[1]}"
+        async with first.session.get(url) as answered:
+            assert answered.status == 503
+            assert (await answered.json())["error"] == "moved"
+            assert answered.headers["Retry-After"]
+        metrics = await first.metrics()
+        assert metrics["dispatcher_messages_accepted_total"] == 4
+        assert metrics['dispatcher_process_up{process="1"}'] == 0
+        assert metrics['dispatcher_messages{state="dead"}'] == 2
+        async with first.session.get(f"http://{first.ready['api_listen']}/readyz") as answered:
+            assert answered.status == 200
+
+
+async def test_node_is_ready_while_one_of_its_processes_accepts(tmp_path: Path) -> None:
+    """Its own process may have a full disk; that is in the overview."""
+    async with destinations(2), node(tmp_path) as servers:
+        first = servers[0]
+        await _met(first)
+        url = f"http://{first.ready['api_listen']}/readyz"
+        first.server.messages.queues[0].dead_letters.committer.full = True
+
+        async def is_ready() -> bool:
+            async with first.session.get(url) as answered:
+                return answered.status == 200
+
+        await until(is_ready)
+        overview = await first.api("/v1/overview")
+        assert "disk_full" in [one["slug"] for one in overview["problems"]]
+        for server in servers:
+            server.server.messages.queues[0].dead_letters.committer.full = True
+
+        async def is_not() -> bool:
+            return not await is_ready()
+
+        await until(is_not)
+        for server in servers:
+            server.server.messages.queues[0].dead_letters.committer.full = False
