@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
@@ -32,12 +31,6 @@ class Assignment:
     def alone(cls, count: int) -> Self:
         """One process, with so many partitions."""
         return cls(0, tuple(range(count)), count)
-
-    @classmethod
-    def of(cls, number: int, processes: int, on_disk: Iterable[int]) -> Self:
-        """One of several processes, where the logs of these partitions are `on_disk`."""
-        every = sorted({*range(processes), *on_disk})
-        return cls(number, tuple(k for k in every if k % processes == number), processes)
 
     @property
     def own(self) -> int:

@@ -21,10 +21,15 @@ pytestmark = pytest.mark.crash
 
 
 @contextlib.asynccontextmanager
-async def ready(directory: Path) -> AsyncIterator[ManyProcesses]:
-    """A server of two processes. Destinations are on this loop: nothing here holds it up."""
+async def ready(directory: Path, processes: int = 2) -> AsyncIterator[ManyProcesses]:
+    """A server of several processes. Destinations are on this loop: nothing here holds it up."""
     server = ManyProcesses(
-        directory, 2, RETRY_DELAY="60", RETRY_MAX_DELAY="400", RETRYLIMIT="1000", WORKER="16"
+        directory,
+        processes,
+        RETRY_DELAY="60",
+        RETRY_MAX_DELAY="400",
+        RETRYLIMIT="1000",
+        WORKER="16",
     )
     try:
         await asyncio.to_thread(server.event, "server.ready")
@@ -166,3 +171,42 @@ async def test_processes_end_when_the_parent_is_killed_and_the_next_server_goes_
         assert stopped == {0: 0, 1: 0}
         await stack.enter_async_context(ready(tmp_path))
         account.check(await delivered(account, [destination]))
+
+
+async def test_number_of_processes_may_change_from_start_to_start(tmp_path: Path) -> None:
+    """Messages of processes that there are no more are delivered by those that there are."""
+    account = Account()
+    async with contextlib.AsyncExitStack() as stack:
+        destination = await stack.enter_async_context(Destination(account))
+        await destination.stop()
+        for processes in (3, 2, 1):
+            async with ready(tmp_path, processes) as server, contextlib.AsyncExitStack() as callers:
+                await connected(server, account, destination.origin, callers)
+                server.signal(signal.SIGTERM)
+                assert await asyncio.to_thread(server.wait) == 0
+        await stack.enter_async_context(ready(tmp_path))
+        await destination.start()
+        account.check(await delivered(account, [destination]), every=False)
+        assert len(account.accepted) == 3 * 24
+
+
+async def test_key_means_the_same_in_all_processes(tmp_path: Path) -> None:
+    """Whichever of them takes the connection of a caller who repeats a message."""
+    async with contextlib.AsyncExitStack() as stack:
+        account = Account()
+        destination = await stack.enter_async_context(Destination(account))
+        server = await stack.enter_async_context(ready(tmp_path))
+        request = (
+            f"POST / HTTP/1.1\r\nHost: dispatcher\r\nContent-Length: 0\r\n"
+            f"X-Dispatcher-Origin-Host: {destination.origin}\r\n"
+            f"X-Dispatcher-Idempotency-Key: once\r\n\r\n"
+        )
+        ids = set()
+        for _ in range(24):
+            reader, writer = await asyncio.open_connection(*server.listen)
+            stack.callback(writer.transport.abort)
+            writer.write(request.encode())
+            answer = await read_answer(reader)
+            assert answer.status == 202
+            ids.add(answer.id)
+        assert len(ids) == 1

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatcher.errors import ConfigError
-from dispatcher.node.assignment import Assignment
 from dispatcher.node.processes import plan, shares
 from dispatcher.node.processes.life import Timings
 from dispatcher.node.processes.line import ALIVE, READY, Heard, said
@@ -77,18 +76,6 @@ def test_fewer_workers_than_processes_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"WORKER=3: expected at least PROCESSES=4"):
         shares.check(settings_of(WORKER="3"), 4)
     shares.check(settings_of(WORKER="4"), 4)
-
-
-@given(processes=st.integers(1, 8), on_disk=st.sets(st.integers(0, 40)))
-def test_every_partition_has_one_process_and_every_process_its_own(
-    processes: int, on_disk: set[int]
-) -> None:
-    """Those too that more processes left behind."""
-    parts = [Assignment.of(number, processes, on_disk) for number in range(processes)]
-    every = sorted(one for part in parts for one in part.partitions)
-    assert every == sorted(on_disk | set(range(processes)))
-    assert [part.own for part in parts] == list(range(processes))
-    assert [part.has_desk for part in parts] == [number == 0 for number in range(processes)]
 
 
 # The plan

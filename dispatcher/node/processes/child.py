@@ -29,8 +29,8 @@ from dispatcher.core.rules.table import Rules
 from dispatcher.errors import DispatcherError, LogLocked
 from dispatcher.listening.given import GivenSockets
 from dispatcher.node.assignment import Assignment
+from dispatcher.node.layout import Layout
 from dispatcher.node.opening import open_log_of, open_output
-from dispatcher.node.places import numbers_in
 from dispatcher.node.processes import line, plan, shares
 from dispatcher.settings import Settings
 from dispatcher.telemetry.events import Events
@@ -165,7 +165,9 @@ class Child:
         self._check_version()
         self.whole: Settings
         self.rules: Rules
-        self.whole, self.rules = pickle.loads(common)
+        self.layout: Layout
+        self._every: tuple[int, ...]
+        self.whole, self.rules, self.layout, self._every = pickle.loads(common)
         self.settings = shares.of_child(self.whole, self.number, self.plan.processes)
         self.given = _given(self.plan)
         self.output = open_output(FileTurns(plan_file))
@@ -182,10 +184,8 @@ class Child:
 
     @property
     def assignment(self) -> Assignment:
-        """Its part of the node: the partitions that are there now."""
-        places = (self.whole.transaction_log, self.whole.dead_letter)
-        on_disk = {number for place in places for number in numbers_in(place)}
-        return Assignment.of(self.number, self.plan.processes, on_disk)
+        """Its part of the node."""
+        return self.layout.assignment(self.number, self._every)
 
     async def wait_for_locks(self, check_free: Callable[[], None]) -> None:
         """Wait until nobody has the logs that `check_free` looks at: the child before this one may
@@ -246,6 +246,7 @@ def serve(child: Child) -> int:
             child.events,
             child.rules,
             assignment=child.assignment,
+            layout=child.layout,
             given=child.given,
         )
         process = Process(

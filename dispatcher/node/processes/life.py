@@ -142,8 +142,9 @@ class Life:
 
     @property
     def takes_signals(self) -> bool:
-        """Whether signals that end nothing may be passed on to it."""
-        return self.state is State.READY
+        """Whether signals that end nothing may be passed on to it: while it starts they wait for
+        its handlers."""
+        return self.state in (State.STARTING, State.READY)
 
     def on(self, event: Event, now_s: float) -> Act | None:
         """Take note of what has happened. Returns what is to be done now."""

@@ -32,6 +32,8 @@ _CAUGHT: Final = (*_STOP, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD)
 _FAILED: Final = 1
 _LOOK_S: Final = 1.0
 """How often it looks at least: at signs of life that stay away, and at lines that wait."""
+_SHOW_S: Final = 0.2
+"""A child has written its stacks by then."""
 _SLEPT_S: Final = 0.5
 """So much later than it wanted to the parent looks when it was stopped, or the machine was."""
 
@@ -64,6 +66,8 @@ class Parent:
         self._caught = ""
         self._has_closed = False
         self._beat_s: float | None = None
+        self._show_s: float | None = None
+        self._to_show: list[int] = []
 
     def run(self) -> int:
         """Look after the children until all have ended. Returns the exit code."""
@@ -76,6 +80,7 @@ class Parent:
                 self._hear(child)
             for number in self._wakeup.caught():
                 self._on_signal(number)
+            self._show_stacks()
             self._reap()
             self._output.flush()
             self._beat()
@@ -90,7 +95,7 @@ class Parent:
 
     def _wait(self) -> None:
         began_s = time.monotonic()
-        deadlines_s = [began_s + _LOOK_S, self._beat_s, self._fleet.deadline_s]
+        deadlines_s = [began_s + _LOOK_S, self._beat_s, self._show_s, self._fleet.deadline_s]
         wait_s = max(min(one for one in deadlines_s if one is not None) - began_s, 0)
         self._selector.select(wait_s)
         late_s = time.monotonic() - began_s - wait_s
@@ -169,7 +174,8 @@ class Parent:
                 self._on_reload()
             case signal.SIGUSR1:
                 write_stacks()
-                self._pass_on(number)
+                self._show_s = time.monotonic()
+                self._to_show = [one for one in self._children if self._takes(one)]
             case _:
                 pass  # a child has ended, which is looked at anyway
 
@@ -189,7 +195,10 @@ class Parent:
     def _on_reload(self) -> None:
         self._was_reloaded = True
         self._systemd.reloading()
-        self._reloading |= set(self._pass_on(signal.SIGHUP))
+        reached = {one for one in self._children if self._takes(one)}
+        for one in reached:
+            self._children[one].signal(signal.SIGHUP)
+        self._reloading |= reached
         if not self._reloading:
             self._systemd.reloaded()
 
@@ -199,14 +208,17 @@ class Parent:
             if not self._reloading:
                 self._systemd.reloaded()
 
-    def _pass_on(self, number: signal.Signals) -> Sequence[int]:
-        """To those that have handlers for it; returns them. Who is not ready yet reads its settings
-        again before it is."""
-        lives = self._fleet.lives
-        reached = [one for one in self._children if lives[one].takes_signals]
-        for one in reached:
-            self._children[one].signal(number)
-        return reached
+    def _takes(self, number: int) -> bool:
+        """As `Life.takes_signals`."""
+        return self._fleet.lives[number].takes_signals
+
+    def _show_stacks(self) -> None:
+        """Let one child after the other write its stacks: what several write at once nobody can
+        read."""
+        if self._show_s is not None and time.monotonic() >= self._show_s:
+            if self._to_show and (child := self._children.get(self._to_show.pop(0))) is not None:
+                child.signal(signal.SIGUSR1)
+            self._show_s = time.monotonic() + _SHOW_S if self._to_show else None
 
     # What is done
 

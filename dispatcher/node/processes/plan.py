@@ -1,9 +1,10 @@
 """What a parent and its children have in common, written once, before the parent begins.
 
 A file without a name that all of them inherit: a byte for the turns of their logs (see
-`telemetry.output`), a line of JSON (`Plan`), and after it the settings and rules as they were read.
-So a child that is started again has those that the others have, whatever became of the
-environment's files meanwhile, and nobody else can read the secrets in it.
+`telemetry.output`), a line of JSON (`Plan`), and after it what only children read: the settings and
+rules as they were found, and the layout. So a child that is started again has those that the others
+have, whatever became of the environment's files meanwhile, and nobody else can read the secrets in
+it.
 """
 
 from __future__ import annotations

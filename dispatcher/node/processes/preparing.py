@@ -24,6 +24,7 @@ from dispatcher.core.rules.table import Rules
 from dispatcher.errors import PortTaken
 from dispatcher.listening.sockets import listening_sockets
 from dispatcher.listening.unix import UnixPlace, unix_socket
+from dispatcher.node.layout import Layout, lay_out
 from dispatcher.node.opening import is_for_people, open_log_of, open_output, tell_start
 from dispatcher.node.places import check_places
 from dispatcher.node.processes import plan, shares
@@ -66,6 +67,11 @@ def run_processes(
     tell_start(settings, rules, environ, events, made_key=made_key)
     output.close()
     bound = _bind(settings)
+    try:
+        layout, every = _lay_out(settings, processes)
+    except BaseException:
+        bound.close()
+        raise
     file = plan.write(
         plan.Plan(
             version=__version__,
@@ -80,10 +86,24 @@ def run_processes(
             unix_files=bound.files,
             ready=_ready(settings, bound),
         ),
-        pickle.dumps((settings, rules)),
+        pickle.dumps((settings, rules, layout, every)),
     )
     command = [*python(_PARENT), str(file)]
     os.execve(command[0], command, dict(environ))
+
+
+def _lay_out(settings: Settings, processes: int) -> tuple[Layout, tuple[int, ...]]:
+    """Decide where messages lie from now on; remove partitions that more processes left behind, if
+    they are empty. Returns the partitions too."""
+    now_us = max(0, time.time_ns() // 1000)
+    layout, every = lay_out(settings, processes, now_us)
+    if all(number < layout.spread for number in every):
+        return layout, every
+    # To look into them takes half of what a server imports.
+    from dispatcher.node.preparing import prepare
+
+    layout, assignment = asyncio.run(prepare(settings, now_us, partitions=processes))
+    return layout, assignment.every
 
 
 def python(module: str) -> list[str]:
