@@ -25,6 +25,7 @@ import uvloop
 from benchmarks import arguments, report
 from benchmarks.process import workspace
 from dispatcher.core.destination import Origin
+from dispatcher.core.meeting import Keys
 from dispatcher.core.message import Message
 from dispatcher.core.terms import Terms
 from dispatcher.errors import DispatcherError, Refusal
@@ -82,6 +83,21 @@ class _AtOnce:
         receipt.accepted(message)
 
 
+class _Here:
+    """See `receiving.Here`."""
+
+    def __init__(self) -> None:
+        self._acceptor: Acceptor = _AtOnce()  # type: ignore[assignment]
+
+    def arriving(self, number: int) -> Acceptor | None:
+        """The same for every partition."""
+        return self._acceptor
+
+    def known(self, number: int, keys: Keys) -> int | None:
+        """None is."""
+        return 0
+
+
 def _links(process: int, directory: Path, table: Table) -> Links:
     return Links(
         Hello(process, 1),
@@ -105,8 +121,7 @@ def _answer(directory: Path, pipe: Connection) -> None:
 
     async def serve() -> None:
         table = Table()
-        acceptor: Acceptor = _AtOnce()  # type: ignore[assignment]
-        Receiver(lambda partition: acceptor, _died).enter(table)
+        Receiver(_Here(), _died).enter(table)
         table.on_ask(_EMPTY, lambda question: question.answer(b""))
         links = _links(0, directory, table)
         await links.start()

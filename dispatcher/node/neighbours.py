@@ -58,7 +58,7 @@ class Neighbours:
         )
         directory = ByRemainder(assignment.processes)
         router.elsewhere = Elsewhere(assignment.number, directory, self.links)
-        Receiver(router.local, died).enter(self.table)
+        Receiver(router, died).enter(self.table)
 
     def answer(self, answers: Answers) -> None:
         """Let the others ask for what is served there."""

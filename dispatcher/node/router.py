@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
+from typing import Protocol
 
 from dispatcher.core.destination import Destination
 from dispatcher.core.meeting import Keys, keys_of, keys_of_all
@@ -25,6 +26,7 @@ from dispatcher.core.placing import partition_of, place_of
 from dispatcher.errors import Refusal
 from dispatcher.ingress.memory import Held
 from dispatcher.ingress.outbox import Outbox
+from dispatcher.node.arrivals import Arrivals
 from dispatcher.node.meeting import (
     Meeting,
     PlacedGroupReceipt,
@@ -32,12 +34,18 @@ from dispatcher.node.meeting import (
     Placement,
     Told,
 )
-from dispatcher.node.placed import Begin, PlacedUpload
+from dispatcher.node.placed import PlacedUpload
 from dispatcher.peers.forwarding.elsewhere import Elsewhere
 from dispatcher.queue.flow.intake import Intake
 from dispatcher.queue.ports import Acceptor, GroupReceipt, Receipt, Upload, Waiter
 from dispatcher.queue.records.ids import id_parts
 from dispatcher.queue.refusals import MOVED
+
+
+class _Undecided(Protocol):
+    """Begins a large body at what takes it: without a place where that is decided."""
+
+    def __call__(self, intake: Acceptor, place: bytes = b"", keys: Keys = ()) -> Upload: ...
 
 
 class Router:
@@ -90,9 +98,25 @@ class Router:
             self._own = None
             self._former = intake if intake.owes else None
 
-    def local(self, number: int) -> Intake | None:
-        """What accepts messages for a partition of this process."""
-        return self._intakes.get(number)
+    # As other processes come to it (`peers.forwarding.receiving.Here`).
+
+    def arriving(self, number: int) -> Acceptor | None:
+        """What takes messages of another process for a partition of this one."""
+        intake = self._intakes.get(number)
+        if intake is None or self.meeting is None:
+            return intake
+        return Arrivals(self, number, intake)
+
+    def known(self, number: int, keys: Keys) -> int | None:
+        """Which of these keys a partition of this process knows; None: it can't say now."""
+        intake = self._intakes.get(number)
+        if intake is not None:
+            return intake.known.which(keys)
+        return None if number in self._partitions else 0
+
+    def partition_of(self, place: bytes) -> int | None:
+        """The partition of a place; None: it has none."""
+        return partition_of(place, self._spread) if place else None
 
     def _choose(self) -> Intake | None:
         """The own partition. Where that has left another one follows it, when all its answers are
@@ -173,7 +197,7 @@ class Router:
         if intake is None or refusal is not None:
             receipt.refused(refusal or MOVED)
         else:
-            intake.accept_all(messages, receipt)
+            intake.accept_all(messages, receipt, None, place)
 
     def _placed_all(
         self,
@@ -196,9 +220,11 @@ class Router:
         self, on_progress: Callable[[], None], place: bytes = b"", keys: Keys = ()
     ) -> Upload:
         """See `ports.Acceptor`."""
-        return self._start(
-            lambda intake: intake.start_upload(on_progress), on_progress, place, keys
-        )
+
+        def begin(intake: Acceptor, place: bytes = b"", keys: Keys = ()) -> Upload:
+            return intake.start_upload(on_progress, place, keys)
+
+        return self._start(begin, on_progress, place, keys)
 
     def start_uploads(
         self,
@@ -211,13 +237,15 @@ class Router:
     ) -> Upload:
         """See `ports.Acceptor`."""
 
-        def begin(intake: Acceptor) -> Upload:
-            return intake.start_uploads(on_progress, copies=copies, head_bytes=head_bytes)
+        def begin(intake: Acceptor, place: bytes = b"", keys: Keys = ()) -> Upload:
+            return intake.start_uploads(
+                on_progress, copies=copies, head_bytes=head_bytes, place=place, keys=keys
+            )
 
         return self._start(begin, on_progress, place, keys)
 
     def _start(
-        self, begin: Begin, on_progress: Callable[[], None], place: bytes, keys: Keys
+        self, begin: _Undecided, on_progress: Callable[[], None], place: bytes, keys: Keys
     ) -> Upload:
         if keys and self.meeting is not None and self._decides(place):
             upload = PlacedUpload(on_progress)
@@ -228,10 +256,10 @@ class Router:
         if intake is None:
             upload.refuse(MOVED)
         else:
-            upload.begin(intake, begin)
+            upload.begin(intake, lambda one: begin(one, place, keys))
         return upload
 
-    def _begin(self, upload: PlacedUpload, begin: Begin, placement: Placement | None) -> None:
+    def _begin(self, upload: PlacedUpload, begin: _Undecided, placement: Placement | None) -> None:
         intake = None if placement is None else self._at(placement.number)
         if intake is None:
             upload.refuse(MOVED, placement)
@@ -240,23 +268,30 @@ class Router:
 
     def await_end(self, message: Message, waiter: Waiter) -> None:
         """See `ports.Acceptor`."""
-        intake = self._at(id_parts(message.wire_id)[0])
+        elsewhere = self.elsewhere
+        if elsewhere is not None and elsewhere.verdicts.await_end(message.wire_id, waiter):
+            return
+        intake = self._intakes.get(id_parts(message.wire_id)[0])
         if intake is not None:
             intake.await_end(message, waiter)
 
     def forget(self, message_id: bytes) -> None:
         """See `ports.Acceptor`."""
-        intake = self._at(id_parts(message_id)[0])
+        if self.elsewhere is not None and self.elsewhere.verdicts.forget(message_id):
+            return
+        intake = self._intakes.get(id_parts(message_id)[0])
         if intake is not None:
             intake.forget(message_id)
 
     def _ask(self, number: int, keys: Keys, told: Told) -> None:
         """See `meeting.Ask`."""
-        intake = self._intakes.get(number)
-        if intake is not None:
-            told(intake.known.which(keys))
+        remote = None
+        if number not in self._intakes and number in self._partitions:
+            remote = None if self.elsewhere is None else self.elsewhere.of(number)
+        if remote is None:
+            told(self.known(number, keys))
         else:
-            told(None if number in self._partitions else 0)
+            remote.ask(keys, told)
 
     def _decides(self, place: bytes) -> bool:
         """Whether it is this process that decides for a place."""

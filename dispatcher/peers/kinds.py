@@ -15,3 +15,5 @@ class Kind(IntEnum):
     """`forwarding`: a question with the messages of a group."""
     ACCEPT_STREAM = 3
     """`forwarding`: a stream with a large body, or whose caller waits for the outcome."""
+    KNOWN = 4
+    """`forwarding`: which of some keys a partition knows."""

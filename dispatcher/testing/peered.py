@@ -28,7 +28,11 @@ COUNT = 2
 class Process:
     """One of them. Its partition delivers nothing unless `bench.deliverer` is told to."""
 
-    def __init__(self, number: int, bench: Bench, network: Network) -> None:
+    def __init__(
+        self, number: int, bench: Bench, network: Network, former: Sequence[int] = ()
+    ) -> None:
+        """Places had `former` spreads."""
+        self._former = former
         self.number = number
         self.bench = bench
         self._network = network
@@ -39,10 +43,10 @@ class Process:
     async def start(self, incarnation: int = 1) -> None:
         """Open the partition, and be there for the other one."""
         await self.bench.start()
-        self.router = Router(COUNT)
+        self.router = Router(COUNT, self.number, former=self._former, partitions=range(COUNT))
         self.router.add(self.number, self.bench.queue.intake)
         self.linked = Linked(self.number, COUNT, self._network.wires(), incarnation)
-        Receiver(self.router.local, self.linked.died).enter(self.linked.table)
+        Receiver(self.router, self.linked.died).enter(self.linked.table)
         directory = ByRemainder(COUNT)
         self.router.elsewhere = Elsewhere(self.number, directory, self.linked.links)
         await self.linked.links.start()
@@ -117,11 +121,13 @@ def of_group(group: str, body: bytes, members: int, **terms: str) -> list[Messag
 
 
 @asynccontextmanager
-async def peered(clock: SimulatedClock) -> AsyncIterator[tuple[Process, Process, Network]]:
-    """Both, connected."""
+async def peered(
+    clock: SimulatedClock, former: Sequence[int] = ()
+) -> AsyncIterator[tuple[Process, Process, Network]]:
+    """Both, connected. With a `former` spread of 1 everything with a key lay in partition 0."""
     network = Network()
     zero, one = (
-        Process(number, Bench(clock, partition=number, workers=1000), network)
+        Process(number, Bench(clock, partition=number, workers=1000), network, former)
         for number in range(COUNT)
     )
     await zero.start()

@@ -6,11 +6,14 @@ from functools import partial
 
 from dispatcher.peers.directory import Directory
 from dispatcher.peers.forwarding.remote import Remote
+from dispatcher.peers.forwarding.waiting import Verdicts
 from dispatcher.peers.links import Links, Peer
 
 
 class Elsewhere:
-    """What the router has of them, each made when it is asked for."""
+    """What the router has of them, each made when it is asked for. `verdicts` are of messages of
+    all of them that callers of this process wait for, wherever they went on to.
+    """
 
     def __init__(self, me: int, directory: Directory, links: Links) -> None:
         """`me` is the number of this process."""
@@ -18,6 +21,7 @@ class Elsewhere:
         self._directory = directory
         self._peers = {peer.process: peer for peer in links.peers}
         self._remotes: dict[int, Remote] = {}
+        self.verdicts = Verdicts()
         for peer in links.peers:
             peer.on_change(self.go_on)
 
@@ -28,7 +32,9 @@ class Elsewhere:
         """That partition; None: it should be here."""
         remote = self._remotes.get(partition)
         if remote is None and self._directory.process_of(partition) != self._me:
-            remote = self._remotes[partition] = Remote(partition, partial(self._peer_of, partition))
+            remote = self._remotes[partition] = Remote(
+                partition, partial(self._peer_of, partition), self.verdicts
+            )
         return remote
 
     def go_on(self) -> None:

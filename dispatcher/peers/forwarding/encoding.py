@@ -1,14 +1,16 @@
 """Messages on their way to another process, and what is said of them there. Pure.
 
 A payload begins with a head, of which a later version may have more: its own size says where it
-ends. A message is the record that the log will have of it (`queue.records.messages`), which a
-version that does not know all of it refuses.
+ends. In it is the place, as far as that says more than the message does. A message is the record
+that the log will have of it (`queue.records.messages`), which a version that does not know all of
+it refuses.
 
     ACCEPT          head | record
     ACCEPT_ALL      head | size of the body u32 | body | (size u32, record without a body)*
-    ACCEPT_STREAM   opened with a head; its pieces are the body, if that is large; its end is a head
-                    again, which says who waits, and (size u32, record without that body)*, or the
-                    record of a message that is not large
+    ACCEPT_STREAM   opened with a head | the keys, in JSON; its pieces are the body, if that is
+                    large; its end is a head again, which says who waits, and (size u32, record
+                    without that body)*, or the record of a message that is not large
+    KNOWN           head | the keys, in JSON ─▶ in decimal digits, a bit for each that is known
 
 An answer is a letter, and ids with commas between them: `A` stored, `D` duplicates. In a stream it
 is a piece, and the stream's end says the outcome, where that is waited for: nothing for "there will
@@ -24,11 +26,12 @@ from struct import Struct
 from typing import Any, Final
 
 from dispatcher.core.answer import Answer
+from dispatcher.core.meeting import Key, KeyKind, Keys
 from dispatcher.core.message import Message
 from dispatcher.queue.records.messages import decode_message, encode_message
 
-# size of the head in bytes, partition, flags, copies, bytes of all heads
-_HEAD: Final = Struct("<HHHHI")
+# size of the head in bytes, partition, flags, copies, bytes of all heads, of the place; the place
+_HEAD: Final = Struct("<HHHHIH")
 _SIZE: Final = Struct("<I")
 _WAITS: Final = 1
 _LARGE: Final = 2
@@ -41,7 +44,8 @@ DUPLICATE: Final = b"D"
 class Head:
     """`partition` is the one that has to take it. `waits`: the caller waits for the outcome.
     `is_large`: the body comes in pieces. `is_group`: of a group, with so many `copies` and bytes of
-    heads together."""
+    heads together. `place` is where a group, or a large body, meets others; b"" where that is
+    decided."""
 
     partition: int
     waits: bool = False
@@ -49,11 +53,14 @@ class Head:
     is_group: bool = False
     copies: int = 1
     head_bytes: int = 0
+    place: bytes = b""
 
     def encode(self) -> bytes:
         """As a payload begins."""
         flags = self.waits * _WAITS | self.is_large * _LARGE | self.is_group * _GROUP
-        return _HEAD.pack(_HEAD.size, self.partition, flags, self.copies, self.head_bytes)
+        size = _HEAD.size + len(self.place)
+        fixed = (size, self.partition, flags, self.copies, self.head_bytes, len(self.place))
+        return _HEAD.pack(*fixed) + self.place
 
 
 def read_head(payload: bytes) -> tuple[Head, int]:
@@ -62,7 +69,7 @@ def read_head(payload: bytes) -> tuple[Head, int]:
     Raises:
         struct.error: there is none.
     """
-    size, partition, flags, copies, head_bytes = _HEAD.unpack_from(payload)
+    size, partition, flags, copies, head_bytes, place_size = _HEAD.unpack_from(payload)
     head = Head(
         partition,
         waits=bool(flags & _WAITS),
@@ -70,19 +77,34 @@ def read_head(payload: bytes) -> tuple[Head, int]:
         is_group=bool(flags & _GROUP),
         copies=copies,
         head_bytes=head_bytes,
+        place=payload[_HEAD.size : _HEAD.size + place_size],
     )
     return head, size
 
 
-def plain_head(partition: int) -> bytes:
-    """The head of a message that is a question; the same for all of a partition."""
-    return Head(partition).encode()
-
-
 def partition_in(payload: bytes) -> tuple[int, int]:
     """The partition of such a message, and where its record begins: no more is looked at."""
-    size, partition, _, _, _ = _HEAD.unpack_from(payload)
+    size, partition, _, _, _, _ = _HEAD.unpack_from(payload)
     return partition, size
+
+
+def encode_keys(keys: Keys) -> bytes:
+    """As a payload ends."""
+    return json.dumps([[kind, place.decode("latin-1"), text] for kind, place, text in keys]).encode(
+        "ascii"
+    )
+
+
+def read_keys(payload: bytes, start: int) -> Keys:
+    """Those keys; none where there is nothing.
+
+    Raises:
+        ValueError, TypeError: there are some that this version does not know.
+    """
+    if start == len(payload):
+        return ()
+    said = json.loads(payload[start:])
+    return [Key(KeyKind(kind), place.encode("latin-1"), text) for kind, place, text in said]
 
 
 def encode_group(head: bytes, messages: Sequence[Message]) -> bytes:

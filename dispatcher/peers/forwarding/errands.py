@@ -8,6 +8,7 @@ send ─▶ answered: the caller is told
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from dispatcher.core.message import Message
@@ -130,13 +131,14 @@ class Single:
 class Group:
     """The messages of a group (`Errand`), and who waits for the answer (`link.Waiter`)."""
 
-    __slots__ = ("_told", "_way", "may_be_stored", "until_s")
+    __slots__ = ("_head", "_told", "_way", "may_be_stored", "until_s")
 
     is_over = False
 
-    def __init__(self, way: Way, told: All) -> None:
+    def __init__(self, way: Way, told: All, head: bytes) -> None:
         self._way = way
         self._told = told
+        self._head = head
         self.until_s = 0.0
         self.may_be_stored = False
 
@@ -154,7 +156,7 @@ class Group:
 
     def go(self, peer: Peer) -> None:
         """See `Errand`."""
-        payload = encode_group(self._way.head, self._told.messages)
+        payload = encode_group(self._head, self._told.messages)
         try:
             peer.begin(Kind.ACCEPT_ALL, payload, self)
         except ValueError:  # more than a frame holds, and so more than a batch of the log
@@ -167,6 +169,45 @@ class Group:
     def answered(self, payload: bytes) -> None:
         """See `link.Waiter`."""
         self._told.tell(payload)
+
+    def failed(self, error: DispatcherError) -> None:
+        """See `link.Waiter`."""
+        self._way.failed(self, error)
+
+
+class Inquiry:
+    """Which of some keys the partition knows (`Errand`), and who wants to know (`link.Waiter`). It
+    changes nothing, and may be asked twice."""
+
+    __slots__ = ("_payload", "_told", "_way", "may_be_stored", "until_s")
+
+    is_over = False
+    is_keyed = True
+
+    def __init__(self, way: Way, payload: bytes, told: Callable[[int | None], None]) -> None:
+        """`told` is told a bit for each key; None: nobody can say now."""
+        self._way = way
+        self._payload = payload
+        self._told = told
+        self.until_s = 0.0
+        self.may_be_stored = False
+
+    @property
+    def size_bytes(self) -> int:
+        """See `Errand`."""
+        return _MANY_BYTES + len(self._payload)
+
+    def go(self, peer: Peer) -> None:
+        """See `Errand`."""
+        peer.begin(Kind.KNOWN, self._payload, self)
+
+    def refused(self, refusal: Refusal) -> None:
+        """See `Errand`."""
+        self._told(None)
+
+    def answered(self, payload: bytes) -> None:
+        """See `link.Waiter`."""
+        self._told(int(payload) if payload.isdigit() else None)
 
     def failed(self, error: DispatcherError) -> None:
         """See `link.Waiter`."""

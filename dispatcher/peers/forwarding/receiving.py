@@ -4,9 +4,11 @@ accepted as those of its own callers are, and the other one is told what a calle
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
 from dispatcher.core.answer import MOST_WAITED_BYTES, Answer
+from dispatcher.core.meeting import Keys
 from dispatcher.core.message import Message
 from dispatcher.errors import DispatcherError, LogTooNew, Refusal
 from dispatcher.peers.forwarding.encoding import (
@@ -17,6 +19,7 @@ from dispatcher.peers.forwarding.encoding import (
     partition_in,
     read_group,
     read_head,
+    read_keys,
     read_without_body,
 )
 from dispatcher.peers.kinds import Kind
@@ -28,16 +31,25 @@ from dispatcher.queue.records.messages import decode_message
 from dispatcher.queue.refusals import MOVED
 from dispatcher.telemetry.supervisor import Died
 
-_UNREADABLE = (RecordError, LogTooNew, struct.error, IndexError, ValueError)
+_UNREADABLE = (RecordError, LogTooNew, struct.error, IndexError, TypeError, ValueError)
 """What a message of another version may come to: certainly nothing is stored then."""
+
+
+class Here(Protocol):
+    """The partitions of this process, as other processes come to them."""
+
+    def arriving(self, number: int) -> Acceptor | None:
+        """What takes messages of another process for a partition; None: it does not accept now."""
+
+    def known(self, number: int, keys: Keys) -> int | None:
+        """A bit for each of these keys that a partition knows; None: it can't say now."""
 
 
 class Receiver:
     """Answers the questions and takes the streams of `kinds.Kind.ACCEPT` and those beside it."""
 
-    def __init__(self, intake_of: Callable[[int], Acceptor | None], died: Died) -> None:
-        """`intake_of` says which of its own partitions accept messages now."""
-        self._intake_of = intake_of
+    def __init__(self, here: Here, died: Died) -> None:
+        self._here = here
         self._died = died
 
     def enter(self, table: Table) -> None:
@@ -45,6 +57,7 @@ class Receiver:
         table.on_ask(Kind.ACCEPT, self._accept)
         table.on_ask(Kind.ACCEPT_ALL, self._accept_all)
         table.on_open(Kind.ACCEPT_STREAM, self._take)
+        table.on_ask(Kind.KNOWN, self._tell_known)
 
     def _accept(self, question: Question) -> None:
         payload = question.payload
@@ -54,7 +67,7 @@ class Receiver:
         except _UNREADABLE as error:
             self._cannot_read(question, error)
             return
-        intake = self._intake_of(partition)
+        intake = self._here.arriving(partition)
         refusal = MOVED if intake is None else intake.refusal()
         if intake is None or refusal is not None:
             question.refuse(refusal or MOVED)
@@ -69,21 +82,36 @@ class Receiver:
         except _UNREADABLE as error:
             self._cannot_read(question, error)
             return
-        intake = self._intake_of(head.partition)
+        intake = self._here.arriving(head.partition)
         refusal = MOVED if intake is None else intake.refusal()
         if intake is None or refusal is not None:
             question.refuse(refusal or MOVED)
         else:
-            intake.accept_all(messages, _Receipt(question))
+            intake.accept_all(messages, _Receipt(question), None, head.place)
 
     def _take(self, stream: Stream) -> None:
-        head, _ = read_head(stream.payload)
-        intake = self._intake_of(head.partition)
+        head, start = read_head(stream.payload)
+        keys = read_keys(stream.payload, start)
+        intake = self._here.arriving(head.partition)
         refusal = MOVED if intake is None else intake.refusal()
         if intake is None or refusal is not None:
             stream.abort(refusal or MOVED)
         else:
-            _Arriving(stream, head, intake, self._died)
+            _Arriving(stream, head, keys, intake, self._died)
+
+    def _tell_known(self, question: Question) -> None:
+        payload = question.payload
+        try:
+            head, start = read_head(payload)
+            keys = read_keys(payload, start)
+        except _UNREADABLE as error:
+            self._cannot_read(question, error)
+            return
+        known = self._here.known(head.partition, keys)
+        if known is None:
+            question.refuse(MOVED)
+        else:
+            question.answer(b"%d" % known)
 
     def _cannot_read(self, question: Question, error: Exception) -> None:
         self._died("forwarded message", error)
@@ -135,7 +163,9 @@ class _Arriving:
         "_waits",
     )
 
-    def __init__(self, stream: Stream, head: Head, intake: Acceptor, died: Died) -> None:
+    def __init__(
+        self, stream: Stream, head: Head, keys: Keys, intake: Acceptor, died: Died
+    ) -> None:
         self._stream = stream
         self._head = head
         self._intake = intake
@@ -146,10 +176,14 @@ class _Arriving:
         self._upload: Upload | None = None
         if head.is_group:
             self._upload = intake.start_uploads(
-                self._went_on, copies=head.copies, head_bytes=head.head_bytes
+                self._went_on,
+                copies=head.copies,
+                head_bytes=head.head_bytes,
+                place=head.place,
+                keys=keys,
             )
         elif head.is_large:
-            self._upload = intake.start_upload(self._went_on)
+            self._upload = intake.start_upload(self._went_on, head.place, keys)
         stream.listen(self)
 
     # As an ear.
@@ -174,7 +208,7 @@ class _Arriving:
             return
         self._is_used = True
         if self._head.is_group:
-            self._intake.accept_all(messages, self, self._upload)
+            self._intake.accept_all(messages, self, self._upload, self._head.place)
         else:
             self._intake.accept(messages[0], self, self._upload)
 

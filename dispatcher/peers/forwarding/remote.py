@@ -16,17 +16,18 @@ from dispatcher.core.meeting import Keys
 from dispatcher.core.message import Message
 from dispatcher.errors import DispatcherError, Refusal
 from dispatcher.peers.errors import Broken, NotConnected
-from dispatcher.peers.forwarding.encoding import Head
+from dispatcher.peers.forwarding.encoding import Head, encode_keys
 from dispatcher.peers.forwarding.errands import (
     Errand,
     Group,
+    Inquiry,
     Single,
     refusal_for,
     refusal_when_late,
 )
 from dispatcher.peers.forwarding.telling import All, One
 from dispatcher.peers.forwarding.uploads import RemoteUpload
-from dispatcher.peers.forwarding.waiting import Verdict, Waited
+from dispatcher.peers.forwarding.waiting import Verdicts, Waited
 from dispatcher.peers.links import Peer
 from dispatcher.queue.ports import GroupReceipt, Receipt, Upload, Waiter
 from dispatcher.queue.refusals import NO_VERDICT, OVERLOADED
@@ -39,21 +40,24 @@ _LOOK_S: Final = 0.05
 
 
 class Remote:
-    """One such partition. `peer_of` says which process has it now; None: nobody knows."""
+    """One such partition. `peer_of` says which process has it now; None: nobody knows. `verdicts`
+    are of all such partitions."""
 
     spreads_keys = True
 
-    def __init__(self, partition: int, peer_of: Callable[[], Peer | None]) -> None:
+    def __init__(
+        self, partition: int, peer_of: Callable[[], Peer | None], verdicts: Verdicts
+    ) -> None:
         self.partition = partition
         self.head = Head(partition).encode()
         self._peer_of = peer_of
         self._held: deque[Errand] = deque()
         self._held_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._verdicts: dict[bytes, Verdict] = {}
+        self._verdicts = verdicts
 
     def __repr__(self) -> str:
-        return f"<Remote {self.partition}: {len(self._held)} held, {len(self._verdicts)} awaited>"
+        return f"<Remote {self.partition}: {len(self._held)} held>"
 
     # As an `Acceptor`.
 
@@ -67,7 +71,7 @@ class Remote:
             assert isinstance(upload, RemoteUpload)
             upload.use(One(message, receipt), [message])
         elif message.answer_limit:
-            self._send(Waited(self, self, self.partition, message, receipt))
+            self._send(Waited(self, self._verdicts, self.partition, message, receipt))
         else:
             self._send(Single(self, message, receipt))
 
@@ -84,13 +88,13 @@ class Remote:
             assert isinstance(upload, RemoteUpload)
             upload.use(told, messages)
         else:
-            self._send(Group(self, told))
+            self._send(Group(self, told, Head(self.partition, place=place).encode()))
 
     def start_upload(
         self, on_progress: Callable[[], None], place: bytes = b"", keys: Keys = ()
     ) -> RemoteUpload:
         """See `ports.Acceptor`."""
-        return self._begin(Head(self.partition, is_large=True), on_progress)
+        return self._begin(Head(self.partition, is_large=True, place=place), on_progress, keys)
 
     def start_uploads(
         self,
@@ -103,30 +107,32 @@ class Remote:
     ) -> RemoteUpload:
         """See `ports.Acceptor`."""
         head = Head(
-            self.partition, is_large=True, is_group=True, copies=copies, head_bytes=head_bytes
+            self.partition,
+            is_large=True,
+            is_group=True,
+            copies=copies,
+            head_bytes=head_bytes,
+            place=place,
         )
-        return self._begin(head, on_progress)
+        return self._begin(head, on_progress, keys)
 
     def await_end(self, message: Message, waiter: Waiter) -> None:
         """See `ports.Acceptor`."""
-        verdict = self._verdicts.get(message.wire_id)
-        if verdict is not None:
-            verdict.waiter = waiter
+        self._verdicts.await_end(message.wire_id, waiter)
 
     def forget(self, message_id: bytes) -> None:
         """See `ports.Acceptor`."""
-        verdict = self._verdicts.pop(message_id, None)
-        if verdict is not None:
-            verdict.leave()
+        self._verdicts.forget(message_id)
 
-    def _begin(self, head: Head, on_progress: Callable[[], None]) -> RemoteUpload:
-        upload = RemoteUpload(head, self, on_progress)
+    def ask(self, keys: Keys, told: Callable[[int | None], None]) -> None:
+        """Ask which of these keys the partition knows: `told` is told once, later or before this
+        returns, a bit for each; None: nobody can say now."""
+        self._send(Inquiry(self, self.head + encode_keys(keys), told))
+
+    def _begin(self, head: Head, on_progress: Callable[[], None], keys: Keys) -> RemoteUpload:
+        upload = RemoteUpload(head, self._verdicts, on_progress, keys)
         self._send(upload)
         return upload
-
-    def note(self, message_id: bytes, verdict: Verdict) -> None:
-        """See `waiting.Awaited`."""
-        self._verdicts[message_id] = verdict
 
     # Sending, and holding.
 

@@ -12,9 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from dispatcher.core.meeting import Keys
 from dispatcher.core.message import Message
 from dispatcher.errors import DispatcherError, Refusal, Refused
-from dispatcher.peers.forwarding.encoding import Head, encode_without_body
+from dispatcher.peers.forwarding.encoding import Head, encode_keys, encode_without_body
 from dispatcher.peers.forwarding.telling import Told
 from dispatcher.peers.forwarding.waiting import Awaited, Verdict
 from dispatcher.peers.kinds import Kind
@@ -32,10 +33,13 @@ class RemoteUpload:
     size_bytes = 4 * CHUNK_BYTES
     """What callers write before something is stored, and a piece."""
 
-    def __init__(self, head: Head, awaited: Awaited, on_progress: Callable[[], None]) -> None:
+    def __init__(
+        self, head: Head, awaited: Awaited, on_progress: Callable[[], None], keys: Keys = ()
+    ) -> None:
         self.refusal: Refusal | None = None
         self.until_s = 0.0
         self._head = head
+        self._keys = keys
         self._awaited = awaited
         self._on_progress = on_progress
         self._pieces: list[bytes] = []
@@ -105,13 +109,16 @@ class RemoteUpload:
 
     def go(self, peer: Peer) -> None:
         """See `errands.Errand`."""
-        stream = self._stream = peer.open(Kind.ACCEPT_STREAM, self._head.encode())
+        stream = self._stream = peer.open(Kind.ACCEPT_STREAM, self._opening())
         stream.listen(self)
         pieces, self._pieces = self._pieces, []
         for piece in pieces:
             stream.write(piece)
         if self._told is not None:
             self._end(stream, self._told)
+
+    def _opening(self) -> bytes:
+        return self._head.encode() + encode_keys(self._keys)
 
     def refused(self, refusal: Refusal) -> None:
         """See `errands.Errand`."""

@@ -29,8 +29,8 @@ class Awaited(Protocol):
     def note(self, message_id: bytes, verdict: Verdict) -> None:
         """Somebody may wait for this message."""
 
-    def forget(self, message_id: bytes) -> None:
-        """Nobody waits for it any more."""
+    def forget(self, message_id: bytes) -> bool:
+        """Nobody waits for it any more; return whether anybody might have."""
 
 
 class Verdict:
@@ -113,6 +113,33 @@ class Verdict:
             self._awaited.forget(message_id)
         self._stream.abort()
         return waiter
+
+
+class Verdicts:
+    """Those of messages that somebody waits for, by their ids (`Awaited`)."""
+
+    __slots__ = ("_by_id",)
+
+    def __init__(self) -> None:
+        self._by_id: dict[bytes, Verdict] = {}
+
+    def note(self, message_id: bytes, verdict: Verdict) -> None:
+        """See `Awaited`."""
+        self._by_id[message_id] = verdict
+
+    def await_end(self, message_id: bytes, waiter: Waiter) -> bool:
+        """Tell what becomes of a message; return whether it is one of these."""
+        verdict = self._by_id.get(message_id)
+        if verdict is not None:
+            verdict.waiter = waiter
+        return verdict is not None
+
+    def forget(self, message_id: bytes) -> bool:
+        """Nobody waits for it any more; return whether it was one of these."""
+        verdict = self._by_id.pop(message_id, None)
+        if verdict is not None:
+            verdict.leave()
+        return verdict is not None
 
 
 class Waited:
