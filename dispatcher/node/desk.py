@@ -211,7 +211,11 @@ class Desk:
             others={one.number: (one.log, one.dead_log) for one in others},
         )
         return Backups(
-            logs, clock=messages.clock, events=messages.events, supervisor=messages.supervisor
+            logs,
+            clock=messages.clock,
+            events=messages.events,
+            supervisor=messages.supervisor,
+            processes=[] if self._others is None else self._others.copying,
         )
 
     def _make_api(self, sockets: Sequence[socket]) -> ApiServer:

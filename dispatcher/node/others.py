@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 
 from dispatcher.errors import DispatcherError
+from dispatcher.node.backup.elsewhere import RemoteCopying
 from dispatcher.node.figures import Figures, Sight
 from dispatcher.node.merged.whole import Merged
 from dispatcher.node.sums import Processes
@@ -52,6 +53,11 @@ class Others:
         merged.is_complete(False)
         for other in self._others:
             other.peer.on_change(lambda other=other: self._changed(other))  # type: ignore[misc]
+
+    @property
+    def copying(self) -> list[RemoteCopying]:
+        """Those that copy their logs for a backup of the node."""
+        return [RemoteCopying(other.calls) for other in self._others]
 
     def start(self) -> None:
         """Look at them from now on."""

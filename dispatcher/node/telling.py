@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from dispatcher.api.health import Health
+from dispatcher.node.backup.elsewhere import Copying, CopyingHere
 from dispatcher.node.disks import Disks
 from dispatcher.node.figures import (
     Figures,
@@ -122,6 +123,8 @@ def tell(messages: MessageService, neighbours: Neighbours, health: Callable[[], 
 
     answers = Answers(messages.first.observer.died)
     serve(answers, messages.queues)
+    logs = {one.number: (one.log, one.dead_log) for one in messages.on_disk}
+    answers.serve(Copying, CopyingHere(logs))
     answers.serve(ProcessFace, Told(messages, health, metrics_text))
     neighbours.answer(answers)
 

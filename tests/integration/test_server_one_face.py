@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from dispatcher.node.backup.restoring import restore
 from dispatcher.testing.destination import FakeDestination, answer
 from tests.integration.partitioned import Running, destinations, until
 from tests.integration.test_server_neighbours import id_of, node, post
@@ -172,3 +173,45 @@ async def test_node_is_ready_while_one_of_its_processes_accepts(tmp_path: Path) 
         await until(is_not)
         for server in servers:
             server.server.messages.queues[0].dead_letters.committer.full = False
+
+
+async def test_backup_has_the_partitions_of_every_process(tmp_path: Path) -> None:
+    """Copied by the process that has them, into one directory; it is restored as one node."""
+    async with FakeDestination() as to, node(tmp_path) as servers:
+        first = servers[0]
+        await _met(first)
+        to.script(*[answer(404)] * 4)
+        ids = await _spread(servers, to, 4)
+        await first.dead(4)
+        backup = tmp_path / "backup"
+        await first.api("/v1/backup", {"directory": str(backup)})
+
+        async def is_made() -> bool:
+            said = await first.api("/v1/backup")
+            assert said["state"] in ("running", "made"), said
+            return bool(said["state"] == "made")
+
+        await until(is_made)
+        assert not list(backup.glob("copying-*"))
+        neighbours = servers[1].server.messages.neighbours
+        assert neighbours is not None
+        await neighbours.stop()
+        url = f"http://{first.ready['api_listen']}/v1/backup"
+
+        async def is_refused() -> bool:
+            other = str(tmp_path / "other")
+            async with first.session.post(url, json={"directory": other}) as answered:
+                return answered.status == 503
+
+        await until(is_refused)
+    again = tmp_path / "again"
+    manifest = restore(backup, again / "transaction.log", again / "deadletter.log", told=_ignore)
+    assert len(manifest.partitions) == 1
+    async with node(again) as servers:
+        await _met(servers[0])
+        page = await servers[0].api("/v1/dead-letters")
+        assert sorted(one["id"] for one in page["items"]) == sorted(ids)
+
+
+def _ignore(done: int, total: int) -> None:
+    """Nobody waits."""

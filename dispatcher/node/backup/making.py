@@ -16,7 +16,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from dispatcher.api.backups import BackupState, BackupView
 from dispatcher.core.clock import Clock
 from dispatcher.core.instants import rfc3339
 from dispatcher.errors import LogError, Refusal, Refused
+from dispatcher.node.backup.elsewhere import Copying, Elsewhere, waiting_name
 from dispatcher.node.backup.manifest import (
     AUDIT,
     DEAD_LETTER,
@@ -42,7 +43,7 @@ from dispatcher.queue.admin.course import Course
 from dispatcher.telemetry.events import Events
 from dispatcher.telemetry.supervisor import Supervisor
 from dispatcher.txlog.files import FileLog
-from dispatcher.txlog.files.cut import Cut
+from dispatcher.txlog.files.cut import Cut, sync_directory
 
 
 class BackupFailed(Exception):
@@ -98,8 +99,13 @@ class Backups:
         events: Events,
         supervisor: Supervisor,
         verify: Callable[[Path], Sequence[str]] | None = None,
+        processes: Sequence[Copying] = (),
     ) -> None:
-        """`verify` is for tests: the command that looks at a log, see `_verify_command`."""
+        """`verify` is for tests: the command that looks at a log, see `_verify_command`.
+        `processes` are the other ones of the node."""
+        self._processes = processes
+        self._elsewhere = Elsewhere((), Course())
+        self._is_beginning = False
         self._logs = logs
         self._clock = clock
         self._events = events
@@ -133,14 +139,17 @@ class Backups:
             taken = self._cut()
         except LogError as error:
             raise Refused(Refusal(503, "log_failed", str(error), 5)) from error
+        elsewhere = await self._begin_elsewhere(directory, course, taken)
+        self._elsewhere = elsewhere
         self._view = BackupView(
             BackupState.RUNNING,
             directory=str(directory),
-            total_bytes=sum(one.cut.size_bytes for one in taken),
+            total_bytes=sum(one.cut.size_bytes for one in taken)
+            + sum(part.size_bytes for part in elsewhere.parts),
             started_at_us=now,
         )
         self._is_new = is_new
-        self._made = []
+        self._made = [directory / waiting_name(part.directory) for part in elsewhere.parts]
         self._taken = taken
         self._error = None
         self._course = course
@@ -148,9 +157,28 @@ class Backups:
         self._task = self._supervisor.spawn("backup", self._run(directory))
         return self._view
 
+    async def _begin_elsewhere(
+        self, directory: Path, course: Course, taken: Sequence[_Taken]
+    ) -> Elsewhere:
+        """Have the other processes cut their logs, after those of this one were cut."""
+        elsewhere = Elsewhere(self._processes, course)
+        if not self._processes:
+            return elsewhere
+        self._is_beginning = True
+        try:
+            await elsewhere.begin(directory)
+        except BaseException:
+            for one in taken:
+                one.log.let_go()
+            raise
+        finally:
+            self._is_beginning = False
+        return elsewhere
+
     def _check_idle(self) -> None:
-        if self._view.state is BackupState.RUNNING:
-            message = f"A backup into {self._view.directory} is being made; wait for its end."
+        if self._view.state is BackupState.RUNNING or self._is_beginning:
+            where = "" if self._is_beginning else f" into {self._view.directory}"
+            message = f"A backup{where} is being made; wait for its end."
             raise Refused(Refusal(409, "backup_running", message))
 
     def _cut(self) -> list[_Taken]:
@@ -185,7 +213,7 @@ class Backups:
                 size_bytes=self._view.total_bytes,
                 took_ms=int((time.monotonic() - began) * 1000),
             )
-        except (OSError, LogError, BackupFailed) as error:
+        except (OSError, LogError, BackupFailed, Refused) as error:
             self._error = str(error)
             self._events.backup_failed(directory=str(directory), reason=str(error))
         except Exception as error:  # a mistake, which the supervisor tells
@@ -199,6 +227,7 @@ class Backups:
         Idempotent."""
         for one in self._taken:
             one.log.let_go()
+        await self._elsewhere.end()
         if self._view.state is not BackupState.RUNNING:
             return
         assert self._view.directory is not None
@@ -217,10 +246,12 @@ class Backups:
                 self._made.pop()
                 raise
         parts = [Part(one.name, one.cut.end, one.cut.size_bytes) for one in self._taken]
+        parts += await self._copied_elsewhere(directory)
         for part in parts:
             await self._check(directory / part.directory, part)
         assert self._view.started_at_us is not None
         named = {one.directory: one for one in parts}
+        numbers = {*self._logs.others, *self._elsewhere.numbers}
         manifest = Manifest(
             rfc3339(self._view.started_at_us),
             dispatcher.__version__,
@@ -230,11 +261,24 @@ class Backups:
             named.get(AUDIT),
             tuple(
                 (named[transaction], named[dead_letter])
-                for transaction, dead_letter in map(names_of, sorted(self._logs.others))
+                for transaction, dead_letter in map(names_of, sorted(numbers))
             ),
         )
         self._made.extend((directory / MANIFEST, directory / UNFINISHED))
         await _to_the_end(asyncio.to_thread(manifest.write, directory))
+
+    async def _copied_elsewhere(self, directory: Path) -> Sequence[Part]:
+        """Wait until the other processes have copied their logs, and move those to their places."""
+        parts = self._elsewhere.parts
+        async with aclosing(self._elsewhere.wait()) as steps:
+            async for size_bytes in steps:
+                self._view = self._view.copied(size_bytes)
+                self._course.did(size_bytes)
+        for part in parts:
+            copied, place = directory / waiting_name(part.directory), directory / part.directory
+            await _to_the_end(asyncio.to_thread(_move, copied, place))
+            self._made.append(place)
+        return parts
 
     async def _copied(self, size_bytes: int) -> None:
         self._view = self._view.copied(size_bytes)
@@ -274,6 +318,12 @@ async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
     except asyncio.CancelledError:
         await asyncio.wait([task])
         raise
+
+
+def _move(copied: Path, place: Path) -> None:
+    copied.rename(place)
+    sync_directory(place.parent)
+    sync_directory(copied.parent)
 
 
 def _is_whole(said: bytes, end: int) -> bool:

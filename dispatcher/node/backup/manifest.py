@@ -56,6 +56,13 @@ class Manifest:
     partitions: tuple[tuple[Part, Part], ...] = ()
 
     @property
+    def numbers(self) -> list[int]:
+        """Those of its partitions but the first, as their directories say. There may be gaps:
+        partitions that were of no use any more."""
+        names = [Path(transaction.directory).name for transaction, _ in self.partitions]
+        return [int(name[1:]) for name in names if name[1:].isascii() and name[1:].isdigit()]
+
+    @property
     def parts(self) -> tuple[Part, ...]:
         """Its logs: the two that there always are, then those of the results and of the audit,
         where there are some, and of other partitions. Each lies in a directory of its name."""

@@ -55,7 +55,7 @@ def restore(backup: Path, transaction: Path, dead_letter: Path, *, told: Told) -
         RESULTS: results_of(transaction),
         AUDIT: audit_of(transaction),
     }
-    for number in range(1, len(manifest.partitions) + 1):
+    for number in manifest.numbers:
         of_messages, of_letters = names_of(number)
         targets[of_messages] = place_of(transaction, number)
         targets[of_letters] = place_of(dead_letter, number)
