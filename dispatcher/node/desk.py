@@ -62,9 +62,10 @@ class Desk:
         sockets: Sequence[socket],
         health: Callable[[], Health],
         addresses: Callable[[], Addresses],
+        restarts: Callable[[], int] | None = None,
     ) -> None:
-        """The API listens on `sockets`, where there are some. `health` is what `/readyz` says, and
-        `addresses` where callers and operators find the node."""
+        """The API listens on `sockets`, where there are some. `health` is what `/readyz` says,
+        `addresses` where callers and operators find the node, and `restarts` as `Server` has it."""
         self._messages = messages
         settings = messages.settings
         self._merged: Merged | None = None
@@ -100,6 +101,7 @@ class Desk:
             operators=lambda: self.api.audit.counts,
             certificates=messages.certificates,
             disks=disks,
+            restarts=restarts,
         )
         self.outlook = NodeOutlook(
             messages.whole,

@@ -40,8 +40,10 @@ class Metrics:
         certificates: Certificates | None = None,
         disks: Disks,
         functions: Overview | None = None,
+        restarts: Callable[[], int] | None = None,
     ) -> None:
-        """`logs` are the transaction logs."""
+        """`logs` are the transaction logs, `restarts` is how many processes of the node were
+        started again; None: it has no others."""
         self._whole = whole
         self._pace = whole.pace.another()
         self._told = Told()
@@ -59,6 +61,8 @@ class Metrics:
         )
         if certificates is not None:
             self._metrics += _of_tls(certificates)
+        if restarts is not None:
+            self._metrics += (_of_restarts(restarts),)
         if functions is not None:
             self._metrics += call_metrics(functions, lambda: self._call_lanes)
 
@@ -73,6 +77,15 @@ class Metrics:
             if self._pace.is_over:
                 await self._pace.rest()
         return "".join(written)
+
+
+def _of_restarts(restarts: Callable[[], int]) -> AnyMetric:
+    return Metric(
+        "dispatcher_process_restarts_total",
+        "counter",
+        "Processes of the server that were started again, as they had died or hung.",
+        restarts,
+    )
 
 
 def _of_tls(certificates: Certificates) -> tuple[AnyMetric, ...]:

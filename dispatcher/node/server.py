@@ -56,10 +56,12 @@ class Server:
         assignment: Assignment | None = None,
         layout: Layout | None = None,
         given: GivenSockets | None = None,
+        restarts: Callable[[], int] | None = None,
     ) -> None:
         """`assignment` says which part of the node it is; None: all of it. Where it has all
         partitions, former numbers of `layout` are forgotten when nothing of them is left. It
-        listens on the sockets that are `given`, and binds those that are not."""
+        listens on the sockets that are `given`, and binds those that are not. `restarts` is how
+        many processes of the node were started again; None: it has no others."""
         self.failed = asyncio.Event()
         self.is_abandoned = False
         self._settings = settings
@@ -85,6 +87,7 @@ class Server:
                 sockets=self._given.api,
                 health=self.health,
                 addresses=self._addresses,
+                restarts=restarts,
             )
         elif messages.neighbours is not None:
             tell(messages, messages.neighbours, self.health)

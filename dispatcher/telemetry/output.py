@@ -63,7 +63,7 @@ class FileTurns:
             try:
                 fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
-                os.sched_yield()
+                time.sleep(0)
             else:
                 return True
         return False

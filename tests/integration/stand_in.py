@@ -73,7 +73,7 @@ async def live(child: Child, word: str) -> int:
     signal.pthread_sigmask(
         signal.SIG_UNBLOCK, [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1]
     )
-    child.parent.start(lambda: stop("none"), [child.output.flush])
+    child.parent.start(lambda: stop("none"), [child.output.flush, child.parent.alive])
     if word == "crash":
         os._exit(7)
     if word != "unready":

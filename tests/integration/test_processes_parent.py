@@ -315,7 +315,7 @@ def test_systemd_is_told_by_the_parent_alone(tmp_path: Path) -> None:
     """Ready with the last child, alive while it looks after them, reloaded when all have, and that
     it stops."""
     manager = Manager(tmp_path)
-    environ = {"NOTIFY_SOCKET": manager.path, "WATCHDOG_USEC": "400000"}
+    environ = {"NOTIFY_SOCKET": manager.path, "WATCHDOG_USEC": "4000000"}
     try:
         with started(tmp_path, settings=environ) as server:
             before = manager.until("READY")

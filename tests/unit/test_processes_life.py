@@ -191,6 +191,19 @@ def test_stop_waits_for_no_child_that_waits_for_its_start() -> None:
     assert fleet.outcome == 0
 
 
+def test_all_are_well_while_those_that_are_ready_say_so() -> None:
+    """A disk that stands still in one of them is for systemd's watchdog, as in a single process;
+    one that hangs or starts is not."""
+    fleet = fleet_of(2, ready=[0, 1])
+    fleet.on_well(0, 20)
+    assert not fleet.are_well(10)
+    fleet.on_well(1, 15)
+    assert fleet.are_well(10)
+    fleet.on_exit(1, -9, 30)
+    assert fleet.are_well(20)
+    assert not fleet.are_well(21)
+
+
 def test_abandoning_kills_all_at_once() -> None:
     """Those that stop already too."""
     fleet = fleet_of(2, ready=[0, 1])

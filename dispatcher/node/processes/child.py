@@ -46,12 +46,12 @@ _NOBODY: Final = "none"
 class ToParent:
     """A child's end of the line: the `Manager` of its process.
 
-    `restarts` is how many children were started again since the parent began.
+    `restarts` is how many children were started again since the parent began. `watchdog_s` is how
+    long systemd waits, which the parent tells that no log keeps the server waiting.
     """
 
-    watchdog_s: float | None = None
-
     def __init__(self, own_end: socket.socket) -> None:
+        self.watchdog_s: float | None = None
         own_end.setblocking(False)
         self._line = own_end
         self._heard = line.Heard()
@@ -59,8 +59,8 @@ class ToParent:
 
     @property
     def is_listening(self) -> bool:
-        """It hears signs of life from here, and of no others."""
-        return False
+        """It hears that the event loop turns from here; more only for systemd."""
+        return self.watchdog_s is not None
 
     def start(self, gone: Callable[[], None], every: Iterable[Callable[[], object]] = ()) -> None:
         """Give signs of life from now on, and listen. `gone` is called when the parent is gone,
@@ -88,7 +88,7 @@ class ToParent:
 
     def alive(self) -> None:
         """All is as it should be."""
-        self.tell(line.ALIVE)
+        self.tell(line.WELL)
 
     def stopping(self) -> None:
         """It knows."""
@@ -97,7 +97,7 @@ class ToParent:
         """The parent has one of its own."""
 
     def _give_sign(self) -> None:
-        self.alive()
+        self.tell(line.ALIVE)
         for one in self._every:
             one()
         asyncio.get_running_loop().call_later(_SIGN_S, self._give_sign)
@@ -163,6 +163,7 @@ class Child:
         self.is_again, self.is_reloaded = bool(is_again), bool(is_reloaded)
         self.plan, common = plan.read(plan_file)
         self._check_version()
+        parent.watchdog_s = self.plan.watchdog_s
         self.whole: Settings
         self.rules: Rules
         self.layout: Layout
@@ -248,6 +249,7 @@ def serve(child: Child) -> int:
             assignment=child.assignment,
             layout=child.layout,
             given=child.given,
+            restarts=lambda: child.parent.restarts,
         )
         process = Process(
             child.whole,  # what is read again later is of the whole node too

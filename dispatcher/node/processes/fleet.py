@@ -30,6 +30,7 @@ class Fleet:
         self.was_ready = False
         self.is_stopping = False
         self._started: set[int] = set()
+        self._well_s = [0.0] * count
         self._exit_code = 0
 
     def __repr__(self) -> str:
@@ -79,10 +80,21 @@ class Fleet:
     def on_ready(self, number: int, now_s: float) -> bool:
         """A child accepts messages; say whether it is the last one, for the first time."""
         self.lives[number].on(Event.READY, now_s)
+        self.on_well(number, now_s)
         if self.was_ready or self.is_stopping or self.ready < len(self.lives):
             return False
         self.was_ready = True
         return True
+
+    def on_well(self, number: int, now_s: float) -> None:
+        """No log keeps a child waiting."""
+        self._well_s[number] = now_s
+
+    def are_well(self, since_s: float) -> bool:
+        """Whether all that are ready have said so since then. Those that hang are not waited for:
+        they are ended before long."""
+        both = zip(self.lives, self._well_s, strict=True)
+        return all(well_s >= since_s for life, well_s in both if life.state is State.READY)
 
     def on_exit(
         self, number: int, code: int, now_s: float, *, is_refused: bool = False

@@ -2,7 +2,8 @@
 
 A line of JSON each, `{"said": …}` with its fields:
 
-    child to parent    alive                    once a second, by its event loop
+    child to parent    alive                    twice a second, by its event loop
+                       well                     no log keeps it waiting; for systemd's watchdog
                        ready      pending, took_ms
                        reloaded                 what SIGHUP asked for is over
                        refused    code, reason  it cannot start
@@ -20,6 +21,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 ALIVE: Final = "alive"
+WELL: Final = "well"
 READY: Final = "ready"
 RELOADED: Final = "reloaded"
 REFUSED: Final = "refused"

@@ -3,8 +3,9 @@
 `python -m dispatcher.node.processes.parent PLAN`, where PLAN is the descriptor of the plan. It is
 what `preparing` turns into. Nothing here may import the server, its settings or asyncio.
 
-What systemd is told, it tells: the children know nothing of systemd. Its sign of life says that
-somebody looks after the children; whether they live is its own business.
+What systemd is told, it tells. Its sign of life says that somebody looks after the children, and
+that no log keeps those waiting that are ready: a disk that stands still is not mended by a child
+that starts again, but must not be hidden for longer than the watchdog allows.
 """
 
 from __future__ import annotations
@@ -111,6 +112,8 @@ class Parent:
                     self._pending[number] = fields.get("pending", 0)
                     if self._fleet.on_ready(number, time.monotonic()):
                         self._on_all_ready()
+                case line.WELL:
+                    self._fleet.on_well(number, time.monotonic())
                 case line.RELOADED:
                     self._on_reloaded(number)
                 case line.REFUSED:
@@ -265,7 +268,8 @@ class Parent:
             return  # until then it has patience, and hears of nothing but the start
         if every_s is not None and (self._beat_s is None or now_s >= self._beat_s):
             self._beat_s = now_s + every_s / 2
-            self._systemd.alive()
+            if self._fleet.are_well(now_s - every_s):
+                self._systemd.alive()
         if not self._fleet.is_stopping:
             self._tell_status()
 

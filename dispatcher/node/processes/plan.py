@@ -54,6 +54,7 @@ class Plan:
     `began_s`     when the start began, on the monotonic clock.
     `log_level`, `log_format`, `colors`   of the parent's lines.
     `ready`       the fields of `server.ready` that are known before.
+    `watchdog_s`  how long systemd waits for a sign of life; None: it does not.
     """
 
     version: str
@@ -67,6 +68,7 @@ class Plan:
     sockets: Mapping[str, Sequence[int]] = field(default_factory=dict)
     unix_files: Sequence[UnixFile] = ()
     ready: Mapping[str, Any] = field(default_factory=dict)
+    watchdog_s: float | None = None
 
     @property
     def descriptors(self) -> list[int]:

@@ -30,6 +30,7 @@ from dispatcher.node.places import check_places
 from dispatcher.node.processes import plan, shares
 from dispatcher.node.processes.life import Timings
 from dispatcher.node.public import Whereabouts
+from dispatcher.node.systemd import Systemd
 from dispatcher.settings import Address, Settings, UnixAddress
 from dispatcher.telemetry.events import Events
 from dispatcher.txlog.files.disk import RealDisk
@@ -85,6 +86,7 @@ def run_processes(
             sockets=bound.descriptors(),
             unix_files=bound.files,
             ready=_ready(settings, bound),
+            watchdog_s=Systemd(environ).watchdog_s,
         ),
         pickle.dumps((settings, rules, layout, every)),
     )

@@ -1,0 +1,70 @@
+"""Servers of several processes, as operators have them: what one mistake in the start comes to, and
+what they are told."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+from dispatcher.testing.many import ManyProcesses
+from dispatcher.testing.ports import KeptPort
+from tests.acceptance.receiver import Receiver, eventually
+from tests.acceptance.wire import ask, get, post
+
+
+def test_second_server_on_the_same_logs_ends_with_4_and_one_line(tmp_path: Path) -> None:
+    """However many of its processes find a log in use. The first one goes on."""
+    with ManyProcesses(tmp_path, 2) as first:
+        second = ManyProcesses(tmp_path, 2)
+        assert second.wait() == 4
+        assert second.stderr.count("\n") == 1
+        assert second.stderr.startswith("dispatcher: error: ")
+        assert "the log is in use by process" in second.stderr
+        assert first.stop() == 0
+
+
+def test_log_that_is_damaged_ends_the_start_with_5(tmp_path: Path) -> None:
+    """That of any of the processes: no message of it would be delivered."""
+    with KeptPort() as nobody, ManyProcesses(tmp_path, 2) as server:
+        for _ in range(24):
+            message = post(f"127.0.0.1:{nobody.number}", body=b"x" * 100)
+            assert ask(server.listen, message).id
+        assert server.stop() == 0
+    segment = min((tmp_path / "transaction.log" / "p1").glob("*.seg"))
+    content = segment.read_bytes()
+    at = content.index(b"x" * 100)
+    segment.write_bytes(content[:at] + b"y" + content[at + 1 :])
+    server = ManyProcesses(tmp_path, 2)
+    assert server.wait() == 5
+    assert "damaged at offset" in server.stderr
+    assert server.stderr.count("\n") == 1
+
+
+def test_keys_that_were_read_again_hold_in_all_processes_and_after_a_restart(
+    tmp_path: Path, receiver: Receiver
+) -> None:
+    """SIGHUP goes to the parent, as systemd and people send it."""
+    config = tmp_path / "dispatcher.toml"
+    config.write_text('LISTEN_KEYS = "old"\n')
+    with ManyProcesses(tmp_path, 2, DISPATCHER_CONFIG=str(config)) as server:
+        config.write_text('LISTEN_KEYS = "new"\n')
+        server.signal(signal.SIGHUP)
+        eventually(lambda: len(server.events("settings.reloaded")) == 2)
+        os.kill(server.pid_of(1), signal.SIGKILL)
+        eventually(lambda: len(server.of("process.ready", 1)) == 2)
+        for key, status in (("old", 401), ("new", 202)) * 8:
+            one = post(receiver.authority, f"X-Dispatcher-Key: {key}")
+            assert ask(server.listen, one).status == status
+
+
+def test_operators_see_one_server_and_what_became_of_its_processes(tmp_path: Path) -> None:
+    """At the address of the API, which stays while the process that answers there is another."""
+    with KeptPort() as kept:
+        kept.let_go()
+        with ManyProcesses(tmp_path, 2, API_LISTEN=f"127.0.0.1:{kept.number}") as server:
+            os.kill(server.pid_of(0), signal.SIGKILL)
+            eventually(lambda: len(server.of("process.ready", 0)) == 2)
+            assert get(server.api, "/readyz").status == 200
+            metrics = get(server.api, "/metrics").body.decode()
+            assert "\ndispatcher_process_restarts_total 1.0\n" in metrics
