@@ -16,7 +16,7 @@ import sys
 import time
 from argparse import Namespace
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +37,10 @@ _HOUR_US = 3_600_000_000
 _BODY = b"x" * 64
 _RATE = 2
 _RATE_SECONDS = 20
+_RATE_WARM_S = 10
+_RATE_MESSAGES_S = 60
+"""For so long each destination has messages at its rate: none runs out of them while it is
+measured."""
 
 _NONE = "none"
 OPTIONS = {
@@ -66,19 +70,6 @@ request = function()
     }
     %(line)s
     return wrk.format("POST", "/message", headers, body)
-end
-"""
-
-_CROWD_SCRIPT = """
-local n = 0
-request = function()
-    n = (n + 1) %% %(destinations)d
-    local host = string.format("127.%%d.%%d.%%d", 1 + n / 65536, n / 256 %% 256, n %% 256)
-    return wrk.format("POST", "/message", {
-        ["Host"] = "benchmark",
-        ["X-Dispatcher-Origin-Host"] = host .. ":%(port)d",
-        ["X-Sent"] = "0",
-    }, "x")
 end
 """
 
@@ -275,19 +266,24 @@ async def _fill(
     terms_of: Callable[[int], Terms] | None,
     *,
     port: int = 9,
+    hosts: Sequence[str] = (),
     settled: bool = False,
 ) -> None:
-    """Write a log with so many messages, as a server leaves it."""
+    """Write a log with so many messages, as a server leaves it; with `hosts` for each in turn."""
     site.log.parent.mkdir(parents=True, exist_ok=True)
     log = FileLog(site.log)
     await log.open("benchmark", 0)
-    destination = Origin.parse(f"{HOST}:{port}".encode()).destination
-    head = b"POST /message HTTP/1.1\r\nHost: benchmark\r\nContent-Length: %d\r\n" % len(_BODY)
+    hosts = hosts or [f"{HOST}:{port}"]
+    destinations = [Origin.parse(host.encode()).destination for host in hosts]
+    head = (
+        b"POST /message HTTP/1.1\r\nHost: benchmark\r\nX-Sent: 0\r\nContent-Length: %d\r\n"
+        % len(_BODY)
+    )
     for start in range(0, count, _AT_ONCE):
         payloads = []
         for number in range(start, min(start + _AT_ONCE, count)):
             message = Message(
-                destination,
+                destinations[number % len(destinations)],
                 head,
                 _BODY,
                 timeout_ms=0,
@@ -316,21 +312,22 @@ def _rates(directory: Path, options: Namespace) -> None:
         )
     )
     site = Site(directory / "dispatcher", {"WORKER": "64", "DISPATCHER_CONFIG": str(rules)})
-    script = wrk.script(
-        directory, _CROWD_SCRIPT % {"destinations": options.destinations, "port": port}
-    )
+    hosts = [f"{crowd.address(n)}:{port}" for n in range(options.destinations)]
+    count = options.destinations * _RATE * _RATE_MESSAGES_S
+    asyncio.run(_fill(site, count, None, hosts=hosts))
     command = [sys.executable, "-m", "benchmarks.crowd", str(port), "0", "0", str(file)]
     with contextlib.ExitStack() as stack:
         process = stack.enter_context(running(command, output=directory / "crowd.log"))
         wait_for_port(port, process)
         server = stack.enter_context(dispatcher(site))
-        wrk.run(server.site.port, script, seconds=10, connections=options.connections).check()
+        time.sleep(_RATE_WARM_S)
         delivered, spent = server.delivered(), procfs.cpu_seconds(server.pid)
         began = time.monotonic()
         time.sleep(_RATE_SECONDS)
         took_s = time.monotonic() - began
         delivered = server.delivered() - delivered
         spent = procfs.cpu_seconds(server.pid) - spent
+        left = server.waiting()
     expected = options.destinations * _RATE * took_s
     report.table(
         [
@@ -338,6 +335,7 @@ def _rates(directory: Path, options: Namespace) -> None:
             ("delivered a second", f"{delivered / took_s:.0f}"),
             ("of what the rates allow", f"{delivered / expected:.3f}"),
             ("processor time, %", f"{spent / took_s * 100:.0f}"),
+            ("messages that still wait for each", f"{left / options.destinations:.0f}"),
         ]
     )
 

@@ -48,6 +48,7 @@ class FaultyLog:
         self.append_s = 0.0
         self.read_s = 0.0
         self.reads = 0
+        self.records_read = 0
         self.appended: list[list[bytes]] = []
         self.on_lost: Callable[[LogError], object] | None = None
         self._max_batch_bytes = max_batch_bytes
@@ -163,6 +164,7 @@ class FaultyLog:
     async def read(self, positions: Sequence[int]) -> list[bytes]:
         """See the seam."""
         self.reads += 1
+        self.records_read += len(positions)
         await asyncio.sleep(self.read_s)
         for position in positions:
             if position not in self._payloads:

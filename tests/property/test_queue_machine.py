@@ -40,7 +40,7 @@ from dispatcher.queue.deadletters.editing import LetterEdit
 from dispatcher.queue.deadletters.redrive import Redriving
 from dispatcher.queue.deadletters.retention import RetentionPolicy
 from dispatcher.queue.flow import together
-from dispatcher.queue.lanes import lines, warm
+from dispatcher.queue.lanes import lanes, lines, warm
 from dispatcher.queue.lanes.line import FlowLine, Line, OrderLine
 from dispatcher.queue.partition import Partition
 from dispatcher.queue.pending import owned
@@ -240,7 +240,7 @@ class QueueMachine(RuleBasedStateMachine):
             (together, "CHUNK_BYTES", CHUNK),
             (copied, "_FLYING_BYTES", 2 * CHUNK),
             (warm, "READ_BYTES", 600),
-            (warm, "READ_MOST", 4),
+            (lanes, "READ_MOST", 4),
             (letters, "_REWRITE_ABOVE", 4),
             (redrive, "MOST_AT_ONCE", 3),
             (redrive, "MOST_BYTES_AT_ONCE", 600),

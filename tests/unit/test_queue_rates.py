@@ -281,6 +281,28 @@ def test_a_rate_that_comes_while_messages_wait_holds_them() -> None:
     run(main)
 
 
+def test_messages_of_many_destinations_with_rates_are_read_back_several_at_a_time() -> None:
+    """Each lane keeps what fits beside the others. When the first ones keep all that there is room
+    for, nearly every message of the others is read by itself, and has a worker while it is."""
+
+    async def test(bench: Bench) -> None:
+        lanes, each = 100, 120
+        for n in range(each):
+            for lane in range(lanes):
+                bench.accept(message(destination(f"h{lane}.a"), name=f"{lane}-{n}"))
+        await asyncio.sleep(0.1)
+        await bench.crash()
+        before, read_before = bench.log.reads, bench.log.records_read
+        found = starts(bench)
+        await bench.start()
+        await asyncio.sleep(55)
+        assert len(found) >= 55 * lanes
+        assert bench.log.reads - before <= len(found) / 2
+        assert bench.log.records_read - read_before <= 2 * len(found)
+
+    simulate(test, rules=limited("1/s", match="*.a"), warm_bytes=600_000)
+
+
 def test_partitions_share_a_rate_and_take_turns() -> None:
     """It is the destination's: two partitions together get it once, and neither all of it."""
 

@@ -24,6 +24,11 @@ SLOW: Final = 3
 """What an attempt, or the reading that comes before it, takes up, see `lanes.turns`."""
 
 
+READ_MOST = 128
+"""Messages of a lane that are read back at once, at most."""
+_READ_FIRST = 8
+
+
 class Home(Protocol):
     """The partition that a lane is of."""
 
@@ -47,6 +52,10 @@ class Lane:
     `ready` slots wait in it, the first `warm` of them with their message in memory; `first_cold` is
     the slot after those. `scheduled` counts messages that wait for a time, `behind` those that wait
     for others with their key, `away` those on their way to or from the dead-letter log.
+    `appetite` is how many of them are read back at once at most. It grows with a read while there
+    is room, and is halved when what was read has to give way before it was used: of many lanes that
+    take turns each keeps what fits, and little is read again and again.
+
     `place` says where it waits for a turn; `loading` that messages of it are being read back, and
     `reserved` what is kept for the attempt that follows that.
 
@@ -56,6 +65,7 @@ class Lane:
     """
 
     __slots__ = (
+        "appetite",
         "away",
         "behind",
         "first_cold",
@@ -91,6 +101,7 @@ class Lane:
         self.away = 0
         self.place = NOWHERE
         self.reserved = NOTHING
+        self.appetite = min(_READ_FIRST, READ_MOST)
         self.loading = False
         self.head_id = self.head_at = 0
         self.tried_slot = NO_SLOT
@@ -101,6 +112,14 @@ class Lane:
             f"<Lane {self.peer.destination} ready={self.ready} warm={self.warm} "
             f"scheduled={self.scheduled} behind={self.behind}>"
         )
+
+    def reads_more(self) -> None:
+        """It is read, what was read before was used, and there is room."""
+        self.appetite = min(self.appetite + self.appetite // 8 + 1, READ_MOST)
+
+    def reads_less(self) -> None:
+        """What was read has to give way."""
+        self.appetite = max(1, self.appetite // 2)
 
     def push(self, index: Index, slot: int, *, warm: bool) -> None:
         """Put a slot at the end. `warm` only when every slot before it is warm."""

@@ -50,6 +50,8 @@ class Loading:
 
     def read_ahead(self, lane: Lane) -> None:
         """Read the lane's next messages back where there is room, unless that is under way."""
+        if 2 * lane.warm > lane.appetite:
+            return
         left_bytes = self._warm.room.left_bytes
         slots = next_to_read(lane, self._pending.index, left_bytes=left_bytes)
         if slots and not lane.loading and self._bytes_of(slots) <= left_bytes:
@@ -75,7 +77,10 @@ class Loading:
     def _begin(self, lane: Lane, slots: list[int]) -> None:
         lane.loading = True
         size = self._bytes_of(slots)
-        self._warm.room.reading_bytes += size  # now, not when the task begins: others ask meanwhile
+        room = self._warm.room
+        room.reading_bytes += size  # now, not when the task begins: others ask meanwhile
+        if room.is_roomy:
+            lane.reads_more()
         self._supervisor.spawn("reading back", self._load(lane, slots, size))
 
     async def _load(self, lane: Lane, slots: list[int], size: int) -> None:

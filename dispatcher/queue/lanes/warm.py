@@ -18,8 +18,8 @@ from dispatcher.queue.pending.index import Index
 
 WARM_BYTES = 4 * 1024 * 1024
 READ_BYTES = 512 * 1024
-READ_MOST = 128
 READ_AHEAD_BELOW: Final = 32
+_FULL: Final = 4
 OBJECT_BYTES = 512
 """A message's objects in memory besides its head and body, about."""
 
@@ -41,10 +41,16 @@ class Room:
         """What may be taken still."""
         return self.most_bytes - self.size_bytes - self.reading_bytes
 
+    @property
+    def is_roomy(self) -> bool:
+        """Whether lanes may keep more than they do."""
+        return self.left_bytes > self.most_bytes // _FULL
+
     def make(self, size_bytes: int) -> bool:
         """Make room for so many bytes; False: not now, all of it is being read."""
         while self.left_bytes < size_bytes and self._lanes:
             lane = next(reversed(self._lanes))
+            lane.reads_less()
             lane.home.chill(lane)
         return self.left_bytes >= size_bytes or not (self.size_bytes or self.reading_bytes)
 
@@ -123,7 +129,7 @@ class Warm:
 def next_to_read(lane: Lane, index: Index, *, left_bytes: int) -> list[int]:
     """Slots of a lane that are to be read back now, in order: the next one, and more of them as far
     as they fit into `left_bytes`."""
-    most = READ_MOST if left_bytes > 0 else 1
+    most = lane.appetite if left_bytes > 0 else 1
     slots = lane.cold_slots(index, most)
     size = 0
     for count, slot in enumerate(slots):
