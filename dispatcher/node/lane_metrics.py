@@ -92,13 +92,13 @@ def _columns(clock: SteadyClock) -> tuple[Column[AnyLane], ...]:
             "dispatcher_lane_ready",
             "gauge",
             "Messages that wait for their turn, of the destinations that fail or have the most.",
-            lambda lane: lane.ready + lane.behind,
+            lambda lane: lane.shown_ready,
         ),
         Column(
             "dispatcher_lane_scheduled",
             "gauge",
             "Messages that wait for a time: another attempt, or the first one.",
-            lambda lane: lane.scheduled,
+            lambda lane: lane.shown_scheduled,
         ),
         Column(
             "dispatcher_lane_in_flight",

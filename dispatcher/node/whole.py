@@ -40,6 +40,14 @@ class AnyLane(Protocol):
     def behind(self) -> int:
         """Messages that wait for others with their key."""
 
+    @property
+    def shown_ready(self) -> int:
+        """Messages that are `ready`, as it is called outside."""
+
+    @property
+    def shown_scheduled(self) -> int:
+        """Messages that are `scheduled`, as it is called outside."""
+
 
 @dataclass(frozen=True, slots=True)
 class Joined:
@@ -71,6 +79,16 @@ class Joined:
     def behind(self) -> int:
         """See `AnyLane`."""
         return sum(lane.behind for lane in self.lanes)
+
+    @property
+    def shown_ready(self) -> int:
+        """See `AnyLane`."""
+        return sum(lane.shown_ready for lane in self.lanes)
+
+    @property
+    def shown_scheduled(self) -> int:
+        """See `AnyLane`."""
+        return sum(lane.shown_scheduled for lane in self.lanes)
 
 
 class Destinations:

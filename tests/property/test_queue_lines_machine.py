@@ -375,6 +375,8 @@ class LinesMachine(RuleBasedStateMachine):
         assert len(found) == len(behind)
         assert set(found) == behind
         assert sum(lane.behind for lane in self.queue.lanes) == len(behind)
+        later = sum(lines.is_later(slot) for slot in behind)
+        assert sum(lane.later for lane in self.queue.lanes) == lines.later == later
         assert all(line.members or line.blocked for line in lines.table.orders.values())
         assert set(lines.table.idle) == {
             n for n, line in lines.table.flows.items() if not line.members

@@ -1709,6 +1709,8 @@ class QueueMachine(RuleBasedStateMachine):
             )
             behind = [s for s, state in enumerate(entries.state) if state == State.BEHIND]
             assert lane.behind == sum(entries.lane[slot] == lane.number for slot in behind)
+            later = [slot for slot in behind if queue.lines.is_later(slot)]
+            assert lane.later == sum(entries.lane[slot] == lane.number for slot in later)
             in_lanes += chain
         assert len(queue.warm) == sum(lane.warm for lane in queue.lanes)
         assert {entries.state[slot] for slot in in_lanes} <= {State.READY}

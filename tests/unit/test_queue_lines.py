@@ -13,6 +13,7 @@ from dispatcher.core.flow import Flow, parse_flow
 from dispatcher.core.message import Message
 from dispatcher.core.rules.table import RulesInForce
 from dispatcher.core.terms import Terms
+from dispatcher.queue.admin.message_filter import MessageFilter
 from dispatcher.queue.admin.surface import (
     Cancelled,
     Explanation,
@@ -150,6 +151,71 @@ def test_delayed_message_holds_its_key_from_its_202_on() -> None:
         assert flying(bench) == ["third"]
 
     simulate(test)
+
+
+@pytest.mark.parametrize("again", ["no", "crash", "hasten", "cancel", "redirect"])
+def test_delayed_message_behind_its_key_is_scheduled_until_its_time_has_come(again: str) -> None:
+    """In lists, counts and by itself alike, also after a restart; `ready` from then on, while it
+    waits for its key alone, and when an operator does not let it wait for its time."""
+
+    async def test(bench: Bench) -> None:
+        now = bench.clock.now_us()
+        first = keyed("first", not_before_us=now + 100 * S)
+        sent = [keyed(f"m{n}", not_before_us=now + n * 20 * S) for n in range(1, 4)]
+        later, plain = keyed("later", not_before_us=now + 300 * S), keyed("plain")
+        await hand_in(bench, first, *sent, later, plain)
+        everyone = [first, *sent, later, plain]
+        assert await _states(bench, everyone) == ["scheduled"] * 5 + ["ready"]
+        await asyncio.sleep(41.5)
+        assert await _states(bench, everyone) == [
+            *("scheduled", "ready", "ready", "scheduled", "scheduled", "ready"),
+        ]
+        if again == "crash":
+            await bench.crash()
+            await bench.start()
+        elif again == "hasten":
+            assert (await bench.queue.admin.retry_waiting(ids(later))).scheduled == 1
+        elif again == "cancel":
+            assert await bench.queue.admin.cancel(ids(later)[0]) is Cancelled.DONE
+            everyone.remove(later)
+        elif again == "redirect":
+            await bench.queue.admin.redirect_waiting(ids(later), "http://b.example")
+        expected = ["scheduled", "ready", "ready", "scheduled", "scheduled", "ready"]
+        if again == "hasten":
+            expected[4] = "ready"
+        elif again == "cancel":
+            del expected[4]
+        assert await _states(bench, everyone) == expected
+        await asyncio.sleep(60)
+        await end(bench, "first")
+        await _check_counts(bench)
+        assert bench.queue.lanes.of(destination()).later == (again in ("no", "crash"))
+
+    simulate(test)
+
+
+async def _states(bench: Bench, messages: list[Message]) -> list[str]:
+    """The states of messages, each by itself; they are the same in lists, and in the counts."""
+    found = []
+    for one in ids(*messages):
+        view = await bench.queue.admin.message(one)
+        assert view is not None
+        found.append(view.state.value)
+    await _check_counts(bench)
+    return found
+
+
+async def _check_counts(bench: Bench) -> None:
+    listed = {}
+    for state in (MessageState.READY, MessageState.SCHEDULED):
+        page = await bench.queue.admin.waiting(MessageFilter(state=state), cursor=0, limit=50)
+        assert all(one.state is state for one in page.items)
+        listed[state.value] = len(page.items)
+    counted = bench.queue.figures.count_states()
+    assert {name: counted[name] for name in listed} == listed
+    lanes = list(bench.queue.lanes)
+    assert sum(lane.shown_ready for lane in lanes) == listed["ready"]
+    assert sum(lane.shown_scheduled for lane in lanes) == listed["scheduled"]
 
 
 @pytest.mark.parametrize("crash", [False, True])

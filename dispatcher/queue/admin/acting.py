@@ -22,12 +22,12 @@ from typing import Final, Protocol
 from dispatcher.core.destination import Destination
 from dispatcher.queue.admin.course import Course
 from dispatcher.queue.admin.finding import Finding
-from dispatcher.queue.admin.message_filter import SHOWN, MessageFilter
+from dispatcher.queue.admin.message_filter import MessageFilter, shown
 from dispatcher.queue.admin.pace import Pace
 from dispatcher.queue.admin.parts import Parts
 from dispatcher.queue.admin.surface import MessageState, Touched, TriedNow
 from dispatcher.queue.admin.waiting import SLICE, Waiting
-from dispatcher.queue.pending.index import NO_SLOT, State
+from dispatcher.queue.pending.index import NO_SLOT
 from dispatcher.queue.records.ids import wire_id
 
 Which = MessageFilter | Sequence[str]
@@ -65,7 +65,7 @@ class Acting:
         found: Counter[MessageState] = Counter()
         not_found: list[str] = []
         async for slots in self._looked_at(which, not_found, course):
-            found.update(map(self._kind, slots))
+            found.update(map(self._state, slots))
             course.did(len(slots))
         return _touched(found, not_found)
 
@@ -74,7 +74,7 @@ class Acting:
         found: Counter[MessageState] = Counter()
         not_found: list[str] = []
         async for slots in self._portions(which, not_found, course):
-            kinds = {slot: self._kind(slot) for slot in slots}
+            kinds = {slot: self._state(slot) for slot in slots}
             left = [slot for slot in slots if kinds[slot] is not MessageState.IN_FLIGHT]
             if left:
                 await self._cancel(left, course)
@@ -106,7 +106,7 @@ class Acting:
         found: Counter[MessageState] = Counter()
         not_found: list[str] = []
         async for slots in self._portions(which, not_found, course):
-            kinds = {self._id(slot): self._kind(slot) for slot in slots}
+            kinds = {self._id(slot): self._state(slot) for slot in slots}
             await self._move(kinds, move, found, course)
         return _touched(found, not_found)
 
@@ -138,7 +138,7 @@ class Acting:
         try:
             async for slots in self._portions(which, not_found, course):
                 # What is likely too old is neither sent nor given up yet, whoever asks.
-                kinds = {slot: self._kind(slot) for slot in slots if not self._is_doubtful(slot)}
+                kinds = {slot: self._state(slot) for slot in slots if not self._is_doubtful(slot)}
                 scheduled = [slot for slot in kinds if kinds[slot] is MessageState.SCHEDULED]
                 for slot in scheduled:
                     buckets.update(dict.fromkeys(self._parts.changing.hasten(slot)))
@@ -221,20 +221,12 @@ class Acting:
             if slots:
                 yield list(slots.values())
 
-    def _kind(self, slot: int) -> MessageState:
-        """What it is counted as: one that waits for its key and for a time is of the latter."""
-        index = self._parts.pending.index
-        is_behind = index.state[slot] == State.BEHIND
-        if is_behind and index.due_at[slot] > self._parts.clock.now_us():
-            return MessageState.SCHEDULED
-        return self._state(slot)
-
     def _is_doubtful(self, slot: int) -> bool:
         ages = self._parts.pending.ages
         return ages is not None and ages.is_doubtful(slot, self._parts.clock.now_us())
 
     def _state(self, slot: int) -> MessageState:
-        return SHOWN[State(self._parts.pending.index.state[slot])]
+        return shown(self._parts.pending, slot)
 
     def _id(self, slot: int) -> bytes:
         index = self._parts.pending.index

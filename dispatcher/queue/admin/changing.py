@@ -83,7 +83,7 @@ class Changing:
         which it is, to be `pulled` out of it; until then it is as it was."""
         index = self._pending.index
         if index.state[slot] != State.SCHEDULED:  # it waits for its key too
-            index.due_at[slot] = 0
+            self._pending.lines.hasten(slot)
             return []
         buckets = self._pending.timers.buckets_of(index.due_at[slot])
         index.due_at[slot] = self._clock.now_us()

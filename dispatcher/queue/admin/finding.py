@@ -98,6 +98,8 @@ class Finding:
             slot = self._parts.pending.find(*name)
             if slot < 0 or index.state[slot] not in states or lane not in (None, index.lane[slot]):
                 continue
+            if not which.means(self._parts.pending, slot):
+                continue
             if not which.held or self._waiting.is_held(slot):
                 found[name] = slot
         return found

@@ -11,7 +11,7 @@ from dispatcher.queue.admin.heads import learn_heads, oldest_at
 from dispatcher.queue.admin.lane_filter import EVERY_LANE, is_failing
 from dispatcher.queue.admin.large_body import LargeBody
 from dispatcher.queue.admin.listing import letter_body
-from dispatcher.queue.admin.message_filter import SHOWN
+from dispatcher.queue.admin.message_filter import shown
 from dispatcher.queue.admin.pace import Pace
 from dispatcher.queue.admin.parts import Parts
 from dispatcher.queue.admin.selecting import AT_ONCE, by_messages, by_name, select
@@ -32,7 +32,6 @@ from dispatcher.queue.bodies.readback import read_messages
 from dispatcher.queue.flow.recent import Past
 from dispatcher.queue.lanes.gates import is_shut, opens_at
 from dispatcher.queue.lanes.lanes import Lane
-from dispatcher.queue.pending.index import State
 from dispatcher.queue.records.ids import id_parts, is_call
 from dispatcher.queue.records.letters import DeadLetter
 
@@ -93,8 +92,8 @@ class Looking:
         p50_ms, p95_ms = trail.percentiles_ms() or (None, None)
         return LaneView(
             destination=str(lane.destination),
-            ready=lane.ready + lane.behind,
-            scheduled=lane.scheduled,
+            ready=lane.shown_ready,
+            scheduled=lane.shown_scheduled,
             in_flight=peer.in_flight,
             limit=peer.limit.value,
             paused_until_us=to_wall(QueueUs(opens)) if opens else None,
@@ -150,7 +149,7 @@ class Looking:
     def pending_view(self, slot: int, message: Message) -> MessageView:
         """A message that was just read, as it is shown."""
         index = self._queue.pending.index
-        state = SHOWN[State(index.state[slot])]
+        state = shown(self._queue.pending, slot)
         due = self._queue.clock.to_wall(QueueUs(index.due_at[slot]))
         in_flight = state is MessageState.IN_FLIGHT
         return pending_view(
@@ -167,7 +166,7 @@ class Looking:
         slot = self.slot(key)
         if slot < 0:
             return Cancelled.UNKNOWN if self._past(key) is None else Cancelled.DELIVERED
-        state = SHOWN[State(self._queue.pending.index.state[slot])]
+        state = shown(self._queue.pending, slot)
         return None if may(state, MessageEvent.CANCELLED) else Cancelled.IN_FLIGHT
 
     def _past(self, key: bytes) -> Past | None:

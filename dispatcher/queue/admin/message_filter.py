@@ -9,6 +9,7 @@ from typing import Final
 from dispatcher.core.lifecycle import MessageState
 from dispatcher.core.message import Message
 from dispatcher.queue.pending.index import State
+from dispatcher.queue.pending.pending import Pending
 
 SHOWN: Final = MappingProxyType(
     {
@@ -22,9 +23,16 @@ SHOWN: Final = MappingProxyType(
         State.REVIVING: MessageState.DEAD,
     }
 )
-"""What the state of a slot is called outside."""
+"""What the state of a slot is called outside; of one that is BEHIND see `shown`."""
 WAITING: Final = (MessageState.READY, MessageState.SCHEDULED, MessageState.IN_FLIGHT)
 """The states of messages that wait: neither delivered nor dead."""
+
+
+def shown(pending: Pending, slot: int) -> MessageState:
+    """What the state of a slot is called outside."""
+    if pending.has_lines and pending.lines.is_later(slot):
+        return MessageState.SCHEDULED
+    return SHOWN[State(pending.index.state[slot])]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +64,20 @@ class MessageFilter:
 
     @property
     def states(self) -> frozenset[int]:
-        """The states of slots that match."""
+        """The states of slots that match; of those that are BEHIND `means` is asked too."""
         wanted = set(WAITING if self.state is None else (self.state,))
         if self.held:
             wanted.discard(MessageState.IN_FLIGHT)
-        return frozenset(int(state) for state, shown in SHOWN.items() if shown in wanted)
+        states = {int(state) for state, shown in SHOWN.items() if shown in wanted}
+        if self.state is MessageState.SCHEDULED:
+            states.add(int(State.BEHIND))
+        return frozenset(states)
+
+    def means(self, pending: Pending, slot: int) -> bool:
+        """Whether one in one of these `states` matches."""
+        if self.state is None or pending.index.state[slot] != State.BEHIND:
+            return True
+        return shown(pending, slot) is self.state
 
     def fits(self, message: Message) -> bool:
         """Whether the record of a message matches; of destination, state and age nothing is

@@ -11,12 +11,12 @@ from typing import Final
 from dispatcher.core.message import Message
 from dispatcher.queue.admin.explaining import Explaining
 from dispatcher.queue.admin.looking import Looking
-from dispatcher.queue.admin.message_filter import SHOWN, MessageFilter
+from dispatcher.queue.admin.message_filter import MessageFilter, shown
 from dispatcher.queue.admin.pace import Pace
 from dispatcher.queue.admin.parts import Parts
 from dispatcher.queue.admin.surface import MessagePage, MessageView
 from dispatcher.queue.admin.waiting import READ_BYTES, READ_MOST, Run, Waiting
-from dispatcher.queue.pending.index import Name, State
+from dispatcher.queue.pending.index import Name
 from dispatcher.queue.records.ids import wire_id
 
 MOST_LOOKED: Final = 250_000
@@ -107,7 +107,7 @@ class MessagePages:
         index = self._parts.pending.index
         return MessageView(
             id=self._id(slot).decode("ascii"),
-            state=SHOWN[State(index.state[slot])],
+            state=shown(self._parts.pending, slot),
             destination=str(self._parts.lanes.by_number[index.lane[slot]].destination),
             method="",
             target="",

@@ -182,6 +182,9 @@ class Waiting:
         ]
         if search.which.held:
             found = [one for one in found if self.is_held(one[1])]
+        pending, which = self._parts.pending, search.which
+        if which.state is not None and pending.has_lines:
+            found = [one for one in found if which.means(pending, one[1])]
         before = search.stored_before
         if before is not None and found and found[-1][0] >= before:
             ids = index.id_position

@@ -115,7 +115,7 @@ class Figures:
     def count_states(self) -> dict[str, int]:
         """Pending messages now, by the name of their state. Those on their way to the dead-letter
         log, or back from it, count as in flight."""
-        scheduled = self._pending.timers.count
+        scheduled = self._pending.timers.count + self._pending.lines.later
         dying = self.burying + self.stranded
         in_flight = self.in_flight + dying + self._pending.reviving
         ready = self._pending.index.count - scheduled - in_flight

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from dispatcher.queue.lanes.lanes import Lanes
+from dispatcher.queue.lanes.later import Later
 from dispatcher.queue.lanes.line import Line, OrderLine
 from dispatcher.queue.lanes.numbers import SlotNumbers
 from dispatcher.queue.pending.index import NO_SLOT, State
@@ -25,11 +26,12 @@ class Chains:
     """The chains of one partition's lines. `back` has the link back of each slot that is not the
     head of its chain."""
 
-    __slots__ = ("_lanes", "_pending", "back")
+    __slots__ = ("_lanes", "_later", "_pending", "back")
 
-    def __init__(self, pending: Pending, lanes: Lanes) -> None:
+    def __init__(self, pending: Pending, lanes: Lanes, later: Later) -> None:
         self._pending = pending
         self._lanes = lanes
+        self._later = later
         self.back = SlotNumbers()
 
     def add(self, line: Line, slot: int) -> None:
@@ -72,10 +74,14 @@ class Chains:
         index.state[slot] = State.BEHIND
         self._pending.owned.forget_left(slot)
         self._lanes.by_number[index.lane[slot]].behind += 1
+        if index.due_at[slot]:
+            self._later.enter(slot)
 
     def remove(self, line: Line, slot: int) -> None:
         """Take a slot out of the chain of a line; it is in none from here on."""
         index = self._pending.index
+        if index.due_at[slot]:
+            self._later.leave(slot)
         after = index.next[slot]
         before = NO_SLOT if slot == line.head else self.back[slot]
         if before == NO_SLOT:

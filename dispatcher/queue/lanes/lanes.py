@@ -51,7 +51,8 @@ class Lane:
 
     `ready` slots wait in it, the first `warm` of them with their message in memory; `first_cold` is
     the slot after those. `scheduled` counts messages that wait for a time, `behind` those that wait
-    for others with their key, `away` those on their way to or from the dead-letter log.
+    for others with their key, `later` those of the latter that are not due yet either, `away` those
+    on their way to or from the dead-letter log.
     `appetite` is how many of them are read back at once at most. It grows with a read while there
     is room, and is halved when what was read has to give way before it was used: of many lanes that
     take turns each keeps what fits, and little is read again and again.
@@ -73,6 +74,7 @@ class Lane:
         "head_at",
         "head_id",
         "home",
+        "later",
         "loading",
         "number",
         "peer",
@@ -98,6 +100,7 @@ class Lane:
         self.warm = 0
         self.scheduled = 0
         self.behind = 0
+        self.later = 0
         self.away = 0
         self.place = NOWHERE
         self.reserved = NOTHING
@@ -222,6 +225,16 @@ class Lane:
         self.warm = 0
         self.first_cold = self.head
         return slots
+
+    @property
+    def shown_ready(self) -> int:
+        """Messages that are `ready`, as it is called outside."""
+        return self.ready + self.behind - self.later
+
+    @property
+    def shown_scheduled(self) -> int:
+        """Messages that are `scheduled`, as it is called outside."""
+        return self.scheduled + self.later
 
     @property
     def destination(self) -> Destination:

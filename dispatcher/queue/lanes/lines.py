@@ -42,6 +42,7 @@ from dispatcher.core.terms import Terms
 from dispatcher.queue.lanes.alarm import Alarm
 from dispatcher.queue.lanes.chains import Chains
 from dispatcher.queue.lanes.lanes import Lane, Lanes
+from dispatcher.queue.lanes.later import Later
 from dispatcher.queue.lanes.line import RULE, FlowLine, Line, OrderLine
 from dispatcher.queue.lanes.line_table import LineTable
 from dispatcher.queue.lanes.lineup import Lineup
@@ -88,6 +89,7 @@ class Lines:
         "_dying",
         "_is_open",
         "_lanes",
+        "_later",
         "_letters",
         "_lineup",
         "_look_at",
@@ -125,7 +127,8 @@ class Lines:
         self._look_at = look_at
         self._arm = arm
         self.table = LineTable()
-        self.chains = Chains(pending, lanes)
+        self._later = Later(pending, lanes, clock)
+        self.chains = Chains(pending, lanes, self._later)
         self._alarm = Alarm(clock.now_us, self._tick)
         self._is_open = False
         self._members = 0
@@ -207,6 +210,7 @@ class Lines:
         """Do nothing more by itself. Idempotent."""
         self._is_open = False
         self._alarm.cancel()
+        self._later.close()
 
     def waits(self, slot: int, due_us: int, now_us: QueueUs) -> bool:
         """Let a message that was noted come to its lines, in no chain; whether it waits there. If
@@ -289,6 +293,7 @@ class Lines:
             self.take_out(slot)
             return False
         order.blocked += 1
+        self._later.leave(slot)
         self._lanes.by_number[self._pending.index.lane[slot]].behind -= 1
         return True
 
@@ -301,6 +306,7 @@ class Lines:
         index = self._pending.index
         index.state[slot] = State.BEHIND
         self._lanes.by_number[index.lane[slot]].behind += 1
+        self._later.enter(slot)
 
     def go_on(self, slot: int) -> None:
         """Let the order key of a message that came back go on."""
@@ -546,6 +552,20 @@ class Lines:
         return bound
 
     # ------------------------------------------------------------------ for people
+
+    @property
+    def later(self) -> int:
+        """How many messages wait for their time too, besides others of their order key."""
+        return self._later.count
+
+    def is_later(self, slot: int) -> bool:
+        """Whether a message does."""
+        return self._later.has(slot)
+
+    def hasten(self, slot: int) -> None:
+        """One that is BEHIND does not wait for its time any longer."""
+        self._later.leave(slot)
+        self._pending.index.due_at[slot] = 0
 
     def where(self, slot: int, *, is_brief: bool = False) -> InLine | None:
         """In which line the message of a slot waits; None: in none. `is_brief`: what takes time to

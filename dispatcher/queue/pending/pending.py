@@ -64,6 +64,16 @@ class Lines(Protocol):
     def left(self, slot: int) -> None:
         """The message of a slot is done."""
 
+    @property
+    def later(self) -> int:
+        """How many messages wait for others of their order key, and for their time besides."""
+
+    def is_later(self, slot: int) -> bool:
+        """Whether the message of a slot does."""
+
+    def hasten(self, slot: int) -> None:
+        """One that waits for others does not wait for its time any longer."""
+
     def clear(self) -> None:
         """Nothing is pending: give memory back."""
 
@@ -98,6 +108,18 @@ class NoLines:
         return False
 
     def left(self, slot: int) -> None:
+        """Nothing to do."""
+
+    @property
+    def later(self) -> int:
+        """There are none."""
+        return 0
+
+    def is_later(self, slot: int) -> bool:
+        """Nobody waits."""
+        return False
+
+    def hasten(self, slot: int) -> None:
         """Nothing to do."""
 
     def clear(self) -> None:
