@@ -88,6 +88,8 @@ class Desk:
             messages.acceptor,
             lambda: disks.space.get(TRANSACTION),
             messages.supervisor,
+            processes=messages.assignment.processes,
+            elsewhere=None if self._others is None else self._others.failing,
         )
         for observer in messages.observers:
             observer.heard = self.notifier

@@ -15,6 +15,7 @@ from dispatcher.errors import DispatcherError
 from dispatcher.node.backup.elsewhere import RemoteCopying
 from dispatcher.node.figures import Figures, Sight
 from dispatcher.node.merged.whole import Merged
+from dispatcher.node.problems import Ailing
 from dispatcher.node.sums import Processes
 from dispatcher.node.telling import ProcessFace, RemoteProcess
 from dispatcher.peers.calls import Calls, OverLink
@@ -35,6 +36,7 @@ class _Other:
         self.is_ready = False
         self.partitions: frozenset[int] | None = None  # as long as it was not met
         self.last: tuple[int, Figures] | None = None
+        self.failing: Sequence[Ailing] = ()
 
 
 class Others:
@@ -88,6 +90,15 @@ class Others:
         """What an overview looks at in those that are there."""
         answers = await self._all(lambda face: face.sight())
         return [told for _, told in answers if told is not None]
+
+    async def failing(self) -> list[Ailing]:
+        """Destinations that fail in them, with messages waiting. Of one that is away those that it
+        told last: nobody knows that they answer again."""
+        answers = await self._all(lambda face: face.failing())
+        for other, told in answers:
+            if told is not None:
+                other.failing = told
+        return [one for other in self._others for one in other.failing]
 
     async def metrics(self, own: str, incarnation: int) -> str:
         """The metrics of all processes, with those of this one, as those of one server."""

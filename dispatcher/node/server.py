@@ -29,6 +29,7 @@ from dispatcher.node.assignment import Assignment
 from dispatcher.node.desk import Desk
 from dispatcher.node.layout import Layout
 from dispatcher.node.message_service import MessageService
+from dispatcher.node.notifying.notifier import Notifier
 from dispatcher.node.outlook import Addresses
 from dispatcher.node.patience import ends_unless_stalled
 from dispatcher.node.public import PUBLIC_NOT_READY, PUBLIC_READY, PublicHealth, Whereabouts
@@ -81,6 +82,7 @@ class Server:
         )
         self.certificates = messages.certificates
         self.desk: Desk | None = None
+        self._notifier: Notifier | None = None  # the desk has its own
         if messages.assignment.has_desk:
             self.desk = Desk(
                 messages,
@@ -91,6 +93,15 @@ class Server:
             )
         elif messages.neighbours is not None:
             tell(messages, messages.neighbours, self.health)
+            self._notifier = Notifier(
+                messages.whole,
+                messages.acceptor,
+                lambda: None,
+                messages.supervisor,
+                processes=messages.assignment.processes,
+            )
+            for observer in messages.observers:
+                observer.heard = self._notifier
         self.prepare_rules(rules or Rules())()
 
     @property
@@ -180,6 +191,8 @@ class Server:
         messages.begin()
         if messages.neighbours is not None:
             await messages.neighbours.start()
+        if self._notifier is not None:
+            self._notifier.start(lasting=False)
         if desk is not None:
             desk.start()
             desk.functions.start()
@@ -249,6 +262,8 @@ class Server:
             of_messages()
             if self.desk is not None:
                 self.desk.put_into_force(rules)
+            if self._notifier is not None:
+                self._notifier.replace(rules.notify)
 
         return put_into_force
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from dispatcher.api.health import Health
+from dispatcher.node.ailing import ailing, find_ailing
 from dispatcher.node.backup.elsewhere import Copying, CopyingHere
 from dispatcher.node.disks import Disks
 from dispatcher.node.figures import (
@@ -21,6 +22,7 @@ from dispatcher.node.merged.whole import serve
 from dispatcher.node.message_service import MessageService
 from dispatcher.node.metrics import Metrics
 from dispatcher.node.neighbours import Neighbours
+from dispatcher.node.problems import Ailing
 from dispatcher.peers.answers import Answers
 from dispatcher.peers.calls import Asking, Calls
 from dispatcher.telemetry.metrics import process_text
@@ -68,6 +70,12 @@ class ProcessFace(Protocol):
     async def sight(self) -> Sight:
         """What an overview looks at."""
 
+    async def failing(self) -> Sequence[Ailing]:
+        """Destinations that fail, with messages waiting: those with most of them."""
+
+
+MOST_FAILING: Final = 1000
+
 
 class Told:
     """This process (`ProcessFace`)."""
@@ -104,6 +112,12 @@ class Told:
         """See `ProcessFace`."""
         used = await asyncio.to_thread(used_descriptors)
         return await sight_of(self._messages.whole, self._pace, used, self._health())
+
+    async def failing(self) -> Sequence[Ailing]:
+        """See `ProcessFace`."""
+        whole = self._messages.whole
+        found = await find_ailing(whole.destinations, whole.clock, self._pace, most=MOST_FAILING)
+        return [ailing(lane, whole.clock) for lane in found.failing]
 
 
 def tell(messages: MessageService, neighbours: Neighbours, health: Callable[[], Health]) -> None:
@@ -154,3 +168,7 @@ class RemoteProcess:
     async def sight(self) -> Sight:
         """See `ProcessFace`."""
         return await self._asking.look(ProcessFace.sight)
+
+    async def failing(self) -> Sequence[Ailing]:
+        """See `ProcessFace`."""
+        return await self._asking.look(ProcessFace.failing)

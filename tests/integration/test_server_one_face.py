@@ -7,6 +7,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from dispatcher.core.rate import Rate
+from dispatcher.core.rules.notify import Below, Format, Kind, Notify
+from dispatcher.core.rules.rule import Secret
+from dispatcher.core.rules.table import Rules
 from dispatcher.node.backup.restoring import restore
 from dispatcher.testing.destination import FakeDestination, answer
 from tests.integration.partitioned import Running, destinations, until
@@ -173,6 +177,33 @@ async def test_node_is_ready_while_one_of_its_processes_accepts(tmp_path: Path) 
         await until(is_not)
         for server in servers:
             server.server.messages.queues[0].dead_letters.committer.full = False
+
+
+async def test_dead_letters_of_every_process_are_told(tmp_path: Path) -> None:
+    """Each tells its own, under the rules that both have."""
+    async with FakeDestination() as to, FakeDestination() as hook, node(tmp_path) as servers:
+        notify = Notify(
+            on=(Kind.DEAD_LETTER,),
+            url=Secret(f"http://{hook.authority}/told".encode(), "hook"),
+            format=Format.JSON,
+            at_most=Rate(10, 3_600_000_000),
+            match=None,
+            for_ms=60_000,
+            below=Below("10%", part=0.1),
+            headers=(),
+        )
+        for server in servers:
+            server.server.prepare_rules(Rules(notify=[notify]))()
+        to.script(*[answer(404)] * 2)
+        ids = await _spread(servers, to, 2)
+        await hook.received(2)
+        await until(lambda: _are_whole(hook, 2))
+        told = {one for one in ids for request in hook.requests if one.encode() in request.body}
+        assert told == {*ids}
+
+
+async def _are_whole(hook: FakeDestination, count: int) -> bool:
+    return sum(bool(one.body) for one in hook.requests) == count
 
 
 async def test_backup_has_the_partitions_of_every_process(tmp_path: Path) -> None:

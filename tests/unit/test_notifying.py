@@ -20,6 +20,7 @@ from dispatcher.node.notifying.failing import LANES_AT_ONCE, look_at_lanes
 from dispatcher.node.notifying.happening import Happening, State
 from dispatcher.node.notifying.limiter import Limiter, Told
 from dispatcher.node.notifying.notifier import Notifier
+from dispatcher.node.problems import Ailing
 from dispatcher.node.whole import Whole
 from dispatcher.queue.admin.pace import Pace
 from dispatcher.queue.lanes.lanes import Lane
@@ -232,6 +233,36 @@ def test_destination_whose_lane_is_gone_is_told_to_be_over() -> None:
             lambda _, happening: told.append(happening.text),
         )
         assert told == ["Nothing waits for http://gone.example any more."]
+
+    simulate(test)
+
+
+def test_destination_that_fails_in_another_process_is_told_once_and_not_over_before_it_is() -> None:
+    """Also where there is no lane for it here."""
+
+    async def test(bench: Bench) -> None:
+        conditions = Conditions(table(), "x")
+        clock = bench.queue.clock
+        fails = Ailing("http://a.example", 3, clock.wall_us() - 5 * MINUTE, "timeout")
+        lately = Ailing("http://b.example", 3, clock.wall_us() - SECOND, "timeout")
+        shut = Ailing("http://c.example", 3, None)
+
+        async def look(*elsewhere: Ailing) -> list[str]:
+            told: list[str] = []
+            await look_at_lanes(
+                Whole([bench.queue]).destinations,
+                clock,
+                Pace(0.0),
+                [conditions],
+                lambda _, happening: told.append(happening.text),
+                elsewhere,
+            )
+            return told
+
+        (began,) = await look(fails, lately, shut)
+        assert began.startswith("http://a.example has been failing for 5 minutes (timeout); 3")
+        assert await look(fails, lately, shut) == []
+        assert await look(lately) == ["Nothing waits for http://a.example any more."]
 
     simulate(test)
 

@@ -11,9 +11,11 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from dispatcher.core.clock import QueueUs, SteadyClock
+from dispatcher.core.destination import Destination
 from dispatcher.node.ailing import waiting
 from dispatcher.node.notifying.conditions import Conditions, Failing, Over
 from dispatcher.node.notifying.happening import Happening
+from dispatcher.node.problems import Ailing
 from dispatcher.node.whole import AnyLane, Destinations
 from dispatcher.queue.admin.pace import Pace
 from dispatcher.queue.lanes.peers import Peer
@@ -26,10 +28,15 @@ Tell = Callable[[Conditions, Happening], None]
 
 
 async def look_at_lanes(
-    lanes: Destinations, clock: SteadyClock, pace: Pace, tables: Sequence[Conditions], tell: Tell
+    lanes: Destinations,
+    clock: SteadyClock,
+    pace: Pace,
+    tables: Sequence[Conditions],
+    tell: Tell,
+    elsewhere: Sequence[Ailing] = (),
 ) -> None:
-    """Tell which destinations fail by now, and which of those told do not any more. Lanes may come
-    and go meanwhile."""
+    """Tell which destinations fail by now, here or in another process (`elsewhere`), and which of
+    those told do not any more. Lanes may come and go meanwhile."""
     tables = [table for table in tables if table.has_destinations]
     if not tables:
         return
@@ -38,8 +45,15 @@ async def look_at_lanes(
             await pace.rest()
         for lane in filter(_fails, some):
             _tell_of(lane, clock, tables, tell)
+    failing_elsewhere = {one.destination: one for one in elsewhere if one.since_us is not None}
+    for one in failing_elsewhere.values():
+        if pace.is_over:
+            await pace.rest()
+        _tell_of_other(one, clock, tables, tell)
     for table in tables:
         for number, name in enumerate(table.told):
+            if name in failing_elsewhere:
+                continue
             if not number % LANES_AT_ONCE and pace.is_over:
                 await pace.rest()
             found = lanes.find(name.encode("ascii"))
@@ -59,6 +73,19 @@ def _tell_of(lane: AnyLane, clock: SteadyClock, tables: Sequence[Conditions], te
     for table in tables:
         if table.is_about(lane.destination):
             happening = table.fails(name, failing, clock.wall_us())
+            if happening is not None:
+                tell(table, happening)
+
+
+def _tell_of_other(
+    one: Ailing, clock: SteadyClock, tables: Sequence[Conditions], tell: Tell
+) -> None:
+    now_us, since_us = clock.wall_us(), one.since_us or 0
+    failing = Failing(since_us, max(0, now_us - since_us), one.waiting, one.last_error)
+    destination = Destination.parse(one.destination)
+    for table in tables:
+        if table.is_about(destination):
+            happening = table.fails(one.destination, failing, now_us)
             if happening is not None:
                 tell(table, happening)
 

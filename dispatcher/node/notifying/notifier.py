@@ -13,15 +13,16 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from dispatcher.core.callbacks import place_of
 from dispatcher.core.destination import Origin
 from dispatcher.core.message import Message
 from dispatcher.core.outcome import AttemptResult
+from dispatcher.core.rate import Rate
 from dispatcher.core.rules.notify import Kind, Notify
 from dispatcher.errors import Refused
 from dispatcher.node.disks import Space
@@ -30,6 +31,7 @@ from dispatcher.node.notifying.conditions import Conditions
 from dispatcher.node.notifying.failing import look_at_lanes
 from dispatcher.node.notifying.happening import Happening
 from dispatcher.node.notifying.limiter import Limiter, Told
+from dispatcher.node.problems import Ailing
 from dispatcher.node.whole import Whole
 from dispatcher.queue.admin.receipts import AwaitedReceipt
 from dispatcher.queue.ports import Acceptor
@@ -44,16 +46,19 @@ class _Teller:
 
     notify: Notify
     conditions: Conditions
+    at_most: Rate
     limiters: dict[Kind, Limiter] = field(default_factory=dict)
 
     @staticmethod
-    def of(notify: Notify) -> _Teller:
+    def of(notify: Notify, processes: int) -> _Teller:
         place = place_of(notify.url.value.decode("ascii"))
-        return _Teller(notify, Conditions(notify, str(place.destination)))
+        often = notify.at_most
+        share = replace(often, period_us=often.period_us * processes)
+        return _Teller(notify, Conditions(notify, str(place.destination)), share)
 
     def limiter(self, kind: Kind) -> Limiter:
         """Kinds have limits of their own: a flood of dead letters hides no full disk."""
-        return self.limiters.setdefault(kind, Limiter(self.notify.at_most))
+        return self.limiters.setdefault(kind, Limiter(self.at_most))
 
     def is_about(self, kind: Kind, message: Message) -> bool:
         """Whether something about a message is told."""
@@ -65,8 +70,11 @@ class _Teller:
 
 
 class Notifier:
-    """That of one server. `space` says how much the disk of the log has, None where nobody knows
-    it."""
+    """That of one process. `space` says how much the disk of the log has, None where nobody knows
+    it.
+
+    Where a node has several processes each tells what happens in it, at its share of how often
+    somebody is told; what lasts is told by the one with the desk alone, which asks the others."""
 
     def __init__(
         self,
@@ -74,8 +82,14 @@ class Notifier:
         acceptor: Acceptor,
         space: Callable[[], Space | None],
         supervisor: Supervisor,
+        *,
+        processes: int = 1,
+        elsewhere: Callable[[], Awaitable[Sequence[Ailing]]] | None = None,
     ) -> None:
-        """`acceptor` takes what is to be told."""
+        """`acceptor` takes what is to be told. The node has so many `processes`; `elsewhere` gives
+        the destinations that fail in the others."""
+        self._processes = processes
+        self._elsewhere = elsewhere
         self._whole = whole
         self._acceptor = acceptor
         self._space = space
@@ -86,17 +100,19 @@ class Notifier:
         self._wake = asyncio.Event()
         self._replaced = asyncio.Event()
 
-    def start(self) -> None:
-        """Tell from now on."""
+    def start(self, *, lasting: bool = True) -> None:
+        """Tell from now on; without `lasting` only what happens."""
         self._supervisor.forever("notify", self._turn, every_s=0.01)
-        self._supervisor.forever("notify_look", self._look, every_s=0.01)
+        if lasting:
+            self._supervisor.forever("notify_look", self._look, every_s=0.01)
 
     def replace(self, tables: Sequence[Notify]) -> None:
         """Put other tables into force. One that stays as it was remembers what it has told."""
         before = {teller.notify: teller for teller in self._tellers}
         # Each is taken once: two tables that are the same have a limit each.
         self._tellers = [
-            before.pop(table) if table in before else _Teller.of(table) for table in tables
+            before.pop(table) if table in before else _Teller.of(table, self._processes)
+            for table in tables
         ]
         kept = set(map(id, self._tellers))
         self._outgoing = [one for one in self._outgoing if id(one[0]) in kept]
@@ -157,7 +173,12 @@ class Notifier:
         """What lasts. Apart from the turns: among very many lanes it takes its time."""
         tables = [teller.conditions for teller in self._tellers]
         whole = self._whole
-        await look_at_lanes(whole.destinations, whole.clock, whole.pace, tables, self._lasts)
+        others: Sequence[Ailing] = ()
+        if self._elsewhere is not None and any(table.has_destinations for table in tables):
+            others = await self._elsewhere()
+        await look_at_lanes(
+            whole.destinations, whole.clock, whole.pace, tables, self._lasts, others
+        )
         if (space := self._space()) is not None:
             for table in tables:
                 if (happening := table.has(space, self._now_us())) is not None:
