@@ -104,47 +104,58 @@ def _paths(patterns: list[str], root: str) -> list[str]:
     return paths
 
 
+def _is_generated(source: str) -> bool:
+    """Whether a C file is a module's, and not of mypyc's own library."""
+    return Path(source).name.startswith(_GENERATED)
+
+
 def _compile(root: Path, directory: Path, modules: list[str]) -> dict[Path, str]:
     """Compile modules (paths from `root`) in `directory`; returns where each extension is and the
     path it has in a wheel."""
     from mypyc.build import mypycify
-    from setuptools import Distribution
+    from setuptools import Distribution, Extension
     from setuptools.command.build_ext import build_ext
     from setuptools.errors import CompileError, ExecError
 
+    processors = len(os.sched_getaffinity(0))
+
     class SideBySide(build_ext):
-        """Compiles the files of an extension at the same time, the longest first, instead of one
-        after the other; what all of them include is compiled once."""
+        """Compiles files at the same time instead of one after the other: the extension that has
+        all the code, the longest files first, and beside it those that only name a module of it.
+        What they include is compiled once."""
 
         def build_extensions(self) -> None:
+            self.parallel = processors
             compile_in_turn = self.compiler.compile
+            (everything,) = (one for one in self.extensions if len(one.sources) > 1)
+            postargs = self._precompile(everything)
 
             def compile_all(sources: list[str], **options: Any) -> list[str]:
-                with_header = options | {"extra_postargs": self._precompile(**options)}
+                with_header = options | {"extra_postargs": postargs}
 
                 def compile_one(source: str) -> list[str]:
-                    ours = Path(source).name.startswith(_GENERATED)
-                    return compile_in_turn([source], **(with_header if ours else options))
+                    is_runtime = source in everything.sources and not _is_generated(source)
+                    return compile_in_turn([source], **(options if is_runtime else with_header))
 
-                with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+                with ThreadPoolExecutor(processors) as pool:
                     objects = pool.map(compile_one, sorted(sources, key=os.path.getsize)[::-1])
                     return [made for one in objects for made in one]
 
             self.compiler.compile = compile_all
             super().build_extensions()
 
-        def _precompile(
-            self, *, include_dirs: list[str], extra_postargs: list[str], **_: Any
-        ) -> list[str]:
+        def _precompile(self, extension: Extension) -> list[str]:
             """Compile the header of all modules; returns the arguments with which it is used."""
             header = Path("build", "precompiled.h")
             header.write_text(f'#include "{_GENERATED}.h"\n#include "{_INTERNAL}"\n')
-            places = [f"-I{place}" for place in (*include_dirs, *self.compiler.include_dirs)]
+            included = (*extension.include_dirs, *self.compiler.include_dirs)
+            places = [f"-I{place}" for place in included]
+            postargs = list(extension.extra_compile_args or [])
             made = ["-x", "c-header", str(header), "-o", f"{header}.gch"]
             # A compiler that can't do that, or takes none that others made, includes the text.
             with suppress(CompileError, ExecError):
-                self.compiler.spawn([*self.compiler.compiler_so, *places, *made, *extra_postargs])
-            return ["-include", str(header), *extra_postargs]
+                self.compiler.spawn([*self.compiler.compiler_so, *places, *made, *postargs])
+            return ["-include", str(header), *postargs]
 
     shutil.copytree(
         root / "dispatcher", directory / "dispatcher", ignore=shutil.ignore_patterns("__pycache__")
