@@ -4,7 +4,7 @@ The modules are listed in pyproject.toml. They are typed Python that runs as it 
 a choice of the build and not of the code: a wheel holds the same sources either way, and beside
 them the extensions, which Python prefers. Without a C compiler or Python's headers, with
 `DISPATCHER_PURE=1`, and in an editable install there are the sources only. The modules of function
-calls are compiled too with `DISPATCHER_COMPILED=1`, as for the image: they take a third of the
+calls are compiled too with `DISPATCHER_COMPILED=1`, as for the image: they take two fifths of the
 time.
 
 The compiler takes most of the time of a build. So each module becomes a C file of its own, these

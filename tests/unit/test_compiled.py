@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import pkgutil
 import re
@@ -23,7 +24,7 @@ EVERYTHING: list[str] = [*OF_MESSAGES, *HOOK["modules-of-calls"]]
 
 def compiled(pattern: str, name: str) -> bool:
     """Whether a module is one of those that a pattern of pyproject.toml names."""
-    path = name.replace(".", "/") + ".py"
+    path = _path(name)
     found = re.search(r"\{(.*)\}", pattern)
     names = found[1].split(",") if found else [""]
     before, after = pattern.split(found[0]) if found else (pattern, "")
@@ -62,3 +63,31 @@ def test_no_class_derives_from_a_compiled_one_without_being_compiled_itself(
         and not getattr(base, "_is_protocol", False)
     ]
     assert not wrong
+
+
+def waits_and_raises_again(code: ast.AST) -> bool:
+    """Whether a handler of exceptions awaits something, and then has a `raise` with nothing."""
+    return any(
+        isinstance(one, ast.ExceptHandler)
+        and any(isinstance(within, ast.Await) for within in ast.walk(one))
+        and any(isinstance(within, ast.Raise) and within.exc is None for within in ast.walk(one))
+        for one in ast.walk(code)
+    )
+
+
+def test_nothing_that_is_compiled_raises_again_what_it_caught_after_it_has_awaited() -> None:
+    """mypyc forgets meanwhile what that was: the process crashes, or goes on in a wrong state."""
+    assert waits_and_raises_again(
+        ast.parse("async def f():\n try: g()\n except OSError:\n  await h()\n  raise")
+    )
+    wrong = [
+        module.name
+        for module in pkgutil.walk_packages(dispatcher.__path__, "dispatcher.")
+        if is_compiled(module.name, EVERYTHING)
+        and waits_and_raises_again(ast.parse((ROOT / _path(module.name)).read_text("utf-8")))
+    ]
+    assert not wrong
+
+
+def _path(name: str) -> str:
+    return name.replace(".", "/") + ".py"
