@@ -11,6 +11,7 @@ from typing import Final
 
 from dispatcher import node
 from dispatcher.errors import ConfigError
+from dispatcher.node.early_stop import EarlyStop
 from dispatcher.settings import loaded
 
 _KEY_FILE: Final = "API_KEYS_FILE"
@@ -24,9 +25,11 @@ def serve(*, make_key: bool = False) -> int:
     Raises:
         DispatcherError: the settings or rules are wrong, or the server cannot start.
     """
+    early = EarlyStop()
+    early.begin()
     made = _make_key(os.environ) if make_key else None
     settings, rules = loaded.load(os.environ)
-    return node.run(settings, os.environ, rules=rules, made_key=made)
+    return node.run(settings, os.environ, rules=rules, made_key=made, early=early)
 
 
 def _make_key(environ: Mapping[str, str]) -> Path | None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dispatcher.core.rules.table import Rules
+    from dispatcher.node.early_stop import EarlyStop
     from dispatcher.settings import Settings
 
 __all__ = ["run"]
@@ -23,9 +24,10 @@ def run(
     *,
     rules: Rules | None = None,
     made_key: Path | None = None,
+    early: EarlyStop | None = None,
 ) -> int:
     """As `process.run`, which is imported here: the parent of several processes is a part of this
     package too, and stays small."""
     from dispatcher.node import process
 
-    return process.run(settings, environ, rules=rules, made_key=made_key)
+    return process.run(settings, environ, rules=rules, made_key=made_key, early=early)

@@ -7,7 +7,7 @@ They are blocked when this begins (`hold_signals`, called first of all by the co
 there is somebody to act on them: a process that is number 1 of a container loses a signal that has
 no handler, and any other dies of it without a word. One that comes while the log is being read is
 acted on at once: nothing was accepted yet, and a start that is killed changes nothing that the next
-one could miss.
+one could miss. Where a file hangs before that, `early_stop` hears of it.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ import uvloop
 from dispatcher.core.rules.table import Rules
 from dispatcher.errors import DispatcherError
 from dispatcher.node.collecting import THRESHOLDS, Collecting, set_aside
+from dispatcher.node.early_stop import EarlyStop
 from dispatcher.node.opening import open_log_of, open_output, tell_start
 from dispatcher.node.places import check_places
 from dispatcher.node.preparing import prepare
@@ -53,11 +54,12 @@ def run(
     *,
     rules: Rules | None = None,
     made_key: Path | None = None,
+    early: EarlyStop | None = None,
 ) -> int:
     """Serve until a signal comes or the log fails. Returns the exit code.
 
     `environ` is where the settings and `rules` (None: there are none) were read from; `made_key` is
-    a file that was made for them.
+    a file that was made for them. `early` has waited for signals up to now.
 
     Raises:
         DispatcherError: the server cannot start; it carries the exit code.
@@ -72,7 +74,14 @@ def run(
         layout, assignment = await prepare(settings, max(0, time.time_ns() // 1000))
         server = Server(settings, events, rules, assignment=assignment, layout=layout)
         return await Process(
-            settings, rules, environ, events, output, server=server, manager=Systemd(environ)
+            settings,
+            rules,
+            environ,
+            events,
+            output,
+            server=server,
+            manager=Systemd(environ),
+            early=early,
         ).serve()
 
     return run_loop(serve, events, output)
@@ -128,12 +137,14 @@ class Process:
         server: Server,
         manager: Manager,
         has_parent: bool = False,
+        early: EarlyStop | None = None,
     ) -> None:
         self._settings = settings
         self._events = events
         self._output = output
         self._manager = manager
         self._has_parent = has_parent
+        self._early = early or EarlyStop()
         self._server = server
         self._reloading = Reloading(
             settings,
@@ -210,6 +221,9 @@ class Process:
         for number in _STOP:
             loop.add_signal_handler(number, self._on_stop, number)
         loop.add_signal_handler(signal.SIGHUP, self._on_reload)
+        caught = self._early.end()
+        if caught is not None:
+            self._on_stop(caught)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (*_STOP, signal.SIGHUP))
 
     def _begin_pulse(self) -> None:

@@ -20,6 +20,7 @@ from dispatcher.testing.ports import KeptPort
 from dispatcher.testing.process import ServerProcess
 from tests.acceptance.receiver import Receiver, eventually
 from tests.acceptance.running import ROOT, accept, run
+from tests.acceptance.test_tls_listening import held_open
 from tests.acceptance.wire import ask, get, post
 
 LOOPBACK = {"LISTEN": "127.0.0.1:0", "API_LISTEN": "127.0.0.1:0"}
@@ -429,3 +430,29 @@ def _read(terminal: int, *, until: bytes | None = None) -> bytes:
 def _listens(address: tuple[str, int]) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(address) == 0
+
+
+@pytest.mark.parametrize("name", ["transaction.log/partitions.json", "signing.pem", "rules.toml"])
+def test_server_that_hangs_at_its_start_is_stopped(tmp_path: Path, name: str) -> None:
+    """Within its drain timeout, while a file hangs as on a network file system whose server is
+    gone, and before it can read its log."""
+    place = tmp_path / name
+    place.parent.mkdir(exist_ok=True)
+    os.mkfifo(place)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dispatcher"],
+        cwd=tmp_path,
+        env=os.environ
+        | {"PYTHONPATH": str(ROOT), "DISPATCHER_CONFIG": name if name == "rules.toml" else ""}
+        | LOOPBACK,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        with held_open(place):  # it has come to it, and waits
+            process.terminate()
+            assert process.wait(60) == 0
+        assert process.stderr is not None
+        assert b"a file hangs" in process.stderr.read()
+    finally:
+        process.kill()
+        process.communicate()
