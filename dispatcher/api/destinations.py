@@ -31,7 +31,7 @@ _TOO_MANY = {409: "A thousand others are held: `too_many_held`."}
 
 
 class DestinationCalls:
-    """Look at lanes, hold and resume them."""
+    """Look at destinations, hold and resume them."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class DestinationCalls:
         """The rows of the table."""
         return [
             Route(
-                "GET", "/v1/stats", self._stats, "showStats", "Totals, states and lanes",
+                "GET", "/v1/stats", self._stats, "showStats", "Totals, states and destinations",
                 Nothing, StatsQuery, Nothing, answer=Stats, refusals=TOO_MANY_ASK,
             ),
             Route(

@@ -86,7 +86,7 @@ def _lane_spelling(place: str) -> str:
     if not place.startswith(CALLS):
         return spelling(place)
     if len(place) > len(CALLS) + _LANE_CHARACTERS:
-        raise ValueError("it is longer than any name of a lane")
+        raise ValueError("it is longer than any destination")
     return place
 
 

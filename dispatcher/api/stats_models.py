@@ -57,7 +57,7 @@ class StatsQuery(Input):
         if self.lanes_cursor is None:
             return self
         if self.order is not LaneOrder.NAME:
-            raise ValueError("`lanes_cursor` is for lanes by name only")
+            raise ValueError("`lanes_cursor` is for destinations by name only: `lanes_order=name`")
         if self.kind is LaneKind.MESSAGE and self.lanes_cursor.startswith(CALLS):
             raise ValueError("`lanes_cursor` is of a page of calls")
         if self.kind is LaneKind.CALL and not self.lanes_cursor.startswith(CALLS):
@@ -93,7 +93,7 @@ class Lane(Output):
     )
     ready: int
     scheduled: int | None = Field(
-        description="Null of calls, which wait for their times outside of their lane."
+        description="Null of calls, which wait for their times elsewhere."
     )
     in_flight: int
     limit: int | None = Field(

@@ -1,4 +1,4 @@
-"""`dispatcher stats`: totals, states and lanes."""
+"""`dispatcher stats`: totals, states and destinations."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def stats(
         print()
         tables.print_table(LANE_COLUMNS, [lane_row(lane) for lane in lanes], is_wide=wide)
     if more := figures.get("lanes_total", 0) - len(lanes):
-        print(f"and {output.plural(more, 'lane')} more")
+        print(f"and {output.plural(more, 'destination')} more")
     calls = figures.get("calls")
     if calls and any(value for name, value in calls.items() if name not in _OF_LANES):
         print()

@@ -287,7 +287,7 @@ def metrics(
         Metric(
             "dispatcher_destinations",
             "gauge",
-            "Destinations that have a lane now.",
+            "Destinations with something to do now.",
             lambda: len(whole.destinations),
         ),
         Metric(

@@ -88,13 +88,13 @@ def test_top_shows_lanes_opens_them_and_acts_on_them(down: Receiver) -> None:
 def test_top_filters_sorts_and_helps(down: Receiver) -> None:
     """What is typed after / is a filter; ? shows the keys, in any size."""
     with Terminal("top", "--interval", "0.1", SIZE="80x24") as top:
-        top.drawn(lambda lines: seen(lines, "1 lane, sorted by waiting"))
+        top.drawn(lambda lines: seen(lines, "1 destination, sorted by waiting"))
         top.press("/nothing")
-        top.drawn(lambda lines: seen(lines, "/nothing") and seen(lines, "0 lanes"))
+        top.drawn(lambda lines: seen(lines, "/nothing") and seen(lines, "0 destinations"))
         top.press(ENTER + ESCAPE)
         top.drawn(lambda lines: seen(lines, down.authority))
         top.press("s")
-        top.drawn(lambda lines: seen(lines, "1 lane, sorted by state"))
+        top.drawn(lambda lines: seen(lines, "1 destination, sorted by state"))
         top.press("?")
         top.drawn(lambda lines: seen(lines, "retry now: the destination"))
         top.resize(44, 16)
@@ -129,7 +129,7 @@ def test_top_says_that_the_server_is_gone_and_goes_on(tmp_path: Path) -> None:
     with ServerProcess(tmp_path, **quick()) as server:
         where = "http://{}:{}".format(*server.api)
         with Terminal("top", "--interval", "0.1", DISPATCHER_API=where, SIZE="80x24") as top:
-            top.drawn(lambda lines: seen(lines, "No lanes"))
+            top.drawn(lambda lines: seen(lines, "No destinations"))
             assert server.stop() == 0
             top.drawn(lambda lines: seen(lines, "Connection refused"))
             with ServerProcess(tmp_path, **quick(API_LISTEN=where.removeprefix("http://"))):

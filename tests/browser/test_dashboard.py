@@ -504,7 +504,7 @@ async def test_skip_link_leads_to_the_content(page: Page, api: ApiBench) -> None
     await page.keyboard.press("Tab")
     await page.keyboard.press("Enter")
     await expect(page.get_by_role("main")).to_be_focused()
-    await expect(page.get_by_role("heading", name="Lanes")).to_be_visible()
+    await expect(page.get_by_role("heading", name="Destinations")).to_be_visible()
 
 
 async def test_tables_have_captions_and_scoped_headers(page: Page, api: ApiBench) -> None:

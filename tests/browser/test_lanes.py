@@ -130,10 +130,10 @@ async def test_lanes_that_are_too_many_for_one_page_are_all_found_by_name(
         api.admin.put(message(500 + number, to=f"lane-{number:03}"))
     rows = await visit(page, api)
     await expect(rows).to_have_count(200)
-    told = "The 200 lanes with most messages, of 232."
+    told = "The 200 destinations with most messages, of 232."
     await expect(page.locator("#lane-note")).to_contain_text(told)
     await page.get_by_role("link", name="All of them by name").click()
-    await expect(page.locator("#lane-note")).to_have_text("232 lanes by name.")
+    await expect(page.locator("#lane-note")).to_have_text("232 destinations by name.")
     await page.get_by_role("link", name="Next page").click()
     await expect(rows).to_have_count(32)
 

@@ -45,15 +45,15 @@ async def test_problems_come_first_and_lead_to_where_one_acts(page: Page, api: A
     words = [text.split("\n")[0] for text in await problems.all_inner_texts()]
     assert words == sorted(words)
     menu = page.get_by_role("navigation", name="Sections")
-    await expect(menu.get_by_role("link", name="Lanes 7 failing")).to_be_visible()
+    await expect(menu.get_by_role("link", name="Destinations 7 failing")).to_be_visible()
     await expect(menu.get_by_role("link", name="Dead letters 250 kept")).to_be_visible()
-    name = "Look at the lane: https://billing.example"
+    name = "Look at the destination: https://billing.example"
     await problems.get_by_role("link", name=name).click()
     assert page.url.endswith("#/lanes?destination=https%3A%2F%2Fbilling.example")
     become(api, Variant.EMPTY)
     await menu.get_by_role("link", name="Overview").click()
     await expect(page.get_by_text("Nothing is wrong.")).to_be_visible()
-    await expect(menu.get_by_role("link", name="Lanes", exact=True)).to_be_visible()
+    await expect(menu.get_by_role("link", name="Destinations", exact=True)).to_be_visible()
 
 
 async def test_cards_say_how_much_and_lead_to_it(page: Page, api: ApiBench) -> None:
@@ -204,16 +204,16 @@ async def test_keys_lead_to_sections_and_filters_unless_they_are_turned_off(
     await expect(page.locator("#health-text")).to_have_text("Ready")
     await page.keyboard.press("g")
     await page.keyboard.press("l")
-    await expect(page.get_by_role("heading", name="Lanes")).to_be_focused()
+    await expect(page.get_by_role("heading", name="Destinations")).to_be_focused()
     await page.keyboard.press("/")
     await expect(page.get_by_label("Destination contains")).to_be_focused()
     await page.keyboard.type("g/m?")
     await expect(page.get_by_label("Destination contains")).to_have_value("g/m?")
-    await page.get_by_role("heading", name="Lanes").focus()
+    await page.get_by_role("heading", name="Destinations").focus()
     await page.keyboard.press("?")
     await page.get_by_role("button", name="Turn them off").click()
     await expect(page.get_by_role("dialog")).to_be_hidden()
-    await page.get_by_role("heading", name="Lanes").focus()
+    await page.get_by_role("heading", name="Destinations").focus()
     await page.keyboard.press("/")
     await expect(page.get_by_label("Destination contains")).not_to_be_focused()
 

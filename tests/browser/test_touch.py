@@ -124,7 +124,7 @@ async def test_menu_is_one_line_on_tablets_and_desks(page: Page, api: ApiBench, 
     """With the longest numbers beside its words."""
     await page.set_viewport_size({"width": width, "height": 700})
     await visit(page, api, Variant.BROKEN)
-    await expect(page.get_by_role("link", name="Lanes 7 failing")).to_be_visible()
+    await expect(page.get_by_role("link", name="Destinations 7 failing")).to_be_visible()
     assert await page.evaluate(_LINES) == 1
 
 

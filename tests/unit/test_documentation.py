@@ -224,3 +224,22 @@ def test_every_page_is_linked() -> None:
     """Nobody finds a page that no other one names."""
     linked = {os.path.normpath(target) for path in PAGES for target, _ in links(path)}
     assert set(PAGES) - linked == {"README.md"}
+
+
+def test_people_read_of_destinations_and_not_of_lanes() -> None:
+    """One word for one thing, in help and on pages. Fields of the API keep their names, and what is
+    inside has its own."""
+    shown = [one for path in ROOT.glob("dispatcher/api/dashboard/*.js") for one in _texts(path)]
+    shown += re.findall(r">([^<>]+)<", read("dispatcher/api/dashboard/index.html"))
+    shown += [one for path in ROOT.glob("dispatcher/cli/**/*.py") for one in _texts(path)]
+    words = [one for one in shown if re.search(r"\blanes?\b", one, re.I) and " " in one.strip()]
+    assert words == []
+    assert "Lanes" not in shown
+
+
+def _texts(path: Path) -> list[str]:
+    """What stands between quotes on one line of a program, without what is computed in it."""
+    text = re.sub(r'"""(?:.|\n)*?"""', "", path.read_text())
+    text = re.sub(r"\$\{[^{}`]*(?:`[^`]*`)?[^{}`]*\}", "", text)
+    found = [one for pair in re.findall(r'"([^"\n]*)"|`([^`\n]*)`', text) for one in pair if one]
+    return [re.sub(r"\{[^{}]*\}", "", one) for one in found]

@@ -12,7 +12,7 @@ const SECTIONS = {
   o: ["overview", "Overview"],
   m: ["messages", "Messages"],
   d: ["dead-letters", "Dead letters"],
-  l: ["lanes", "Lanes"],
+  l: ["lanes", "Destinations"],
   e: ["events", "Live events"],
   c: ["calls", "Calls"],
   s: ["schedules", "Schedules"],

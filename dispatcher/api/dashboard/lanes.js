@@ -102,7 +102,7 @@ class Lanes {
       ),
     }));
     const actions = { title: h("span", { class: "unseen" }, "Action"), label: "", isActions: true };
-    return table("Lanes, those with trouble first unless another order is asked for", [
+    return table("Destinations, those with trouble first unless another order is asked for", [
       ...heads,
       actions,
     ]);
@@ -155,7 +155,7 @@ class Lanes {
     const every = addressOf("lanes", { ...Object.fromEntries(query), order: "name" });
     const note = byId("lane-note");
     note.replaceChildren(
-      isByName ? `${plural(total, "lane")} by name.` : inWordsOf(lanes.length, total, query.size),
+      isByName ? `${plural(total, "destination")} by name.` : inWordsOf(lanes.length, total, query.size),
     );
     if (lanes.length < total && !isByName) note.append(" ", h("a", { href: every }, "All of them by name"));
     byId("lane-pages").replaceChildren(isByName ? pages("lanes", query, next) : "");
@@ -191,9 +191,9 @@ function laneQuery(query) {
 }
 
 function inWordsOf(shown, total, isFiltered) {
-  if (total === 0) return isFiltered ? "There are no such lanes." : "Nothing waits and nothing is held.";
-  if (shown === total) return `${plural(total, "lane")}.`;
-  return `The ${count(shown)} lanes with most messages, of ${count(total)}.`;
+  if (total === 0) return isFiltered ? "There are no such destinations." : "Nothing waits and nothing is held.";
+  if (shown === total) return `${plural(total, "destination")}.`;
+  return `The ${count(shown)} destinations with most messages, of ${count(total)}.`;
 }
 
 function sorted(lanes, { column, isUp }) {

@@ -6,10 +6,10 @@ import { addressOf } from "./values.js";
 
 /** What a click leads to, by the slug of a problem: `[words, address]`. */
 const LEADS = {
-  destination_failing: ({ destination }) => ["Look at the lane", laneOf(destination)],
-  destinations_failing: () => ["Look at the lanes", addressOf("lanes", { state: "failing" })],
-  destination_held: ({ destination }) => ["Look at the lane", laneOf(destination)],
-  destinations_held: () => ["Look at the lanes", addressOf("lanes", { state: "held" })],
+  destination_failing: ({ destination }) => ["Look at the destination", laneOf(destination)],
+  destinations_failing: () => ["Look at the destinations", addressOf("lanes", { state: "failing" })],
+  destination_held: ({ destination }) => ["Look at the destination", laneOf(destination)],
+  destinations_held: () => ["Look at the destinations", addressOf("lanes", { state: "held" })],
   messages_waiting_long: ({ destination }) => [
     "Look at the messages",
     addressOf("messages", { destination }),

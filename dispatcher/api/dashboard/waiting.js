@@ -13,7 +13,7 @@ const ACTIONS = {
     field: "retried",
     effect:
       "What waits for a time is due at once. A destination that is held or backs off is not sent " +
-      "to any sooner: for that, retry its lane.",
+      "to any sooner: for that, retry its destination.",
     done: (number) => `${plural(number, "message")} due now.`,
   },
   cancel: {
@@ -128,7 +128,7 @@ function targetField() {
     "aria-describedby": "redirect-note",
   });
   const label = h("label", { for: "redirect-to" }, "New destination");
-  const note = h("small", { id: "redirect-note" }, "scheme, host and port, as lanes name them");
+  const note = h("small", { id: "redirect-note" }, "scheme, host and port, as the page of destinations has it");
   const element = h("div", { class: "field" }, label, input, note);
   return { element, value: () => ({ to: input.value.trim() }) };
 }

@@ -37,7 +37,7 @@ Interval = Annotated[
 def top(
     interval: Interval = "1s", url: Url = None, key_file: KeyFile = None, as_json: AsJson = False
 ) -> None:
-    """Watch totals and lanes, live, and act on them; ? shows the keys."""
+    """Watch totals and destinations, live, and act on them; ? shows the keys."""
     interval_s = times.seconds(interval, "--interval")
     api = where.api(url, key_file)
     try:

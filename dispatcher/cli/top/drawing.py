@@ -185,10 +185,14 @@ def _lanes(state: State, width: int, room: int) -> list[str]:
     lanes = state.lanes()
     total = state.now.figures.get("lanes_total", len(lanes)) or 0
     filtered = f", with {output.clean(state.filter)!r} in the name" if state.filter else ""
-    title = f"{output.plural(total, 'lane')}{filtered}, sorted by {state.order}"
+    title = f"{output.plural(total, 'destination')}{filtered}, sorted by {state.order}"
     lines = ["", styled(cut_end(title, width), "dim")]
     if not lanes:
-        return [*lines, "No lanes: nothing waits, and nothing is held."] if not filtered else lines
+        return (
+            [*lines, "No destinations: nothing waits, and nothing is held."]
+            if not filtered
+            else lines
+        )
     place = state.place(lanes)
     table = tables.lines(_COLUMNS, [_row(lane) for lane in lanes], width - 2)
     return [*lines, *windowed(table, place, max(room - len(lines), 2), width)]

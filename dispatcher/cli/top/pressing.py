@@ -31,13 +31,16 @@ Effect = Quit | Fetch | Deed | None
 
 HELP: Final = (
     ("↑ ↓ k j", "select; PgUp, PgDn, Home, End too"),
-    ("Enter, o", "open a lane: what waits, and its dead letters; then one of them, explained"),
+    (
+        "Enter, o",
+        "open a destination: what waits, and its dead letters; then one of them, explained",
+    ),
     ("Esc", "back"),
     ("h", "hold the destination: send nothing there"),
     ("r", "resume it"),
     ("t", "retry now: the destination, or the message that is selected"),
-    ("/", "filter lanes by name; Enter keeps it, Esc drops it"),
-    ("s", f"sort lanes by the next of {', '.join(ORDERS)}"),
+    ("/", "filter by name; Enter keeps it, Esc drops it"),
+    ("s", f"sort by the next of {', '.join(ORDERS)}"),
     ("?", "this help"),
     ("q", "quit"),
 )
