@@ -16,6 +16,7 @@ from dispatcher.cli import output
 from dispatcher.errors import LogCorrupt, LogError
 from dispatcher.functions.results.shown import is_of_results, show_result_record
 from dispatcher.functions.store.shown import is_of_calls, show_call_record
+from dispatcher.node import layout
 from dispatcher.node.places import numbers_in, place_of
 from dispatcher.queue.records.shown import Shown, as_text, show_record
 from dispatcher.settings import Settings
@@ -34,7 +35,31 @@ _SIZES: Final = Sizes()
 def verify(path: Path | None, *, as_json: bool = False) -> int:
     """Read the whole log and say whether it is intact; without a path that of each partition.
     Returns the exit code."""
-    return max([_verify(directory, as_json=as_json) for directory in _directories(path)])
+    codes = [_verify(directory, as_json=as_json) for directory in _directories(path)]
+    if path is None:
+        codes.append(_verify_layout(Settings.load(os.environ).transaction_log, as_json=as_json))
+    return max(codes)
+
+
+def _verify_layout(directory: Path, *, as_json: bool) -> int:
+    """The same of the file that says how many partitions there are, where there is one."""
+    path = directory / layout.NAME
+    if not path.exists():
+        return 0
+    try:
+        found = layout.read_layout(directory)
+    except LogCorrupt as error:
+        if as_json:
+            output.print_json({"file": str(path), "intact": False, "reason": str(error)})
+        else:
+            print(error)
+        return error.exit_code
+    if as_json:
+        output.print_json({"file": str(path), "intact": True, **found.document})
+        return 0
+    before = ", ".join(str(one.spread) for one in found.former)
+    print(f"{path}: intact, {found.spread} partitions" + (f", before {before}" if before else ""))
+    return 0
 
 
 def _verify(directory: Path, *, as_json: bool) -> int:

@@ -10,6 +10,10 @@ longest window has passed since, and nothing is left that lies where it put it. 
     without a key       the process's own partition, i
     with a key          `partition_of(place, spread)`, or one of a former spread (`node.meeting`)
     k >= spread         a surplus: nothing without a key; removed once it is empty (`node.surplus`)
+
+Changing the file: raise `VERSION` and read the old ones; describe the new one in `FORMAT.md`; add a
+file to `tests/golden`, and never change an older one. A field that is only told about may be added
+without that: readers pass over what they do not know.
 """
 
 from __future__ import annotations
@@ -87,11 +91,15 @@ class Layout:
         former = tuple(one.spread for one in self.former)
         return Assignment(number, own, self.spread, self.spread, former, every)
 
+    @property
+    def document(self) -> dict[str, object]:
+        """What the file says."""
+        former = [{"spread": one.spread, "ended_us": one.ended_us} for one in self.former]
+        return {"version": VERSION, "spread": self.spread, "former": former}
+
     def encoded(self) -> bytes:
         """The content of the file."""
-        former = [{"spread": one.spread, "ended_us": one.ended_us} for one in self.former]
-        document = {"version": VERSION, "spread": self.spread, "former": former}
-        return (json.dumps(document) + "\n").encode()
+        return (json.dumps(self.document) + "\n").encode()
 
 
 def read_layout(transaction_log: Path) -> Layout:

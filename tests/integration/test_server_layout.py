@@ -3,7 +3,9 @@ meeting, and what is of no use any more goes."""
 
 from __future__ import annotations
 
+import asyncio
 import http.client
+import json
 import os
 import re
 import time
@@ -13,7 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from dispatcher.cli import log_report
 from dispatcher.core.placing import partition_of
+from dispatcher.errors import ConfigError, LogCorrupt
+from dispatcher.node.backup.restoring import restore
 from dispatcher.node.layout import NAME, Former, Layout, read_layout
 from dispatcher.node.preparing import prepare
 from dispatcher.settings import Settings
@@ -263,3 +268,55 @@ async def test_several_logs_without_the_file_are_opened_by_the_server_itself(
     assert sorted(one.headers["x-dispatcher-message-id"] for one in moving.requests) == sorted(ids)
     (former,) = read_layout(tmp_path / "transaction.log").former
     assert former.spread == 3
+
+
+async def test_backup_has_the_layout_and_partitions_with_any_numbers(
+    tmp_path: Path, moving: FakeDestination
+) -> None:
+    """What is restored is found where its keys lie."""
+    moving.default = answer(404)
+    backup, restored = tmp_path / "backup", tmp_path / "restored"
+    async with node(tmp_path, 3) as server:
+        first = await server.post(moving, key="k")
+        await server.dead(1)
+    async with node(tmp_path, 1) as server:
+        assert partitions_in(tmp_path) == ["p2"]
+        await server.api("/v1/backup", {"directory": str(backup)})
+
+        async def is_made() -> bool:
+            said = await server.api("/v1/backup")
+            assert said["state"] in ("running", "made"), said
+            return bool(said["state"] == "made")
+
+        await until(is_made)
+    layout = read_layout(tmp_path / "transaction.log")
+    assert len(layout.former) == 1
+    restored.mkdir()
+    places = (restored / "transaction.log", restored / "deadletter.log")
+    await asyncio.to_thread(restore, backup, *places, told=lambda *_: None)
+    assert read_layout(places[0]) == layout
+    with pytest.raises(ConfigError, match="something already"):
+        await asyncio.to_thread(restore, backup, *places, told=lambda *_: None)
+    async with node(restored, 1) as server:
+        letters = await server.api("/v1/dead-letters")
+        assert [one["id"] for one in letters["items"]] == [first]
+
+
+async def test_log_verify_reads_the_layout_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its damage is one of the log."""
+    async with node(tmp_path, 2):
+        pass
+    log = tmp_path / "transaction.log"
+    monkeypatch.setenv("TRANSACTION_LOG", str(log))
+    assert log_report.verify(None) == 0
+    assert f"{log / NAME}: intact, 2 partitions" in capsys.readouterr().out
+    assert log_report.verify(None, as_json=True) == 0
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (told["file"], told["intact"], told["spread"]) == (str(log / NAME), True, 2)
+    (log / NAME).write_text("{")
+    assert log_report.verify(None) == LogCorrupt.exit_code
+    assert str(log / NAME) in capsys.readouterr().out
+    with pytest.raises(LogCorrupt):
+        await prepare(Settings.load(logs_in(tmp_path)), 0)

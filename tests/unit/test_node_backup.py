@@ -477,7 +477,7 @@ async def test_what_is_no_backup_is_not_restored(backup: Path, place: Path) -> N
         ("{", "cannot be read"),
         ("[]", "not of a backup"),
         ("{}", "not of a backup"),
-        ('{"format": 5}', "format 5"),
+        ('{"format": 6}', "format 6"),
     ):
         (backup / MANIFEST).write_text(text)
         with pytest.raises(ConfigError, match=why):

@@ -25,7 +25,7 @@ import dispatcher
 from dispatcher.api.backups import BackupState, BackupView
 from dispatcher.core.clock import Clock
 from dispatcher.core.instants import rfc3339
-from dispatcher.errors import LogError, Refusal, Refused
+from dispatcher.errors import ConfigError, LogError, Refusal, Refused
 from dispatcher.node.backup.elsewhere import Copying, Elsewhere, waiting_name
 from dispatcher.node.backup.manifest import (
     AUDIT,
@@ -38,6 +38,7 @@ from dispatcher.node.backup.manifest import (
     Part,
     names_of,
 )
+from dispatcher.node.layout import NAME, read_layout
 from dispatcher.node.places import audit_of, results_of
 from dispatcher.queue.admin.course import Course
 from dispatcher.telemetry.events import Events
@@ -213,7 +214,7 @@ class Backups:
                 size_bytes=self._view.total_bytes,
                 took_ms=int((time.monotonic() - began) * 1000),
             )
-        except (OSError, LogError, BackupFailed, Refused) as error:
+        except (OSError, ConfigError, LogError, BackupFailed, Refused) as error:
             self._error = str(error)
             self._events.backup_failed(directory=str(directory), reason=str(error))
         except Exception as error:  # a mistake, which the supervisor tells
@@ -259,10 +260,11 @@ class Backups:
             named[DEAD_LETTER],
             named.get(RESULTS),
             named.get(AUDIT),
-            tuple(
+            partitions=tuple(
                 (named[transaction], named[dead_letter])
                 for transaction, dead_letter in map(names_of, sorted(numbers))
             ),
+            layout=await asyncio.to_thread(_layout_in, self._logs.paths[0]),
         )
         self._made.extend((directory / MANIFEST, directory / UNFINISHED))
         await _to_the_end(asyncio.to_thread(manifest.write, directory))
@@ -307,6 +309,14 @@ class Backups:
             raise BackupFailed(f"{directory}: the copy is damaged: {text}")
         if not _is_whole(said, part.end):
             raise BackupFailed(f"{directory}: the copy does not end where the log did")
+
+
+def _layout_in(transaction_log: Path) -> dict[str, object] | None:
+    """What decides where keys lie. It may have been read after the logs were cut: it only changes
+    while the server runs when nothing is left of a number of partitions of before."""
+    if not (transaction_log / NAME).exists():
+        return None
+    return read_layout(transaction_log).document
 
 
 async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:

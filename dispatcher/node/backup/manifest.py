@@ -14,10 +14,11 @@ from dispatcher.node.places import place_of
 from dispatcher.txlog.files.cut import sync_directory
 
 MANIFEST: Final = "backup.json"
-FORMATS: Final = (1, 2, 3, 4)
+FORMATS: Final = (1, 2, 3, 4, 5)
 """2 has a results' log, 3 an audit's, and a results' log or none, 4 several partitions and any of
-those. One is written as the lowest that has what is in it: 1 is restored by every version."""
-_WITH_RESULTS, _WITH_AUDIT, _WITH_PARTITIONS = FORMATS[1:]
+those, 5 what `partitions.json` says too. One is written as the lowest that has what is in it: 1 is
+restored by every version."""
+_WITH_RESULTS, _WITH_AUDIT, _WITH_PARTITIONS, _WITH_LAYOUT = FORMATS[1:]
 TRANSACTION: Final = "transaction.log"
 DEAD_LETTER: Final = "deadletter.log"
 RESULTS: Final = "results.log"
@@ -45,7 +46,8 @@ class Part:
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """`made_at` is RFC 3339, the moment that the backup shows; `version` is the program's.
-    `partitions` has the transaction log and the dead-letter log of each partition but the first."""
+    `partitions` has the transaction log and the dead-letter log of each partition but the first;
+    `layout` is the document of `partitions.json`, None where there is none."""
 
     made_at: str
     version: str
@@ -54,6 +56,7 @@ class Manifest:
     results: Part | None = None
     audit: Part | None = None
     partitions: tuple[tuple[Part, Part], ...] = ()
+    layout: dict[str, object] | None = None
 
     @property
     def numbers(self) -> list[int]:
@@ -72,8 +75,9 @@ class Manifest:
 
     def _document(self) -> dict[str, object]:
         found = {name: value for name, value in asdict(self).items() if value is not None}
-        if self.partitions:
-            return {"format": _WITH_PARTITIONS, **found}
+        if self.partitions or self.layout is not None:
+            form = _WITH_PARTITIONS if self.layout is None else _WITH_LAYOUT
+            return {"format": form, **found}
         del found["partitions"]
         if self.audit is not None:
             return {"format": _WITH_AUDIT, **found}
@@ -126,6 +130,7 @@ class Manifest:
                     (Part(**transaction), Part(**dead_letter))
                     for transaction, dead_letter in found.pop("partitions", ())
                 ),
+                layout=found.pop("layout") if number >= _WITH_LAYOUT else None,
             )
         except (AttributeError, KeyError, TypeError) as error:
             raise ConfigError(f"{directory / MANIFEST}: not of a backup: {error!r}") from error

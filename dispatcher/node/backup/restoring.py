@@ -6,6 +6,7 @@ start, so that one that was broken off is never taken for a whole one.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,12 +16,14 @@ from dispatcher.errors import ConfigError, LogCorrupt, LogError, LogUnavailable
 from dispatcher.node.backup.manifest import (
     AUDIT,
     DEAD_LETTER,
+    MANIFEST,
     RESULTS,
     TRANSACTION,
     Manifest,
     Part,
     names_of,
 )
+from dispatcher.node.layout import NAME, Layout, decoded, write_layout
 from dispatcher.node.places import audit_of, place_of, results_of
 from dispatcher.txlog.files import inspect
 from dispatcher.txlog.files.cut import sync_directory
@@ -59,6 +62,7 @@ def restore(backup: Path, transaction: Path, dead_letter: Path, *, told: Told) -
         of_messages, of_letters = names_of(number)
         targets[of_messages] = place_of(transaction, number)
         targets[of_letters] = place_of(dead_letter, number)
+    layout = _layout_of(backup, manifest)
     pairs = _pairs(backup, manifest, targets)
     for part, _ in pairs:
         _check(backup / part.directory, part)
@@ -69,13 +73,24 @@ def restore(backup: Path, transaction: Path, dead_letter: Path, *, told: Told) -
         for _, target in pairs:
             locks += take_lock(target, _DISK)
             _check_empty(target)
-        _copy_all(backup, pairs, told)
+        _copy_all(backup, pairs, told, before_spans=lambda: _write(transaction, layout))
     finally:
         for fd in locks:
             _DISK.close(fd)
     for part, target in pairs:
         _check(target, part)
     return manifest
+
+
+def _layout_of(backup: Path, manifest: Manifest) -> Layout | None:
+    if manifest.layout is None:
+        return None
+    return decoded(backup / MANIFEST, json.dumps(manifest.layout).encode())
+
+
+def _write(transaction: Path, layout: Layout | None) -> None:
+    if layout is not None:
+        write_layout(transaction, layout)
 
 
 def _pairs(
@@ -113,7 +128,13 @@ def _check_empty(target: Path) -> None:
         )
 
 
-def _copy_all(backup: Path, pairs: list[tuple[Part, Path]], told: Told) -> None:
+def _copy_all(
+    backup: Path,
+    pairs: list[tuple[Part, Path]],
+    told: Told,
+    *,
+    before_spans: Callable[[], None],
+) -> None:
     files = [
         (path, target / path.name)
         for part, target in pairs
@@ -130,6 +151,7 @@ def _copy_all(backup: Path, pairs: list[tuple[Part, Path]], told: Told) -> None:
                 told(done, total)
         for _, directory in pairs:
             sync_directory(directory)
+        before_spans()
         for source, target in spans:
             for _ in _copy(source, target):
                 pass
@@ -137,6 +159,7 @@ def _copy_all(backup: Path, pairs: list[tuple[Part, Path]], told: Told) -> None:
     except BaseException as error:
         for _, target in [*spans, *files]:
             target.unlink(missing_ok=True)
+        (pairs[0][1] / NAME).unlink(missing_ok=True)
         if isinstance(error, OSError):
             raise _failed(error) from error
         raise
