@@ -148,7 +148,7 @@ async def test_surplus_partition_is_removed_at_a_start_when_it_is_empty_and_neve
 ) -> None:
     """Neither with a message that waits, nor with a dead letter, nor with a key in its window."""
     moving.default = answer(404)
-    window = {"IDEMPOTENCY_WINDOW": "1h"}
+    window = {**PATIENT, "IDEMPOTENCY_WINDOW": "1h"}
     async with node(tmp_path, 3, window) as server:
         await server.post(moving, key="k")
         await server.dead(1)
