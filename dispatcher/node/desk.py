@@ -40,7 +40,6 @@ from dispatcher.node.outlook import Addresses, NodeOutlook
 from dispatcher.node.places import audit_of, has_log, results_of
 from dispatcher.queue.ports import LogName
 from dispatcher.schedules.messages import MessageMaker
-from dispatcher.schedules.partition import PartitionQueue
 from dispatcher.telemetry.metrics import process_text
 from dispatcher.txlog import TransactionLog
 from dispatcher.txlog.files import FileLog
@@ -162,7 +161,7 @@ class Desk:
                 results_space_changed=lambda full: observer.space_changed(LogName.RESULTS, full),
             ),
             planned_messages=MessageMaker(
-                PartitionQueue(first, others=messages.queues[1:], acceptor=messages.acceptor),
+                messages.planned,
                 message_of,
                 first.clock.wall_us,
             ),

@@ -33,6 +33,7 @@ from dispatcher.node.places import results_of
 from dispatcher.node.router import Router
 from dispatcher.node.whole import Whole
 from dispatcher.queue.ports import Acceptor, LogName
+from dispatcher.schedules.partition import PartitionQueue, nowhere
 from dispatcher.settings import Settings
 from dispatcher.settings.model import Tracing
 from dispatcher.telemetry.events import Events
@@ -106,6 +107,14 @@ class MessageService:
                 incarnation=self.incarnation,
                 died=self.first.observer.died,
             )
+        self.planned = PartitionQueue(
+            self.first,
+            others=self.queues[1:],
+            acceptor=self.acceptor,
+            elsewhere=nowhere if self.neighbours is None else self.neighbours.outcomes,
+        )
+        if self.neighbours is not None:
+            self.neighbours.tell_outcomes(self.planned.outcome)
         self.former: FormerSpreads | None = None
         has_all = assignment.partitions == assignment.every
         if self.meeting is not None and layout is not None and has_all:

@@ -10,6 +10,7 @@ import random
 from typing import Final
 
 from dispatcher.node.assignment import Assignment
+from dispatcher.node.outcomes import OutcomeOf, Outcomes, telling
 from dispatcher.node.peer_log import PeerLog
 from dispatcher.node.router import Router
 from dispatcher.peers.answers import Answers
@@ -18,6 +19,7 @@ from dispatcher.peers.directory import ByRemainder
 from dispatcher.peers.forwarding.elsewhere import Elsewhere
 from dispatcher.peers.forwarding.receiving import Receiver
 from dispatcher.peers.hello import Hello
+from dispatcher.peers.kinds import Kind
 from dispatcher.peers.links import Links
 from dispatcher.peers.serving import Answering, Table
 from dispatcher.peers.wires import UnixWires
@@ -57,8 +59,13 @@ class Neighbours:
             died=died,
         )
         directory = ByRemainder(assignment.processes)
-        router.elsewhere = Elsewhere(assignment.number, directory, self.links)
+        router.elsewhere = elsewhere = Elsewhere(assignment.number, directory, self.links)
+        self.outcomes = Outcomes(elsewhere.peer_of)
         Receiver(router, died).enter(self.table)
+
+    def tell_outcomes(self, outcome_of: OutcomeOf) -> None:
+        """Let the others ask what became of messages of this process's partitions."""
+        self.table.on_ask(Kind.OUTCOME, telling(outcome_of))
 
     def answer(self, answers: Answers) -> None:
         """Let the others ask for what is served there."""

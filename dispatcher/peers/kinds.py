@@ -17,3 +17,5 @@ class Kind(IntEnum):
     """`forwarding`: a stream with a large body, or whose caller waits for the outcome."""
     KNOWN = 4
     """`forwarding`: which of some keys a partition knows."""
+    OUTCOME = 5
+    """`node.outcomes`: what became of a message."""

@@ -15,6 +15,11 @@ from dispatcher.queue.records.ids import id_parts, wire_id
 from dispatcher.schedules.messages import MessageOutcome
 
 
+def nowhere(message_id: str) -> MessageOutcome | None:
+    """There are no other processes."""
+    return None
+
+
 class PartitionQueue:
     """Accepts messages of schedules into a partition, and looks for them there. Where there are
     several, the acceptor says which one takes a message."""
@@ -25,7 +30,10 @@ class PartitionQueue:
         *,
         others: Sequence[Partition] = (),
         acceptor: Acceptor | None = None,
+        elsewhere: Callable[[str], MessageOutcome | None] = nowhere,
     ) -> None:
+        """`elsewhere` says what became of messages in partitions of other processes."""
+        self._elsewhere = elsewhere
         self._partitions = {one.config.partition: one for one in (partition, *others)}
         self._acceptor = acceptor or partition.intake
 
@@ -53,7 +61,7 @@ class PartitionQueue:
         number, incarnation, position = id_parts(key)
         partition = self._partitions.get(number)
         if partition is None:
-            return None
+            return self._elsewhere(message_id)
         if partition.pending.find(position, incarnation) >= 0:
             return MessageOutcome.WAITING
         if key in partition.dead_letters:

@@ -33,7 +33,7 @@ class Elsewhere:
         remote = self._remotes.get(partition)
         if remote is None and self._directory.process_of(partition) != self._me:
             remote = self._remotes[partition] = Remote(
-                partition, partial(self._peer_of, partition), self.verdicts
+                partition, partial(self.peer_of, partition), self.verdicts
             )
         return remote
 
@@ -42,6 +42,7 @@ class Elsewhere:
         for remote in self._remotes.values():
             remote.go_on()
 
-    def _peer_of(self, partition: int) -> Peer | None:
+    def peer_of(self, partition: int) -> Peer | None:
+        """The process that has a partition; None: nobody knows, or this one."""
         process = self._directory.process_of(partition)
         return None if process is None else self._peers.get(process)
