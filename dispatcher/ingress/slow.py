@@ -22,7 +22,9 @@ def end_if_slow(exchange: Exchange, now_s: float) -> None:
     quiet_s = now_s - exchange.since_s
     match exchange.state:
         case State.IDLE:
-            if quiet_s > config.idle_timeout_s and exchange.outbox.is_empty:
+            # Never early: who keeps connections a second less than us must not find them closed.
+            kept_s = config.idle_timeout_s + exchange.shared.stale_s
+            if quiet_s > kept_s and exchange.outbox.is_empty:
                 exchange.give_up()
         case State.HEAD:
             if quiet_s > config.head_timeout_s:

@@ -98,9 +98,9 @@ class Gate(list[Step]):
         """See above."""
         return len(self._waiting)
 
-    def let_through(self, script: Script) -> None:
-        """Answer those that are held; what comes then is held again."""
-        for _ in range(self.held):
+    def let_through(self, script: Script, most: int | None = None) -> None:
+        """Answer those that are held, the first `most` of them; what comes then is held again."""
+        for _ in range(self.held if most is None else most):
             self._waiting.pop(0).script = script
 
     def __iter__(self) -> Iterator[Step]:

@@ -429,4 +429,4 @@ def test_idle_connection_is_kept_as_long_as_the_setting_says(
         caller.send(post(receiver.authority))
         assert caller.answer().id
         assert caller.at_end()
-        assert time.monotonic() - began > 0.9
+        assert time.monotonic() - began >= 1

@@ -151,25 +151,29 @@ def test_flow_key_has_so_many_attempts_at_once(
     gate = Gate()
     receiver.fake.default = gate
     with server:
-        accept(server, receiver, FLOW_KEY, "X-Dispatcher-Flow: parallelism=1")
+        first = accept(server, receiver, FLOW_KEY, "X-Dispatcher-Flow: parallelism=1").id
         waits = accept(server, receiver, FLOW_KEY).id
         eventually(lambda: gate.held == 1)
         gate.let_through(answer())
         eventually(lambda: gate.held == 1 and ids(receiver)[-1] == waits)
+        wait_for(server, first, "delivered")  # durable with what comes now
         behind = [accept(server, receiver, FLOW_KEY).id for _ in range(2)]
         server.kill()
     eventually(lambda: not gate.held)
+    before = len(receiver.requests)
     with ServerProcess(tmp_path, **SETTINGS) as again:
         free = accept(again, receiver).id
-        left = [waits, *behind]
-        while left:
-            number = left.pop(0)
-            wait_for(again, number, "in_flight")
-            assert all(reason_of(again, one) == "flow_key" for one in left)
-            while state_of(again, number) == "in_flight":
-                gate.let_through(answer())
-        while state_of(again, free) != "delivered":
-            gate.let_through(answer())
+        left, at = [waits, *behind], before
+        while left or state_of(again, free) != "delivered":
+            receiver.received(at + 1)
+            eventually(lambda: gate.held)
+            if (number := ids(receiver)[at]) != free:
+                assert number == left.pop(0)
+                assert state_of(again, number) == "in_flight"
+                assert all(reason_of(again, one) == "flow_key" for one in left)
+            gate.let_through(answer(), 1)
+            wait_for(again, number, "delivered")
+            at += 1
 
 
 def test_attempts_of_a_flow_key_start_no_oftener_than_it_says(

@@ -638,6 +638,21 @@ def test_idle_connection_is_closed_without_an_answer() -> None:
     assert caller.transport.is_closing()
 
 
+def test_idle_connection_is_not_closed_early() -> None:
+    """When a request came is known as well as the time between two looks at the clock: whoever
+    closes connections a second before us must not find one closed."""
+    caller = Caller()
+    caller.shared.stale_s = 1.0
+    caller.now_s += 0.9  # since the last look
+    caller.send(request(b"1"))
+    caller.queue.settle()
+    caller.later(0.1)
+    caller.later(74.7)
+    assert not caller.is_over
+    caller.later(0.9)
+    assert caller.is_over
+
+
 def test_refused_body_that_stalls_ends_the_connection() -> None:
     """It was answered already, so there is nothing more to say."""
     caller = Caller()
