@@ -71,7 +71,8 @@ class Desk:
         self._others: Others | None = None
         if messages.neighbours is not None:
             number, spread = messages.assignment.number, messages.assignment.spread
-            self._merged = Merged(messages.queues, spread, number, messages.meeting)
+            every = {*messages.assignment.every, *range(spread)}
+            self._merged = Merged(messages.queues, spread, number, every, messages.meeting)
             peers = messages.neighbours.links.peers
             self._others = Others(number, peers, self._merged, messages.supervisor)
         self.functions = self._make_functions()

@@ -12,6 +12,7 @@ from dispatcher.core.rules.notify import Below, Format, Kind, Notify
 from dispatcher.core.rules.rule import Secret
 from dispatcher.core.rules.table import Rules
 from dispatcher.node.backup.restoring import restore
+from dispatcher.node.layout import Former, Layout, read_layout, write_layout
 from dispatcher.testing.destination import FakeDestination, answer
 from tests.integration.partitioned import Running, destinations, until
 from tests.integration.test_server_neighbours import id_of, node, post
@@ -215,6 +216,8 @@ async def test_backup_has_the_partitions_of_every_process(tmp_path: Path) -> Non
         ids = await _spread(servers, to, 4)
         await first.dead(4)
         backup = tmp_path / "backup"
+        layout = Layout(2, (Former(1, 5),))
+        write_layout(tmp_path / "transaction.log", layout)
         await first.api("/v1/backup", {"directory": str(backup)})
 
         async def is_made() -> bool:
@@ -238,6 +241,7 @@ async def test_backup_has_the_partitions_of_every_process(tmp_path: Path) -> Non
     again = tmp_path / "again"
     manifest = restore(backup, again / "transaction.log", again / "deadletter.log", told=_ignore)
     assert len(manifest.partitions) == 1
+    assert read_layout(again / "transaction.log") == layout
     async with node(again) as servers:
         await _met(servers[0])
         page = await servers[0].api("/v1/dead-letters")

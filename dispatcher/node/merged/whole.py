@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from dispatcher.node.meeting import Meeting
 from dispatcher.node.merged.admin import MergedAdmin
@@ -25,18 +25,20 @@ class Merged:
         parts: Sequence[Partition],
         spread: int,
         process: int,
+        every: Iterable[int],
         meeting: Meeting | None = None,
     ) -> None:
-        """Those of this process, which has this number. Places are spread over so many partitions
-        (`core.placing`), and were over others before where there is a `meeting`."""
+        """Those of this process, which has this number, of `every` one of the node. Places are
+        spread over so many partitions (`core.placing`), and were over others before where there is
+        a `meeting`."""
         self.admin = MergedAdmin()
         self.carrier = MergedCarrier(spread, meeting)
         self.replayer = MergedReplayer(
             [part.replaying for part in parts],
             keeps_history=all(part.replaying.keeps_history for part in parts),
         )
-        self.admin.expect(frozenset(range(spread)))
-        self.carrier.expected = frozenset(range(spread))
+        self.admin.expect(frozenset(every))
+        self.carrier.expected = frozenset(every)
         for part in parts:
             number = part.config.partition
             self.admin.add(LocalPart(number, part.admin, process))
@@ -66,7 +68,8 @@ def faces(
     """What operators see of a process that is a node."""
     if len(parts) == 1:
         return parts[0].admin, parts[0].carrying, parts[0].replaying
-    merged = Merged(parts, spread, 0, meeting)
+    every = [part.config.partition for part in parts]
+    merged = Merged(parts, spread, 0, every, meeting)
     return merged.admin, merged.carrier, merged.replayer
 
 
