@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ from dispatcher.core.rules.table import Rules
 from dispatcher.node.backup.restoring import restore
 from dispatcher.node.layout import Former, Layout, read_layout, write_layout
 from dispatcher.testing.destination import FakeDestination, answer
-from tests.integration.partitioned import Running, destinations, until
-from tests.integration.test_server_neighbours import id_of, node, post
+from tests.integration.partitioned import Running, destinations, running, until
+from tests.integration.test_server_neighbours import id_of, node, part, post
 
 
 async def _met(first: Running) -> None:
@@ -250,3 +251,17 @@ async def test_backup_has_the_partitions_of_every_process(tmp_path: Path) -> Non
 
 def _ignore(done: int, total: int) -> None:
     """Nobody waits."""
+
+
+async def test_partitions_of_a_process_that_was_not_met_yet_are_missing(tmp_path: Path) -> None:
+    """Those above the number of processes too: their messages are never unknown."""
+    assignment = replace(part(0), every=(0, 1, 3))
+    async with running(tmp_path, assignment) as first:
+        assert (await first.api("/v1/stats"))["incomplete"] == [1, 3]
+        for number in (1, 3):
+            url = f"http://{first.ready['api_listen']}/v1/messages/{number:04x}{'0' * 24}"
+            async with first.session.get(url) as answered:
+                assert answered.status == 503
+        url = f"http://{first.ready['api_listen']}/v1/destinations/a.example/hold"
+        async with first.session.post(url) as answered:
+            assert answered.status == 503
