@@ -116,15 +116,17 @@ class MessageService:
         if self.neighbours is not None:
             self.neighbours.tell_outcomes(self.planned.outcome)
         self.former: FormerSpreads | None = None
-        has_all = assignment.partitions == assignment.every
-        if self.meeting is not None and layout is not None and has_all:
+        if self.meeting is not None and layout is not None:
             self.former = FormerSpreads(
                 layout,
                 self.meeting,
                 self.queues,
                 transaction_log=settings.transaction_log,
                 window_ms=settings.idempotency_window_ms,
+                others=() if self.neighbours is None else self.neighbours.links.peers,
             )
+            if self.neighbours is not None:
+                self.former.enter(self.neighbours.table, self.neighbours.answering)
         by_number = dict(zip(assignment.partitions, self.queues, strict=True))
         self.partitions = Partitions(
             lambda number, _: by_number[number],
@@ -218,7 +220,7 @@ class MessageService:
     def begin(self) -> None:
         """Accept and deliver."""
         self.partitions.begin()
-        if self.former is not None:
+        if self.former is not None and self.assignment.has_desk:
             self.former.start(self.supervisor)
 
     def tell_opened(self, began_s: float) -> None:

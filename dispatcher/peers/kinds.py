@@ -19,3 +19,7 @@ class Kind(IntEnum):
     """`forwarding`: which of some keys a partition knows."""
     OUTCOME = 5
     """`node.outcomes`: what became of a message."""
+    FORMER = 6
+    """`node.former`: whether anything is left of a number of partitions of before."""
+    FORGOTTEN = 7
+    """`node.former`: a note that nothing is."""

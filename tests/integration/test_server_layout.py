@@ -10,7 +10,7 @@ import os
 import re
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,7 @@ from dispatcher.cli import log_report
 from dispatcher.core.placing import partition_of
 from dispatcher.errors import ConfigError, LogCorrupt
 from dispatcher.node.backup.restoring import restore
-from dispatcher.node.layout import NAME, Former, Layout, read_layout
+from dispatcher.node.layout import NAME, Former, Layout, lay_out, read_layout
 from dispatcher.node.preparing import prepare
 from dispatcher.settings import Settings
 from dispatcher.testing.destination import FakeDestination, Wait, answer
@@ -320,3 +320,41 @@ async def test_log_verify_reads_the_layout_too(
     assert str(log / NAME) in capsys.readouterr().out
     with pytest.raises(LogCorrupt):
         await prepare(Settings.load(logs_in(tmp_path)), 0)
+
+
+async def test_former_number_is_forgotten_by_all_processes_when_nothing_of_it_is_left_in_any(
+    tmp_path: Path, moving: FakeDestination
+) -> None:
+    """The first one asks the others, and tells them; while one is away it is not forgotten."""
+    moving.default = answer(503)
+    async with node(tmp_path, 2, PATIENT) as server:
+        assert (await server.post(moving, key="k"))[:4] == "0001"
+    settings = Settings.load({**logs_in(tmp_path), **PATIENT})
+    layout, every = lay_out(settings, 3, 1)
+    more = {**PATIENT, "IDEMPOTENCY_WINDOW": "1ms"}
+    async with AsyncExitStack() as stack:
+        servers = [
+            await stack.enter_async_context(
+                running(tmp_path, layout.assignment(number, every), None, layout, **more)
+            )
+            for number in range(3)
+        ]
+        all_messages = [one.server.messages for one in servers]
+        for one in all_messages[1:]:
+            assert one.neighbours is not None
+            await one.neighbours.links.to(0).connected(60)
+        former, meeting = all_messages[0].former, all_messages[1].meeting
+        assert former is not None
+        assert meeting is not None
+        await former.look()
+        assert list(meeting.former) == [2], "a message waits in a partition of before"
+        await moving.disconnect()
+        moving.default = answer(200)
+        await until(servers[1].is_idle)
+        await former.look()
+
+        async def is_forgotten() -> bool:
+            return not meeting.former
+
+        await until(is_forgotten)
+        assert read_layout(settings.transaction_log) == Layout(3)
