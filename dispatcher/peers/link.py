@@ -30,7 +30,9 @@ MOST_UNSENT_BYTES: Final = 64 * 1024 * 1024
 _HIGH_WATER_BYTES: Final = 1024 * 1024
 PING_S: Final = 2.0
 _SILENT_TURNS: Final = 8
-_MOST_QUESTIONS: Final = 65536
+MOST_ASKED: Final = 32768
+"""Questions under way at once, of this side: more wait where they are."""
+_MOST_QUESTIONS: Final = 2 * MOST_ASKED
 """Under way at once, of the other side: more is no program's doing."""
 
 
@@ -144,6 +146,8 @@ class Link(asyncio.Protocol):
             raise NotConnected("The other process is not connected.")
         if self._is_congested and transport.get_write_buffer_size() > MOST_UNSENT_BYTES:
             raise NotConnected("The other process reads too slowly.")
+        if len(self._waiters) + len(self._streams) >= MOST_ASKED:
+            raise NotConnected("The other process answers too slowly.")
         if len(payload) > MOST_BYTES:
             raise ValueError(f"a payload of {len(payload)} bytes, and {MOST_BYTES} are the most")
         number = self._next_number

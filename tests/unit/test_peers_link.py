@@ -16,7 +16,7 @@ from dispatcher.errors import Refusal, Refused
 from dispatcher.peers.errors import Broken, Failed, NotConnected
 from dispatcher.peers.frames import HEAD, MOST_BYTES, Type, head_of
 from dispatcher.peers.hello import Hello
-from dispatcher.peers.link import MOST_UNSENT_BYTES
+from dispatcher.peers.link import MOST_ASKED, MOST_UNSENT_BYTES
 from dispatcher.peers.links import Peer
 from dispatcher.peers.serving import Question
 from dispatcher.peers.streams import CREDIT_BYTES, Stream
@@ -263,6 +263,23 @@ async def test_who_reads_too_slowly_is_not_asked_more(pair: Two) -> None:
     end.release()
     await asyncio.gather(*asking)
     assert await pair.peer.ask(ECHO, b"x") == b"x"
+
+
+@simulated
+async def test_who_answers_too_slowly_is_not_asked_more(pair: Two) -> None:
+    """What is under way is bounded on both sides, and the link stays."""
+    asking = [asyncio.create_task(pair.peer.ask(NEVER)) for _ in range(MOST_ASKED)]
+    await asyncio.sleep(1)
+    with pytest.raises(NotConnected):
+        await pair.peer.ask(ECHO)
+    with pytest.raises(NotConnected):
+        pair.peer.open(UP)
+    assert len(pair.kept) == MOST_ASKED
+    for question in pair.kept:
+        question.answer(b"")
+    await asyncio.gather(*asking)
+    assert await pair.peer.ask(ECHO, b"x") == b"x"
+    assert pair.one.told == ["connected 0"]
 
 
 @simulated
