@@ -18,8 +18,9 @@ from dispatcher.api.fields import DestinationIn, MessageId, Slug
 DEFAULT_PAGE: Final = 100
 
 DEFERRED: Final = ConfigDict(defer_build=True)
-"""Of adapters for models. Theirs, like those of the models, are built when the first request needs
-them: all of them together take a tenth of the time that a start imports."""
+"""Of adapters for models. Theirs, like those of the models, are built after the start (`building`),
+or when the first request needs them: all of them together take a tenth of the time that a start
+imports."""
 
 
 class Input(BaseModel):

@@ -27,6 +27,7 @@ from dispatcher.api.audit_calls import AuditCalls
 from dispatcher.api.auth import key_guard
 from dispatcher.api.backups import BackupCalls, Backups
 from dispatcher.api.beginning import beginning_middleware
+from dispatcher.api.building import build, models_of
 from dispatcher.api.calls import FunctionCalls
 from dispatcher.api.carrying import CarryCalls
 from dispatcher.api.connect import is_rpc, one_slash
@@ -123,6 +124,7 @@ class ApiServer:
         self._keys = keys
         self._needs_key = not keys.is_open
         self._described: asyncio.Future[str] | None = None
+        self._building: asyncio.Future[None] | None = None
         self._health = health
         self.connections = Connections(max_connections, time.monotonic)
         # Half of the connections at most: the others are for who wants to do something.
@@ -183,9 +185,13 @@ class ApiServer:
             await self.stop()
             raise
         self.connections.start()
+        self._building = asyncio.ensure_future(build(models_of(self._routes), self.pace))
 
     async def stop(self) -> None:
         """Stop listening and close every connection. Idempotent."""
+        if self._building is not None:
+            self._building.cancel()
+            await asyncio.wait([self._building])
         self._doors.close()
         await self.jobs.stop(STOP_SECONDS)
         self._doors.leave()

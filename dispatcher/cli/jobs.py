@@ -138,7 +138,10 @@ def _print(job: Json, *, as_json: bool) -> None:
 def selection(given: Mapping[str, object] | None) -> str | None:
     """What something was about, in one line: `destination=http://a.example rate=5`. None: nothing
     was selected."""
-    return " ".join(f"{name}={_value(value)}" for name, value in (given or {}).items()) or None
+    return (
+        " ".join(f"{name}={_value(value)}" for name, value in (given or {}).items() if value != "")
+        or None
+    )
 
 
 def _value(value: object) -> str:

@@ -336,6 +336,7 @@ def test_server_refuses_what_is_no_address(url: str) -> None:
     [
         ({"destination": "http://a.example", "all": True}, "destination=http://a.example all=yes"),
         ({"ids": ["1", "2"], "of": 2}, "ids=1,2 of=2"),
+        ({"application": "", "name": "nightly", "rate": 0}, "name=nightly rate=0"),
         ({}, None),
         (None, None),
     ],
