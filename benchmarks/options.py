@@ -240,6 +240,7 @@ def _order(directory: Path, options: Namespace) -> None:
         rows += [
             (f"{name}: bytes of memory for each", _each_of(started, empty, options.count)),
             (f"{name}: seconds from start to ready", f"{started.ready_s:.2f}"),
+            (f"{name}: processor time of the start, s", f"{started.cpu_s:.2f}"),
             (f"{name}: delivered a second", f"{options.count / took_s:.0f}"),
             (f"{name}: processor time of each, us", f"{spent / options.count * 1e6:.1f}"),
         ]

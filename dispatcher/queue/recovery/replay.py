@@ -102,14 +102,13 @@ class Recovery:
             return 0
         layouts, found, rows = self._layouts, list[Rows](), _NO_ROWS
         lanes: list[int] = []
-        lane, last, number = NOWHERE, b"", -1
+        lane, last = NOWHERE, b""
         for begin in begins:
-            number += 1
             start, row = begin, None
             if prefix_of(data, begin) != prefix:
                 row = layouts.row(data, begin)
                 start = begin + layouts.last.size
-                if row is None or start >= records.ends[first + number]:
+                if row is None or start >= records.ends[first + len(lanes)]:
                     break
                 if prefix_of(data, start) != prefix:
                     break
@@ -120,6 +119,7 @@ class Recovery:
                     break
             lanes.append(lane)
             if row is not None and layouts.last.counts:
+                number = len(lanes) - 1
                 if layouts.last is not rows.layout or rows.upto != number:
                     rows = Rows(layouts.last, number)
                     found.append(rows)
