@@ -21,6 +21,15 @@ from dispatcher.errors import ConfigError, LogCorrupt
 from dispatcher.node.backup.restoring import restore
 from dispatcher.node.layout import NAME, Former, Layout, lay_out, read_layout
 from dispatcher.node.preparing import prepare
+from dispatcher.protocol.messages import (
+    Call,
+    CallResult,
+    DispatchRequest,
+    DispatchResponse,
+    Exit,
+    RunResponse,
+)
+from dispatcher.protocol.statuses import Status
 from dispatcher.settings import Settings
 from dispatcher.testing.destination import FakeDestination, Wait, answer
 from dispatcher.testing.piece import program_of_all
@@ -358,3 +367,39 @@ async def test_former_number_is_forgotten_by_all_processes_when_nothing_of_it_is
 
         await until(is_forgotten)
         assert read_layout(settings.transaction_log) == Layout(3)
+
+
+async def test_calls_that_wait_run_whatever_the_number_of_partitions(tmp_path: Path) -> None:
+    """They are kept in the first one, which there always is."""
+    asked = Call(function="work")
+    done = RunResponse(status=Status.OK, exit=Exit(result=CallResult()))
+    settings = {"CALL_RETRY_DELAY": "50ms", "CALL_RETRY_MAX_DELAY": "100ms"}
+    async with FakeDestination(default=answer(503)) as application:
+        asked.endpoint = f"http://{application.authority}"
+        ids: list[str] = []
+        for partitions in (1, 3, 2, 1):
+            async with node(tmp_path, partitions, settings) as server:
+                url = (
+                    f"http://{server.ready['api_listen']}/dispatch.sdk.v1.DispatchService/Dispatch"
+                )
+                body = DispatchRequest(calls=[asked]).SerializeToString()
+                headers = {"Content-Type": "application/proto"}
+                async with server.session.post(url, data=body, headers=headers) as answered:
+                    ids += DispatchResponse.FromString(await answered.read()).dispatch_ids
+                await application.received(len(application.requests) + 1)
+        await application.disconnect()
+        application.default = answer(
+            200, done.SerializeToString(), ("Content-Type", "application/proto")
+        )
+        async with node(tmp_path, 1, settings) as server:
+            for one in ids:
+                found = await server.api(f"/v1/calls/{one}/result?wait=60s")
+                assert found["id"] == one
+
+
+async def test_one_partition_is_not_routed_to(tmp_path: Path) -> None:
+    """What callers send goes to it as it comes, and nobody is asked for keys."""
+    async with node(tmp_path, 1) as server:
+        messages = server.server.messages
+        assert messages.acceptor is messages.first.intake
+        assert messages.meeting is None
