@@ -56,7 +56,9 @@ class ManyProcesses(ServerProcess):
 
 
 def _main(processes: int, environ: dict[str, str]) -> None:
+    from dispatcher import node
     from dispatcher.errors import DispatcherError
+    from dispatcher.node.early_stop import EarlyStop
     from dispatcher.node.processes.life import Timings
     from dispatcher.node.processes.parent import complain
     from dispatcher.node.processes.preparing import run_processes
@@ -65,15 +67,20 @@ def _main(processes: int, environ: dict[str, str]) -> None:
     signal.pthread_sigmask(
         signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
     )  # as the command line does
+    early = EarlyStop()
+    early.begin()
     timings: dict[str, Any] = json.loads(environ.pop(TIMINGS))
     child: list[str] = json.loads(environ.pop(CHILD))
     try:
         settings, rules = loaded.load(environ)
+        if not timings and not child:
+            sys.exit(node.run(settings, environ, rules=rules, processes=processes, early=early))
         run_processes(
             settings,
             environ,
             rules=rules,
             processes=processes,
+            early=early,
             timings=Timings(**timings) if timings else None,
             child=child or None,
         )

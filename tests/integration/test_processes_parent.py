@@ -18,8 +18,10 @@ from dispatcher.testing.ports import KeptPort
 from dispatcher.testing.process import ServerProcess
 
 STAND_IN = (sys.executable, str(Path(__file__).with_name("stand_in.py")))
-HASTY = {"silence_s": 1.5, "abort_s": 0.2, "stop_s": 60.0, "longest_pause_s": 0.3}
+HASTY = {"abort_s": 0.2, "stop_s": 60.0, "longest_pause_s": 0.3}
 """Timings of tests that wait for what takes seconds otherwise."""
+WATCHFUL = HASTY | {"silence_s": 3.0}
+"""Those of tests in which children hang."""
 
 
 def started(
@@ -186,7 +188,7 @@ def test_child_that_is_killed_is_started_again_and_the_socket_stays(tmp_path: Pa
 
 def test_child_that_is_stopped_is_killed_and_started_again(tmp_path: Path) -> None:
     """SIGABRT does not reach it, SIGKILL does."""
-    with started(tmp_path) as server:
+    with started(tmp_path, timings=WATCHFUL) as server:
         os.kill(server.pid_of(0), signal.SIGSTOP)
         until(lambda: len(server.of("process.ready", 0)) == 2)
         hung = [line["signal"] for line in server.of("process.hung", 0)]
@@ -195,7 +197,7 @@ def test_child_that_is_stopped_is_killed_and_started_again(tmp_path: Path) -> No
 
 def test_child_that_hangs_says_where_and_is_started_again(tmp_path: Path) -> None:
     """The traceback is what a person needs to mend it."""
-    timings = HASTY | {"abort_s": 60.0}
+    timings = WATCHFUL | {"abort_s": 60.0}
     with started(tmp_path, {1: ["hang", "ready"]}, timings=timings) as server:
         until(lambda: len(server.of("process.ready", 1)) == 2)
         assert [line["signal"] for line in server.of("process.hung", 1)] == ["SIGABRT"]
@@ -205,7 +207,7 @@ def test_child_that_hangs_says_where_and_is_started_again(tmp_path: Path) -> Non
 
 def test_nothing_is_held_against_children_while_all_were_stopped(tmp_path: Path) -> None:
     """A machine that sleeps, a container that is paused, a terminal's ^Z."""
-    with started(tmp_path, timings=HASTY | {"silence_s": 3.0}) as server:
+    with started(tmp_path, timings=WATCHFUL) as server:
         pids = [server.pid, server.pid_of(0), server.pid_of(1)]
         for pid in pids:
             os.kill(pid, signal.SIGSTOP)
@@ -270,6 +272,18 @@ def test_signal_before_the_children_have_handlers_stops_the_start(tmp_path: Path
         server.event("process.started")
         assert server.stop() == 0
         assert server.lines[-1]["event"] == "server.stopped"
+    finally:
+        server.kill()
+
+
+def test_signal_that_came_before_the_parent_began_starts_nothing(tmp_path: Path) -> None:
+    """It was held all the while."""
+    server = started(tmp_path)
+    try:
+        server.event("server.starting")
+        assert server.stop() == 0
+        assert server.lines[-1]["event"] == "server.stopped"
+        assert not server.events("process.ready")
     finally:
         server.kill()
 

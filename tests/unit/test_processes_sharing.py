@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
@@ -76,6 +78,26 @@ def test_fewer_workers_than_processes_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"WORKER=3: expected at least PROCESSES=4"):
         shares.check(settings_of(WORKER="3"), 4)
     shares.check(settings_of(WORKER="4"), 4)
+
+
+# The parent
+
+NEVER = {"asyncio", "uvloop", "aiohttp", "pydantic", "structlog", "ssl", "cryptography"}
+
+
+def test_parent_imports_nothing_of_the_server() -> None:
+    """So it stays as small as it is, and nothing that breaks a child breaks it."""
+    program = "import dispatcher.node.processes.parent, sys; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+    )
+    found = set(done.stdout.split())
+    assert not found & NEVER
+    assert {name for name in found if name.startswith("dispatcher.") and name.count(".") == 1} <= {
+        "dispatcher.core",
+        "dispatcher.node",
+        "dispatcher.telemetry",
+    }
 
 
 # The plan

@@ -74,13 +74,13 @@ class Parent:
         """Look after the children until all have ended. Returns the exit code."""
         self._wakeup = Wakeup(_CAUGHT)
         self._selector.register(self._wakeup.reader, selectors.EVENT_READ)
+        self._take_signals()  # those that came while all this was prepared
         while self._fleet.outcome is None:
             self._carry_out(self._fleet.on_time(time.monotonic()))
             self._wait()
             for child in list(self._children):
                 self._hear(child)
-            for number in self._wakeup.caught():
-                self._on_signal(number)
+            self._take_signals()
             self._show_stacks()
             self._reap()
             self._output.flush()
@@ -168,6 +168,10 @@ class Parent:
         self._tell_status()
 
     # Signals
+
+    def _take_signals(self) -> None:
+        for number in self._wakeup.caught():
+            self._on_signal(number)
 
     def _on_signal(self, number: signal.Signals) -> None:
         match number:

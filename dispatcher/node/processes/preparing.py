@@ -24,6 +24,7 @@ from dispatcher.core.rules.table import Rules
 from dispatcher.errors import PortTaken
 from dispatcher.listening.sockets import listening_sockets
 from dispatcher.listening.unix import UnixPlace, unix_socket
+from dispatcher.node.early_stop import EarlyStop
 from dispatcher.node.layout import Layout, lay_out
 from dispatcher.node.opening import is_for_people, open_log_of, open_output, tell_start
 from dispatcher.node.places import check_places
@@ -50,6 +51,7 @@ def run_processes(
     processes: int,
     rules: Rules | None = None,
     made_key: Path | None = None,
+    early: EarlyStop | None = None,
     timings: Timings | None = None,
     child: Sequence[str] | None = None,
 ) -> NoReturn:
@@ -91,6 +93,9 @@ def run_processes(
         pickle.dumps((settings, rules, layout, every)),
     )
     command = [*python(_PARENT), str(file)]
+    caught = None if early is None else early.end()
+    if caught is not None:
+        os.kill(os.getpid(), caught)  # it is held, and waits for the parent's handlers
     os.execve(command[0], command, dict(environ))
 
 
