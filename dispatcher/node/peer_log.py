@@ -13,12 +13,12 @@ class PeerLog:
 
     def peer_connected(self, process: int) -> None:
         """See `links.Observer`."""
-        self._events.peer_connected(process=process)
+        self._events.peer_connected(peer=process)
 
     def peer_lost(self, process: int, reason: str) -> None:
         """See `links.Observer`."""
-        self._events.peer_lost(process=process, reason=reason)
+        self._events.peer_lost(peer=process, reason=reason)
 
     def peer_misused(self, process: int | None, reason: str) -> None:
         """See `links.Observer`."""
-        self._events.peer_misused(process=process, reason=reason)
+        self._events.peer_misused(peer=process, reason=reason)

@@ -291,15 +291,15 @@ class Events:
         """Another node has this log, or nobody reaches it. Other partitions go on."""
 
     @_event("info", "peer.connected")
-    def peer_connected(self, *, process: int) -> None:
-        """This process can ask that one, which is of the same server."""
+    def peer_connected(self, *, peer: int) -> None:
+        """This process can ask that one, `peer`, which is of the same server."""
 
-    @_event("warning", "peer.lost")
-    def peer_lost(self, *, process: int, reason: str) -> None:
-        """It can't any more, and tries to connect anew."""
+    @_event("info", "peer.lost")
+    def peer_lost(self, *, peer: int, reason: str) -> None:
+        """It can't any more, as when that one stops, and tries to connect anew."""
 
     @_event("error", "peer.misused")
-    def peer_misused(self, *, process: int | None, reason: str) -> None:
+    def peer_misused(self, *, peer: int | None, reason: str) -> None:
         """What came is not of a process of this server, or of another version. It is cut off."""
 
     @_event("error", "message.body_lost")

@@ -58,6 +58,14 @@ def test_keys_that_were_read_again_hold_in_all_processes_and_after_a_restart(
             assert ask(server.listen, one).status == status
 
 
+def test_lines_of_the_log_say_which_process_wrote_them(tmp_path: Path) -> None:
+    """Those too that are about another one."""
+    with ManyProcesses(tmp_path, 2) as server:
+        eventually(lambda: len(server.events("peer.connected")) == 2)
+        pairs = {(line["process"], line["peer"]) for line in server.events("peer.connected")}
+        assert pairs == {(0, 1), (1, 0)}
+
+
 def test_operators_see_one_server_and_what_became_of_its_processes(tmp_path: Path) -> None:
     """At the address of the API, which stays while the process that answers there is another."""
     with KeptPort() as kept:

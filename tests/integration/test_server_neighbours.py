@@ -115,7 +115,7 @@ async def test_a_process_that_comes_back_gets_what_was_held_for_it(tmp_path: Pat
         await remote.connected(60)
         assert (await waiting).status in (202, 503)  # where this machine takes too long to start
         assert id_of(await post(zero, places[1], order_key="k"))[:4] == "0001"
-        assert [line["process"] for line in one.lines if line["event"] == "peer.connected"] == [0]
+        assert [line["peer"] for line in one.lines if line["event"] == "peer.connected"] == [0]
         assert (tmp_path / "transaction.log" / "run").stat().st_mode & 0o777 == 0o700
 
 
