@@ -92,8 +92,7 @@ async def live(child: Child, word: str) -> int:
         for server in servers:
             server.close()
     child.events.server_stopped(exit_code=0, pending=child.number + 1)
-    child.output.close()
-    return 0
+    child.leave(0)
 
 
 def serve(child: Child) -> int:

@@ -20,7 +20,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Final, NoReturn
 
 from structlog.typing import FilteringBoundLogger
 
@@ -205,6 +205,13 @@ class Child:
                     raise
             await asyncio.sleep(_LOOK_S)
 
+    def leave(self, code: int) -> NoReturn:
+        """End with this code, while there are handlers for signals: they go with the event loop,
+        and a SIGTERM that comes after one to all of us (a terminal's ^C) would be what we died
+        of."""
+        self.output.close()
+        os._exit(code)
+
 
 def _given(the_plan: plan.Plan) -> GivenSockets:
     """The sockets that the parent bound. This process closes them when it stops accepting, which
@@ -268,7 +275,8 @@ def serve(child: Child) -> int:
                 await process.reload()
 
         child.parent.start(lambda: process.begin_stop(_NOBODY), [child.output.flush])
-        return await process.serve(before=before)
+        code = await process.serve(before=before)
+        child.leave(code)
 
     return run_loop(serve_in_loop, child.events, child.output)
 

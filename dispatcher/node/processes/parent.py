@@ -141,7 +141,10 @@ class Parent:
     def _on_exit(self, number: int, child: Child, code: int) -> None:
         now_s = time.monotonic()
         is_refused = child.refused is not None
-        reason = str(child.refused.get("reason")) if child.refused is not None else None
+        reason = None
+        if child.refused is not None:
+            reason = str(child.refused.get("reason"))
+            code = int(child.refused.get("code", code))  # a signal may have come after that
         was_stopping = self._fleet.is_stopping
         acts = self._fleet.on_exit(number, code, now_s, is_refused=is_refused)
         if not was_stopping:
