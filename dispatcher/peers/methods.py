@@ -25,6 +25,7 @@ from typing import Any, Final, Protocol, TypeAlias, Union, get_args, get_origin,
 
 from pydantic import ConfigDict, TypeAdapter, create_model
 
+from dispatcher.core.destination import Destination
 from dispatcher.core.message import Message
 from dispatcher.queue.admin.surface import InMemory
 from dispatcher.queue.records.messages import decode_message, encode_message
@@ -51,6 +52,13 @@ class SentPieces:
 
     data: Sequence[bytes] | None = None
     number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SentDestination:
+    """A destination as it is spelled: the fields of a compiled class have no types to go by."""
+
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +218,8 @@ def _sent(type_: Any) -> Any:
     """The type that values of a type are sent as: itself, unless there is more to it."""
     if type_ is Message:
         return SentMessage
+    if type_ is Destination:
+        return SentDestination
     if type_ == Body:
         return SentBody
     if type_ == Pieces:
@@ -249,6 +259,8 @@ def to_sent(value: Any, sent: Any, beside: Beside) -> Any:
     """A value as it is sent; `sent` is the type of that, where it is known."""
     if isinstance(value, Message):
         return SentMessage.of(value)
+    if isinstance(value, Destination):
+        return SentDestination(str(value))
     if isinstance(value, InMemory) and len(value.data) <= WITH_VALUE_BYTES:
         return SentBody(value.data)
     if (twin := _TWINS.get(type(value))) is not None:
@@ -271,6 +283,8 @@ def from_sent(value: Any, beside: Beside) -> Any:
     """A value as it was."""
     if isinstance(value, SentMessage):
         return value.message()
+    if isinstance(value, SentDestination):
+        return Destination.parse(value.name)
     if isinstance(value, SentBody):
         return beside.body(value.number) if value.data is None else InMemory(value.data)
     if isinstance(value, SentPieces):
