@@ -25,16 +25,13 @@ def run(
     rules: Rules | None = None,
     made_key: Path | None = None,
     early: EarlyStop | None = None,
-    processes: int = 1,
 ) -> int:
-    """As `process.run` or, for several `processes`, `processes.preparing.run_processes`. They are
+    """As `process.run` or, for several `PROCESSES`, `processes.preparing.run_processes`. They are
     imported here: the parent of several is a part of this package too, and stays small."""
-    if processes > 1:
+    if settings.process_count > 1:
         from dispatcher.node.processes.preparing import run_processes
 
-        run_processes(
-            settings, environ, processes=processes, rules=rules, made_key=made_key, early=early
-        )
+        run_processes(settings, environ, rules=rules, made_key=made_key, early=early)
     from dispatcher.node import process
 
     return process.run(settings, environ, rules=rules, made_key=made_key, early=early)

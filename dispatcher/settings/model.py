@@ -21,11 +21,13 @@ from dispatcher.core.keys import Key
 from dispatcher.errors import ConfigError
 from dispatcher.settings import problems, values
 from dispatcher.settings.address import Address, UnixAddress
+from dispatcher.settings.cores import cores
 from dispatcher.settings.descriptors import attainable
 from dispatcher.settings.sources import Disagreement, Names, of_environment, of_file
 
 _MOST_SLOW = 10_000
 """Slow attempts at once unless told otherwise: each holds a socket, and some memory."""
+MOST_PROCESSES = 64
 _YEAR_MS = 365 * 24 * 3_600_000
 _DAY_MS = 24 * 3_600_000
 _TRANSACTION_LOG = Path("transaction.log")
@@ -118,6 +120,9 @@ class Settings(BaseModel):
     listen_keys: Keys = Field((), validation_alias="LISTEN_KEYS", repr=False)
     listen_tls_cert: PemFile = Field(None, validation_alias="LISTEN_TLS_CERT")
     listen_tls_key: PemFile = Field(None, validation_alias="LISTEN_TLS_KEY")
+    processes: Annotated[int, BeforeValidator(values.whole(0, MOST_PROCESSES))] = Field(
+        1, validation_alias="PROCESSES"
+    )
     worker: Annotated[int, BeforeValidator(values.whole(1, 100_000))] = Field(
         10, validation_alias="WORKER"
     )
@@ -251,8 +256,19 @@ class Settings(BaseModel):
                 return settings
         raise ConfigError("; ".join(found))
 
+    @property
+    def process_count(self) -> int:
+        """How many processes the server has: of `PROCESSES=0` one for each core, but no more than
+        can each make a delivery."""
+        return self.processes or min(cores(), self.worker, MOST_PROCESSES)
+
     def _contradictions(self) -> Iterator[str]:
         """Yield one sentence for each pair of valid settings that cannot both be."""
+        if self.worker < self.processes:
+            yield (
+                f"WORKER={self.worker}: expected at least PROCESSES={self.processes}, as every "
+                "process delivers; raise it, or start fewer"
+            )
         if not self.api_keys and not self.api_listen.is_loopback:
             yield (
                 f"API_LISTEN={self.api_listen}: expected a loopback address such as "

@@ -42,7 +42,8 @@ class ManyProcesses(ServerProcess):
         """Start it, without waiting; in place of its children a command `child`, if there is
         one, which is given what a child is given."""
         told = {TIMINGS: json.dumps(dict(timings or {})), CHILD: json.dumps(list(child))}
-        program = ("-m", __name__, str(processes))
+        program = ("-m", __name__)
+        settings = {"PROCESSES": str(processes)} | settings
         super().__init__(directory, (), 60.0, program, **settings, **told)
 
     def of(self, name: str, process: int) -> list[Line]:
@@ -55,7 +56,7 @@ class ManyProcesses(ServerProcess):
         return pid
 
 
-def _main(processes: int, environ: dict[str, str]) -> None:
+def _main(environ: dict[str, str]) -> None:
     from dispatcher import node
     from dispatcher.errors import DispatcherError
     from dispatcher.node.early_stop import EarlyStop
@@ -74,12 +75,11 @@ def _main(processes: int, environ: dict[str, str]) -> None:
     try:
         settings, rules = loaded.load(environ)
         if not timings and not child:
-            sys.exit(node.run(settings, environ, rules=rules, processes=processes, early=early))
+            sys.exit(node.run(settings, environ, rules=rules, early=early))
         run_processes(
             settings,
             environ,
             rules=rules,
-            processes=processes,
             early=early,
             timings=Timings(**timings) if timings else None,
             child=child or None,
@@ -90,4 +90,4 @@ def _main(processes: int, environ: dict[str, str]) -> None:
 
 
 if __name__ == "__main__":
-    _main(int(sys.argv[1]), dict(os.environ))
+    _main(dict(os.environ))

@@ -50,6 +50,7 @@ def in_force(directory: Path, **settings: str) -> dict[str, Any]:
 
 NUMBERS = {
     "WORKER": ("0", "-1", "many", "1.5", "10 20"),
+    "PROCESSES": ("-1", "65", "all"),
     "RETRYLIMIT": ("-1", "1001", "ten"),
     "RETRY_LIMIT": ("-1", "1001", "x"),
     "DEFAULT_TIMEOUT": ("0", "3600001", "61m"),

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.errors import ConfigError
 from dispatcher.node.processes import plan, shares
 from dispatcher.node.processes.life import Timings
 from dispatcher.node.processes.line import ALIVE, READY, Heard, said
@@ -71,13 +70,6 @@ def test_what_one_process_has_alone_is_not_shared_out() -> None:
     whole = settings_of(CALL_WORKER="9", RESULT_MAX_BYTES="1000")
     first = shares.of_child(whole, 0, 4)
     assert (first.call_worker, first.result_max_bytes) == (9, 1000)
-
-
-def test_fewer_workers_than_processes_are_refused() -> None:
-    """Both are named."""
-    with pytest.raises(ConfigError, match=r"WORKER=3: expected at least PROCESSES=4"):
-        shares.check(settings_of(WORKER="3"), 4)
-    shares.check(settings_of(WORKER="4"), 4)
 
 
 # The parent

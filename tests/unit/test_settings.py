@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from dispatcher.core.keys import Key, Role
 from dispatcher.errors import ConfigError
 from dispatcher.settings import Address, Settings
+from dispatcher.settings.cores import cores
 from dispatcher.settings.descriptors import attainable
 
 HALF = min(attainable() // 2, 10_000)
@@ -31,6 +32,7 @@ DEFAULTS = {
     "API_TLS_CERT": "",
     "API_TLS_KEY": "",
     "SOCKET_MODE": "0660",
+    "PROCESSES": 1,
     "WORKER": 10,
     "WORKER_SLOW": HALF,
     "RETRYLIMIT": 10,
@@ -75,6 +77,7 @@ DEFAULTS = {
 }
 
 RANGES = [
+    ("PROCESSES", "processes", 0, 64),
     ("WORKER", "worker", 1, 100_000),
     ("WORKER_SLOW", "worker_slow", 1, 100_000),
     ("RETRYLIMIT", "retry_limit", 0, 1000),
@@ -137,8 +140,9 @@ def test_number_is_taken_when_it_is_at_the_ends_of_its_range(
     name: str, field: str, low: int, high: int
 ) -> None:
     """Ranges include their ends."""
-    assert getattr(Settings.load({name: str(low)}), field) == low
-    assert getattr(Settings.load({name: str(high)}), field) == high
+    enough = {"WORKER": "64"}  # for as many processes
+    assert getattr(Settings.load(enough | {name: str(low)}), field) == low
+    assert getattr(Settings.load(enough | {name: str(high)}), field) == high
 
 
 @pytest.mark.parametrize(("name", "_field", "low", "high"), RANGES)
@@ -601,6 +605,15 @@ def test_proxy_is_refused_when_it_has_the_address_of_another_listener(name: str)
     assert f"PROXY_LISTEN=127.0.0.1:81: expected another address than {name}" in said
     free = Settings.load({name: "127.0.0.1:0", "PROXY_LISTEN": "127.0.0.1:0"})
     assert free.proxy_listen == Address("127.0.0.1", 0)
+
+
+def test_fewer_workers_than_processes_are_refused() -> None:
+    """Each of them delivers. One for each core are as many as there are workers for."""
+    said = refusal({"WORKER": "3", "PROCESSES": "4"})
+    assert "WORKER=3: expected at least PROCESSES=4" in said
+    assert Settings.load({"WORKER": "4", "PROCESSES": "4"}).process_count == 4
+    assert Settings.load({"WORKER": "1", "PROCESSES": "0"}).process_count == 1
+    assert Settings.load({"PROCESSES": "0"}).process_count == min(cores(), 10)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "127.8.8.8:1", "[::1]:1", "localhost:1"])

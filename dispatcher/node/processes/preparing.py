@@ -28,7 +28,7 @@ from dispatcher.node.early_stop import EarlyStop
 from dispatcher.node.layout import Layout, lay_out
 from dispatcher.node.opening import is_for_people, open_log_of, open_output, tell_start
 from dispatcher.node.places import check_places
-from dispatcher.node.processes import plan, shares
+from dispatcher.node.processes import plan
 from dispatcher.node.processes.life import Timings
 from dispatcher.node.public import Whereabouts
 from dispatcher.node.systemd import Systemd
@@ -48,14 +48,13 @@ def run_processes(
     settings: Settings,
     environ: Mapping[str, str],
     *,
-    processes: int,
     rules: Rules | None = None,
     made_key: Path | None = None,
     early: EarlyStop | None = None,
     timings: Timings | None = None,
     child: Sequence[str] | None = None,
 ) -> NoReturn:
-    """Become the parent of so many processes. The rest is as `process.run` has it; `timings` and
+    """Become the parent of several processes. The rest is as `process.run` has it; `timings` and
     another command for a `child` are for tests.
 
     Raises:
@@ -63,7 +62,7 @@ def run_processes(
     """
     began_s = time.monotonic()
     check_places(settings)
-    shares.check(settings, processes)
+    processes = settings.process_count
     rules = rules or Rules()
     output = open_output()
     events = Events(open_log_of(settings, output))

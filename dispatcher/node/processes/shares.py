@@ -12,21 +12,7 @@ kernel's choice, and one with a part of the limit would refuse while others have
 
 from __future__ import annotations
 
-from dispatcher.errors import ConfigError
 from dispatcher.settings import Settings
-
-
-def check(settings: Settings, processes: int) -> None:
-    """Refuse fewer deliveries at once than there are processes to make them.
-
-    Raises:
-        ConfigError: naming both.
-    """
-    if settings.worker < processes:
-        raise ConfigError(
-            f"WORKER={settings.worker}: expected at least PROCESSES={processes}, as every process "
-            "delivers; raise it, or start fewer"
-        )
 
 
 def of_child(settings: Settings, number: int, processes: int) -> Settings:
