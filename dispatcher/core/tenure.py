@@ -42,10 +42,11 @@ class Tenure:
         return self.is_for_good or self._now_s() < self._until_s
 
     def bound(self, until_s: float) -> None:
-        """It may act until this instant of its clock, in seconds, and no more after it ended."""
+        """It may act until this instant of its clock, in seconds, infinity being for good, and no
+        more after it ended."""
         if self._until_s != -math.inf:
             self._until_s = until_s
-            self.is_for_good = False
+            self.is_for_good = until_s == math.inf
 
     def end(self) -> None:
         """The partition is another one's now. Idempotent."""

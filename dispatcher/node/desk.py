@@ -74,7 +74,13 @@ class Desk:
             every = {*messages.assignment.every, *range(spread)}
             self._merged = Merged(messages.queues, spread, number, every, messages.meeting)
             peers = messages.neighbours.links.peers
-            self._others = Others(number, peers, self._merged, messages.supervisor)
+            self._others = Others(
+                number,
+                peers,
+                self._merged,
+                messages.supervisor,
+                held=lambda: [key.decode("ascii") for key in messages.first.pauses.keys],
+            )
         self.functions = self._make_functions()
         disks = Disks(
             {

@@ -7,6 +7,7 @@ pool of connections to destinations. Every process of a node has one.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import Callable
@@ -29,9 +30,10 @@ from dispatcher.node.layout import Layout
 from dispatcher.node.neighbours import Neighbours
 from dispatcher.node.observer import EventObserver
 from dispatcher.node.partitions import Partitions
-from dispatcher.node.places import results_of
+from dispatcher.node.places import has_log, results_of
 from dispatcher.node.router import Router
 from dispatcher.node.whole import Whole
+from dispatcher.queue.partition import Partition
 from dispatcher.queue.ports import Acceptor, LogName
 from dispatcher.schedules.partition import PartitionQueue, nowhere
 from dispatcher.settings import Settings
@@ -85,6 +87,7 @@ class MessageService:
             incarnation=self.incarnation,
         )
         self.queues = [one.queue for one in self.on_disk]
+        self._waiting_for_holds: list[Partition] = []
         self.first = self.queues[0]
         self.whole = Whole(self.queues)
         self.supervisor = Supervisor(self.first.observer.died)
@@ -107,6 +110,7 @@ class MessageService:
                 incarnation=self.incarnation,
                 died=self.first.observer.died,
             )
+            self._wait_for_holds()
         self.planned = PartitionQueue(
             self.first,
             others=self.queues[1:],
@@ -188,6 +192,22 @@ class MessageService:
 
     def _warn(self, logger: str, text: str) -> None:
         self.events.library_warned(logger=logger, text=text, exc_info=None)
+
+    def _wait_for_holds(self) -> None:
+        """Let nothing leave a partition whose log is new before the desk, in another process, has
+        said which destinations are held."""
+        if self.assignment.has_desk:
+            return
+        for one in self.on_disk:
+            if not has_log(one.places.transaction):
+                self._waiting_for_holds.append(one.queue)
+                one.queue.may_act_until(0.0)
+
+    def holds_are_known(self) -> None:
+        """The desk has said which destinations are held. Idempotent."""
+        for queue in self._waiting_for_holds:
+            queue.may_act_until(math.inf)
+        self._waiting_for_holds.clear()
 
     @property
     def in_flight(self) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Final, TypeVar
 
 from dispatcher.errors import DispatcherError
@@ -33,7 +34,7 @@ class _Other:
         self.peer = peer
         self.calls = Calls(OverLink(peer))
         self.face: ProcessFace = RemoteProcess(self.calls)
-        self.is_ready = False
+        self.is_ready = self.knows_holds = False
         self.partitions: frozenset[int] | None = None  # as long as it was not met
         self.last: tuple[int, Figures] | None = None
         self.failing: Sequence[Ailing] = ()
@@ -43,10 +44,16 @@ class Others:
     """All of them."""
 
     def __init__(
-        self, process: int, peers: Sequence[Peer], merged: Merged, supervisor: Supervisor
+        self,
+        process: int,
+        peers: Sequence[Peer],
+        merged: Merged,
+        supervisor: Supervisor,
+        held: Callable[[], Sequence[str]],
     ) -> None:
-        """`process` is this one's number."""
+        """`process` is this one's number; `held` are the destinations that operators hold."""
         self._process = process
+        self._held = held
         self._merged = merged
         self._supervisor = supervisor
         self._others = [_Other(peer) for peer in peers]
@@ -128,16 +135,26 @@ class Others:
     async def _look(self) -> None:
         for other, health in await self._all(lambda face: face.health()):
             other.is_ready = health is not None and health.is_ready
+            if other.is_ready and not other.knows_holds:
+                await self._tell_holds(other)
 
     def _changed(self, other: _Other) -> None:
         if other.peer.is_connected:
             name = f"meeting process {other.peer.process}"
             self._supervisor.spawn(name, self._meet(other))
         else:
-            other.is_ready = False
+            other.is_ready = other.knows_holds = False
+
+    async def _tell_holds(self, other: _Other) -> None:
+        """Tell one what is held: it may have been away as that changed, or have a partition that is
+        new. Where its disk is full it is told again."""
+        with suppress(DispatcherError):
+            await other.face.hold_only(self._held())
+            other.knows_holds = True
 
     async def _meet(self, other: _Other) -> None:
-        """Find out which partitions it has, each time that it is connected."""
+        """Find out which partitions it has, each time that it is connected, and tell it what is
+        held."""
         try:
             about = await other.face.about()
             health = await other.face.health()
@@ -150,6 +167,7 @@ class Others:
             self._merged.add_remote(number, other.calls, other.peer.process)
         other.partitions = now
         other.is_ready = health.is_ready
+        await self._tell_holds(other)
         if all(one.partitions is not None for one in self._others):
             self._merged.is_complete(True)
 

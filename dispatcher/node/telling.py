@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from dispatcher.api.health import Health
+from dispatcher.core.destination import Destination
 from dispatcher.node.ailing import ailing, find_ailing
 from dispatcher.node.backup.elsewhere import Copying, CopyingHere
 from dispatcher.node.disks import Disks
@@ -73,6 +74,9 @@ class ProcessFace(Protocol):
     async def failing(self) -> Sequence[Ailing]:
         """Destinations that fail, with messages waiting: those with most of them."""
 
+    async def hold_only(self, destinations: Sequence[str]) -> None:
+        """Hold these destinations and no others; what was waiting for that is sent."""
+
 
 MOST_FAILING: Final = 1000
 
@@ -118,6 +122,15 @@ class Told:
         whole = self._messages.whole
         found = await find_ailing(whole.destinations, whole.clock, self._pace, most=MOST_FAILING)
         return [ailing(lane, whole.clock) for lane in found.failing]
+
+    async def hold_only(self, destinations: Sequence[str]) -> None:
+        """See `ProcessFace`."""
+        wanted = {Destination.parse(one).key for one in destinations}
+        for queue in self._messages.queues:
+            for key in queue.pauses.keys ^ wanted:
+                change = queue.admin.hold if key in wanted else queue.admin.resume
+                await change(key.decode("ascii"))
+        self._messages.holds_are_known()
 
 
 def tell(messages: MessageService, neighbours: Neighbours, health: Callable[[], Health]) -> None:
@@ -172,3 +185,7 @@ class RemoteProcess:
     async def failing(self) -> Sequence[Ailing]:
         """See `ProcessFace`."""
         return await self._asking.look(ProcessFace.failing)
+
+    async def hold_only(self, destinations: Sequence[str]) -> None:
+        """See `ProcessFace`."""
+        await self._asking.change(ProcessFace.hold_only, destinations)

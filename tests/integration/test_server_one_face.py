@@ -12,6 +12,7 @@ from dispatcher.core.rate import Rate
 from dispatcher.core.rules.notify import Below, Format, Kind, Notify
 from dispatcher.core.rules.rule import Secret
 from dispatcher.core.rules.table import Rules
+from dispatcher.node.assignment import Assignment
 from dispatcher.node.backup.restoring import restore
 from dispatcher.node.layout import Former, Layout, read_layout, write_layout
 from dispatcher.testing.destination import FakeDestination, answer
@@ -115,6 +116,47 @@ async def test_what_operators_do_is_done_in_every_process(tmp_path: Path) -> Non
         last = await _spread(servers, to, 2)
         lines = (await first.api("/v1/export?state=waiting", lines=True)).splitlines()
         assert sorted(json.loads(line)["id"] for line in lines) == sorted(last)
+
+
+async def test_process_with_a_new_log_sends_nothing_before_it_knows_what_is_held(
+    tmp_path: Path,
+) -> None:
+    """The number of processes was raised: what an operator had held stays held in all of them."""
+    async with FakeDestination() as to, FakeDestination() as other:
+        async with running(tmp_path, Assignment()) as alone:
+            await alone.api(f"/v1/destinations/{to.authority}/hold", {})
+        async with running(tmp_path, part(1)) as second:
+            held = id_of(await post(second, to))
+            await post(second, other)
+            await asyncio.sleep(0)
+            async with running(tmp_path, part(0)) as first:
+                await other.received(1)
+                assert not to.requests
+                explained = await first.api(f"/v1/messages/{held}/explain")
+                assert explained["reason"] == "destination_held"
+                await first.api(f"/v1/destinations/{to.authority}/resume", {})
+                await to.received(1)
+
+
+async def test_process_that_was_away_learns_what_was_held_and_resumed(tmp_path: Path) -> None:
+    """The operator was told that it was not there."""
+    async with (
+        FakeDestination() as to,
+        FakeDestination() as other,
+        running(tmp_path, part(0)) as first,
+    ):
+        async with running(tmp_path, part(1)) as second:
+            await _met(first)
+            await first.api(f"/v1/destinations/{other.authority}/hold", {})
+            id_of(await post(second, other))
+        for changed in (f"{to.authority}/hold", f"{other.authority}/resume"):
+            url = f"http://{first.ready['api_listen']}/v1/destinations/{changed}"
+            async with first.session.post(url) as answered:
+                assert answered.status == 503
+        async with running(tmp_path, part(1)) as second:
+            await other.received(1)
+            keys = second.server.messages.queues[0].pauses.keys
+            assert keys == {f"http://{to.authority}".encode()}
 
 
 async def test_process_that_is_away_is_said_to_be_missing_and_never_unknown(

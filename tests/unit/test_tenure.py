@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 
 from dispatcher.core.tenure import Tenure
@@ -22,10 +23,14 @@ def test_tenure_holds_until_its_instant_and_never_again_after_its_end() -> None:
     assert not tenure.holds()
     tenure.bound(14.0)
     assert tenure.holds()
+    assert not tenure.is_for_good
+    tenure.bound(math.inf)
+    assert tenure.is_for_good
     tenure.end()
     tenure.end()
-    tenure.bound(20.0)
-    assert not tenure.holds()
+    for until_s in (20.0, math.inf):
+        tenure.bound(until_s)
+        assert not tenure.holds()
     assert repr(Tenure()) == "<Tenure for good>"
     assert repr(tenure) == "<Tenure over>"
 
