@@ -31,9 +31,20 @@ def items_of(page: Json, where: str) -> list[Json]:
     return items
 
 
+def note_missing(answer: Json) -> None:
+    """Tell the person what is not in an answer, where that is so."""
+    missing = answer.get("incomplete")
+    if missing:
+        numbers = ", ".join(map(str, missing))
+        output.print_note(
+            f"Without what is in partition {numbers}: the process that has it is being started "
+            "again, or does not answer."
+        )
+
+
 class Listed:
     """Items of a list, up to a limit (0: all of them). `has_more` is right once they are read, and
-    `last` the last page."""
+    `last` the last page. That partitions are missing is told once."""
 
     def __init__(self, api: Api, path: str, query: Mapping[str, object], limit: int) -> None:
         self._api = api
@@ -49,6 +60,8 @@ class Listed:
         while True:
             size = min(_PAGE, left) if self._limit else _PAGE
             page = self._api.get(self._path, {**self._query, "limit": size, "cursor": cursor})
+            if not self.last.get("incomplete"):
+                note_missing(page)
             self.last = page
             items = items_of(page, f"{self._api.server}{self._path}")
             yield from items

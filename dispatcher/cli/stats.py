@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from dispatcher.cli import output, tables, where
+from dispatcher.cli import listing, output, tables, where
 from dispatcher.cli.client import Json
 from dispatcher.cli.options import AsJson, KeyFile, Url, Wide
 from dispatcher.cli.tables import Column, Moment
@@ -40,6 +40,7 @@ def stats(
     if as_json:
         output.print_json(figures)
         return
+    listing.note_missing(figures)
     output.print_record(summary(figures))
     lanes = figures.get("lanes") or []
     if lanes:

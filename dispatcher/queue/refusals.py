@@ -89,8 +89,8 @@ LOG_FAILED = Refusal(
 MOVED = Refusal(
     503,
     "moved",
-    "Another node is taking over what this request is for. Nothing was stored; send the request "
-    "again.",
+    "What this request is for is not here now: another process takes it over, or is being started "
+    "again. Nothing was stored; send the request again.",
     retry_after_s=1,
 )
 UNANSWERED = Refusal(

@@ -17,7 +17,7 @@ import pytest
 
 from dispatcher.cli.main import main
 from dispatcher.errors import Refusal
-from dispatcher.queue.admin.surface import MessageState
+from dispatcher.queue.admin.surface import MessageFilter, MessagePage, MessageState, Totals
 from dispatcher.testing.admin import MemoryAdmin, dead_call, letter, message, message_id
 from dispatcher.txlog.files import FileLog
 from dispatcher.txlog.files.frame import offset_of
@@ -76,6 +76,25 @@ def test_stats_shows_figures_and_lanes(api: Served, run: Run) -> None:
     assert "https://a.example  1" in said.out
     (document,) = run("stats", "--json").lines()
     assert document["dead"] == 3
+
+
+def test_stats_and_lists_say_what_is_not_in_them(
+    api: Served, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process of the server is being started again: its messages are not lost, but not shown."""
+    totals, waiting = api.admin.totals, api.admin.waiting
+
+    async def without_one() -> Totals:
+        return replace(await totals(), incomplete=(1, 3))
+
+    async def page_without_one(which: MessageFilter, *, cursor: int, limit: int) -> MessagePage:
+        return replace(await waiting(which, cursor=cursor, limit=limit), incomplete=(1,))
+
+    monkeypatch.setattr(api.admin, "totals", without_one)
+    monkeypatch.setattr(api.admin, "waiting", page_without_one)
+    assert run("stats").err.startswith("Without what is in partition 1, 3: the process")
+    assert run("messages", "list").err.startswith("Without what is in partition 1:")
+    assert run("stats", "--json").err == ""
 
 
 @pytest.mark.parametrize("command", ["message", "explain"])
