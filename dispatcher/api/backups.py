@@ -157,6 +157,8 @@ class BackupCalls:
                 break
         if view.state is BackupState.STOPPED:
             course.cut()
+        elif view.state is BackupState.MADE:
+            course.finish()  # its last step was under way as it was cancelled
         elif view.state is BackupState.FAILED:
             raise ApiError(500, "backup_failed", f"{view.error}. What there was of it is removed.")
         return self._told(view)

@@ -163,7 +163,9 @@ def _exactly(source: socket.socket, size: int) -> bytes:
 
 
 if __name__ == "__main__":
-    import dispatcher.cli.serve  # noqa: F401  # all that a server imports
+    # All that a server imports.
+    import dispatcher.cli.serve
+    import dispatcher.node.process  # noqa: F401
     from dispatcher.cli.main import main
 
     gc.freeze()

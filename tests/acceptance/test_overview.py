@@ -129,7 +129,7 @@ def test_history_has_what_was_accepted_and_delivered(
     assert sum(filter(None, series["attempts_failed"])) >= 1
     assert series["dead_letters"][-1] == 1
     assert max(filter(None, series["accept_p95_ms"])) > 0
-    assert max(filter(None, series["attempt_p50_ms"])) > 0
+    assert any(one is not None for one in series["attempt_p50_ms"])
     assert series["log_bytes"][-1] > 0
     assert series["disk_free_bytes"][-1] > 0
     letters = overview(server)["dead"]

@@ -484,3 +484,29 @@ async def test_what_is_no_backup_is_not_restored(backup: Path, place: Path) -> N
             Manifest.read(backup)
     with pytest.raises(ConfigError, match="not a whole backup"):
         Manifest.read(place)
+
+
+async def test_backup_whose_job_is_cancelled_copies_nothing_more(bench: Bench) -> None:
+    """Whoever follows the course stops it in the same instant: that must not be lost."""
+    backups = bench.backups()
+    course = Course(Rate(1, 60_000_000))
+    await backups.start(bench.target, course)
+    async with asyncio.timeout(60):
+        while not course.done:  # noqa: ASYNC110  # then it waits for its turn
+            await asyncio.sleep(0.02)
+    copied = course.done
+    course.cancel()
+    await asyncio.sleep(0)
+    assert (await backups.stop()).state is BackupState.STOPPED
+    assert course.done == copied
+    assert not bench.target.exists()
+
+
+async def test_cancelled_course_ends_a_backup(bench: Bench) -> None:
+    """Also where nobody stops it besides."""
+    backups = bench.backups()
+    course = Course(Rate(1, 60_000_000))
+    await backups.start(bench.target, course)
+    course.cancel()
+    assert (await ended(backups)).state is BackupState.STOPPED
+    assert not bench.target.exists()

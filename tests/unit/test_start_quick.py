@@ -25,6 +25,7 @@ def test_start_builds_no_validators_and_loads_no_certificates_parser() -> None:
     code = """
 import json, sys
 import dispatcher.cli.serve
+import dispatcher.node.process
 from dispatcher.api.models import Input, Output
 
 def below(model):

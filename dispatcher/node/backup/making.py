@@ -47,6 +47,10 @@ from dispatcher.txlog.files import FileLog
 from dispatcher.txlog.files.cut import Cut, sync_directory
 
 
+class _Stopped(Exception):
+    """Its course ends it before it is whole."""
+
+
 class BackupFailed(Exception):
     """The copy cannot be used; the message says why."""
 
@@ -214,6 +218,8 @@ class Backups:
                 size_bytes=self._view.total_bytes,
                 took_ms=int((time.monotonic() - began) * 1000),
             )
+        except _Stopped:
+            pass  # which is told as its state
         except (OSError, ConfigError, LogError, BackupFailed, Refused) as error:
             self._error = str(error)
             self._events.backup_failed(directory=str(directory), reason=str(error))
@@ -238,7 +244,8 @@ class Backups:
         self._end(state, self._error)
 
     async def _make(self, directory: Path) -> None:
-        await self._course.turn()  # the rate counts from here
+        if not await self._course.turn():  # the rate counts from here
+            raise _Stopped
         for one in self._taken:
             self._made.append(directory / one.name)
             try:
@@ -285,7 +292,8 @@ class Backups:
     async def _copied(self, size_bytes: int) -> None:
         self._view = self._view.copied(size_bytes)
         self._course.did(size_bytes)
-        await self._course.turn()
+        if not await self._course.turn():
+            raise _Stopped
 
     def _end(self, state: BackupState, error: str | None = None) -> None:
         self._view = self._view.ended(state, self._clock.now_us(), error)

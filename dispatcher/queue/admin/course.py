@@ -69,6 +69,10 @@ class Course:
         """It ends here, and not everything is done."""
         self.was_cut = True
 
+    def finish(self) -> None:
+        """It was to end, but everything is done."""
+        self.was_cut = False
+
     def ends(self) -> bool:
         """Whether it is to end before its time; then it has, see `was_cut`."""
         self.was_cut = self.was_cut or self.is_cancelled
@@ -126,8 +130,10 @@ class Course:
     async def _sleep(self, seconds: float) -> None:
         """Wait so long, or until something has changed."""
         self._changed.clear()
+        # Not `wait_for`: that of Python 3.11 swallows a cancellation that comes with the event.
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._changed.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
 
 
 def _per_second(rate: Rate | None) -> float:
