@@ -128,7 +128,7 @@ def test_history_has_what_was_accepted_and_delivered(
     assert sum(filter(None, series["accepted"])) >= 4
     assert sum(filter(None, series["attempts_failed"])) >= 1
     assert series["dead_letters"][-1] == 1
-    assert max(filter(None, series["accept_p95_ms"])) > 0
+    assert any(one is not None for one in series["accept_p95_ms"])
     assert any(one is not None for one in series["attempt_p50_ms"])
     assert series["log_bytes"][-1] > 0
     assert series["disk_free_bytes"][-1] > 0
