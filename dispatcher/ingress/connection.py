@@ -34,7 +34,7 @@ from typing import Final, cast
 
 from dispatcher.ingress import refusals
 from dispatcher.ingress.entrance import LISTENER, Entrance
-from dispatcher.ingress.exchange import Exchange
+from dispatcher.ingress.exchange import LATELY, Exchange
 from dispatcher.ingress.heads import HEAD_END
 from dispatcher.ingress.memory import Memory
 from dispatcher.ingress.pieces import take_body, take_head
@@ -263,7 +263,7 @@ class Connection:
         """Every request so far was answered."""
         exchange = self.exchange
         if exchange.awaiting is not None:
-            exchange.since_s = self._shared.now_s
+            exchange.since_s = LATELY
             exchange.let_go()
         if exchange.state is ENDING:
             exchange.finish()

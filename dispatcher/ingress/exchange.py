@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
 
 from dispatcher.errors import Refusal
 from dispatcher.ingress import answers, refusals
@@ -33,6 +34,10 @@ from dispatcher.ingress.states import (
     State,
 )
 
+LATELY: Final = -1.0
+"""In IDLE: at some time since the last sweep. The next one puts its own instant in place of it, so
+that no request has to look at the clock."""
+
 
 class Exchange:
     """The exchange with one caller.
@@ -44,9 +49,9 @@ class Exchange:
     `awaiting`    the request whose caller waits for what becomes of its message.
     `entrance`    where the caller came in.
     `at_eof`      whether the caller said that it sends nothing more.
-    `since_s`     from when `slow` counts, by the loop's clock: in IDLE from the last request, in
-                  HEAD from its first byte, in DROP from the refusal: the rest of the body may
-                  take no longer than a silence, however it drips.
+    `since_s`     from when `slow` counts, by the loop's clock: in IDLE from the last request (or
+                  `LATELY`), in HEAD from its first byte, in DROP from the refusal: the rest of the
+                  body may take no longer than a silence, however it drips.
     """
 
     __slots__ = (
@@ -81,7 +86,7 @@ class Exchange:
         self.closing: Closing | None = None
         self.backlog: Backlog | None = None
         self.awaiting: Awaiting | None = None
-        self.since_s = shared.now_s
+        self.since_s = LATELY
         self.at_eof = False
 
     def __repr__(self) -> str:

@@ -12,7 +12,7 @@ from dispatcher.core.message import Message
 from dispatcher.core.option_reading import Options
 from dispatcher.ingress import answers
 from dispatcher.ingress.awaiting import Awaiting
-from dispatcher.ingress.exchange import Exchange
+from dispatcher.ingress.exchange import LATELY, Exchange
 from dispatcher.ingress.memory import Held
 from dispatcher.queue.ports import Receipt, Upload
 
@@ -55,7 +55,7 @@ def hand_over(
         receipt = outbox = exchange.outbox
         outbox.expect(style, body_size)
     exchange.heads.empty_lines = 0
-    exchange.since_s = shared.now_s
+    exchange.since_s = LATELY
     if style & answers.CLOSE:
         exchange.begin_ending(lingers=not exchange.at_eof)
     if held is not None:

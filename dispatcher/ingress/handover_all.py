@@ -10,7 +10,7 @@ from dispatcher.core.idempotency import Printer, place_in_group, print_of
 from dispatcher.core.message import Message
 from dispatcher.errors import Refusal
 from dispatcher.ingress import answers
-from dispatcher.ingress.exchange import Exchange
+from dispatcher.ingress.exchange import LATELY, Exchange
 from dispatcher.ingress.forward import Forward
 from dispatcher.ingress.memory import Held
 from dispatcher.ingress.outbox import MAX_HELD_BYTES, Place
@@ -41,7 +41,7 @@ def hand_over_to_all(
     # There may be hundreds of messages: no other request is read until this one was answered.
     place = exchange.outbox.place(style | answers.GROUP, MAX_HELD_BYTES)
     exchange.heads.empty_lines = 0
-    exchange.since_s = shared.now_s
+    exchange.since_s = LATELY
     if style & answers.CLOSE:
         exchange.begin_ending(lingers=not exchange.at_eof)
     shared.acceptor.accept_all(messages, _Receipt(place, held), upload, wanted.place)

@@ -92,10 +92,11 @@ class Listener:
         self.bound, self.proxy_bound = addresses(sockets), addresses(proxy_sockets)
         await self._serve(_connect(shared, LISTENER, config.tls), sockets)
         await self._serve(_connect(shared, PROXY, None), proxy_sockets)
-        shared.stale_s = every_s(
-            config.head_timeout_s, config.body_timeout_s, config.idle_timeout_s
+        self._sweep = Sweep(
+            loop,
+            shared,
+            every_s(config.head_timeout_s, config.body_timeout_s, config.idle_timeout_s),
         )
-        self._sweep = Sweep(loop, shared, shared.stale_s)
         self._sweep.start()
 
     async def _sockets(self) -> Sequence[socket.socket]:

@@ -76,8 +76,7 @@ class Shared:
     `clock`           the loop's, in seconds.
     `call_soon`       the loop's: calls back in the loop's next round, after a look at the sockets.
     `call_later`      the loop's too: calls back after so many seconds.
-    `now_s`           the loop's clock at the last sweep: good enough for idle connections.
-    `stale_s`         so old it may be, the time between two sweeps.
+    `now_s`           the loop's clock at the last sweep.
     `date`            the `Date` header, with its line end.
     `accepted_start`  what stands before the id in a plain 202.
     `stopping`        answers say `Connection: close`, and connections end when they have been
@@ -111,7 +110,6 @@ class Shared:
         "now_s",
         "refused",
         "spreads_keys",
-        "stale_s",
         "stopping",
         "turn_steps",
     )
@@ -141,7 +139,6 @@ class Shared:
         self.refused: dict[str, int] = {}
         self.connections: set[OpenConnection] = set()
         self.alone = asyncio.Event()
-        self.stale_s = 0.0
         self.tick()
 
     def tick(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final, assert_never
 
 from dispatcher.ingress import refusals
-from dispatcher.ingress.exchange import Exchange
+from dispatcher.ingress.exchange import LATELY, Exchange
 from dispatcher.ingress.memory import Memory
 from dispatcher.ingress.states import HEAD, State
 
@@ -22,9 +22,11 @@ def end_if_slow(exchange: Exchange, now_s: float) -> None:
     quiet_s = now_s - exchange.since_s
     match exchange.state:
         case State.IDLE:
-            # Never early: who keeps connections a second less than us must not find them closed.
-            kept_s = config.idle_timeout_s + exchange.shared.stale_s
-            if quiet_s > kept_s and exchange.outbox.is_empty:
+            if exchange.since_s == LATELY:
+                # Counted from now it is never closed early: who keeps connections a second less
+                # than we do must not find one closed.
+                exchange.since_s = now_s
+            elif quiet_s > config.idle_timeout_s and exchange.outbox.is_empty:
                 exchange.give_up()
         case State.HEAD:
             if quiet_s > config.head_timeout_s:
