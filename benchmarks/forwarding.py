@@ -87,7 +87,7 @@ class _Here:
     """See `receiving.Here`."""
 
     def __init__(self) -> None:
-        self._acceptor: Acceptor = _AtOnce()  # type: ignore[assignment]
+        self._acceptor: Acceptor = _AtOnce()  # type: ignore[assignment]  # it has what is used
 
     def arriving(self, number: int) -> Acceptor | None:
         """The same for every partition."""

@@ -16,5 +16,5 @@ def give_parameters(run: Callable[..., Any], parameters: Sequence[inspect.Parame
     """Let `run` be called, and be read by typer, as if it had been defined with these."""
     # What `inspect.signature` reads, and typer by it; types of functions do not have it.
     signature = signature_of(run).replace(parameters=parameters)
-    run.__signature__ = signature  # type: ignore[attr-defined]
+    run.__signature__ = signature  # type: ignore[attr-defined]  # above
     run.__annotations__ = {one.name: one.annotation for one in parameters}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Final, TypeVar
 
 from dispatcher.errors import DispatcherError
@@ -61,7 +62,7 @@ class Others:
         self._gone: list[Figures] = []
         merged.is_complete(False)
         for other in self._others:
-            other.peer.on_change(lambda other=other: self._changed(other))  # type: ignore[misc]
+            other.peer.on_change(partial(self._changed, other))
 
     @property
     def copying(self) -> list[RemoteCopying]:

@@ -128,7 +128,7 @@ def _number(text: str) -> float:
 
 
 def _written(value: float) -> str:
-    text: str = floatToGoString(value)  # type: ignore[no-untyped-call]
+    text: str = floatToGoString(value)  # type: ignore[no-untyped-call]  # the library has no types
     return text
 
 

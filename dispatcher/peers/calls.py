@@ -253,7 +253,8 @@ class Asking:
         **kwargs: P.kwargs,
     ) -> R:
         """Ask for something that changes nothing."""
-        return await self._ask(which, args, kwargs, changes=False)  # type: ignore[no-any-return]
+        answer: R = await self._ask(which, args, kwargs, changes=False)
+        return answer
 
     async def change(
         self,
@@ -263,7 +264,8 @@ class Asking:
         **kwargs: P.kwargs,
     ) -> R:
         """Ask for something that changes something."""
-        return await self._ask(which, args, kwargs, changes=True)  # type: ignore[no-any-return]
+        answer: R = await self._ask(which, args, kwargs, changes=True)
+        return answer
 
     async def _ask(
         self,

@@ -206,7 +206,7 @@ def _class_of(origin: Any) -> type:
 
 def _adapter(type_: Any) -> TypeAdapter[Any]:
     """A tuple of one: a dataclass by itself takes no configuration."""
-    one_of_it: Any = tuple[_sent(type_)]  # type: ignore[misc]
+    one_of_it: Any = tuple[_sent(type_)]  # type: ignore[misc]  # made while it runs
     return TypeAdapter(one_of_it, config=_CONFIG)
 
 
@@ -226,7 +226,7 @@ def _sent(type_: Any) -> Any:
         return SentPieces
     origin = get_origin(type_)
     if origin in (Union, UnionType):
-        return Union[tuple(_sent(one) for one in get_args(type_))]  # noqa: UP007
+        return Union[tuple(_sent(one) for one in get_args(type_))]  # noqa: UP007  # `|` takes two
     if isinstance(type_, type) and is_dataclass(type_):
         return _twin(type_) or type_
     return type_
