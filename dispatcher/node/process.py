@@ -123,7 +123,8 @@ class Process:
     """One server, and the signals of its process.
 
     `manager` is who started it. With `has_parent` that is a parent, which alone says when a stop
-    has to be cut short: a signal may come to the parent and to us at once.
+    has to be cut short: a signal may come to the parent and to us at once. `taken` is as in
+    `Reloading`.
     """
 
     def __init__(
@@ -138,6 +139,7 @@ class Process:
         manager: Manager,
         has_parent: bool = False,
         early: EarlyStop | None = None,
+        taken: Callable[[Settings, Rules], None] = lambda settings, rules: None,
     ) -> None:
         self._settings = settings
         self._events = events
@@ -157,6 +159,7 @@ class Process:
                 "SIGNING_KEY": self._server.load_signing_keys,
                 **self._server.certificates.files(),
             },
+            taken,
         )
         self._tasks = Supervisor(lambda name, error: events.task_died(task=name, exc_info=error))
         self._beating = Supervisor(lambda name, error: events.task_died(task=name, exc_info=error))

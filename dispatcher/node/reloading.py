@@ -32,7 +32,8 @@ class Reloading:
     differ, and raises a ValueError where they cannot be put into force. `prepare_rules` is given
     rules in a thread, raises a ConfigError where one of them cannot be put into force, and returns
     what does that. `files` read a file each, by the name of its setting: they say whether it has
-    changed, and raise a ConfigError or KeyNotDurable where it cannot be read or made."""
+    changed, and raise a ConfigError or KeyNotDurable where it cannot be read or made. `taken` is
+    told what is in force after each time that there was no mistake in it."""
 
     def __init__(
         self,
@@ -43,6 +44,7 @@ class Reloading:
         replace_keys: Callable[[Settings], None],
         prepare_rules: Callable[[Rules], Callable[[], None]],
         files: Mapping[str, Callable[[], Awaitable[bool]]] | None = None,
+        taken: Callable[[Settings, Rules], None] = lambda settings, rules: None,
     ) -> None:
         self._settings = settings
         self._rules = rules
@@ -51,6 +53,7 @@ class Reloading:
         self._replace_keys = replace_keys
         self._prepare_rules = prepare_rules
         self._files = files or {}
+        self._taken = taken
         self._one_at_a_time = asyncio.Lock()
 
     async def reload(self) -> None:
@@ -70,6 +73,7 @@ class Reloading:
                 return
             changed = self._take_rules(rules, put_into_force)
             self._take(found, changed, names)
+            self._taken(self._settings, self._rules)
 
     def _read(self) -> tuple[Settings, Rules, Callable[[], None]]:
         found, rules = loaded.load(self._environ)

@@ -7,6 +7,7 @@ import os
 import signal
 from pathlib import Path
 
+from dispatcher.testing.destination import Request
 from dispatcher.testing.many import ManyProcesses
 from dispatcher.testing.ports import KeptPort
 from tests.acceptance.receiver import Receiver, eventually
@@ -56,6 +57,53 @@ def test_keys_that_were_read_again_hold_in_all_processes_and_after_a_restart(
         for key, status in (("old", 401), ("new", 202)) * 8:
             one = post(receiver.authority, f"X-Dispatcher-Key: {key}")
             assert ask(server.listen, one).status == status
+
+
+def versions(server: ManyProcesses, receiver: Receiver) -> dict[int, set[str]]:
+    """Send messages on connections of their own until both of two processes have taken some; what
+    was added to them, by the process that delivered them."""
+    sent: set[str] = set()
+    while len(sent) < 16 or {int(one[:4], 16) for one in sent} != {0, 1}:
+        answer = ask(server.listen, post(receiver.authority))
+        assert answer.status == 202
+        sent.add(answer.id)
+    found: dict[int, set[str]] = {}
+    eventually(lambda: {_headers(one)[0] for one in receiver.requests} >= sent)
+    for one in receiver.requests:
+        message_id, version = _headers(one)
+        if message_id in sent:
+            found.setdefault(int(message_id[:4], 16), set()).add(version)
+    return found
+
+
+def _headers(request: Request) -> tuple[str, str]:
+    return request.headers["x-dispatcher-message-id"], request.headers.get("x-version", "none")
+
+
+def test_rules_that_were_read_again_hold_in_all_processes_and_after_a_restart(
+    tmp_path: Path, receiver: Receiver
+) -> None:
+    """For what each of them delivers. A mistake leaves all of them with the rules they had, and the
+    process that is started again too."""
+    config = tmp_path / "dispatcher.toml"
+
+    def rule(version: str) -> None:
+        table = f'[[destination]]\nmatch = "{receiver.authority}"\n'
+        config.write_text(f"{table}headers = {{X-Version = {version}}}\n")
+
+    rule('"first"')
+    with ManyProcesses(tmp_path, 2, DISPATCHER_CONFIG=str(config)) as server:
+        assert versions(server, receiver) == {0: {"first"}, 1: {"first"}}
+        rule('"second"')
+        server.signal(signal.SIGHUP)
+        eventually(lambda: len(server.events("settings.reloaded")) == 2)
+        assert versions(server, receiver) == {0: {"second"}, 1: {"second"}}
+        rule("7")
+        server.signal(signal.SIGHUP)
+        eventually(lambda: len(server.events("settings.kept")) == 2)
+        os.kill(server.pid_of(1), signal.SIGKILL)
+        eventually(lambda: len(server.of("process.ready", 1)) == 2)
+        assert versions(server, receiver) == {0: {"second"}, 1: {"second"}}
 
 
 def test_lines_of_the_log_say_which_process_wrote_them(tmp_path: Path) -> None:

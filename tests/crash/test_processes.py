@@ -8,7 +8,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -21,11 +21,14 @@ pytestmark = pytest.mark.crash
 
 
 @contextlib.asynccontextmanager
-async def ready(directory: Path, processes: int = 2) -> AsyncIterator[ManyProcesses]:
+async def ready(
+    directory: Path, processes: int = 2, timings: Mapping[str, float] | None = None
+) -> AsyncIterator[ManyProcesses]:
     """A server of several processes. Destinations are on this loop: nothing here holds it up."""
     server = ManyProcesses(
         directory,
         processes,
+        timings=timings,
         RETRY_DELAY="60",
         RETRY_MAX_DELAY="400",
         RETRYLIMIT="1000",
@@ -137,6 +140,36 @@ async def test_process_is_ready_again_within_3_seconds_of_its_death(tmp_path: Pa
         assert time.monotonic() - died_s < max(3, 2 * first_s)
         (ended,) = server.of("process.ended", 1)
         assert ended["restart_in_ms"] == 100
+
+
+async def test_process_that_stands_still_is_replaced_and_loses_nothing(tmp_path: Path) -> None:
+    """It is killed, which its callers see by the end of their connections; the other one takes
+    messages all the while, and what lies in the partition of the first is delivered."""
+    account = Account()
+    patience = {"silence_s": 4.0, "abort_s": 0.2}
+    async with contextlib.AsyncExitStack() as stack:
+        destination = await stack.enter_async_context(Destination(account))
+        server = await stack.enter_async_context(ready(tmp_path, timings=patience))
+        callers = await connected(server, account, destination.origin, stack)
+        of = [int(message_id[:4], 16) for message_id in account.accepted.values()]
+        assert set(of) == {0, 1}, "all of them had one process"
+        stopped = [caller for caller, process in zip(callers, of, strict=True) if process]
+        others = [caller for caller, process in zip(callers, of, strict=True) if not process]
+        os.kill(server.pid_of(1), signal.SIGSTOP)
+        waiting = [asyncio.ensure_future(caller.send()) for caller in stopped]
+        async with asyncio.timeout(60):
+            while not server.of("process.hung", 1):
+                for caller in others:
+                    assert await caller.send()
+                await asyncio.sleep(0.05)
+        assert await asyncio.gather(*waiting) == [False] * len(stopped)
+        await times_ready(server, 1, 2)
+        for caller in others:
+            assert await caller.send()
+        assert [line["signal"] for line in server.of("process.hung", 1)] == ["SIGABRT", "SIGKILL"]
+        assert server.of("process.hung", 0) == []
+        await connected(server, account, destination.origin, stack)
+        account.check(await delivered(account, [destination]))
 
 
 async def test_stop_under_load_loses_nothing(tmp_path: Path) -> None:

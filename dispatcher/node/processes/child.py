@@ -1,8 +1,9 @@
 """A child: the process of a server, with a parent in place of systemd.
 
-`python -m dispatcher.node.processes.child PLAN NUMBER IS_AGAIN IS_RELOADED LINE`: the descriptor of
-the plan, which of the children it is, whether it was started before, whether settings were read
-again since the plan was written, and the descriptor of its line to the parent.
+`python -m dispatcher.node.processes.child PLAN NUMBER IS_AGAIN IS_RELOADED TAKEN LINE`: the
+descriptor of the plan, which of the children it is, whether it was started before, whether settings
+were read again since the plan was written, the descriptor of those that were in force after that
+(-1: the plan's still are), and the descriptor of its line to the parent.
 
 When the parent is gone it stops accepting, finishes what is in flight and ends: nobody would start
 it again, and the next server needs its logs.
@@ -75,6 +76,16 @@ class ToParent:
         """Say something. When the parent is gone, to nobody."""
         with suppress(OSError):
             self._line.send(line.said(what, **fields))
+
+    def keep(self, settings: Settings, rules: Rules) -> None:
+        """Have the parent give this to those that it starts from now on. When it does not hear,
+        they have what is older, and read the settings again as this one did."""
+        file = plan.write_taken(pickle.dumps((settings, rules)))
+        try:
+            with suppress(OSError):
+                socket.send_fds(self._line, [line.said(line.TAKEN)], [file])
+        finally:
+            os.close(file)
 
     def ready(self) -> None:
         """It is told with what is waiting, by `ChildEvents`."""
@@ -157,7 +168,7 @@ class Child:
         Raises:
             DispatcherError: the program is another one by now.
         """
-        plan_file, self.number, is_again, is_reloaded = map(int, arguments)
+        plan_file, self.number, is_again, is_reloaded, taken = map(int, arguments)
         self.parent = parent
         self.environ = environ
         self.is_again, self.is_reloaded = bool(is_again), bool(is_reloaded)
@@ -169,6 +180,9 @@ class Child:
         self.layout: Layout
         self._every: tuple[int, ...]
         self.whole, self.rules, self.layout, self._every = pickle.loads(common)
+        if taken >= 0:
+            self.whole, self.rules = pickle.loads(plan.read_taken(taken))
+            os.close(taken)
         self.settings = shares.of_child(self.whole, self.number, self.plan.processes)
         self.given = _given(self.plan)
         self.output = open_output(FileTurns(plan_file))
@@ -267,6 +281,7 @@ def serve(child: Child) -> int:
             server=server,
             manager=child.parent,
             has_parent=True,
+            taken=child.parent.keep,
         )
 
         async def before() -> None:

@@ -53,6 +53,8 @@ class Child:
         self.pid = self._process.pid
         self.refused: Mapping[str, Any] | None = None
         """Why it cannot start, once it has said so."""
+        self.taken: int | None = None
+        """The descriptor of settings that it has put into force; who takes it closes it."""
         self.is_silent = False
         """Whether it has closed its end: nothing comes any more."""
 
@@ -60,15 +62,22 @@ class Child:
         """Yield what it has said since."""
         while True:
             try:
-                data = self.line.recv(_AT_ONCE)
+                data, files, _, _ = socket.recv_fds(self.line, _AT_ONCE, 1)
             except BlockingIOError:
                 return
             except OSError:  # its end is gone, and bytes of ours with it
-                data = b""
+                data, files = b"", []
+            for file in files:
+                self._take(file)
             if not data:
                 self.is_silent = True
                 return
             yield from self._heard.feed(data)
+
+    def _take(self, file: int | None) -> None:
+        if self.taken is not None:
+            os.close(self.taken)
+        self.taken = file
 
     def tell(self, line: bytes) -> None:
         """Say something. Nothing is said to one that does not listen."""
@@ -90,8 +99,9 @@ class Child:
         return self._process.poll()
 
     def close(self) -> None:
-        """Let go of the line."""
+        """Let go of the line, and of what was not taken."""
         self.line.close()
+        self._take(None)
 
 
 def without_manager(environ: Mapping[str, str]) -> dict[str, str]:

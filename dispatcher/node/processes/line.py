@@ -6,6 +6,8 @@ A line of JSON each, `{"said": …}` with its fields:
                        well                     no log keeps it waiting; for systemd's watchdog
                        ready      pending, took_ms
                        reloaded                 what SIGHUP asked for is over
+                       taken                    what it found then is in force: with a descriptor,
+                                                of a file as `plan.write_taken` makes it
                        refused    code, reason  it cannot start
                        stopped    pending       its last line
     parent to child    restarts   count         of all children, since the start
@@ -24,6 +26,7 @@ ALIVE: Final = "alive"
 WELL: Final = "well"
 READY: Final = "ready"
 RELOADED: Final = "reloaded"
+TAKEN: Final = "taken"
 REFUSED: Final = "refused"
 STOPPED: Final = "stopped"
 RESTARTS: Final = "restarts"

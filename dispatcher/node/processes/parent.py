@@ -62,6 +62,8 @@ class Parent:
         self._reloading: set[int] = set()
         """Children that have not said yet that they read their settings again."""
         self._was_reloaded = False
+        self._taken: int | None = None
+        """The descriptor of what was in force after the last time; None: the plan's is."""
         self._pending: dict[int, int] = {}
         self._selector = selectors.DefaultSelector()
         self._caught = ""
@@ -116,6 +118,8 @@ class Parent:
                     self._fleet.on_well(number, time.monotonic())
                 case line.RELOADED:
                     self._on_reloaded(number)
+                case line.TAKEN:
+                    self._on_taken(child)
                 case line.REFUSED:
                     child.refused = fields
                 case line.STOPPED:
@@ -218,6 +222,11 @@ class Parent:
             if not self._reloading:
                 self._systemd.reloaded()
 
+    def _on_taken(self, child: Child) -> None:
+        if child.taken is not None:
+            close_all([] if self._taken is None else [self._taken])
+            self._taken, child.taken = child.taken, None
+
     def _takes(self, number: int) -> bool:
         """As `Life.takes_signals`."""
         return self._fleet.lives[number].takes_signals
@@ -245,10 +254,11 @@ class Parent:
         is_again = number in self._started
         self._started.add(number)
         command = [*self._plan.child, str(self._plan_file), str(number), str(int(is_again))]
-        inherited = [self._plan_file, *self._plan.descriptors]
+        taken = [] if self._taken is None else [self._taken]
+        inherited = [self._plan_file, *self._plan.descriptors, *taken]
         try:
             with self._wakeup.held():
-                command.append(str(int(self._was_reloaded)))
+                command += [str(int(self._was_reloaded)), str(taken[0] if taken else -1)]
                 child = Child(command, inherited, self._environ)
         except OSError as error:  # no descriptors, memory or processes left, for now
             self._fleet.lives[number].on(Event.EXITED, time.monotonic())

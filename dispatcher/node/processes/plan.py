@@ -4,7 +4,8 @@ A file without a name that all of them inherit: a byte for the turns of their lo
 `telemetry.output`), a line of JSON (`Plan`), and after it what only children read: the settings and
 rules as they were found, and the layout. So a child that is started again has those that the others
 have, whatever became of the environment's files meanwhile, and nobody else can read the secrets in
-it.
+it. What SIGHUP has put into force since lies in another file like it, which a child makes and the
+parent keeps for those that it starts.
 """
 
 from __future__ import annotations
@@ -89,21 +90,39 @@ class Plan:
 
 def write(plan: Plan, common: bytes) -> int:
     """Write both into a new file without a name; return its descriptor, which is inherited."""
+    file = _unnamed(b"\0" + plan.encode() + common)
+    os.set_inheritable(file, True)
+    return file
+
+
+def write_taken(common: bytes) -> int:
+    """Write settings and rules that SIGHUP has put into force into a file like it; return its
+    descriptor."""
+    return _unnamed(common)
+
+
+def _unnamed(content: bytes) -> int:
     if hasattr(os, "memfd_create"):
         file = os.memfd_create("dispatcher-plan", 0)
     else:
         with tempfile.TemporaryFile() as unnamed:
             file = os.dup(unnamed.fileno())
     with open(os.dup(file), "wb") as writer:
-        writer.write(b"\0" + plan.encode())
-        writer.write(common)
-    os.set_inheritable(file, True)
+        writer.write(content)
     return file
 
 
 def read(file: int) -> tuple[Plan, bytes]:
     """Read what `write` wrote. The position in the file is common to all who have it, and is left
     where it is."""
-    content = os.pread(file, os.fstat(file).st_size, 0)
-    line, _, common = content[1:].partition(b"\n")
+    line, _, common = _content(file)[1:].partition(b"\n")
     return Plan.decode(line), common
+
+
+def read_taken(file: int) -> bytes:
+    """Read what `write_taken` wrote."""
+    return _content(file)
+
+
+def _content(file: int) -> bytes:
+    return os.pread(file, os.fstat(file).st_size, 0)
