@@ -21,6 +21,8 @@ class IngressConfig:
     `head_timeout_s`   from the first byte of a head to its end.
     `body_timeout_s`   without a byte of a body that is still owed, or with too few of them: `pace`.
     `idle_timeout_s`   without a request on a kept-alive connection.
+    `lifetime_s`       after about so long a connection ends with its next answer, so that callers
+                       connect anew, to another process of the node too; 0: it may stay.
     `max_connections`  open at once; one more is answered 503 and closed. 0: no limit of our own.
     `proxy`            host and port, as above, of the forward proxy; None: there is none.
     `rules`            what holds now; its groups are asked for.
@@ -37,6 +39,7 @@ class IngressConfig:
     head_timeout_s: float = 10.0
     body_timeout_s: float = 30.0
     idle_timeout_s: float = 75.0
+    lifetime_s: float = 0.0
     max_connections: int = 10_000
     proxy: tuple[str, int] | None = None
     rules: RulesInForce = field(default_factory=RulesInForce)

@@ -134,6 +134,10 @@ class Connection:
         """Decide anew about the next head: the keys, or rules, have changed."""
         self.exchange.heads.pattern = None
 
+    def end_soon(self) -> None:
+        """End with the next answer after which none is owed, which says so. Idempotent."""
+        self.exchange.outbox.ends = True
+
     def retire(self) -> None:
         """Close if nothing is under way; the listener is stopping."""
         exchange = self.exchange
@@ -158,6 +162,8 @@ class Connection:
 
     def check(self, now_s: float) -> None:
         """End what has taken too long. `now_s` is the loop's clock."""
+        if now_s >= self.exchange.ends_at_s and self.exchange.is_idle:
+            self.end_soon()
         if not self.exchange.waits_for(Wait.TURN):  # for which we are the slow ones
             end_if_slow(self.exchange, now_s)
 
@@ -267,8 +273,8 @@ class Connection:
             exchange.let_go()
         if exchange.state is ENDING:
             exchange.finish()
-        elif self._shared.stopping:
-            # The last answer said `Connection: close`: what has begun to arrive is not looked at.
+        elif exchange.outbox.has_said_end or self._shared.stopping:
+            # What has begun to arrive is not looked at.
             exchange.end(lingers=True)
         elif exchange.backlog is not None:
             if exchange.backlog.wait is Wait.FULL:

@@ -48,6 +48,7 @@ class Exchange:
     `backlog`     what was read and has to wait.
     `awaiting`    the request whose caller waits for what becomes of its message.
     `entrance`    where the caller came in.
+    `ends_at_s`   when it ends with its next answer, by the loop's clock.
     `at_eof`      whether the caller said that it sends nothing more.
     `since_s`     from when `slow` counts, by the loop's clock: in IDLE from the last request (or
                   `LATELY`), in HEAD from its first byte, in DROP from the refusal: the rest of the
@@ -59,6 +60,7 @@ class Exchange:
         "awaiting",
         "backlog",
         "closing",
+        "ends_at_s",
         "entrance",
         "heads",
         "outbox",
@@ -87,6 +89,7 @@ class Exchange:
         self.backlog: Backlog | None = None
         self.awaiting: Awaiting | None = None
         self.since_s = LATELY
+        self.ends_at_s = shared.ends_at_s()
         self.at_eof = False
 
     def __repr__(self) -> str:

@@ -139,7 +139,7 @@ class Listener:
     def announce_stop(self) -> None:
         """Go on accepting, but let every answer end its connection: there will soon be no more."""
         if self._shared is not None:
-            self._shared.stopping = True
+            self._stop_soon(self._shared)
 
     def stop_accepting(self) -> None:
         """Close the addresses and idle connections; others end with their next answer. Idempotent.
@@ -149,12 +149,17 @@ class Listener:
         if self._shared is None or self._has_stopped:
             return
         self._has_stopped = True
-        self._shared.stopping = True
+        self._stop_soon(self._shared)
         for server in self._servers:
             server.close()
         self._leave_unix()
         for connection in list(self._shared.connections):
             connection.retire()
+
+    def _stop_soon(self, shared: Shared) -> None:
+        shared.stopping = True
+        for connection in shared.connections:
+            connection.end_soon()
 
     async def close(self) -> None:
         """Stop, and close every connection; what was answered is written for up to a second.

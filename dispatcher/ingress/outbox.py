@@ -69,7 +69,8 @@ class Outbox:
 
     `_waiting` has one entry an answer that is still owed: its style, or _READY for one that is
     rendered already and only waits for those before it, or _PLACE for one whose receipt is next in
-    `_places`. `is_blocked` is set by the connection while the caller does not read.
+    `_places`. `is_blocked` is set by the connection while the caller does not read. With `ends`
+    the next answer after which none is owed says that the connection ends, and `has_said_end`.
     """
 
     __slots__ = (
@@ -81,6 +82,8 @@ class Outbox:
         "_shared",
         "_waiting",
         "_write",
+        "ends",
+        "has_said_end",
         "is_blocked",
     )
 
@@ -94,6 +97,8 @@ class Outbox:
         self._places: list[Place] = []
         self._held_bytes = 0
         self.is_blocked = False
+        self.ends = shared.stopping
+        self.has_said_end = False
 
     def __repr__(self) -> str:
         blocked = ", blocked" if self.is_blocked else ""
@@ -116,6 +121,7 @@ class Outbox:
             len(self._waiting) >= MAX_WAITING
             or self._held_bytes >= MAX_HELD_BYTES
             or self.is_blocked
+            or self.has_said_end
         )
 
     def expect(self, style: int, body_size: int) -> None:
@@ -148,7 +154,7 @@ class Outbox:
         """The message is durable: write its 202."""
         style = self._waiting.popleft()
         shared = self._shared
-        if style or shared.stopping:
+        if style or self.ends:
             self._waiting.appendleft(style)
             at = self._first_plain()
             style = self._style(at, self._waiting[at])
@@ -223,9 +229,11 @@ class Outbox:
         return at
 
     def _style(self, at: int, style: int) -> int:
-        """How an answer has to look: after a stop, the last one says that the connection ends."""
-        is_last = self._shared.stopping and at == len(self._waiting) - 1
-        return style | answers.CLOSE if is_last else style
+        """How an answer has to look: the last one of a connection says that it ends."""
+        if not self.ends or at < len(self._waiting) - 1:
+            return style
+        self.has_said_end = True
+        return style | answers.CLOSE
 
     def _refuse(self, at: int, style: int, refusal: Refusal) -> None:
         shared = self._shared

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
-from typing import Protocol
+from random import Random as Mersenne
+from typing import Final, Protocol
 
+from dispatcher.core.clock import Random
 from dispatcher.errors import Refusal
 from dispatcher.ingress import answers
 from dispatcher.ingress.config import IngressConfig
@@ -14,6 +17,8 @@ from dispatcher.ingress.head import Kinds
 from dispatcher.ingress.memory import MAX_HEADS_BYTES, Memory
 from dispatcher.ingress.turn import TURN_STEPS
 from dispatcher.queue.ports import Acceptor
+
+_SPREAD: Final = 0.2
 
 
 class HealthAnswer(Protocol):
@@ -30,6 +35,9 @@ class HealthAnswer(Protocol):
 
 class OpenConnection(Protocol):
     """What the listener needs from a caller's connection."""
+
+    def end_soon(self) -> None:
+        """End with the next answer after which none is owed, which says so. Idempotent."""
 
     def retire(self) -> None:
         """Close if nothing is under way."""
@@ -79,8 +87,8 @@ class Shared:
     `now_s`           the loop's clock at the last sweep.
     `date`            the `Date` header, with its line end.
     `accepted_start`  what stands before the id in a plain 202.
-    `stopping`        answers say `Connection: close`, and connections end when they have been
-                      written.
+    `stopping`        connections that are made now end with their first answer; those that are
+                      open have been told.
     `refused`         requests refused since the start, by slug.
     `spreads_keys`    see `queue.ports.Acceptor`.
     `memory`          counts the bytes of bodies that are held, `head_memory` those of heads.
@@ -93,6 +101,7 @@ class Shared:
     """
 
     __slots__ = (
+        "_random",
         "accepted_start",
         "acceptor",
         "alone",
@@ -122,6 +131,7 @@ class Shared:
         clock: Callable[[], float],
         call_soon: Callable[[Callable[[], None]], object] = _call_soon,
         call_later: Callable[[float, Callable[[], None]], Timer] = _call_later,
+        random: Random | None = None,
     ) -> None:
         self.acceptor = acceptor
         self.spreads_keys = acceptor.spreads_keys
@@ -131,6 +141,7 @@ class Shared:
         self.clock = clock
         self.call_soon = call_soon
         self.call_later = call_later
+        self._random = random or Mersenne()
         self.memory = Memory()
         self.head_memory = Memory(MAX_HEADS_BYTES)
         self.turn_steps = TURN_STEPS
@@ -146,6 +157,15 @@ class Shared:
         self.now_s = self.clock()
         self.date = answers.date_line(time.time())
         self.accepted_start = answers.accepted_start(self.date)
+
+    def ends_at_s(self) -> float:
+        """Until when a connection that is made now may stay. Not all that are made together end
+        together: their callers would all connect anew in one moment."""
+        if not self.config.lifetime_s:
+            return math.inf
+        return self.clock() + self.config.lifetime_s * self._random.uniform(
+            1 - _SPREAD, 1 + _SPREAD
+        )
 
     def leave(self, connection: OpenConnection) -> None:
         """A connection is gone."""

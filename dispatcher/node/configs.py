@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from dispatcher.core.egress import EgressPolicy
 from dispatcher.core.keys import Keyring
 from dispatcher.core.retry import RetryPolicy
@@ -20,6 +22,10 @@ from dispatcher.queue.deadletters.retention import RetentionPolicy
 from dispatcher.queue.partition import PartitionConfig
 from dispatcher.settings import Address, OrderOnDead, Settings, UnixAddress
 
+_LIFETIME_S: Final = 600.0
+"""A process that was started again has no callers, and one that is new in a cluster: they come as
+connections of the others end."""
+
 
 def of_ingress(
     settings: Settings,
@@ -27,9 +33,10 @@ def of_ingress(
     rules: RulesInForce,
     tls: Secured | None,
     *,
-    spreads_rules: bool = False,
+    has_others: bool = False,
 ) -> IngressConfig:
-    """What the listener is told. Its keys are a ring of its own, which can be replaced."""
+    """What the listener is told. Its keys are a ring of its own, which can be replaced. With
+    `has_others` it is that of one process among several."""
     proxy = settings.proxy_listen
     host, port = host_and_port(settings.listen)
     return IngressConfig(
@@ -41,7 +48,8 @@ def of_ingress(
         max_connections=connections.callers,
         proxy=None if proxy is None else (proxy.host, proxy.port),
         rules=rules,
-        spreads_rules=spreads_rules,
+        lifetime_s=_LIFETIME_S if has_others else 0.0,
+        spreads_rules=has_others,
         tls=tls,
         unix=unix_place(settings, settings.listen),
     )

@@ -147,7 +147,7 @@ class MessageService:
                 self.connections,
                 self.rules,
                 self.certificates.of(certificates.LISTEN),
-                spreads_rules=self.neighbours is not None,
+                has_others=self.neighbours is not None,
             ),
             health,
             given,

@@ -160,6 +160,7 @@ def test_message_that_has_not_ended_is_202_as_always(how: str) -> None:
         caller.queue.awaited.pop(FIRST).undecided()
     else:
         caller.shared.stopping = True
+        caller.connection.end_soon()
         caller.connection.retire()
         assert not caller.queue.awaited
         assert caller.is_over
@@ -190,6 +191,7 @@ def test_stop_before_the_message_is_durable_answers_when_it_is() -> None:
     caller = Waiting()
     caller.send(request(b"", WAIT))
     caller.shared.stopping = True
+    caller.connection.end_soon()
     caller.connection.retire()
     assert caller.received() == b""
     caller.queue.settle()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
+from dispatcher.core.clock import Random
 from dispatcher.core.keys import Keyring
 from dispatcher.errors import Refusal
 from dispatcher.ingress.config import IngressConfig
@@ -31,14 +32,31 @@ class Ready:
     body: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """Draws this number (`Random`)."""
+
+    drawn: float
+
+    def uniform(self, a: float, b: float, /) -> float:
+        assert a <= self.drawn <= b
+        return self.drawn
+
+
 class Caller:
     """A connection, what is behind it, and a clock to turn."""
 
-    def __init__(self, *, config: IngressConfig = CONFIG, upload_at_once: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        config: IngressConfig = CONFIG,
+        upload_at_once: bool = True,
+        random: Random | None = None,
+    ) -> None:
         self.now_s = 1000.0
         self.queue = MemoryAcceptor(at_once=False, upload_at_once=upload_at_once)
         ready = Ready(503, b'{"status": "disk_full"}')
-        self.shared = Shared(self.queue, config, lambda: ready, lambda: self.now_s)
+        self.shared = Shared(self.queue, config, lambda: ready, lambda: self.now_s, random=random)
         self.connection = Connection(self.shared)
         self.transport = MemoryTransport()
         self.connection.connection_made(self.transport)
@@ -279,6 +297,7 @@ def test_connection_that_the_stop_ends_lingers_too() -> None:
     caller = Caller()
     caller.send(request(b"1"))
     caller.shared.stopping = True
+    caller.connection.end_soon()
     caller.queue.refusing = STOPPING
     caller.queue.settle()
     caller.send(request(b"too late"))
@@ -294,6 +313,7 @@ def test_answer_that_comes_after_the_end_does_no_harm(refusal: Refusal | None) -
         caller = Caller()
         caller.send(stream)
         caller.shared.stopping = True
+        caller.connection.end_soon()
         caller.connection.close()
         assert caller.transport.is_closing()
         caller.queue.settle(refusal=refusal)
@@ -698,6 +718,7 @@ def test_stopping_closes_idle_connections_only() -> None:
     waiting.send(request(b"1") + request(b"2") + request(b"half")[:-2])
     for caller in (idle, waiting):
         caller.shared.stopping = True
+        caller.connection.end_soon()
         caller.queue.refusing = STOPPING
         caller.connection.retire()
     assert idle.transport.is_closing()
@@ -714,6 +735,7 @@ def test_requests_that_still_arrive_while_stopping_are_refused() -> None:
     caller = Caller()
     caller.send(request(b"1")[:-1])
     caller.shared.stopping = True
+    caller.connection.end_soon()
     caller.queue.refusing = STOPPING
     caller.connection.retire()
     assert not caller.is_over
@@ -723,6 +745,52 @@ def test_requests_that_still_arrive_while_stopping_are_refused() -> None:
     assert b"\r\nConnection: close\r\n" in answer
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"] == "shutting_down"
     assert caller.is_over
+
+
+@pytest.mark.parametrize("spread", [0.8, 1.2])
+def test_connection_ends_with_an_answer_when_its_time_is_over(spread: float) -> None:
+    """Callers connect anew now and then, where a lifetime is set; not all of them at once."""
+    caller = Caller(
+        config=replace(CONFIG, lifetime_s=600.0, idle_timeout_s=1e9), random=Fixed(spread)
+    )
+    caller.later(600.0 * spread - 1)
+    caller.send(request(b"1"))
+    caller.queue.settle()
+    assert b"Connection" not in caller.received()
+    caller.later(1)
+    assert not caller.is_over
+    caller.send(request(b"2") + request(b"3"))
+    caller.queue.settle()
+    second, third = caller.received().split(b"HTTP/1.1 202 ")[1:]
+    assert b"Connection" not in second
+    assert b"\r\nConnection: close\r\n" in third
+    assert caller.is_over
+    assert caller.queue.bodies == [b"1", b"2", b"3"]
+
+
+def test_connection_whose_time_is_over_does_not_end_within_a_request() -> None:
+    """What has begun to arrive is taken, and its answer says that it is the last one."""
+    config = replace(CONFIG, lifetime_s=600.0, idle_timeout_s=1e9)
+    caller = Caller(config=config, random=Fixed(1.2))
+    caller.later(719)
+    caller.send(request(b"1")[:-1])
+    caller.later(2)
+    caller.send(request(b"1")[-1:])
+    caller.queue.settle()
+    assert b"Connection" not in caller.received()
+    caller.later(1)
+    caller.send(request(b"2"))
+    caller.queue.settle()
+    assert b"\r\nConnection: close\r\n" in caller.received()
+
+
+def test_connection_without_a_lifetime_stays() -> None:
+    """One process alone has nobody to share its callers with."""
+    caller = Caller(config=replace(CONFIG, idle_timeout_s=1e9))
+    caller.later(1e6)
+    caller.send(request(b"1"))
+    caller.queue.settle()
+    assert b"Connection" not in caller.received()
 
 
 def test_connections_above_the_limit_are_refused() -> None:

@@ -34,8 +34,8 @@ def grouped(*groups: Group) -> IngressConfig:
     return replace(CONFIG, rules=RulesInForce(Rules((), groups)))
 
 
-def caller(*groups: Group, **options: bool) -> Caller:
-    return Caller(config=grouped(*groups), **options)
+def caller(*groups: Group, upload_at_once: bool = True) -> Caller:
+    return Caller(config=grouped(*groups), upload_at_once=upload_at_once)
 
 
 def request(
@@ -158,6 +158,7 @@ def test_last_answer_of_a_server_that_stops_says_so() -> None:
     sender = caller(ALL)
     sender.send(request())
     sender.shared.stopping = True
+    sender.connection.end_soon()
     sender.queue.settle()
     answer = sender.received()
     assert answer.startswith(b"HTTP/1.1 202 ")

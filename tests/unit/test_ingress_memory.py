@@ -247,7 +247,7 @@ class Counted:
     def give_way(self) -> None:
         """There is nothing to refuse."""
 
-    forget_heads = retire = close = abort = give_way
+    forget_heads = end_soon = retire = close = abort = give_way
 
     def check(self, now_s: float) -> None:
         """Nothing takes long."""
@@ -364,6 +364,7 @@ def _refuse(crowd: Crowd) -> None:
 
 def _stop(crowd: Crowd) -> None:
     crowd.shared.stopping = True
+    crowd.connection.end_soon()
     crowd.queue.refusing = STOPPING
     crowd.connection.retire()
 

@@ -122,7 +122,7 @@ def test_answers_are_in_order_when_the_queue_answers_some_earlier_or_later(
             case "duplicate":
                 free.append(partial(outbox.place(0, 10).duplicate, name))
         owed.append(name)
-    shared.stopping = stops
+    outbox.ends = stops
     assert outbox.is_empty is not bool(plain or free)
     while plain or free:
         if plain and (not free or order.random() < 0.5):
@@ -138,3 +138,19 @@ def test_answers_are_in_order_when_the_queue_answers_some_earlier_or_later(
     if stops and written and kinds[-1] != "put":
         assert b"Connection: close" in written[-1]
     assert not any(b"Connection: close" in answer for answer in written[:-1])
+
+
+def test_nothing_is_taken_behind_the_answer_that_was_the_last() -> None:
+    """An answer that is known before others may say that it is the last: a message behind it would
+    be delivered, and its caller would never know."""
+    written: list[bytes] = []
+    shared = Shared(MemoryAcceptor(), CONFIG, lambda: Ready(200, b"{}"), lambda: 0.0)
+    outbox = Outbox(shared, lambda: None)
+    outbox.connect(written.append, lambda: None)
+    first, last = outbox.place(0, 10), outbox.place(0, 10)
+    outbox.ends = True
+    assert not outbox.is_full
+    last.duplicate(b"%028x" % 2)
+    assert outbox.is_full
+    first.duplicate(b"%028x" % 1)
+    assert [b"Connection: close" in answer for answer in written] == [False, True]

@@ -24,6 +24,9 @@ class Broken:
     def forget_heads(self) -> None:
         """There was none."""
 
+    def end_soon(self) -> None:
+        """There is no answer to come."""
+
     def retire(self) -> None:
         """Nothing is under way."""
 

@@ -249,6 +249,7 @@ def test_next_request_is_refused_when_the_listener_stops() -> None:
     caller = Round()
     caller.send(NO_ORIGIN * MANY + request(b"1"))
     caller.shared.stopping = True
+    caller.connection.end_soon()
     caller.queue.refusing = STOPPING
     caller.connection.retire()
     assert not caller.is_over
@@ -267,6 +268,7 @@ def test_chunked_body_is_refused_when_the_listener_stops(*, is_closed: bool) -> 
     caller = Round()
     caller.send(MANY_CHUNKS)
     caller.shared.stopping = True
+    caller.connection.end_soon()
     caller.queue.refusing = STOPPING
     if is_closed:
         caller.connection.close()
@@ -285,6 +287,7 @@ def test_last_answer_ends_the_connection_when_the_listener_stops() -> None:
     caller.send(request(b"1") + NO_ORIGIN * (MAX_WAITING - 2) + MANY_CHUNKS)
     assert caller.turns
     caller.shared.stopping = True
+    caller.connection.end_soon()
     caller.queue.refusing = STOPPING
     caller.connection.retire()
     caller.queue.settle()
