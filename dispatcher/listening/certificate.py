@@ -32,10 +32,13 @@ class Certificate:
         return self.begins_at_s <= now_s <= self.expires_at_s
 
 
-def read_certificate(listener: str, cert: Path, key: Path) -> Certificate:
+def read_certificate(
+    listener: str, cert: Path, key: Path, protocol: int = ssl.PROTOCOL_TLS_SERVER
+) -> Certificate:
     """Read a certificate with those that follow it in its file, and its key. Blocks.
 
-    `listener` is `LISTEN` or `API`, as in the names of its settings.
+    `listener` is `LISTEN` or `API`, as in the names of its settings; `protocol` is the side of the
+    connection that shows it.
 
     Raises:
         ConfigError: naming the setting, the file, and what is wrong.
@@ -44,10 +47,11 @@ def read_certificate(listener: str, cert: Path, key: Path) -> Certificate:
 
     names = (f"{listener}_TLS_CERT={cert}", f"{listener}_TLS_KEY={key}")
     files = [_read(names[0], cert), _read(names[1], key)]
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context = ssl.SSLContext(protocol)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION
-    context.set_alpn_protocols(_PROTOCOLS)
+    if protocol == ssl.PROTOCOL_TLS_SERVER:
+        context.set_alpn_protocols(_PROTOCOLS)
     try:
         with _as_files(files, (cert, key)) as (cert_again, key_again):
             context.load_cert_chain(cert_again, key_again, password=_refuse)

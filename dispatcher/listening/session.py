@@ -1,4 +1,5 @@
-"""One TLS session as its server has it: bytes of the wire in, bytes for the wire out, no sockets.
+"""One TLS session, mostly as its server has it: bytes of the wire in, bytes for the wire out, no
+sockets.
 
     handshake ─▶ up ─▶ at_eof: the other side sends nothing more
                   └──▶ ended: this side sends nothing more
@@ -20,14 +21,24 @@ _RECORD_BYTES: Final = 16 * 1024
 class Session:
     """One session. Whatever a method does, `take` gives what is to be written then."""
 
-    __slots__ = ("_incoming", "_outgoing", "at_eof", "is_up", "tls")
+    __slots__ = ("_incoming", "_outgoing", "at_eof", "is_client", "is_up", "tls")
 
-    def __init__(self, context: ssl.SSLContext) -> None:
+    def __init__(self, context: ssl.SSLContext, server: str | None = None) -> None:
+        """`server` is the name of the other side, where this one is the client and begins."""
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
-        self.tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self.tls = context.wrap_bio(
+            self._incoming,
+            self._outgoing,
+            server_side=server is None,
+            server_hostname=server,
+        )
         self.is_up = False
         self.at_eof = False
+        self.is_client = server is not None
+        if self.is_client:
+            with suppress(ssl.SSLWantReadError):
+                self.tls.do_handshake()
 
     def receive(self, data: bytes) -> bytes:
         """Take what came; return all that can be read of it.

@@ -28,6 +28,7 @@ from dispatcher.listening.certificate import Certificate
 from dispatcher.listening.session import Session
 
 HANDSHAKE_S: Final = 10.0
+_ALERT_RECORD: Final = 0x15
 _HANDSHAKE_RECORD: Final = 0x16
 _PLAIN: Final = Refusal(
     400, "tls_expected", "This port speaks TLS: use an address that begins with https://."
@@ -67,9 +68,12 @@ class Secured:
         """Show this one to those who connect from now on."""
         self.certificate = certificate
 
-    def secure(self, protocol: asyncio.BaseProtocol) -> asyncio.BaseProtocol:
-        """Put TLS in front of the protocol of a new connection."""
-        made = TlsConnection(cast(asyncio.Protocol, protocol), self)
+    def secure(
+        self, protocol: asyncio.BaseProtocol, *, server: str | None = None
+    ) -> asyncio.BaseProtocol:
+        """Put TLS in front of the protocol of a new connection. `server` is the name of the other
+        side, where it was this one that connected."""
+        made = TlsConnection(cast(asyncio.Protocol, protocol), self, server=server)
         return cast(asyncio.BaseProtocol, made)  # the loop only looks for the methods
 
     def fail(self, reason: str, detail: str, address: object) -> None:
@@ -101,10 +105,13 @@ class TlsConnection(asyncio.Transport):
 
     _raw: asyncio.Transport
 
-    def __init__(self, protocol: asyncio.Protocol, secured: Secured) -> None:
+    def __init__(
+        self, protocol: asyncio.Protocol, secured: Secured, *, server: str | None = None
+    ) -> None:
+        """`server` is the name of the other side, where it was this one that connected."""
         self._protocol = protocol
         self._secured = secured
-        self._session = Session(secured.certificate.context)
+        self._session = Session(secured.certificate.context, server)
         self._timer: asyncio.TimerHandle | None = None
         self._early: list[bytes] = []
         """What was written before the handshake was over."""
@@ -128,6 +135,7 @@ class TlsConnection(asyncio.Transport):
         self._raw = cast(asyncio.Transport, transport)
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(HANDSHAKE_S, self._give_up)
+        self._flush()
         self._protocol.connection_made(self)
 
     def data_received(self, data: bytes) -> None:
@@ -180,10 +188,13 @@ class TlsConnection(asyncio.Transport):
         self._has_begun = True
         if data[0] == _HANDSHAKE_RECORD:
             return True
-        if bytes(data[:1]).isalpha():
+        if self._session.is_client:
+            if data[0] == _ALERT_RECORD:
+                return True
+        elif bytes(data[:1]).isalpha():
             self._answer_plainly()
-        else:
-            self._end_handshake("plain", "")
+            return False
+        self._end_handshake("plain", "")
         return False
 
     def _answer_plainly(self) -> None:

@@ -1,4 +1,4 @@
-"""How the processes of one server speak with each other.
+"""How the processes of one server, or the nodes of a cluster, speak with each other.
 
     frames      the bytes: pure
     hello       the first frame of each side
@@ -7,6 +7,12 @@
     link        one connection
     links       all connections of a process: made, and made anew
     directory   which process has a partition
+    wires       unix sockets between processes of one machine
+
+    handshake   how a connection between nodes begins: pure
+    admission   that, on a connection
+    gate        the port that nodes connect to; `tls` under it
+    tcp_wires   links through it
 
     calls       on top of that: the methods of a Protocol that another process serves (`answers`)
     methods     how their arguments and results are written down, from its annotations

@@ -302,6 +302,12 @@ class Events:
     def peer_misused(self, *, peer: int | None, reason: str) -> None:
         """What came is not of a process of this server, or of another version. It is cut off."""
 
+    @_event("warning", "peer.refused")
+    def peer_refused(self, *, address: str, reason: str, detail: str, unheard: int) -> None:
+        """The connection with a node at this address was closed before anything was said: `reason`
+        is `wrong_key`, `wrong_version`, `not_served`, `not_understood`, `tls`, `late` or `closed`,
+        `detail` says what to do. Once in 10 s for a reason; `unheard` are those in between."""
+
     @_event("error", "message.body_lost")
     def message_body_lost(self, *, path: str, id: str, destination: str) -> None:
         """A repaired log lost a part of this body: the message is gone. Tell its sender."""
