@@ -97,14 +97,12 @@ class Desk:
             processes=messages.assignment.processes,
             elsewhere=None if self._others is None else self._others.failing,
         )
-        for observer in messages.observers:
-            observer.heard = self.notifier
+        messages.hearing.heard = self.notifier
         self.trail = self._make_trail()
         self._metrics = Metrics(
             messages.whole,
             messages.pool,
             messages.listener,
-            [one.log for one in messages.on_disk],
             functions=self.functions.overview,
             operators=lambda: self.api.audit.counts,
             certificates=messages.certificates,

@@ -12,12 +12,14 @@ from typing import Final
 
 from dispatcher.api.health import Health
 from dispatcher.api.outlook import LastLetter
-from dispatcher.core.clock import QueueUs
+from dispatcher.core.clock import QueueUs, SteadyClock
 from dispatcher.ingress.listener import Listener
 from dispatcher.node.ailing import ailing, find_ailing
+from dispatcher.node.counted import Count, Observed
 from dispatcher.node.history import Counts
 from dispatcher.node.problems import MOST_NAMED, Ailing, Oldest
 from dispatcher.node.whole import STATES, Whole
+from dispatcher.queue.admin.oldest import Oldest as OldestHere
 from dispatcher.queue.admin.pace import Pace
 from dispatcher.queue.commit.stalls import Pace as DiskPace
 from dispatcher.queue.deadletters.letters import Letters
@@ -57,9 +59,9 @@ def figures_of(whole: Whole, listener: Listener) -> Figures:
     """Those of this process."""
     attempts = whole.attempts()
     return Figures(
-        accepted_total=whole.total(lambda part: part.figures.accepted_total),
-        delivered_total=whole.total(lambda part: part.figures.delivered_total),
-        dead_total=whole.total(lambda part: part.figures.dead_total),
+        accepted_total=whole.counted(Count.ACCEPTED),
+        delivered_total=whole.counted(Count.DELIVERED),
+        dead_total=whole.counted(Count.DEAD),
         attempts_failed=sum(attempts.values()) - attempts.get("delivered", 0),
         refused=sum(listener.refused.values()),
         states=whole.count_states(),
@@ -67,10 +69,9 @@ def figures_of(whole: Whole, listener: Listener) -> Figures:
         pending=whole.pending,
         log_bytes=whole.log_bytes,
         live_bytes=whole.live_bytes,
-        accept=Counts.of(*(part.figures.accept_us for part in whole.parts)),
+        accept=Counts.of(whole.histogram(Observed.ACCEPT_US)),
         attempt=Counts.of(
-            *(part.figures.success_us for part in whole.parts),
-            *(part.figures.failure_us for part in whole.parts),
+            whole.histogram(Observed.SUCCESS_US), whole.histogram(Observed.FAILURE_US)
         ),
     )
 
@@ -132,7 +133,7 @@ class Sight:
 
 async def sight_of(whole: Whole, pace: Pace, descriptors_part: float, health: Health) -> Sight:
     """That of this process: looks at all lanes, in slices."""
-    clock = whole.clock
+    clock, oldest = whole.clock, whole.oldest
     ailments = await find_ailing(whole.destinations, clock, pace, most=MOST_NAMED)
     lacking = ailments.lacking_since
     since_us = clock.wall_us() - _HOUR_US
@@ -146,8 +147,8 @@ async def sight_of(whole: Whole, pace: Pace, descriptors_part: float, health: He
         held_waiting_total=ailments.held_waiting_total,
         lacking_since_us=None if lacking is None else clock.to_wall(QueueUs(lacking)),
         is_slow=DiskPace.SLOW in whole.paces,
-        oldest_accepted_at_us=whole.oldest.accepted_at,
-        oldest=_oldest(whole),
+        oldest_accepted_at_us=None if oldest is None else oldest.accepted_at,
+        oldest=_oldest(oldest, clock),
         dead_lately=whole.total(lambda part: part.dead_letters.letters.count_after(since_us)),
         letters_bytes=whole.total(lambda part: part.dead_letters.letters.size_bytes),
         letters_age_s=_letters_age_s(whole),
@@ -212,10 +213,10 @@ def _least(numbers: Sequence[int | None]) -> int | None:
     return min((one for one in numbers if one is not None), default=None)
 
 
-def _oldest(whole: Whole) -> Oldest | None:
-    oldest, now_us = whole.oldest, whole.clock.now_us()
-    if oldest.accepted_at is None or oldest.lane is None or oldest.is_delayed:
+def _oldest(oldest: OldestHere | None, clock: SteadyClock) -> Oldest | None:
+    if oldest is None or oldest.accepted_at is None or oldest.lane is None or oldest.is_delayed:
         return None
+    now_us = clock.now_us()
     peer = oldest.lane.peer
     is_well = not (peer.held or peer.trail.failing_since or opens_at(peer, now_us))
     return Oldest(str(oldest.lane.destination), oldest.accepted_at, is_well)

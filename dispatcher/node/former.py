@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
 
-from dispatcher.core.clock import WallUs
+from dispatcher.core.clock import SteadyClock, WallUs
 from dispatcher.core.placing import partition_of
 from dispatcher.errors import DispatcherError
 from dispatcher.node.layout import Former, Layout, write_layout
@@ -49,6 +49,7 @@ class FormerSpreads:
         meeting: Meeting,
         parts: Sequence[Partition],
         *,
+        clock: SteadyClock,
         transaction_log: Path,
         window_ms: int,
         others: Sequence[Other] = (),
@@ -57,6 +58,7 @@ class FormerSpreads:
         self.layout = layout
         self._meeting = meeting
         self._parts = parts
+        self._clock = clock
         self._transaction_log = transaction_log
         self._window_us = window_ms * 1000
         self._others = others
@@ -84,7 +86,7 @@ class FormerSpreads:
                         continue  # it is away
 
     async def _counts(self, former: Former) -> bool:
-        if self._parts[0].clock.wall_us() <= former.ended_us + self._window_us:
+        if self._clock.wall_us() <= former.ended_us + self._window_us:
             return True
         if await self.has_any(former):
             return True
@@ -96,7 +98,7 @@ class FormerSpreads:
 
     async def has_any(self, former: Former) -> bool:
         """Whether anything is left here of what lies where that number has put it."""
-        ended_us = self._parts[0].clock.to_queue(WallUs(former.ended_us))
+        ended_us = self._clock.to_queue(WallUs(former.ended_us))
         for part in self._parts:
             misplaced = partial(_is_misplaced, part.config.partition, self.layout.spread)
             if await part.intake.known.has_old(ended_us, is_misplaced=misplaced):

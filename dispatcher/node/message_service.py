@@ -10,11 +10,10 @@ import asyncio
 import math
 import random
 import time
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from dispatcher.core.clock import SystemClock
+from dispatcher.core.clock import SteadyClock, SystemClock
 from dispatcher.core.rules.table import Rules, RulesInForce
 from dispatcher.delivery.adding import Additions
 from dispatcher.delivery.pool import Pool
@@ -22,17 +21,21 @@ from dispatcher.errors import ConfigError
 from dispatcher.ingress.listener import Listener
 from dispatcher.ingress.shared import HealthAnswer
 from dispatcher.listening.given import GivenSockets
-from dispatcher.node import certificates, configs, on_disk
+from dispatcher.node import certificates, configs
 from dispatcher.node.assignment import Assignment
 from dispatcher.node.descriptors import raise_limit, share
 from dispatcher.node.former import FormerSpreads
 from dispatcher.node.layout import Layout
 from dispatcher.node.neighbours import Neighbours
-from dispatcher.node.observer import EventObserver
+from dispatcher.node.observer import EventObserver, Hearing
+from dispatcher.node.on_disk import OnDisk
 from dispatcher.node.partitions import Partitions
 from dispatcher.node.places import has_log, results_of
 from dispatcher.node.router import Router
 from dispatcher.node.whole import Whole
+from dispatcher.queue.deadletters.letters import Letters
+from dispatcher.queue.flow.traffic import Traffic
+from dispatcher.queue.lanes.warm import WARM_BYTES
 from dispatcher.queue.partition import Partition
 from dispatcher.queue.ports import Acceptor, LogName
 from dispatcher.schedules.partition import PartitionQueue, nowhere
@@ -40,6 +43,7 @@ from dispatcher.settings import Settings
 from dispatcher.settings.model import Tracing
 from dispatcher.telemetry.events import Events
 from dispatcher.telemetry.supervisor import Supervisor
+from dispatcher.txlog import TransactionLog
 from dispatcher.txlog.files.disk import RealDisk
 from dispatcher.txlog.files.place import check_free
 
@@ -48,8 +52,8 @@ if TYPE_CHECKING:  # OpenTelemetry is imported only where it is asked for
 
 
 class MessageService:
-    """That of one process. `queues` are its partitions, in the order of their numbers; the first of
-    them stands for the process where one has to."""
+    """That of one process. `queues` are the partitions that it has now, in the order of their
+    numbers."""
 
     def __init__(
         self,
@@ -70,6 +74,7 @@ class MessageService:
         self.certificates = certificates.Certificates(settings, events)
         self.incarnation = random.SystemRandom().getrandbits(32)
         self.clock = SystemClock()
+        self.steady = SteadyClock(self.clock)
         self._log_failed = log_failed
         descriptors = raise_limit()
         self.connections = share(
@@ -77,28 +82,26 @@ class MessageService:
         )
         self._warn_of_less(descriptors)
         self.tracing = self._open_tracing()
-        self.observers: list[EventObserver] = []
-        self.on_disk = on_disk.make(
-            settings,
-            assignment.partitions,
-            config_of=partial(configs.of_partition, settings, self.connections, self.rules),
-            observer_of=self._make_observer,
-            clock=self.clock,
-            incarnation=self.incarnation,
-        )
-        self.queues = [one.queue for one in self.on_disk]
+        self.hearing = Hearing()
+        """Who is told of what is given up, whichever partition it is of."""
+        self.observer = self._make_observer({})
+        self.supervisor = Supervisor(self.observer.died)
+        self.traffic = self._make_traffic()
+        self.whole = Whole(self.traffic)
+        self.queues: Sequence[Partition] = self.whole.parts
+        self.on_disk = [OnDisk.of(settings, number) for number in assignment.partitions]
+        for one in self.on_disk:
+            names = one.places.named()
+            self.whole.add(self._make_partition(one.number, one.log, one.dead_log, names))
         self._waiting_for_holds: list[Partition] = []
-        self.first = self.queues[0]
-        self.whole = Whole(self.queues)
-        self.supervisor = Supervisor(self.first.observer.died)
         self.pool = Pool(
             configs.of_delivery(settings, self.connections),
-            died=self.first.observer.died,
+            died=self.observer.died,
             rules=self.rules,
         )
         router = None if assignment.is_whole else _router(assignment)
         self.meeting = None if router is None else router.meeting
-        self.acceptor: Acceptor = router or self.first.intake
+        self.acceptor: Acceptor = router or self.queues[0].intake
         self.neighbours: Neighbours | None = None
         if router is not None and assignment.processes > 1:
             router.bounds = self.rules.bounds
@@ -108,13 +111,12 @@ class MessageService:
                 assignment,
                 router,
                 incarnation=self.incarnation,
-                died=self.first.observer.died,
+                died=self.observer.died,
             )
             self._wait_for_holds()
         self.planned = PartitionQueue(
-            self.first,
-            others=self.queues[1:],
-            acceptor=self.acceptor,
+            self.queues,
+            self.acceptor,
             elsewhere=nowhere if self.neighbours is None else self.neighbours.outcomes,
         )
         if self.neighbours is not None:
@@ -125,19 +127,19 @@ class MessageService:
                 layout,
                 self.meeting,
                 self.queues,
+                clock=self.steady,
                 transaction_log=settings.transaction_log,
                 window_ms=settings.idempotency_window_ms,
                 others=() if self.neighbours is None else self.neighbours.links.peers,
             )
             if self.neighbours is not None:
                 self.former.enter(self.neighbours.table, self.neighbours.answering)
-        by_number = dict(zip(assignment.partitions, self.queues, strict=True))
         self.partitions = Partitions(
-            lambda number, _: by_number[number],
+            lambda number, _: self._made(number),
             router=router,
             pool=self.pool,
             lost=lambda *_: None,  # files have no other owner
-            died=self.first.observer.died,
+            died=self.observer.died,
         )
         self._additions: Additions | None = None
         self.listener = Listener(
@@ -153,16 +155,66 @@ class MessageService:
             given,
         )
 
-    def _make_observer(self, places: on_disk.Places) -> EventObserver:
+    @property
+    def first(self) -> Partition:
+        """The partition with the lowest number."""
+        return self.queues[0]
+
+    def _make_observer(self, names: Mapping[LogName, str]) -> EventObserver:
+        """`names` are those of a partition's logs."""
         results = str(results_of(self.settings.transaction_log))
-        observer = EventObserver(
+        return EventObserver(
             self.events,
-            paths={**places.named(), LogName.RESULTS: results},
+            paths={**names, LogName.RESULTS: results},
             on_log_failed=self._log_failed,
             spans=None if self.tracing is None else self.tracing.spans,
+            hearing=self.hearing,
         )
-        self.observers.append(observer)
-        return observer
+
+    def _make_traffic(self) -> Traffic:
+        settings, connections = self.settings, self.connections
+        return Traffic(
+            workers=connections.workers,
+            workers_slow=connections.slow,
+            pause_max_ms=settings.retry_max_delay_ms,
+            observer=self.observer,
+            clock=self.steady,
+            warm_bytes=WARM_BYTES,
+            rules=self.rules,
+        )
+
+    def _make_partition(
+        self,
+        number: int,
+        log: TransactionLog,
+        dead_log: TransactionLog,
+        names: Mapping[LogName, str],
+    ) -> Partition:
+        """One that is not open yet, with what is the process's."""
+        partition = Partition(
+            log,
+            dead_log,
+            configs.of_partition(self.settings, self.connections, self.rules, number),
+            self._make_observer(names),
+            clock=self.clock,
+            random=random.Random(),
+            incarnation=self.incarnation,
+            traffic=self.traffic,
+            pace=self.whole.pace,
+        )
+        letters = partition.dead_letters.letters
+        partition.retention.share_with(lambda: self._letters_beside(letters))
+        return partition
+
+    def _letters_beside(self, letters: Letters) -> list[Letters]:
+        """Those of the other partitions."""
+        every = [one.dead_letters.letters for one in self.queues]
+        return [one for one in every if one is not letters]
+
+    def _made(self, number: int) -> Partition:
+        partition = self.whole.find(number)
+        assert partition is not None, "it was made before anything was opened"
+        return partition
 
     def _warn_of_less(self, descriptors: int) -> None:
         """Say which settings ask for more than the process may have."""
@@ -188,7 +240,7 @@ class MessageService:
                 f"TRACING=otlp: expected OpenTelemetry to be installed ({error}): "
                 "pip install '.[otel]' in the directory of the source"
             ) from error
-        return Otlp.open(self.clock, lambda: self.first.clock.now_us(), self._warn)
+        return Otlp.open(self.clock, self.steady.now_us, self._warn)
 
     def _warn(self, logger: str, text: str) -> None:
         self.events.library_warned(logger=logger, text=text, exc_info=None)
@@ -200,8 +252,9 @@ class MessageService:
             return
         for one in self.on_disk:
             if not has_log(one.places.transaction):
-                self._waiting_for_holds.append(one.queue)
-                one.queue.may_act_until(0.0)
+                queue = self._made(one.number)
+                self._waiting_for_holds.append(queue)
+                queue.may_act_until(0.0)
 
     def holds_are_known(self) -> None:
         """The desk has said which destinations are held. Idempotent."""
@@ -256,7 +309,7 @@ class MessageService:
         for one in self.on_disk:
             self.events.log_opened(
                 path=str(one.places.transaction),
-                messages=one.queue.pending.index.count,
+                messages=self._made(one.number).pending.index.count,
                 size_bytes=one.log.size_bytes,
                 took_ms=int((time.monotonic() - began_s) * 1000),
             )

@@ -13,9 +13,10 @@ from dispatcher.functions.views.overview import Overview
 from dispatcher.ingress.listener import Listener
 from dispatcher.node.call_metrics import call_metrics
 from dispatcher.node.certificates import Certificates
+from dispatcher.node.counted import Count, Observed
 from dispatcher.node.disks import Disks
 from dispatcher.node.lane_metrics import Told, find_told, lane_metrics
-from dispatcher.node.whole import Whole, added
+from dispatcher.node.whole import Whole
 from dispatcher.telemetry.metrics import (
     AnyMetric,
     Distribution,
@@ -23,7 +24,6 @@ from dispatcher.telemetry.metrics import (
     Metric,
     pieces,
 )
-from dispatcher.txlog.files import FileLog
 
 
 class Metrics:
@@ -34,7 +34,6 @@ class Metrics:
         whole: Whole,
         pool: Pool,
         listener: Listener,
-        logs: Sequence[FileLog],
         *,
         operators: Callable[[], Mapping[str, int]],
         certificates: Certificates | None = None,
@@ -42,8 +41,8 @@ class Metrics:
         functions: Overview | None = None,
         restarts: Callable[[], int] | None = None,
     ) -> None:
-        """`logs` are the transaction logs, `restarts` is how many processes of the node were
-        started again; None: it has no others."""
+        """`restarts` is how many processes of the node were started again; None: it has no
+        others."""
         self._whole = whole
         self._pace = whole.pace.another()
         self._told = Told()
@@ -53,7 +52,6 @@ class Metrics:
             whole,
             pool,
             listener,
-            logs,
             told=lambda: self._told,
             disks=disks,
             operators=operators,
@@ -111,7 +109,6 @@ def metrics(
     whole: Whole,
     pool: Pool,
     listener: Listener,
-    logs: Sequence[FileLog],
     *,
     told: Callable[[], Told],
     operators: Callable[[], Mapping[str, int]],
@@ -122,7 +119,7 @@ def metrics(
     `told` gives what was found of destinations, `operators` how often operators did what; `results`
     of function calls have a log too."""
 
-    workers, total = whole.traffic.workers, whole.total
+    workers, total, counted = whole.traffic.workers, whole.total, whole.counted
 
     def of_logs(
         transaction: float, dead_letter: float, of_results: Callable[[Results], float]
@@ -159,19 +156,19 @@ def metrics(
             "dispatcher_messages_accepted_total",
             "counter",
             "Messages that were made durable and answered 202.",
-            lambda: total(lambda part: part.figures.accepted_total),
+            lambda: counted(Count.ACCEPTED),
         ),
         Metric(
             "dispatcher_messages_delivered_total",
             "counter",
             "Messages that a destination took.",
-            lambda: total(lambda part: part.figures.delivered_total),
+            lambda: counted(Count.DELIVERED),
         ),
         Metric(
             "dispatcher_messages_dead_total",
             "counter",
             "Messages that were given up and moved to the dead-letter log.",
-            lambda: total(lambda part: part.figures.dead_total),
+            lambda: counted(Count.DEAD),
         ),
         Metric(
             "dispatcher_requests_refused_total",
@@ -236,8 +233,8 @@ def metrics(
             "counter",
             "How often the disk of a log did not answer for more than five seconds.",
             lambda: of_logs(
-                total(lambda part: part.stalls.stalls),
-                total(lambda part: part.dead_stalls.stalls),
+                counted(Count.STALLS),
+                counted(Count.DEAD_STALLS),
                 lambda results: results.stalls_total,
             ),
             label="log",
@@ -246,7 +243,7 @@ def metrics(
             "dispatcher_oldest_message_age_seconds",
             "gauge",
             "How long the oldest pending message has been waiting, about.",
-            lambda: whole.oldest.age_us() / 1_000_000,
+            lambda: 0 if (oldest := whole.oldest) is None else oldest.age_us() / 1_000_000,
         ),
         Metric(
             "dispatcher_log_bytes",
@@ -269,13 +266,13 @@ def metrics(
             "dispatcher_log_batches_total",
             "counter",
             "Batches written to the transaction log, each with one sync.",
-            lambda: total(lambda part: part.committer.batches),
+            lambda: counted(Count.BATCHES),
         ),
         Metric(
             "dispatcher_log_records_total",
             "counter",
             "Records written to the transaction log.",
-            lambda: total(lambda part: part.committer.records),
+            lambda: counted(Count.RECORDS),
         ),
         Metric(
             "dispatcher_connections",
@@ -294,19 +291,19 @@ def metrics(
             "dispatcher_dead_letters_dropped_total",
             "counter",
             "Dead letters that were dropped for their age or their number of bytes.",
-            lambda: total(lambda part: part.retention.dropped_total),
+            lambda: counted(Count.LETTERS_DROPPED),
         ),
         Metric(
             "dispatcher_dead_letters_too_large_total",
             "counter",
             "Dead letters that were not stored, as no record of the log can hold them.",
-            lambda: total(lambda part: part.figures.letters_too_large_total),
+            lambda: counted(Count.LETTERS_TOO_LARGE),
         ),
         Metric(
             "dispatcher_dead_letters_redriven_total",
             "counter",
             "Dead letters that were made messages again.",
-            lambda: total(lambda part: part.redriver.redriven_total),
+            lambda: counted(Count.LETTERS_REDRIVEN),
         ),
         Metric(
             "dispatcher_dead_letter_bytes",
@@ -325,14 +322,14 @@ def metrics(
         Distribution(
             "dispatcher_delivery_seconds",
             "Time from the acceptance of a message to its delivery.",
-            lambda: whole.histogram(lambda part: part.figures.delivery_us),
+            lambda: whole.histogram(Observed.DELIVERY_US),
             per_unit=1_000_000,
         ),
         Distribution(
             "dispatcher_accept_seconds",
             "Time from a request to the durable record of its message; of a batch the first and the"
             " last one are timed, and stand for half of it each.",
-            lambda: whole.histogram(lambda part: part.figures.accept_us),
+            lambda: whole.histogram(Observed.ACCEPT_US),
             per_unit=1_000_000,
         ),
         Distributions(
@@ -341,20 +338,20 @@ def metrics(
             " first twenty one in eight is timed, and stands for eight.",
             "outcome",
             lambda: {
-                "delivered": whole.histogram(lambda part: part.figures.success_us),
-                "failed": whole.histogram(lambda part: part.figures.failure_us),
+                "delivered": whole.histogram(Observed.SUCCESS_US),
+                "failed": whole.histogram(Observed.FAILURE_US),
             },
             per_unit=1_000_000,
         ),
         Distribution(
             "dispatcher_log_sync_seconds",
             "Time that a batch of the transaction log took to be written and synced.",
-            lambda: added([log.sync_us for log in logs]),
+            lambda: whole.histogram(Observed.SYNC_US),
             per_unit=1_000_000,
         ),
         Distribution(
             "dispatcher_log_batch_records",
             "Records of a batch of the transaction log.",
-            lambda: whole.histogram(lambda part: part.committer.batch_records),
+            lambda: whole.histogram(Observed.BATCH_RECORDS),
         ),
     )

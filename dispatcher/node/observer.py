@@ -37,6 +37,16 @@ class Heard(Protocol):
         """Dead letters are gone for good."""
 
 
+class Hearing:
+    """Who is told too of what somebody may have to be told of: nobody, or one at a time. All
+    observers of a process have the same."""
+
+    __slots__ = ("heard",)
+
+    def __init__(self) -> None:
+        self.heard: Heard | None = None
+
+
 class EventObserver:
     """Writes events for the queue (`queue.ports.Observer`). With `spans`, what goes well is wanted
     at every level of the log."""
@@ -48,10 +58,10 @@ class EventObserver:
         paths: Mapping[LogName, str],
         on_log_failed: Callable[[], None],
         spans: Spans | None = None,
+        hearing: Hearing | None = None,
     ) -> None:
         self.is_debug = events.is_debug or spans is not None
-        self.heard: Heard | None = None
-        """Who is told too of what somebody may have to be told of."""
+        self._hearing = hearing or Hearing()
         self._events = events
         self._spans = spans
         self._paths = paths
@@ -113,8 +123,8 @@ class EventObserver:
             last_error=_error(result),
             **_label(message),
         )
-        if self.heard is not None:
-            self.heard.dead_lettered(message, reason, result)
+        if (heard := self._hearing.heard) is not None:
+            heard.dead_lettered(message, reason, result)
 
     def call_dead_lettered(
         self,
@@ -135,8 +145,8 @@ class EventObserver:
             reason=reason,
             last_error=error,
         )
-        if self.heard is not None:
-            self.heard.call_dead_lettered(
+        if (heard := self._hearing.heard) is not None:
+            heard.call_dead_lettered(
                 call_id, endpoint, function, attempts=attempts, reason=reason, error=error
             )
 
@@ -151,8 +161,8 @@ class EventObserver:
     def letters_dropped(self, count: int, why: str) -> None:
         """Dead letters are gone for good."""
         self._events.dead_letters_dropped(count=count, reason=why)
-        if self.heard is not None:
-            self.heard.letters_dropped(count, why)
+        if (heard := self._hearing.heard) is not None:
+            heard.letters_dropped(count, why)
 
     def keys_dropped(self, count: int) -> None:
         """Idempotency keys are forgotten early."""

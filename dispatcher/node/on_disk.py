@@ -9,15 +9,12 @@ the only one always did, and another one in a directory of its own in those:
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
-from dispatcher.core.clock import Clock
 from dispatcher.node.places import place_of
-from dispatcher.queue.partition import Partition, PartitionConfig
-from dispatcher.queue.ports import LogName, Observer
+from dispatcher.queue.ports import LogName
 from dispatcher.settings import Settings
 from dispatcher.txlog.files import FileLog
 
@@ -46,13 +43,23 @@ class Places:
 
 @dataclass(frozen=True, slots=True)
 class OnDisk:
-    """One partition, and the logs it is in."""
+    """The logs of one partition."""
 
     number: int
     places: Places
     log: FileLog
     dead_log: FileLog
-    queue: Partition
+
+    @classmethod
+    def of(cls, settings: Settings, number: int) -> Self:
+        """Those of the partition with this number, not open yet."""
+        places = Places.of(settings, number)
+        return cls(
+            number,
+            places,
+            FileLog(places.transaction, keep_everything=settings.event_sourcing),
+            FileLog(places.dead_letter),
+        )
 
     @property
     def logs(self) -> tuple[tuple[FileLog, Path], tuple[FileLog, Path]]:
@@ -61,35 +68,3 @@ class OnDisk:
             (self.log, self.places.transaction),
             (self.dead_log, self.places.dead_letter),
         )
-
-
-def make(
-    settings: Settings,
-    numbers: Iterable[int],
-    *,
-    config_of: Callable[[int], PartitionConfig],
-    observer_of: Callable[[Places], Observer],
-    clock: Clock,
-    incarnation: int,
-) -> Sequence[OnDisk]:
-    """The partitions with these numbers, not open yet, which share what is the process's."""
-    made: list[OnDisk] = []
-    for number in numbers:
-        places = Places.of(settings, number)
-        log = FileLog(places.transaction, keep_everything=settings.event_sourcing)
-        dead_log = FileLog(places.dead_letter)
-        queue = Partition(
-            log,
-            dead_log,
-            config_of(number),
-            observer_of(places),
-            clock=clock,
-            random=random.Random(),
-            incarnation=incarnation,
-            traffic=made[0].queue.traffic if made else None,
-        )
-        made.append(OnDisk(number, places, log, dead_log, queue))
-    for one in made:
-        others = [other.queue.dead_letters.letters for other in made if other is not one]
-        one.queue.retention.share_with(others)
-    return made

@@ -42,13 +42,25 @@ class Make(Protocol):
         """Partition `number` of this process; `lost` is for it."""
 
 
+class Members(Protocol):
+    """Who has to know which partitions are here, whether they accept messages or not."""
+
+    def add(self, part: Partition) -> None:
+        """It is open, and not started yet."""
+
+    def remove(self, part: Partition) -> None:
+        """It is not here any more. Idempotent."""
+
+
 class Partitions:
-    """Those that are open, by number."""
+    """Those that are open, by number. `members` are told of each that comes and goes; of those that
+    are here as the process ends, nothing."""
 
     def __init__(
         self,
         make: Make,
         *,
+        members: Iterable[Members] = (),
         router: Routes | None,
         pool: Pool,
         lost: Callable[[int, Exception], None],
@@ -59,6 +71,7 @@ class Partitions:
         `lost` is told once that a partition is another process's now, when nothing of it is left
         here but its logs, which are being closed."""
         self._make = make
+        self.members = list(members)
         self._routes: Routes = router or _ToTheOnlyOne()
         self._pool = pool
         self._told_lost = lost
@@ -102,6 +115,8 @@ class Partitions:
         finally:
             self._opening.discard(number)
         self._open[number] = partition
+        for member in self.members:
+            member.add(partition)
         if self._has_begun:
             self._start(number, partition)
         return partition
@@ -141,6 +156,7 @@ class Partitions:
         self._pool.abandon_all_of(partition.settling)
         partition.abandon(error)
         self._routes.remove(number)  # it owes nobody an answer now
+        self._leave(partition)
         self._told_lost(number, error)
         closing = self._supervisor.spawn("closing a lost partition", partition.stop())
         self._closing.add(closing)
@@ -156,7 +172,12 @@ class Partitions:
         await partition.drain(drain_timeout_s)
         if self._open.pop(number, None) is not None:  # not lost meanwhile
             self._pool.abandon_all_of(partition.settling)
+            self._leave(partition)
             await partition.stop()
+
+    def _leave(self, partition: Partition) -> None:
+        for member in reversed(self.members):
+            member.remove(partition)
 
     # All of them.
 

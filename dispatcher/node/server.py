@@ -100,8 +100,7 @@ class Server:
                 messages.supervisor,
                 processes=messages.assignment.processes,
             )
-            for observer in messages.observers:
-                observer.heard = self._notifier
+            messages.hearing.heard = self._notifier
         self.prepare_rules(rules or Rules())()
 
     @property

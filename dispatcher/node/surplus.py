@@ -86,17 +86,16 @@ async def _is_empty(settings: Settings, number: int) -> bool:
 
 def _partition(settings: Settings, number: int) -> Partition:
     events = Events(open_log(lambda line: None, level="error", format="json"))
-    (made,) = on_disk.make(
-        settings,
-        [number],
-        config_of=lambda one: configs.of_partition(settings, _ONE, RulesInForce(), one),
-        observer_of=lambda places: EventObserver(
-            events, paths=places.named(), on_log_failed=lambda: None
-        ),
+    logs = on_disk.OnDisk.of(settings, number)
+    return Partition(
+        logs.log,
+        logs.dead_log,
+        configs.of_partition(settings, _ONE, RulesInForce(), number),
+        EventObserver(events, paths=logs.places.named(), on_log_failed=lambda: None),
         clock=SystemClock(),
+        random=random.Random(),
         incarnation=random.SystemRandom().getrandbits(32),
     )
-    return made.queue
 
 
 def _remove(directories: tuple[Path, Path], places: on_disk.Places, number: int) -> bool:

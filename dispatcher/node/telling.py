@@ -139,7 +139,6 @@ def tell(messages: MessageService, neighbours: Neighbours, health: Callable[[], 
         messages.whole,
         messages.pool,
         messages.listener,
-        [one.log for one in messages.on_disk],
         operators=dict,
         certificates=messages.certificates,
         disks=Disks({}),
@@ -148,7 +147,7 @@ def tell(messages: MessageService, neighbours: Neighbours, health: Callable[[], 
     async def metrics_text() -> str:
         return await metrics.text() + await asyncio.to_thread(process_text)
 
-    answers = Answers(messages.first.observer.died)
+    answers = Answers(messages.observer.died)
     serve(answers, messages.queues)
     logs = {one.number: (one.log, one.dead_log) for one in messages.on_disk}
     answers.serve(Copying, CopyingHere(logs))

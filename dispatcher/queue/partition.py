@@ -22,6 +22,7 @@ from functools import partial
 
 from dispatcher.core.clock import Clock, QueueUs, Random
 from dispatcher.errors import LogError
+from dispatcher.queue.admin.pace import Pace
 from dispatcher.queue.commit.committer import Committer
 from dispatcher.queue.flow.traffic import Traffic
 from dispatcher.queue.pending.guest import Guest
@@ -54,9 +55,11 @@ class Partition(Wiring):
         random: Random,
         incarnation: int,
         traffic: Traffic | None = None,
+        pace: Pace | None = None,
         lost: Callable[[Exception], None] | None = None,
     ) -> None:
-        """`traffic` is what the partitions of a process share; without it this one is alone.
+        """`traffic` and `pace` are what the partitions of a process share; without them this one is
+        alone.
 
         `lost` is called once when a log can't be written any more and nothing but this partition is
         concerned (another node has it now, or nobody can reach it): it does nothing more by itself,
@@ -74,6 +77,7 @@ class Partition(Wiring):
             random=random,
             incarnation=incarnation,
             traffic=traffic,
+            pace=pace,
             owner=self,
         )
 

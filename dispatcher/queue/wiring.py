@@ -20,6 +20,7 @@ from dispatcher.queue.admin.carrying import Carrying
 from dispatcher.queue.admin.changing import Changing
 from dispatcher.queue.admin.giving_up import GivingUp
 from dispatcher.queue.admin.oldest import Oldest
+from dispatcher.queue.admin.pace import Pace
 from dispatcher.queue.admin.parts import Parts
 from dispatcher.queue.admin.reading_back import ReadingBack
 from dispatcher.queue.admin.redirecting import Redirecting
@@ -131,6 +132,7 @@ class Wiring:
         random: Random,
         incarnation: int,
         traffic: Traffic | None,
+        pace: Pace | None,
         owner: Owner,
     ) -> None:
         self.log = log
@@ -432,6 +434,8 @@ class Wiring:
         parts = Parts(
             partition=number,
             traffic=self.traffic,
+            # Whatever messages and calls do is written: that of operators too, and they have time.
+            pace=pace or Pace(traffic=lambda: self.committer.batches, now_us=self.clock.now_us),
             log=log,
             committer=self.committer,
             clock=self.clock,

@@ -26,16 +26,16 @@ class PartitionQueue:
 
     def __init__(
         self,
-        partition: Partition,
+        partitions: Sequence[Partition],
+        acceptor: Acceptor,
         *,
-        others: Sequence[Partition] = (),
-        acceptor: Acceptor | None = None,
         elsewhere: Callable[[str], MessageOutcome | None] = nowhere,
     ) -> None:
-        """`elsewhere` says what became of messages in partitions of other processes."""
+        """`partitions` are those of the process, which may come and go; `elsewhere` says what
+        became of messages in those of other processes."""
         self._elsewhere = elsewhere
-        self._partitions = {one.config.partition: one for one in (partition, *others)}
-        self._acceptor = acceptor or partition.intake
+        self._partitions = partitions
+        self._acceptor = acceptor
 
     async def accept(self, message: Message, accepted: Callable[[str], None]) -> None:
         """See `messages.Queue`."""
@@ -48,9 +48,10 @@ class PartitionQueue:
     def with_key(self, destination: Destination, key: str) -> str | None:
         """See `messages.Queue`."""
         hashed = key_hash(destination.key, key)
-        for number, partition in self._partitions.items():
+        for partition in self._partitions:
             entry = partition.keys.standing(hashed)
             if entry is not None:
+                number = partition.config.partition
                 return wire_id(number, entry.incarnation, entry.position).decode("ascii")
         return None
 
@@ -59,7 +60,7 @@ class PartitionQueue:
         from when that is redriven."""
         key = message_id.encode("ascii")
         number, incarnation, position = id_parts(key)
-        partition = self._partitions.get(number)
+        partition = next((one for one in self._partitions if one.config.partition == number), None)
         if partition is None:
             return self._elsewhere(message_id)
         if partition.pending.find(position, incarnation) >= 0:

@@ -13,8 +13,9 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from enum import Enum
 
+from dispatcher.core.histogram import Histogram
 from dispatcher.errors import BatchTooLarge, LogError, LogFailed, LogTrimmed, LogUnavailable
-from dispatcher.txlog import RECORD_OVERHEAD_BYTES, Bounds, Records, Visit
+from dispatcher.txlog import RECORD_OVERHEAD_BYTES, SYNC_US, Bounds, Records, Visit
 from dispatcher.txlog.records import one_record
 
 _SEGMENT = 1 << 32
@@ -57,6 +58,7 @@ class FaultyLog:
         self._payloads: dict[int, bytes] = {}
         self._next = 1
         self._trim_at = 0
+        self.sync_us = Histogram(SYNC_US)
         self._under_way: list[bytes] | None = None
         self._done: asyncio.Future[list[int]] | None = None
         self._is_gone = False

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from dispatcher.core.histogram import Histogram
 from dispatcher.errors import LogError
 from dispatcher.txlog.records import Records as Records
 from dispatcher.txlog.records import Visit as Visit
@@ -23,6 +24,10 @@ from dispatcher.txlog.records import each as each
 
 RECORD_OVERHEAD_BYTES: Final = 32
 """What a record counts beside its payload, in every engine; what it really takes is not more."""
+
+SYNC_US: Final = (
+    *(50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000, 500_000, 2_000_000),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,9 @@ class TransactionLog(Protocol):
     LogUnknown. An append that finds it out has raised it before, so that whoever waits for it
     hears the verdict; where nothing is being appended nobody else says so. May be set at any
     time."""
+
+    sync_us: Histogram
+    """How many microseconds batches took to be stored (bounds: `SYNC_US`)."""
 
     @property
     def late_since(self) -> float | None:

@@ -11,6 +11,7 @@ import bisect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from dispatcher.core.histogram import Histogram
 from dispatcher.errors import (
     BatchTooLarge,
     LogBusy,
@@ -21,7 +22,7 @@ from dispatcher.errors import (
     LogUnavailable,
     LogUnknown,
 )
-from dispatcher.txlog import RECORD_OVERHEAD_BYTES, Bounds, Records, Visit, Walk
+from dispatcher.txlog import RECORD_OVERHEAD_BYTES, SYNC_US, Bounds, Records, Visit, Walk
 from dispatcher.txlog.records import one_record, records_of
 
 _MAX_BATCH_BYTES = 512 * 1024
@@ -54,6 +55,7 @@ class MemoryLog:
 
     def __init__(self, store: MemoryStore | None = None) -> None:
         self.store = MemoryStore() if store is None else store
+        self.sync_us = Histogram(SYNC_US)
         self.full = False
         self.lacking = False
         self.failure: LogError | None = None

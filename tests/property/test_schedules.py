@@ -62,7 +62,7 @@ class Server:
         await self.bench.open()
         self.supervisor = Supervisor(lambda name, error: self.died.append(error))
         store, queue = self.bench.store, self.bench.queue
-        maker = MessageMaker(PartitionQueue(queue), message_of, queue.clock.wall_us)
+        maker = MessageMaker(PartitionQueue([queue], queue.intake), message_of, queue.clock.wall_us)
         self.keeper = Keeper(
             StoredFacts(store, store.machine),
             {PlannedMessage: maker},

@@ -10,11 +10,12 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final, TypeVar
 
+from dispatcher.core.histogram import Histogram
 from dispatcher.errors import LogError, LogUnknown
 from dispatcher.testing.clock import SimulatedClock
 from dispatcher.testing.disk import Fate, SimulatedDisk
 from dispatcher.testing.loop import SimulatedLoop
-from dispatcher.txlog import Bounds, Records, Visit
+from dispatcher.txlog import SYNC_US, Bounds, Records, Visit
 from dispatcher.txlog.files.engine import Engine, Prepared
 from dispatcher.txlog.files.segment import Sizes
 from dispatcher.txlog.files.walk import FileWalk
@@ -69,6 +70,7 @@ class EngineLog:
             random=random.randbytes,
         )
         self.on_lost: Callable[[LogError], object] | None = None
+        self.sync_us = Histogram(SYNC_US)
         self._is_open = False
         self._is_busy = False
 

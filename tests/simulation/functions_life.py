@@ -121,7 +121,7 @@ class Life:
                 results_space_changed=lambda full: self.failures.append(full),
             ),
             planned_messages=MessageMaker(
-                PartitionQueue(self.partition), message_of, steady.wall_us
+                PartitionQueue([self.partition], self.partition.intake), message_of, steady.wall_us
             ),
         )
         self.outside = Outside(

@@ -70,7 +70,9 @@ def service(partition: Partition, clock: SimulatedClock, key: Path) -> FunctionS
         random=FixedRandom(),
         incarnation=1,
         events=Events(nothing, NoLog(), nothing, nothing, nothing, nothing),
-        planned_messages=MessageMaker(PartitionQueue(partition), message_of, steady.wall_us),
+        planned_messages=MessageMaker(
+            PartitionQueue([partition], partition.intake), message_of, steady.wall_us
+        ),
     )
 
 

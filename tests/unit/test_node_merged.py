@@ -414,7 +414,7 @@ def test_messages_of_schedules_are_where_other_messages_with_a_key_are(together:
         for number, bench in enumerate(several.benches):
             router.add(number, bench.queue.intake)
         first, *others = [bench.queue for bench in several.benches]
-        queue = PartitionQueue(first, others=others, acceptor=router)
+        queue = PartitionQueue([first, *others], router)
         found: set[int] = set()
         for number in range(20):
             to = destination(f"d{number}.example")

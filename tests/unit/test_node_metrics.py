@@ -10,7 +10,6 @@ from typing import Any, cast
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from dispatcher.core.histogram import Histogram
 from dispatcher.node.disks import Disks
 from dispatcher.node.lane_metrics import MOST_LANES
 from dispatcher.node.metrics import Metrics
@@ -24,13 +23,12 @@ from dispatcher.testing.queue import Bench, destination, failed, message, simula
 Test = Callable[[Bench], Coroutine[Any, Any, None]]
 
 
-async def scrape(bench: Bench) -> dict[str, dict[str, float]]:
+async def scrape(bench: Bench, whole: Whole | None = None) -> dict[str, dict[str, float]]:
     """Samples by name and by the value of their label, "" without one, as Prometheus reads them."""
     sides = SimpleNamespace(open_connections=0, refused={})
-    log = SimpleNamespace(size_bytes=0, sync_us=Histogram([1]))
     text = await Metrics(
-        Whole([bench.queue]),
-        *cast("tuple[Any, ...]", (sides, sides, [log])),
+        whole or Whole(bench.queue.traffic, bench.queue),
+        *cast("tuple[Any, ...]", (sides, sides)),
         operators=lambda: {"purged": 3},
         disks=Disks({}),
     ).text()
@@ -334,3 +332,32 @@ def test_dead_letters_are_counted_in_bytes_and_what_becomes_of_them() -> None:
         assert await seen() == [0, 2, 3, 0]
 
     simulate(test, retention=RetentionPolicy(max_age_ms=100_000))
+
+
+def test_what_a_partition_counted_counts_on_when_it_has_left() -> None:
+    """No counter falls. What there is now of its messages is its next owner's to tell. Without any
+    partition everything is told too, and one that comes is added to what was."""
+
+    async def test(bench: Bench) -> None:
+        whole = Whole(bench.queue.traffic)
+        assert (await scrape(bench, whole))["messages_accepted_total"] == {"": 0}
+        whole.add(bench.queue)
+        await bury(bench, 2)
+        await accept(bench, 1)
+        before = await scrape(bench, whole)
+        assert before["messages_accepted_total"][""] == 3
+        assert before["accept_seconds_count"][""] == 3
+        whole.remove(bench.queue)
+        whole.remove(bench.queue)
+        left = await scrape(bench, whole)
+        for name, samples in before.items():
+            is_of_lanes = name.startswith("lane_")  # which come and go in any case
+            if name.endswith(("_total", "_count", "_sum", "_bucket")) and not is_of_lanes:
+                assert left[name] == samples, name
+        assert set(left["messages"].values()) == {0}
+        whole.add(bench.queue)
+        again = await scrape(bench, whole)
+        assert again["messages_accepted_total"][""] == 6
+        assert again["attempt_seconds_count"] == {"delivered": 0, "failed": 4}
+
+    simulate(test)

@@ -21,11 +21,13 @@ def test_outcome_in_another_process_is_told_when_it_is_asked_for_again() -> None
 
     async def main(clock: SimulatedClock) -> None:
         async with peered(clock) as (zero, one, network):
-            here = PartitionQueue(one.bench.queue)
+            here = PartitionQueue([one.bench.queue], one.bench.queue.intake)
             one.linked.table.on_ask(Kind.OUTCOME, telling(here.outcome))
             assert zero.router.elsewhere is not None
             outcomes = Outcomes(zero.router.elsewhere.peer_of)
-            planned = PartitionQueue(zero.bench.queue, elsewhere=outcomes)
+            planned = PartitionQueue(
+                [zero.bench.queue], zero.bench.queue.intake, elsewhere=outcomes
+            )
             receipts = [
                 zero.accept(keyed(place_in(1, number), str(number), idempotency_key="a@1"))
                 for number in range(2)

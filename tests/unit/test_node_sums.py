@@ -9,7 +9,6 @@ from typing import Any, cast
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from dispatcher.core.histogram import Histogram
 from dispatcher.node.disks import Disks
 from dispatcher.node.figures import Figures, Sight, seen_together, sums_of
 from dispatcher.node.history import Counts
@@ -111,10 +110,9 @@ def test_it_is_decided_of_every_gauge_how_it_is_joined() -> None:
 
     async def test(bench: Bench) -> None:
         sides = SimpleNamespace(open_connections=0, refused={})
-        log = SimpleNamespace(size_bytes=0, sync_us=Histogram([1]))
         text = await Metrics(
-            Whole([bench.queue]),
-            *cast("tuple[Any, ...]", (sides, sides, [log])),
+            Whole(bench.queue.traffic, bench.queue),
+            *cast("tuple[Any, ...]", (sides, sides)),
             operators=dict,
             disks=Disks({}),
         ).text()

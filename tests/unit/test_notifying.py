@@ -168,7 +168,7 @@ def test_thousands_of_failing_destinations_are_looked_at_a_few_at_a_time() -> No
 
         async def look() -> None:
             looks.done = 0
-            whole = Whole([bench.queue])
+            whole = Whole(bench.queue.traffic, bench.queue)
             await look_at_lanes(whole.destinations, whole.clock, looks, [conditions], tell)
 
         await asyncio.sleep(120)
@@ -226,7 +226,7 @@ def test_destination_whose_lane_is_gone_is_told_to_be_over() -> None:
         assert conditions.fails("http://gone.example", failing(60), 1) is not None
         told: list[str] = []
         await look_at_lanes(
-            Whole([bench.queue]).destinations,
+            Whole(bench.queue.traffic, bench.queue).destinations,
             bench.queue.clock,
             Pace(0.0),
             [conditions],
@@ -250,7 +250,7 @@ def test_destination_that_fails_in_another_process_is_told_once_and_not_over_bef
         async def look(*elsewhere: Ailing) -> list[str]:
             told: list[str] = []
             await look_at_lanes(
-                Whole([bench.queue]).destinations,
+                Whole(bench.queue.traffic, bench.queue).destinations,
                 clock,
                 Pace(0.0),
                 [conditions],
@@ -336,7 +336,10 @@ def test_notification_of_a_table_that_is_gone_is_not_stored(
 
     async def test(bench: Bench) -> None:
         notifier = Notifier(
-            Whole([bench.queue]), bench.queue.intake, lambda: None, bench.queue.supervisor
+            Whole(bench.queue.traffic, bench.queue),
+            bench.queue.intake,
+            lambda: None,
+            bench.queue.supervisor,
         )
 
         def replacing(*told: Any) -> Message:

@@ -17,7 +17,6 @@ from dispatcher.queue.admin.listing import Listing
 from dispatcher.queue.admin.looking import Looking
 from dispatcher.queue.admin.message_pages import MessagePages
 from dispatcher.queue.admin.operating import Operating
-from dispatcher.queue.admin.pace import Pace
 from dispatcher.queue.admin.parts import Parts
 from dispatcher.queue.admin.surface import (
     EVERY_LANE,
@@ -50,9 +49,7 @@ class Administration:
     works in slices."""
 
     def __init__(self, parts: Parts) -> None:
-        committer = parts.committer
-        # Whatever messages and calls do is written: that of operators too, and they have time.
-        self.pace = Pace(traffic=lambda: committer.batches, now_us=parts.clock.now_us)
+        self.pace = parts.pace
         self._watch = parts.watch
         self._looking = Looking(parts, self.pace)
         self._listing = Listing(parts.dead_letters, self.pace)

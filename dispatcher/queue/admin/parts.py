@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from dispatcher.core.clock import SteadyClock
 from dispatcher.queue.admin.changing import Changing
 from dispatcher.queue.admin.giving_up import GivingUp
+from dispatcher.queue.admin.pace import Pace
 from dispatcher.queue.admin.redirecting import Redirecting
 from dispatcher.queue.admin.watching import Watch
 from dispatcher.queue.commit.committer import Committer
@@ -25,10 +26,12 @@ from dispatcher.txlog import TransactionLog
 
 @dataclass(slots=True, kw_only=True)
 class Parts:
-    """`traffic` is what the partitions of a process share."""
+    """`traffic` is what the partitions of a process share, and so is `pace`, the turns of those who
+    look at them."""
 
     partition: int
     traffic: Traffic
+    pace: Pace
     log: TransactionLog
     committer: Committer
     clock: SteadyClock

@@ -50,7 +50,7 @@ LAZY_SECONDS = 0.025
 LAZY_FULL_SECONDS = 0.5
 """The same while the disk is full: many that share a record take less of the space kept back."""
 
-_BATCH_RECORDS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096)
+BATCH_RECORDS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096)
 
 
 class _State(Enum):
@@ -98,7 +98,7 @@ class Committer:
         self.gone = LOG_FAILED  # why, once it is dead
         self.batches = 0
         self.records = 0
-        self.batch_records = Histogram(_BATCH_RECORDS)
+        self.batch_records = Histogram(BATCH_RECORDS)
         self.copies = Copies(self.submit_urgent)
         self._log = log
         self._collect = collect

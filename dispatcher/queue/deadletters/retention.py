@@ -7,7 +7,7 @@ accepted, and nobody will ever see it again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from heapq import merge
@@ -105,10 +105,10 @@ class Retention:
         self._redriver = redriver
         self._policy = policy
         self._observer = observer
-        self._beside: Sequence[Letters] = ()
+        self._beside: Callable[[], Sequence[Letters]] = lambda: ()
 
-    def share_with(self, beside: Sequence[Letters]) -> None:
-        """Keep so many bytes together with other partitions, whose letters these are."""
+    def share_with(self, beside: Callable[[], Sequence[Letters]]) -> None:
+        """Keep so many bytes together with other partitions, whose letters `beside` returns."""
         self._beside = beside
 
     def start(self, supervisor: Supervisor) -> None:
@@ -128,7 +128,7 @@ class Retention:
         while True:
             now_s = dead_letters.uptime.now_s
             ids, why = expired(
-                dead_letters.letters, self._policy, now_s, most=_AT_ONCE, beside=self._beside
+                dead_letters.letters, self._policy, now_s, most=_AT_ONCE, beside=self._beside()
             )
             done = await self._redriver.purge(ids) if ids else []
             if not done:

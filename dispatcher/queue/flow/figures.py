@@ -10,7 +10,7 @@ from dispatcher.core.outcome import AttemptResult
 from dispatcher.core.trail import Trail
 from dispatcher.queue.pending.pending import Pending
 
-_DELIVERY_US = tuple(
+DELIVERY_US = tuple(
     round(seconds * 1_000_000)
     for seconds in (
         *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
@@ -18,7 +18,7 @@ _DELIVERY_US = tuple(
     )
 )
 
-_MOMENTS_US = tuple(
+MOMENTS_US = tuple(
     round(seconds * 1_000_000)
     for seconds in (
         *(0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
@@ -60,10 +60,10 @@ class Figures:
         self.delivered_total = 0
         self.dead_total = 0
         self.attempts: Counter[str] = Counter()
-        self.delivery_us = Histogram(_DELIVERY_US)
-        self.success_us = Histogram(_MOMENTS_US)
-        self.failure_us = Histogram(_MOMENTS_US)
-        self.accept_us = Histogram(_MOMENTS_US)
+        self.delivery_us = Histogram(DELIVERY_US)
+        self.success_us = Histogram(MOMENTS_US)
+        self.failure_us = Histogram(MOMENTS_US)
+        self.accept_us = Histogram(MOMENTS_US)
         self._told_total = 0
         self._oldest_us = self._newest_us = 0
         self.in_flight = 0

@@ -20,7 +20,7 @@ from typing import Final
 
 from dispatcher.core.histogram import Histogram
 from dispatcher.errors import LogError, LogFailed, LogUnknown
-from dispatcher.txlog import Bounds, Records, Visit, Walk
+from dispatcher.txlog import SYNC_US, Bounds, Records, Visit, Walk
 from dispatcher.txlog.files.cut import Cut, Told, copy_cut
 from dispatcher.txlog.files.disk import Disk, RealDisk
 from dispatcher.txlog.files.engine import Engine, Prepared
@@ -36,28 +36,8 @@ _SIZES: Final = Sizes()
 _Done = asyncio.Future[list[int]]
 
 
-_SYNC_US = (
-    50,
-    100,
-    200,
-    500,
-    1000,
-    2000,
-    5000,
-    10_000,
-    20_000,
-    50_000,
-    100_000,
-    500_000,
-    2_000_000,
-)
-
-
 class FileLog:
-    """A partition's log in the segment files of a directory (see FORMAT.md). A `TransactionLog`.
-
-    `sync_us` counts how many microseconds batches took to be written and synced.
-    """
+    """A partition's log in the segment files of a directory (see FORMAT.md). A `TransactionLog`."""
 
     def __init__(
         self,
@@ -80,7 +60,7 @@ class FileLog:
             sizes=sizes,
             keep_everything=keep_everything,
         )
-        self.sync_us = Histogram(_SYNC_US)
+        self.sync_us = Histogram(SYNC_US)
         self.on_lost: Callable[[LogError], object] | None = None
         self._writer: threading.Thread | None = None
         self._under_way: _Done | None = None

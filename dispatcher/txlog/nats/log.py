@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from dispatcher.core.histogram import Histogram
 from dispatcher.errors import (
     BatchTooLarge,
     LogCorrupt,
@@ -22,7 +24,7 @@ from dispatcher.errors import (
     LogUnavailable,
     LogUnknown,
 )
-from dispatcher.txlog import RECORD_OVERHEAD_BYTES, Bounds, Visit, Walk
+from dispatcher.txlog import RECORD_OVERHEAD_BYTES, SYNC_US, Bounds, Visit, Walk
 from dispatcher.txlog.nats.batch import (
     Batch,
     Fence,
@@ -77,6 +79,7 @@ class NatsLog:
         that the log is known to have had: one that ends before it has lost records."""
         self.on_lost: Callable[[LogError], object] | None = None
         self.quota_bytes = quota_bytes
+        self.sync_us = Histogram(SYNC_US)
         self._link = link
         self._stream = Stream(
             link,
@@ -267,6 +270,7 @@ class NatsLog:
 
     async def _append(self, publisher: Publisher, batch: Sequence[bytes], done: _Done) -> None:
         """Never raises: whoever waits is told."""
+        began_s = time.monotonic()
         try:
             positions = await self._store(publisher, batch)
         except BaseException as error:
@@ -282,6 +286,7 @@ class NatsLog:
                 done.set_exception(error)
         else:
             self._under_way = None
+            self.sync_us.observe(int((time.monotonic() - began_s) * 1e6))
             if not done.done():
                 done.set_result(positions)
 
