@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from benchmarks import procfs, report, wrk
+from benchmarks import processes, procfs, report, wrk
 from benchmarks.server import Site, parse_metrics
 
 
@@ -89,6 +91,18 @@ def test_own_process_can_be_looked_at() -> None:
     assert 2**20 < memory.anonymous < memory.resident <= memory.peak
     assert procfs.cpu_seconds(pid) > 0
     assert procfs.open_files(pid) >= 3
+
+
+def test_processor_time_of_a_server_is_that_of_its_children_too() -> None:
+    """A parent does next to nothing by itself."""
+    burn = "import time\nwhile time.process_time() < 0.3: pass\nprint(flush=True)\ninput()"
+    with subprocess.Popen(
+        [sys.executable, "-c", burn], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        assert processes.cpu_seconds(os.getpid()) >= procfs.cpu_seconds(os.getpid()) + 0.25
+        child.communicate(b"\n")
 
 
 def test_site_keeps_its_settings_apart_from_ours(tmp_path: Path) -> None:
