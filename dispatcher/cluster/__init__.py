@@ -6,6 +6,7 @@ record is replaced only by who names the revision that it replaces, so of two wh
 partition one gets it, and the revision of the claim, the epoch, grows with every owner.
 
     records      what the records say, as bytes
+    nats_store   the store of them: a bucket of NATS
     ownership    PURE: one partition as one member sees it, and what is to be done
     assignment   PURE: whose turn it is, and what moves
     numbers      PURE: which number a member takes

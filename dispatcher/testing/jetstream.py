@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final
 
-from dispatcher.txlog.nats.link import Answer, Silence, Stop
+from dispatcher.txlog.nats.link import Answer, Heard, Silence, Stop
 
 _MANY: Final = 256
 
@@ -39,7 +39,7 @@ class Streams:
     config: dict[str, Any] | None = None
     last: int = 0
     size_bytes: int = 0
-    listeners: list[tuple[str, Callable[[bytes], object]]] = field(default_factory=list)
+    listeners: list[tuple[str, Heard]] = field(default_factory=list)
     is_full: bool = False
     ends: dict[str, int] = field(default_factory=dict)
     """Number of the last message of each subject."""
@@ -48,7 +48,7 @@ class Streams:
         """Store a message if it is as its headers say; returns the acknowledgement."""
         for heard, call in self.listeners:
             if heard == subject:
-                call(data)
+                call(subject, data)
         expected = headers.get("Nats-Expected-Last-Sequence")
         if expected is not None and int(expected) != self.last:
             return _error(10071, f"wrong last sequence: {self.last}")
@@ -100,10 +100,11 @@ class Streams:
     def many(self, fields: Mapping[str, Any]) -> list[Answer]:
         """Answer a batched direct get."""
         numbers = [one for one in sorted(self.messages) if one >= fields["seq"]]
-        return [
+        found = [
             Answer(self.messages[one][1], {"Nats-Sequence": str(one)})
             for one in numbers[: min(fields["batch"], _MANY)]
         ]
+        return [*found, Answer(b"", {"Status": "204" if found else "404"})]
 
 
 class StreamsLink:
@@ -152,7 +153,7 @@ class StreamsLink:
         await asyncio.sleep(0)
         return self.streams.many(json.loads(data))
 
-    async def listen(self, subject: str, heard: Callable[[bytes], object]) -> Stop:
+    async def listen(self, subject: str, heard: Heard) -> Stop:
         """See the seam."""
         listener = (subject, heard)
         self.streams.listeners.append(listener)

@@ -14,13 +14,13 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from dispatcher.txlog.nats.link import Answer, Link, Silence, Stop
+from dispatcher.txlog.nats.link import Answer, Heard, Link, Silence, Stop
 
 _START_S: Final = 120.0
 
@@ -231,6 +231,6 @@ class TroubledLink:
             raise Silence("silent")
         return await self._link.gather(subject, data, timeout_s=timeout_s)
 
-    async def listen(self, subject: str, heard: Callable[[bytes], object]) -> Stop:
+    async def listen(self, subject: str, heard: Heard) -> Stop:
         """See the seam."""
         return await self._link.listen(subject, heard)

@@ -16,9 +16,9 @@ from dispatcher.txlog.files import FileLog
 from dispatcher.txlog.files.disk import Disk, RealDisk
 from dispatcher.txlog.files.segment import MIB, Sizes
 from dispatcher.txlog.memory import MemoryLog, MemoryStore
+from dispatcher.txlog.nats.asking import Patience
 from dispatcher.txlog.nats.client import NatsLink
 from dispatcher.txlog.nats.log import NatsLog
-from dispatcher.txlog.nats.stream import Patience
 
 
 class Storage(Protocol):

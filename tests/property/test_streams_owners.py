@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from dispatcher.errors import LogError, LogFenced
 from dispatcher.testing.jetstream import Streams, StreamsLink, Trouble
 from dispatcher.txlog import each
+from dispatcher.txlog.nats.asking import Patience
 from dispatcher.txlog.nats.link import Answer, Silence
 from dispatcher.txlog.nats.log import NatsLog
-from dispatcher.txlog.nats.stream import Patience
 
 AT_ONCE = Patience(again_s=0.0)
 """What is silent says so at once here."""

@@ -17,7 +17,7 @@ NO_STREAM: Final = 10059
 NAME_IN_USE: Final = 10058
 _STORE_FAILED: Final = 10077
 _NO_RESOURCES: Final = 10023
-_NOT_AS_EXPECTED: Final = frozenset({10070, 10071, 10164})
+NOT_AS_EXPECTED: Final = frozenset({10070, 10071, 10164})
 """The stream, or the subject, does not end where the publisher said."""
 
 
@@ -62,7 +62,7 @@ def word_of(data: bytes, expected: int, *, is_first_try: bool) -> Word:
     """
     fields = parse(data)
     if isinstance(fields, ApiError):
-        if fields.code in _NOT_AS_EXPECTED:
+        if fields.code in NOT_AS_EXPECTED:
             return Word.LOOK
         if _is_full(fields):
             return Word.FULL if is_first_try else Word.LOOK

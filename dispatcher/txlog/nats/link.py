@@ -25,6 +25,10 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+Heard = Callable[[str, bytes], object]
+"""Is told what was published: subject and bytes."""
+
+
 class Link(Protocol):
     """A connection. Used on one event loop."""
 
@@ -39,12 +43,12 @@ class Link(Protocol):
         """Return the answer to a request. Raises Silence."""
 
     async def gather(self, subject: str, data: bytes, *, timeout_s: float) -> list[Answer]:
-        """Return the answers to a request that has many: all before the one with a status, in
-        order, which is not returned. Raises Silence when nothing comes for so long."""
+        """Return the answers to a request that has many, in order; the last one is that which has
+        a status and ends them. Raises Silence when nothing comes for so long."""
 
-    async def listen(self, subject: str, heard: Callable[[bytes], object]) -> Stop:
-        """Call `heard` with what is published there from now on. Some may be missed. Raises
-        Silence."""
+    async def listen(self, subject: str, heard: Heard) -> Stop:
+        """Call `heard` with what is published there from now on, its subject first. Some may be
+        missed. Raises Silence."""
 
 
 class Stop(Protocol):

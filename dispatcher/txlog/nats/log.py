@@ -25,6 +25,7 @@ from dispatcher.errors import (
     LogUnknown,
 )
 from dispatcher.txlog import RECORD_OVERHEAD_BYTES, SYNC_US, Bounds, Visit, Walk
+from dispatcher.txlog.nats.asking import Patience
 from dispatcher.txlog.nats.batch import (
     Batch,
     Fence,
@@ -42,7 +43,7 @@ from dispatcher.txlog.nats.link import Link, Silence, Stop
 from dispatcher.txlog.nats.publishing import Publisher
 from dispatcher.txlog.nats.reading import fetch_all
 from dispatcher.txlog.nats.sizes import Sizes
-from dispatcher.txlog.nats.stream import Held, Patience, Stream
+from dispatcher.txlog.nats.stream import Held, Stream
 from dispatcher.txlog.nats.walk import StreamWalk
 
 _MAX_BATCH_BYTES: Final = 512 * 1024
@@ -321,7 +322,7 @@ class NatsLog:
         if tell is not None:
             tell(error)
 
-    def _heard(self, data: bytes) -> None:
+    def _heard(self, subject: str, data: bytes) -> None:
         """Somebody published a fence; whether it counts the stream says."""
         found = decode(data)
         if not isinstance(found, Fence) or found.token == self.fence.token:

@@ -21,12 +21,13 @@ FEWEST: Final = 3
 
 async def check_servers(
     monitoring: Sequence[str], *, fewest: int = FEWEST, timeout_s: float = 2.0
-) -> None:
-    """Ask the monitoring of every server of the cluster (`http://host:8222`).
+) -> list[str]:
+    """Ask the monitoring of every server of the cluster (`http://host:8222`). Returns those that do
+    not answer: a machine that is away keeps no node from starting, and its server is unknown.
 
     Raises:
         ConfigError: one cannot keep logs, or they are too few; it says what to change.
-        LogBusy: one does not answer, so that nobody knows. Ask again.
+        LogBusy: not even a majority answers. Ask again.
     """
     if len(monitoring) < fewest:
         raise ConfigError(
@@ -34,10 +35,22 @@ async def check_servers(
             " when one is gone"
         )
     async with ClientSession(timeout=ClientTimeout(timeout_s)) as session:
-        found = await asyncio.gather(*(_varz(session, address) for address in monitoring))
-    wrong = [why for one in found if (why := wrong_with_server(one)) is not None]
+        asking = (_varz(session, address) for address in monitoring)
+        found = await asyncio.gather(*asking, return_exceptions=True)
+    silent: list[str] = []
+    wrong: list[str] = []
+    for address, one in zip(monitoring, found, strict=True):
+        if isinstance(one, LogBusy):
+            silent.append(address)
+        elif isinstance(one, BaseException):
+            raise one
+        elif (why := wrong_with_server(one)) is not None:
+            wrong.append(why)
     if wrong:
         raise ConfigError("; ".join(wrong))
+    if len(silent) > (len(monitoring) - 1) // 2:
+        raise next(one for one in found if isinstance(one, LogBusy))
+    return silent
 
 
 async def _varz(session: ClientSession, address: str) -> Mapping[str, Any]:
