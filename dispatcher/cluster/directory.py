@@ -1,12 +1,12 @@
 """Who has what in the cluster, as this member knows it: for everybody who asks.
 
-It may be a moment behind, and wrong where the store is out of reach: whoever is asked wrongly says
-so (`moved`), and is asked again after `again`.
+It may be a moment behind, and wrong where the store is out of reach: whoever is asked for what it
+does not have says so, and `look_again` brings what is so now.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -20,7 +20,7 @@ class MemberFacts:
 
     node: str
     address: str
-    nonce: str
+    nonce: int
     state: MemberState
     is_heard: bool
 
@@ -54,12 +54,14 @@ class PartitionFacts:
 class Directory:
     """Of one member, with this number. `peers.directory.Directory`."""
 
-    def __init__(self, number: int, partitions: int) -> None:
+    def __init__(
+        self, number: int, partitions: int, look_again: Callable[[], bool] = lambda: False
+    ) -> None:
         self.number = number
         self._partitions = [PartitionFacts()] * partitions
         self._members: dict[int, MemberFacts] = {}
         self._changed: list[Callable[[], object]] = []
-        self._again: Callable[[], Awaitable[None]] | None = None
+        self._look_again = look_again
 
     def __repr__(self) -> str:
         owners = [self.process_of(one) for one in range(len(self._partitions))]
@@ -93,17 +95,12 @@ class Directory:
         went, a partition has another owner or phase. Not for renewals."""
         self._changed.append(changed)
 
-    async def again(self) -> None:
-        """Look once more who has what, now: after somebody said that it has moved. Bounded; raises
-        nothing. Several who want it at the same time look once."""
-        if self._again is not None:
-            await self._again()
+    def look_again(self) -> bool:
+        """Somebody who should have a partition does not: look once more, now. What is found is told
+        as every change. Several who want it look once. False: nobody looks any more."""
+        return self._look_again()
 
     # Told by the member.
-
-    def looks_with(self, again: Callable[[], Awaitable[None]]) -> None:
-        """What `again` does."""
-        self._again = again
 
     def show(
         self, members: Mapping[int, MemberFacts], partitions: Mapping[int, PartitionFacts]

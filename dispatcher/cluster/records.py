@@ -75,7 +75,7 @@ class MemberRecord:
 
     node: str
     address: str
-    nonce: str
+    nonce: int
     n: int
     state: MemberState
 
@@ -97,7 +97,7 @@ class LeaseRecord:
 
     member: int
     node: str
-    nonce: str
+    nonce: int
     n: int
     phase: Phase
     epoch: int = 0
@@ -145,7 +145,7 @@ def read_member(value: bytes) -> MemberRecord:
     return MemberRecord(
         found.text("node"),
         found.text("address"),
-        found.text("nonce"),
+        found.count("nonce"),
         found.count("n"),
         found.one_of(MemberState, "state"),
     )
@@ -157,7 +157,7 @@ def read_lease(value: bytes) -> LeaseRecord:
     return LeaseRecord(
         found.count("member"),
         found.text("node"),
-        found.text("nonce"),
+        found.count("nonce"),
         found.count("n"),
         found.one_of(Phase, "phase"),
         found.count("epoch"),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dispatcher.cluster.directory import Directory, MemberFacts, PartitionFacts
 from dispatcher.cluster.records import MemberState, Phase
 
-A = MemberFacts("a", "a:1", "x", MemberState.LIVE, True)
-B = MemberFacts("b", "b:1", "y", MemberState.LIVE, True)
+A = MemberFacts("a", "a:1", 7, MemberState.LIVE, True)
+B = MemberFacts("b", "b:1", 8, MemberState.LIVE, True)
 
 
 def test_a_partition_is_found_where_it_is_open() -> None:
@@ -32,8 +32,7 @@ def test_who_wants_to_know_hears_of_changes_and_of_nothing_else() -> None:
     assert heard == [0, None, None]
 
 
-async def test_looking_again_before_the_member_looks_does_nothing() -> None:
-    """It is empty then in any case."""
-    directory = Directory(0, 1)
-    await directory.again()
-    assert directory.process_of(0) is None
+def test_whoever_finds_a_partition_moved_may_have_it_looked_at_again() -> None:
+    """As long as somebody looks."""
+    assert Directory(0, 1, lambda: True).look_again()
+    assert not Directory(0, 1).look_again()

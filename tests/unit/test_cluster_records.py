@@ -22,13 +22,13 @@ from dispatcher.cluster.records import (
 
 COUNTS = st.integers(0, 1 << 63)
 MEMBERS = st.builds(
-    MemberRecord, st.text(), st.text(), st.text(), COUNTS, st.sampled_from(MemberState)
+    MemberRecord, st.text(), st.text(), COUNTS, COUNTS, st.sampled_from(MemberState)
 )
 LEASES = st.builds(
     LeaseRecord,
     COUNTS,
     st.text(),
-    st.text(),
+    COUNTS,
     COUNTS,
     st.sampled_from(Phase),
     COUNTS,
@@ -58,7 +58,7 @@ def test_what_is_stored_of_a_cluster_is_read_as_it_was(partitions: int, key: str
 
 def test_fields_that_are_not_known_are_passed_over() -> None:
     """A later version may say more."""
-    said = json.loads(LeaseRecord(1, "a", "x", 2, Phase.OPEN).encode())
+    said = json.loads(LeaseRecord(1, "a", 7, 2, Phase.OPEN).encode())
     assert said["state"] == "held"
     assert read_lease(json.dumps({**said, "mood": ["good"]}).encode()).member == 1
 

@@ -1,0 +1,153 @@
+"""What the node is told of its partitions: to open one, to hand it over, to let go of it.
+
+One thing at a time for each partition. What became pointless meanwhile is cancelled, and what ends
+after its partition became something else is not believed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Final
+
+from dispatcher.cluster.holder import Holder
+from dispatcher.cluster.observer import Observer
+from dispatcher.cluster.ownership import Do, Lease, State
+from dispatcher.errors import (
+    DispatcherError,
+    LogError,
+    LogFenced,
+    LogLocked,
+    LogUnavailable,
+    LogUnknown,
+)
+from dispatcher.telemetry.supervisor import Supervisor
+
+AGAIN_S: Final = 1.0
+"""Before a log that could not be opened for the moment is opened again."""
+
+
+class Keeping:
+    """Does what `Lease` says is to be done. `changed` is told when that has changed a lease."""
+
+    def __init__(
+        self,
+        holder: Holder,
+        leases: Mapping[int, Lease],
+        observer: Observer,
+        supervisor: Supervisor,
+        changed: Callable[[], object],
+    ) -> None:
+        self._holder = holder
+        self._leases = leases
+        self._observer = observer
+        self._supervisor = supervisor
+        self._changed = changed
+        self._work: dict[int, asyncio.Task[None]] = {}
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is under way."""
+        return all(work.done() for work in self._work.values())
+
+    def do(self, partition: int, what: Do) -> None:
+        """Begin with it now."""
+        match what:
+            case Do.NOTHING:
+                return
+            case Do.OPEN:
+                epoch = self._leases[partition].epoch
+                self._instead(partition, partial(self._open, partition, epoch))
+            case Do.HAND_OVER:
+                self._instead(partition, partial(self._hand_over, partition))
+            case Do.ABANDON:
+                self._cancel(partition)
+                self._holder.abandon(partition)
+
+    def lost(self, partition: int, error: LogError) -> None:
+        """Its log says so."""
+        self._observer.partition_in_doubt(partition, error)
+        lease = self._leases[partition]
+        self.do(partition, lease.lost(str(error), is_fenced=isinstance(error, LogFenced)))
+        self._changed()
+
+    def _cancel(self, partition: int) -> asyncio.Task[None] | None:
+        work = self._work.get(partition)
+        if work is None or work.done() or work is asyncio.current_task():
+            return None
+        work.cancel()
+        return work
+
+    def _instead(self, partition: int, work: Callable[[], Awaitable[None]]) -> None:
+        """Do this as soon as what was being done has ended."""
+        before = self._cancel(partition)
+
+        async def after() -> None:
+            if before is not None:
+                await asyncio.wait([before])
+            await work()
+
+        name = f"partition {partition} of the cluster"
+        self._work[partition] = self._supervisor.spawn(name, after())
+
+    async def _open(self, partition: int, epoch: int) -> None:
+        lease = self._leases[partition]
+
+        def is_meant() -> bool:
+            return lease.state is State.OPENING and lease.epoch == epoch
+
+        while is_meant():
+            ends = lease.record.ends if lease.record is not None else {}
+            try:
+                await self._holder.open(partition, epoch, ends)
+            except (LogFenced, LogUnknown) as error:
+                if is_meant():
+                    self.lost(partition, error)
+                return
+            except (LogUnavailable, LogLocked):  # LogBusy too
+                await asyncio.sleep(AGAIN_S)
+            except DispatcherError as error:
+                self._failed(partition, error, is_meant())
+                return
+            except Exception as error:
+                self._failed(partition, error, is_meant())
+                raise
+            else:
+                self._opened(partition, is_meant())
+                return
+
+    def _opened(self, partition: int, is_meant: bool) -> None:
+        if not is_meant:
+            self._holder.abandon(partition)
+            return
+        lease = self._leases[partition]
+        self.do(partition, lease.opened())
+        self._holder.may_act_until(partition, lease.acts_until_s)
+        self._observer.partition_opened(partition, lease.epoch)
+        self._changed()
+
+    def _failed(self, partition: int, error: Exception, is_meant: bool) -> None:
+        if is_meant:
+            self.do(partition, self._leases[partition].failed(str(error) or repr(error)))
+            self._observer.partition_failed(partition, error)
+            self._changed()
+
+    async def _hand_over(self, partition: int) -> None:
+        try:
+            await self._holder.hand_over(partition)
+        except Exception as error:
+            # Whoever has it next reads what is stored, and keeps out what is under way.
+            self._holder.abandon(partition)
+            self._given(partition)
+            if not isinstance(error, DispatcherError):
+                raise
+            self._observer.partition_in_doubt(partition, error)
+        else:
+            self._given(partition)
+
+    def _given(self, partition: int) -> None:
+        lease = self._leases[partition]
+        if lease.state is State.GIVING:
+            self.do(partition, lease.given())
+            self._changed()
