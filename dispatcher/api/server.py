@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, cast
 
-from aiohttp import web
+from aiohttp import web, web_app
 from aiohttp.typedefs import Handler
 
 import dispatcher
@@ -198,6 +198,7 @@ class ApiServer:
         await self._runner.cleanup()
         await self._expensive.stop()
         self.connections.stop()
+        _forget_handlers()
 
     def replace_keys(self, keys: Iterable[Key]) -> None:
         """Let operators show these keys from now on, and no others; whoever has shown another one
@@ -385,3 +386,11 @@ async def _finish_headers(request: web.Request, answer: Any) -> None:
     answer.headers["X-Content-Type-Options"] = "nosniff"
     if request.path.startswith(("/v1/", "/sessions/")):
         answer.headers["Cache-Control"] = "no-store"
+
+
+def _forget_handlers() -> None:
+    """aiohttp keeps the handlers of all applications of the process that were asked lately, each
+    with what it is over: a server that has stopped would stay in memory. It makes them again."""
+    kept = getattr(web_app, "_cached_build_middleware", None)
+    if kept is not None:  # not in every version
+        kept.cache_clear()

@@ -76,6 +76,8 @@ class AuditLog:
         self._next = 1
         self._lost = 0
         self._reason: str | None = None
+        self._owner = ""
+        self._epoch = 0
         self._is_over = False  # stopped
         self._is_broken = False  # nothing is known of what is in the file
         self.batches = 0
@@ -93,9 +95,10 @@ class AuditLog:
         """Why entries are not written now; None: they are."""
         return self._reason
 
-    async def open(self) -> None:
+    async def open(self, owner: str, epoch: int) -> None:
         """Read the log, if there is one. Raises nothing: one that cannot be used is told, and tried
         again later."""
+        self._owner, self._epoch = owner, epoch
         if self._exists:
             with suppress(LogError, ConfigError, RecordError):
                 await self._opened()
@@ -227,7 +230,7 @@ class AuditLog:
         log = self._make_log()
         self._index = Index()
         try:
-            await log.open("dispatcher", 0, each(self._visit))
+            await log.open(self._owner, self._epoch, each(self._visit))
         except BaseException as error:
             await log.close()
             self._index = Index()

@@ -266,6 +266,13 @@ class FunctionService:
         """Wait until no run is under way; False when time ran out first."""
         return await self.runner.drain(timeout_s)
 
+    def abandon(self) -> None:
+        """The partition is another process's now, or a log does not answer: drop the runs that are
+        under way, at once, and store no more results. `stop` follows, where it can. Idempotent."""
+        self.close()
+        self.runner.abandon()
+        self.results.abandon()
+
     async def stop(self) -> None:
         """Do nothing more by itself, and close the results' log. Idempotent."""
         self.close()

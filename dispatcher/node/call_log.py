@@ -112,7 +112,7 @@ class LostEvent(Protocol):
         """Write it."""
 
 
-def told_lost(event: LostEvent, path: Path, call_id: str) -> None:
+def told_lost(event: LostEvent, path: Path | str, call_id: str) -> None:
     """Tell that a log at `path` has lost something of a call."""
     event(path=str(path), id=call_id)
 

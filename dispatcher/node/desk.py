@@ -1,7 +1,13 @@
 """What a node has once, in the process that has partition 0: the API, function calls, schedules,
-the audit trail, notifications, backups, and what operators look at.
+the audit trail, backups, and what operators look at.
 
-`Server` starts and stops its parts in their order, together with those that deliver messages.
+Its life is within that of partition 0, and a process may have several desks one after the other:
+
+    made ─▶ listen ─▶ open ─▶ start ─▶ close, drain ─▶ leave ─▶ stop
+                                   └─▶ abandon ──────▶ leave ─▶ stop
+
+What belongs to the process (the pool, the partitions, the other processes) outlives it, and keeps
+nothing of it.
 """
 
 from __future__ import annotations
@@ -11,14 +17,12 @@ import random
 from collections.abc import Callable, Sequence
 from functools import partial
 from socket import socket
-from typing import Final
 
 from dispatcher.api.health import Health
 from dispatcher.api.masking import Masking
 from dispatcher.api.server import ApiServer
 from dispatcher.audit.audit_log import AuditLog
 from dispatcher.core.keys import Keyring
-from dispatcher.core.rules.table import Rules
 from dispatcher.errors import ConfigError
 from dispatcher.functions.config import Events as FunctionEvents
 from dispatcher.functions.ending.reviving import Reviving
@@ -30,6 +34,7 @@ from dispatcher.ingress.planned import message_of
 from dispatcher.node import certificates, configs
 from dispatcher.node.backup.making import Backups, Logs
 from dispatcher.node.call_log import CallLog, told_lost
+from dispatcher.node.desk_logs import DeskLogs
 from dispatcher.node.disks import TRANSACTION, Disks
 from dispatcher.node.merged.whole import Merged, faces
 from dispatcher.node.message_service import MessageService
@@ -37,18 +42,15 @@ from dispatcher.node.metrics import Metrics
 from dispatcher.node.notifying.notifier import Notifier
 from dispatcher.node.others import Others
 from dispatcher.node.outlook import Addresses, NodeOutlook
-from dispatcher.node.places import audit_of, has_log, results_of
+from dispatcher.node.places import results_of
+from dispatcher.queue.commit.stalls import Pace
+from dispatcher.queue.partition import Partition
 from dispatcher.queue.ports import LogName
 from dispatcher.schedules.messages import MessageMaker
 from dispatcher.telemetry.metrics import process_text
+from dispatcher.telemetry.supervisor import Supervisor
 from dispatcher.txlog import TransactionLog
 from dispatcher.txlog.files import FileLog
-from dispatcher.txlog.files.disk import RealDisk
-from dispatcher.txlog.files.place import check_free
-from dispatcher.txlog.files.segment import Sizes
-
-_AUDIT_SEGMENTS: Final = 8
-"""Of so many parts the audit's log consists at least: the oldest goes as a whole."""
 
 
 class Desk:
@@ -57,15 +59,23 @@ class Desk:
     def __init__(
         self,
         messages: MessageService,
+        first: Partition,
+        logs: DeskLogs,
+        notifier: Notifier,
         *,
         sockets: Sequence[socket],
         health: Callable[[], Health],
         addresses: Callable[[], Addresses],
         restarts: Callable[[], int] | None = None,
     ) -> None:
-        """The API listens on `sockets`, where there are some. `health` is what `/readyz` says,
-        `addresses` where callers and operators find the node, and `restarts` as `Server` has it."""
+        """`first` is partition 0, not open yet, and `notifier` the process's. The API listens on
+        `sockets`, where there are some. `health` is what `/readyz` says, `addresses` where callers
+        and operators find the node, and `restarts` as `Server` has it."""
         self._messages = messages
+        self._first = first
+        self._logs = logs
+        self._notifier = notifier
+        self._supervisor = Supervisor(first.observer.died)
         settings = messages.settings
         self._merged: Merged | None = None
         self._others: Others | None = None
@@ -78,8 +88,8 @@ class Desk:
                 number,
                 peers,
                 self._merged,
-                messages.supervisor,
-                held=lambda: [key.decode("ascii") for key in messages.first.pauses.keys],
+                self._supervisor,
+                held=lambda: [key.decode("ascii") for key in first.pauses.keys],
             )
         self.functions = self._make_functions()
         disks = Disks(
@@ -89,15 +99,7 @@ class Desk:
                 "results": results_of(settings.transaction_log),
             }
         )
-        self.notifier = Notifier(
-            messages.whole,
-            messages.acceptor,
-            lambda: disks.space.get(TRANSACTION),
-            messages.supervisor,
-            processes=messages.assignment.processes,
-            elsewhere=None if self._others is None else self._others.failing,
-        )
-        messages.hearing.heard = self.notifier
+        self._disks = disks
         self.trail = self._make_trail()
         self._metrics = Metrics(
             messages.whole,
@@ -113,7 +115,7 @@ class Desk:
             messages.whole,
             messages.listener,
             disks,
-            supervisor=messages.supervisor,
+            supervisor=self._supervisor,
             retention=configs.of_retention(settings),
             calls=self.functions.overview,
             health=health,
@@ -124,10 +126,73 @@ class Desk:
         self._health = health
         self.api = self._make_api(sockets)
 
-    def start(self) -> None:
-        """Look at the other processes from now on."""
+    # Its life.
+
+    async def listen(self) -> None:
+        """Answer operators; until the node has begun they hear no more than that.
+
+        Raises:
+            PortTaken, ConfigError: as `ApiServer.start`.
+        """
+        await self.api.start()
+
+    async def open(self, owner: str, epoch: int) -> None:
+        """Read its logs, and what partition 0 has of calls: after that was opened, and before it is
+        started.
+
+        Raises:
+            LogError: as the results' log says. Call `stop`.
+        """
+        await self.functions.open(owner, epoch)
+        await self.trail.open(owner, epoch)
+
+    async def start(self) -> None:
+        """Begin to run calls, to fire schedules and to watch: after partition 0 was started."""
         if self._others is not None:
             self._others.start()
+        self.functions.start()
+        self.trail.start()
+        await self.outlook.start()
+        self._notifier.watch(
+            self._supervisor,
+            space=lambda: self._disks.space.get(TRANSACTION),
+            elsewhere=None if self._others is None else self._others.failing,
+        )
+
+    def close(self) -> None:
+        """Start no more runs, fire no more schedules. Idempotent."""
+        self.functions.close()
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Close, and wait until no run is under way, and for jobs; False when time ran out first
+        for runs. Jobs are broken off then, and say so."""
+        self.close()
+        has_drained, _ = await asyncio.gather(
+            self.functions.drain(timeout_s), self.api.jobs.stop(timeout_s)
+        )
+        return has_drained
+
+    async def leave(self) -> None:
+        """Answer operators no more. Idempotent."""
+        await self.api.stop()
+
+    async def stop(self) -> None:
+        """Write down what has ended, close its logs, and leave nothing behind in the process: after
+        `leave`, and before partition 0 is stopped. Idempotent."""
+        self.close()
+        if self._others is not None:
+            self._others.stop()
+        await self.functions.stop()
+        await self.trail.stop()
+        await self._supervisor.stop()
+
+    def abandon(self) -> None:
+        """Partition 0 is another process's now, or a log does not answer: at once, drop the runs
+        that are under way, and tell who waits that nobody knows. `stop` follows, where it can.
+        Idempotent."""
+        self.functions.abandon()
+
+    # What the process asks of it.
 
     def health(self) -> Health:
         """That of the node: messages are accepted while one of its processes does."""
@@ -138,21 +203,39 @@ class Desk:
 
     def check_free(self) -> None:
         """Raise `LogLocked` where another process has the log of results or of the audit."""
-        transaction_log = self._messages.settings.transaction_log
-        for path in (results_of(transaction_log), audit_of(transaction_log)):
-            check_free(path, RealDisk())
+        self._logs.check_free()
+
+    @property
+    def in_flight(self) -> int:
+        """Runs under way."""
+        return self.functions.runner.in_flight
+
+    @property
+    def pace(self) -> Pace:
+        """How fast the disk takes results."""
+        return self.functions.results.pace
+
+    def put_into_force(self) -> None:
+        """There are other rules."""
+        self.functions.turns.rules_changed()
+
+    @property
+    def batches(self) -> int:
+        """Batches that its logs have stored: while this grows, their disks move."""
+        return self.functions.results.batches + self.trail.batches
+
+    # How it is put together.
 
     def _make_functions(self) -> FunctionService:
         messages, events = self._messages, self._messages.events
-        settings, first = messages.settings, messages.first
-        path = results_of(settings.transaction_log)
+        settings, first = messages.settings, self._first
         observer = first.observer
         functions = FunctionService(
             first,
             configs.of_functions(settings, messages.connections, messages.rules),
             self._read_signing_keys(),
-            make_results_log=lambda: FileLog(path),
-            has_results=has_log(path),
+            make_results_log=self._logs.make_results,
+            has_results=self._logs.has_results,
             deliverer=messages.pool,
             clock=first.clock,
             random=random.Random(),
@@ -161,8 +244,8 @@ class Desk:
                 warned=lambda function, what: events.call_warned(function=function, what=what),
                 log=CallLog(events, None if messages.tracing is None else messages.tracing.calls),
                 lost=partial(told_lost, events.call_lost, settings.transaction_log),
-                result_lost=partial(told_lost, events.call_result_lost, path),
-                failed=lambda error: observer.log_failed(LogName.RESULTS, error),
+                result_lost=partial(told_lost, events.call_result_lost, self._logs.results_place),
+                failed=partial(first.fail, LogName.RESULTS),
                 results_space_changed=lambda full: observer.space_changed(LogName.RESULTS, full),
             ),
             planned_messages=MessageMaker(
@@ -195,15 +278,11 @@ class Desk:
             return KeysInForce(UnkeptKey())
 
     def _make_trail(self) -> AuditLog:
-        settings = self._messages.settings
-        path = audit_of(settings.transaction_log)
-        most = settings.audit_max_bytes
-        sizes = Sizes(largest=max(Sizes().smallest, most // _AUDIT_SEGMENTS))
         return AuditLog(
-            lambda: FileLog(path, sizes=sizes),
-            exists=has_log(path),
-            max_bytes=most - sizes.largest,
-            supervisor=self._messages.supervisor,
+            self._logs.make_audit,
+            exists=self._logs.has_audit,
+            max_bytes=self._logs.audit_max_bytes,
+            supervisor=self._supervisor,
             told=self._messages.events,
         )
 
@@ -222,7 +301,7 @@ class Desk:
             logs,
             clock=messages.clock,
             events=messages.events,
-            supervisor=messages.supervisor,
+            supervisor=self._supervisor,
             processes=[] if self._others is None else self._others.copying,
         )
 
@@ -249,7 +328,7 @@ class Desk:
             replayer=replayer,
             functions=Outside(
                 functions,
-                now_us=messages.first.clock.wall_us,
+                now_us=self._first.clock.wall_us,
                 retention_us=settings.result_retention_ms * 1000,
             ),
             sessions=functions.bridge,
@@ -267,16 +346,6 @@ class Desk:
         if self._others is None:
             return text
         return await self._others.metrics(text, self._messages.incarnation)
-
-    def put_into_force(self, rules: Rules) -> None:
-        """Rules that messages are under already."""
-        self.notifier.replace(rules.notify)
-        self.functions.turns.rules_changed()
-
-    @property
-    def batches(self) -> int:
-        """Batches that its logs have stored: while this grows, their disks move."""
-        return self.functions.results.batches + self.trail.batches
 
 
 def _as_files(log: TransactionLog | None) -> FileLog | None:

@@ -61,8 +61,9 @@ class Others:
         self._processes = Processes()
         self._gone: list[Figures] = []
         merged.is_complete(False)
-        for other in self._others:
-            other.peer.on_change(partial(self._changed, other))
+        self._ending = [
+            other.peer.on_change(partial(self._changed, other)) for other in self._others
+        ]
 
     @property
     def copying(self) -> list[RemoteCopying]:
@@ -72,6 +73,11 @@ class Others:
     def start(self) -> None:
         """Look at them from now on."""
         self._supervisor.forever("others", self._look, every_s=_LOOK_S)
+
+    def stop(self) -> None:
+        """Hear no more of them. Idempotent."""
+        while self._ending:
+            self._ending.pop()()
 
     @property
     def accept(self) -> bool:

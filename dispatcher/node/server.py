@@ -27,6 +27,7 @@ from dispatcher.listening.given import GivenSockets, addresses
 from dispatcher.node import certificates
 from dispatcher.node.assignment import Assignment
 from dispatcher.node.desk import Desk
+from dispatcher.node.desk_logs import in_files
 from dispatcher.node.layout import Layout
 from dispatcher.node.message_service import MessageService
 from dispatcher.node.notifying.notifier import Notifier
@@ -81,11 +82,20 @@ class Server:
             log_failed=self.failed.set,
         )
         self.certificates = messages.certificates
+        self._notifier = Notifier(
+            messages.whole,
+            messages.acceptor,
+            messages.supervisor,
+            processes=messages.assignment.processes,
+        )
+        messages.hearing.heard = self._notifier
         self.desk: Desk | None = None
-        self._notifier: Notifier | None = None  # the desk has its own
         if messages.assignment.has_desk:
             self.desk = Desk(
                 messages,
+                messages.first,
+                in_files(settings),
+                self._notifier,
                 sockets=self._given.api,
                 health=self.health,
                 addresses=self._addresses,
@@ -93,20 +103,12 @@ class Server:
             )
         elif messages.neighbours is not None:
             tell(messages, messages.neighbours, self.health)
-            self._notifier = Notifier(
-                messages.whole,
-                messages.acceptor,
-                lambda: None,
-                messages.supervisor,
-                processes=messages.assignment.processes,
-            )
-            messages.hearing.heard = self._notifier
         self.prepare_rules(rules or Rules())()
 
     @property
     def in_flight(self) -> int:
         """Attempts and runs under way."""
-        runs = 0 if self.desk is None else self.desk.functions.runner.in_flight
+        runs = 0 if self.desk is None else self.desk.in_flight
         return self.messages.in_flight + runs
 
     @property
@@ -130,7 +132,7 @@ class Server:
 
     @property
     def _results_pace(self) -> list[Pace]:
-        return [] if self.desk is None else [self.desk.functions.results.pace]
+        return [] if self.desk is None else [self.desk.pace]
 
     def check_free(self) -> None:
         """Raise `LogLocked` where another process has one of the logs."""
@@ -190,14 +192,9 @@ class Server:
         messages.begin()
         if messages.neighbours is not None:
             await messages.neighbours.start()
-        if self._notifier is not None:
-            self._notifier.start(lasting=False)
+        self._notifier.start()
         if desk is not None:
-            desk.start()
-            desk.functions.start()
-            desk.trail.start()
-            await desk.outlook.start()
-            desk.notifier.start()
+            await desk.start()
         self._started = True
         listen, api = self._whereabouts()
         self._events.server_ready(
@@ -212,7 +209,7 @@ class Server:
 
     async def _start_api(self, desk: Desk) -> None:
         try:
-            await desk.api.start()
+            await desk.listen()
         except PortTaken:
             # By a server with the same settings, which has the logs too? That is what to say then.
             self.messages.check_free()
@@ -222,8 +219,7 @@ class Server:
         began = time.monotonic()
         await self.messages.open()
         if self.desk is not None:
-            await self.desk.functions.open("dispatcher", 0)
-            await self.desk.trail.open()
+            await self.desk.open("dispatcher", 0)
         self.messages.tell_opened(began)
 
     async def load_signing_keys(self) -> bool:
@@ -260,9 +256,8 @@ class Server:
         def put_into_force() -> None:
             of_messages()
             if self.desk is not None:
-                self.desk.put_into_force(rules)
-            if self._notifier is not None:
-                self._notifier.replace(rules.notify)
+                self.desk.put_into_force()
+            self._notifier.replace(rules.notify)
 
         return put_into_force
 
@@ -286,9 +281,7 @@ class Server:
         messages.partitions.close_intake()
         ending = [messages.partitions.drain(drain_timeout_s)]
         if desk is not None:
-            desk.functions.close()
-            ending.append(desk.functions.drain(drain_timeout_s))
-            ending.append(_done(desk.api.jobs.stop(drain_timeout_s)))
+            ending.append(desk.drain(drain_timeout_s))
         messages.listener.stop_accepting()
         if not all(await asyncio.gather(*ending)):
             self._events.server_abandoned(in_flight=messages.in_flight)
@@ -310,14 +303,13 @@ class Server:
     async def _close(self) -> None:
         messages, desk = self.messages, self.desk
         if desk is not None:
-            await desk.api.stop()
+            await desk.leave()
         await messages.listener.close()
         if messages.neighbours is not None:
             await messages.neighbours.stop()
         await messages.pool.close()
         if desk is not None:
-            await self._unless_stalled(desk.functions.stop)
-            await self._unless_stalled(desk.trail.stop)
+            await self._unless_stalled(desk.stop)
         await self._unless_stalled(messages.stop_queues)
         if messages.tracing is not None:
             await messages.tracing.close()
@@ -338,10 +330,4 @@ class Server:
             for queue in self.messages.queues:
                 queue.abandon()
             if self.desk is not None:
-                self.desk.functions.results.abandon()
-
-
-async def _done(work: Coroutine[None, None, None]) -> bool:
-    """Await what says nothing about itself."""
-    await work
-    return True
+                self.desk.abandon()

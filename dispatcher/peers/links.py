@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Final, Protocol
 
 from dispatcher.core.clock import Random
@@ -82,9 +83,10 @@ class Peer:
         """Whether it can be asked now."""
         return self._link is not None
 
-    def on_change(self, changed: Callable[[], None]) -> None:
-        """Call this each time that it was connected or lost."""
+    def on_change(self, changed: Callable[[], None]) -> Callable[[], None]:
+        """Call this each time that it was connected or lost. Returns what ends that."""
         self._changed.append(changed)
+        return partial(self._changed.remove, changed)
 
     def begin(self, kind: int, payload: bytes, waiter: Waiter) -> None:
         """Ask something; `waiter` hears the answer, however long that takes while it is connected.
@@ -181,7 +183,7 @@ class Peer:
         return True
 
     def _tell_change(self) -> None:
-        for changed in self._changed:
+        for changed in tuple(self._changed):
             changed()
 
 

@@ -54,7 +54,7 @@ def state_of(records: list[list[Any]]) -> list[Any]:
 
     async def main() -> list[Any]:
         trail = _trail(log_of(records))
-        await trail.open()
+        await trail.open("test", 0)
         page = await trail.page(EntryFilter(), before=None, limit=100, pace=Pace(0.0))
         await trail.stop()
         return [

@@ -49,7 +49,7 @@ class Bench:
         self.trail = AuditLog(
             self._make, exists=exists, max_bytes=2**24, supervisor=self.supervisor, told=self
         )
-        await self.trail.open()
+        await self.trail.open("test", 0)
         self.trail.start()
         return self
 
@@ -303,7 +303,7 @@ async def test_oldest_go_when_there_is_too_much(tmp_path: Path) -> None:
         )
 
     one = trail()
-    await one.open()
+    await one.open("test", 0)
     one.start()
     for number in range(1, 601):
         one.add(Entry(number, "purged", None, {"x": "y" * 12_000}, number))
@@ -317,7 +317,7 @@ async def test_oldest_go_when_there_is_too_much(tmp_path: Path) -> None:
     assert kept == list(range(600, 600 - len(kept), -1))
     await one.stop()
     other = trail()
-    await other.open()
+    await other.open("test", 0)
     page = await other.page(ALL, before=None, limit=1000, pace=Pace(0.0))
     assert [entry.count for entry in page.items][: len(kept)] == kept
     await other.stop()

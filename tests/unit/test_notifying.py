@@ -336,10 +336,7 @@ def test_notification_of_a_table_that_is_gone_is_not_stored(
 
     async def test(bench: Bench) -> None:
         notifier = Notifier(
-            Whole(bench.queue.traffic, bench.queue),
-            bench.queue.intake,
-            lambda: None,
-            bench.queue.supervisor,
+            Whole(bench.queue.traffic, bench.queue), bench.queue.intake, bench.queue.supervisor
         )
 
         def replacing(*told: Any) -> Message:

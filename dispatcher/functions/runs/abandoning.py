@@ -33,6 +33,13 @@ class Abandoning:
             asyncio.get_running_loop().call_soon(self._abandon)
         self._ended.append(run)
 
+    def every(self) -> None:
+        """Nobody waits for any of them: they are dropped at once, and stay under way."""
+        runs = self._under_way.runs.values()
+        self._sender.abandon(frozenset(run.message for run in runs if run.message))
+        for run in runs:
+            run.message = None
+
     def _abandon(self) -> None:
         """All that ended together: whoever sends looks through all that is under way."""
         ended, self._ended = self._ended, []

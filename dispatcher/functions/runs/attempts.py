@@ -107,6 +107,10 @@ class Attempts:
         """A call has ended, or is gone: nobody waits for its run, if there is one."""
         self._abandoning.ended(call)
 
+    def abandon(self) -> None:
+        """Nobody waits for any of the runs."""
+        self._abandoning.every()
+
     # What delivery tells (`core.message.Home`).
 
     def delivered(self, message: Message, status: int) -> None:

@@ -185,9 +185,16 @@ class Runner:
         self.close()
         return await self._under_way.drain(timeout_s)
 
-    async def stop(self) -> None:
-        """Leave what is under way as it is: it is run again after the next start. Idempotent."""
+    def abandon(self) -> None:
+        """Close, and end the requests that are under way: nobody wants to know how they end.
+        Idempotent."""
         self.close()
+        self._attempts.abandon()
+
+    async def stop(self) -> None:
+        """Leave what is under way as it is: it is run again after the next start, in this process
+        or another, and its requests end here. Idempotent."""
+        self.abandon()
         await self._under_way.stop()
 
     # What the machine tells (`machine.Listener`).

@@ -16,7 +16,8 @@ import socket
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Final
+from functools import partial
+from typing import Final, TypeAlias
 
 from dispatcher.core.callbacks import place_of
 from dispatcher.core.destination import Origin
@@ -38,6 +39,7 @@ from dispatcher.queue.ports import Acceptor
 from dispatcher.telemetry.supervisor import Supervisor
 
 LOOK_S: Final = 2.0
+Elsewhere: TypeAlias = Callable[[], Awaitable[Sequence[Ailing]]]
 
 
 @dataclass(slots=True)
@@ -70,29 +72,24 @@ class _Teller:
 
 
 class Notifier:
-    """That of one process. `space` says how much the disk of the log has, None where nobody knows
-    it.
+    """That of one process.
 
     Where a node has several processes each tells what happens in it, at its share of how often
-    somebody is told; what lasts is told by the one with the desk alone, which asks the others."""
+    somebody is told; what lasts is told by the one with the desk alone (`watch`), which asks the
+    others."""
 
     def __init__(
         self,
         whole: Whole,
         acceptor: Acceptor,
-        space: Callable[[], Space | None],
         supervisor: Supervisor,
         *,
         processes: int = 1,
-        elsewhere: Callable[[], Awaitable[Sequence[Ailing]]] | None = None,
     ) -> None:
-        """`acceptor` takes what is to be told. The node has so many `processes`; `elsewhere` gives
-        the destinations that fail in the others."""
+        """`acceptor` takes what is to be told. The node has so many `processes`."""
         self._processes = processes
-        self._elsewhere = elsewhere
         self._whole = whole
         self._acceptor = acceptor
-        self._space = space
         self._supervisor = supervisor
         self._instance = socket.gethostname()
         self._tellers: list[_Teller] = []
@@ -100,11 +97,22 @@ class Notifier:
         self._wake = asyncio.Event()
         self._replaced = asyncio.Event()
 
-    def start(self, *, lasting: bool = True) -> None:
-        """Tell from now on; without `lasting` only what happens."""
+    def start(self) -> None:
+        """Tell what happens, from now on."""
         self._supervisor.forever("notify", self._turn, every_s=0.01)
-        if lasting:
-            self._supervisor.forever("notify_look", self._look, every_s=0.01)
+
+    def watch(
+        self,
+        supervisor: Supervisor,
+        *,
+        space: Callable[[], Space | None],
+        elsewhere: Elsewhere | None = None,
+    ) -> None:
+        """Tell what lasts too, as long as `supervisor` runs. `space` says how much the disk of the
+        log has, None where nobody knows it; `elsewhere` gives the destinations that fail in other
+        processes."""
+        look = partial(self._look, space, elsewhere)
+        supervisor.forever("notify_look", look, every_s=0.01)
 
     def replace(self, tables: Sequence[Notify]) -> None:
         """Put other tables into force. One that stays as it was remembers what it has told."""
@@ -169,17 +177,19 @@ class Notifier:
 
     # What lasts, and what waits.
 
-    async def _look(self) -> None:
+    async def _look(
+        self, space_of: Callable[[], Space | None], elsewhere: Elsewhere | None
+    ) -> None:
         """What lasts. Apart from the turns: among very many lanes it takes its time."""
         tables = [teller.conditions for teller in self._tellers]
         whole = self._whole
         others: Sequence[Ailing] = ()
-        if self._elsewhere is not None and any(table.has_destinations for table in tables):
-            others = await self._elsewhere()
+        if elsewhere is not None and any(table.has_destinations for table in tables):
+            others = await elsewhere()
         await look_at_lanes(
             whole.destinations, whole.clock, whole.pace, tables, self._lasts, others
         )
-        if (space := self._space()) is not None:
+        if (space := space_of()) is not None:
             for table in tables:
                 if (happening := table.has(space, self._now_us())) is not None:
                     self._lasts(table, happening)
