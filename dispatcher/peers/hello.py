@@ -19,19 +19,23 @@ _PROTOCOL: Final = "dispatcher"
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """`process` is its number; `incarnation` another one each time it starts."""
+    """`process` is its number; `incarnation` another one each time it starts. Who has connected
+    says whom it wanted to reach, `to`: an address may be another one's by now."""
 
     process: int
     incarnation: int
+    to: int | None = None
 
     def encode(self) -> bytes:
         """As the payload of a frame."""
-        said = {
+        said: dict[str, int | str] = {
             "protocol": _PROTOCOL,
             "version": VERSION,
             "process": self.process,
             "incarnation": self.incarnation,
         }
+        if self.to is not None:
+            said["to"] = self.to
         return json.dumps(said).encode("ascii")
 
 
@@ -55,7 +59,8 @@ def read_hello(payload: bytes) -> Hello:
     process, incarnation = said.get("process"), said.get("incarnation")
     if not _is_number(process) or not _is_number(incarnation):
         raise LinkMisused("the hello does not say which process it is")
-    return Hello(process, incarnation)
+    to = said.get("to")
+    return Hello(process, incarnation, to if _is_number(to) else None)
 
 
 def _is_number(said: object) -> TypeGuard[int]:

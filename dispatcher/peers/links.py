@@ -4,18 +4,24 @@ made anew whenever it is lost.
 `Peer` is what other parts have of it: the other process, whether it is connected or not. A process
 that starts again connects anew while its former link may not be known to be lost here: the new one
 takes its place, and what was under way on the former is `Broken`.
+
+Processes of one machine are the same as long as it serves. Nodes come and go, and a number may be
+another node's later: `Links.are` says who they are now. A link is taken only of who has the number
+now, and only from who was meant.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Final, Protocol
 
 from dispatcher.core.clock import Random
 from dispatcher.errors import DispatcherError
 from dispatcher.peers.errors import Broken, NotConnected
+from dispatcher.peers.handshake import HandshakeFailed
 from dispatcher.peers.hello import Hello
 from dispatcher.peers.link import Link, Waiter
 from dispatcher.peers.serving import Table
@@ -66,11 +72,12 @@ class Observer(Protocol):
 
 class Peer:
     """Another process of the server. `incarnation` is another one after each of its starts; None
-    before it was connected at all."""
+    before it was connected at all. Who `has_left` is never connected again."""
 
     def __init__(self, process: int) -> None:
         self.process = process
         self.incarnation: int | None = None
+        self.has_left = False
         self._link: Link | None = None
         self._waiting: list[asyncio.Future[None]] = []
         self._changed: list[Callable[[], None]] = []
@@ -174,6 +181,11 @@ class Peer:
         self._tell_change()
         return former
 
+    def close(self, reason: str) -> None:
+        """Close its link, if there is one."""
+        if self._link is not None:
+            self._link.close(reason)
+
     def drop(self, link: Link) -> bool:
         """This link is lost; return whether it was the one in use."""
         if link is not self._link:
@@ -211,11 +223,19 @@ class Links:
         self._random = random
         self._died = died
         self._peers = {one: Peer(one) for one in others if one != me.process}
+        self._incarnations: dict[int, int] = {}
+        """Those that are wanted of the others; one that is missing: any."""
         self._links: set[Link] = set()
+        self._taken: dict[Link, Peer] = {}
+        self._meant: dict[Link, int] = {}
+        """Of links that this side has made, who was to be at the other end."""
         self._all_lost = asyncio.Event()
         self._lost: dict[int, asyncio.Event] = {}
-        self._tasks: list[asyncio.Task[None]] = []
-        self._is_stopped = False
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._changed: list[Callable[[], object]] = []
+        self._has_started = self._is_stopped = False
+        self.on_stranger: Callable[[], object] = _nothing
+        """Is told of one who is not known, or not any more: what `are` said last may be old."""
 
     def __repr__(self) -> str:
         count = sum(peer.is_connected for peer in self._peers.values())
@@ -230,6 +250,40 @@ class Links:
         """That process."""
         return self._peers[process]
 
+    def get(self, process: int) -> Peer | None:
+        """That process, if it is known."""
+        return self._peers.get(process)
+
+    def on_change(self, changed: Callable[[], object]) -> None:
+        """Call this each time that any of them was connected, was lost, or has left."""
+        self._changed.append(changed)
+
+    def are(self, others: Mapping[int, int]) -> None:
+        """These are all other processes from now on, each with its incarnation. Who is not among
+        them has left, and whoever has another incarnation than its link is connected anew."""
+        for number in [*self._peers]:
+            if number not in others:
+                self._leave(number)
+        self._incarnations = {**others}
+        self._incarnations.pop(self._me.process, None)
+        for number, incarnation in self._incarnations.items():
+            peer = self._peers.get(number)
+            if peer is None:
+                self._peers[number] = peer = Peer(number)
+                if self._has_started:
+                    self._begin(peer)
+            elif peer.incarnation != incarnation:
+                peer.close("another one has its number now")
+
+    def _leave(self, number: int) -> None:
+        peer = self._peers.pop(number)
+        peer.has_left = True
+        task = self._tasks.pop(number, None)
+        if task is not None:
+            task.cancel()
+        self._lost.pop(number, None)
+        peer.close("it has left")
+
     async def start(self) -> None:
         """Listen, and connect to the others, which goes on until `stop`; nobody is connected when
         this returns.
@@ -237,17 +291,22 @@ class Links:
         Raises:
             DispatcherError: nobody can listen there.
         """
-        await self._wires.listen(self._me.process, lambda: self._new_link(has_connected=False))
+        await self._wires.listen(self._me.process, self._new_link)
+        self._has_started = True
         for peer in self.peers:
-            if peer.process < self._me.process:
-                self._lost[peer.process] = asyncio.Event()
-                name = f"connecting to process {peer.process}"
-                self._tasks.append(self._supervisor.spawn(name, self._connect(peer)))
+            self._begin(peer)
+
+    def _begin(self, peer: Peer) -> None:
+        """Connect to it, if that is this side's to do."""
+        if peer.process < self._me.process and not self._is_stopped:
+            self._lost[peer.process] = asyncio.Event()
+            name = f"connecting to process {peer.process}"
+            self._tasks[peer.process] = self._supervisor.spawn(name, self._connect(peer))
 
     async def stop(self) -> None:
         """Close all links. Idempotent."""
         self._is_stopped = True
-        for task in self._tasks:
+        for task in self._tasks.values():
             task.cancel()
         await self._wires.close()
         for link in [*self._links]:
@@ -255,31 +314,40 @@ class Links:
         if self._links:
             await self._all_lost.wait()
 
-    def _new_link(self, *, has_connected: bool) -> Link:
-        return Link(self._me, self._table, self, has_connected=has_connected, died=self._died)
+    def _new_link(self, to: int | None = None) -> Link:
+        """One that this side makes `to` another process, or one that another has made."""
+        me = self._me if to is None else replace(self._me, to=to)
+        return Link(me, self._table, self, has_connected=to is not None, died=self._died)
 
     async def _connect(self, peer: Peer) -> None:
         """Keep a link with a process."""
         lost = self._lost[peer.process]
+        loop = asyncio.get_running_loop()
         pause_s = _FIRST_PAUSE_S
         while True:
             lost.clear()
             made: list[Link] = []
 
             def new_link(made: list[Link] = made) -> Link:
-                made.append(self._new_link(has_connected=True))
-                return made[-1]
+                link = self._new_link(peer.process)
+                self._meant[link] = peer.process
+                made.append(link)
+                return link
 
             try:
                 await self._wires.connect(peer.process, new_link)
-                await peer.connected(_HELLO_TIMEOUT_S)
-                pause_s = _FIRST_PAUSE_S
+                await _connected(peer, lost)
+                since_s = loop.time()
                 await lost.wait()
-            except OSError:
+                if loop.time() - since_s > _LONGEST_PAUSE_S:  # else it is not wanted over there
+                    pause_s = _FIRST_PAUSE_S
+            except (OSError, HandshakeFailed):
                 pass  # it is not there, or not yet
             except NotConnected as error:
                 for link in made:
                     link.close(str(error))
+            for link in made:
+                self._meant.pop(link, None)
             await asyncio.sleep(self._random.uniform(0.5, 1.0) * pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
@@ -292,25 +360,46 @@ class Links:
     def greeted(self, link: Link, hello: Hello) -> bool:
         """See `link.Owner`."""
         peer = self._peers.get(hello.process)
-        if peer is None or self._is_stopped:
+        if peer is None or self._is_stopped or not self._is_wanted(link, hello):
+            self.on_stranger()
             return False
         former = peer.take(link, hello)
+        self._taken[link] = peer
         if former is not None:
             former.close("the other process has connected anew")
         self._observer.peer_connected(peer.process)
+        self._tell_change()
         return True
+
+    def _is_wanted(self, link: Link, hello: Hello) -> bool:
+        """Whether it is the one that has the number now, and who was meant."""
+        wanted = self._incarnations.get(hello.process, hello.incarnation)
+        return (
+            wanted == hello.incarnation
+            and self._meant.get(link) in (None, hello.process)
+            and hello.to in (None, self._me.process)
+        )
+
+    def _tell_change(self) -> None:
+        for changed in self._changed:
+            changed()
 
     def lost(self, link: Link, reason: str) -> None:
         """See `link.Owner`."""
         self._links.discard(link)
         if not self._links and self._is_stopped:
             self._all_lost.set()
-        peer = None if link.hello is None else self._peers.get(link.hello.process)
+        peer = self._taken.pop(link, None)
+        if peer is None and link in self._meant:  # it was not the one that was meant
+            lost = self._lost.get(self._meant[link])
+            if lost is not None:
+                lost.set()
         if peer is None or not peer.drop(link):
             return
         if not self._is_stopped:
             self._observer.peer_lost(peer.process, reason)
-        if peer.process in self._lost:
+        self._tell_change()
+        if not peer.has_left and peer.process in self._lost:
             self._lost[peer.process].set()
 
     def misused(self, link: Link, reason: str) -> None:
@@ -336,3 +425,25 @@ class _Answer:
         """See `Waiter`."""
         if not self.future.done():
             self.future.set_exception(error)
+
+
+async def _connected(peer: Peer, lost: asyncio.Event) -> None:
+    """Wait until it has said who it is, on the link that was made or on another one.
+
+    Raises:
+        NotConnected: the link was lost before, or it says nothing.
+    """
+    waiting = asyncio.ensure_future(peer.connected(_HELLO_TIMEOUT_S))
+    losing = asyncio.ensure_future(lost.wait())
+    try:
+        await asyncio.wait((waiting, losing), return_when=asyncio.FIRST_COMPLETED)
+        if not waiting.done():
+            raise NotConnected(f"Process {peer.process} is not who it was taken for.")
+        waiting.result()
+    finally:
+        waiting.cancel()
+        losing.cancel()
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""

@@ -73,10 +73,10 @@ def test_any_bytes_are_a_hello_or_refused(data: bytes) -> None:
     assert isinstance(read_refused(data), Failed)
 
 
-@given(st.integers(0, 2**31), st.integers(0, 2**63))
-def test_a_hello_says_who_it_is(process: int, incarnation: int) -> None:
+@given(st.integers(0, 2**31), st.integers(0, 2**128), st.none() | st.integers(0, 250))
+def test_a_hello_says_who_it_is(process: int, incarnation: int, to: int | None) -> None:
     """It is read as it was written."""
-    hello = Hello(process, incarnation)
+    hello = Hello(process, incarnation, to)
     assert read_hello(hello.encode()) == hello
 
 
