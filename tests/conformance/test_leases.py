@@ -13,6 +13,7 @@ import pytest
 from dispatcher.cluster.nats_store import BUCKET, NatsStore
 from dispatcher.cluster.store import Conflict, Entry, LeaseStore, NoVerdict
 from dispatcher.errors import ConfigError, LogBusy
+from dispatcher.testing.leases import Leases, LeasesLink
 from dispatcher.testing.nats import TroubledLink
 from dispatcher.txlog.nats.asking import Patience
 from dispatcher.txlog.nats.client import NatsLink, connect
@@ -65,10 +66,16 @@ async def bucket(request: pytest.FixtureRequest, link: NatsLink) -> AsyncIterato
         yield store
 
 
-@pytest.fixture
-def store(bucket: NatsStore) -> LeaseStore:
+@pytest.fixture(params=[0, 1, 3], ids=["memory", "one server", "three servers"])
+async def store(request: pytest.FixtureRequest, run_servers: Run) -> AsyncIterator[LeaseStore]:
     """Any store."""
-    return bucket
+    if not request.param:
+        yield LeasesLink(Leases())
+        return
+    link = await connect(run_servers(request.param).urls, timeout_s=60)
+    async for store in made(link, replicas=request.param):
+        yield store
+    await link.close()
 
 
 async def test_record_is_found_as_it_was_stored(store: LeaseStore) -> None:
