@@ -76,6 +76,17 @@ class LogCorrupt(LogError):
         self.reason = reason
 
 
+class StreamCorrupt(LogCorrupt):
+    """The same of a log on other machines: the partition ends here, and nothing of this machine is
+    in doubt."""
+
+    ends_process = False
+
+    def __init__(self, path: str, offset: int, reason: str) -> None:
+        super().__init__(path, offset, reason)
+        self.args = (f"{path}: damaged at message {offset}: {reason}. Nothing was changed.",)
+
+
 class LogUnavailable(LogError):
     """The batch is certainly not stored; the same call may work later (no space left)."""
 

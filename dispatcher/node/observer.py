@@ -59,8 +59,11 @@ class EventObserver:
         on_log_failed: Callable[[], None],
         spans: Spans | None = None,
         hearing: Hearing | None = None,
+        of_streams: bool = False,
     ) -> None:
+        """`of_streams`: the logs are on other machines."""
         self.is_debug = events.is_debug or spans is not None
+        self._of_streams = of_streams
         self._hearing = hearing or Hearing()
         self._events = events
         self._spans = spans
@@ -213,15 +216,18 @@ class EventObserver:
 
     def log_slow(self, log: LogName, waiting_s: float) -> None:
         """A sync takes long."""
-        self._events.log_sync_slow(path=self._paths[log], waiting_ms=int(waiting_s * 1000))
+        if not self._of_streams:  # a moment later it is late, or has answered
+            self._events.log_sync_slow(path=self._paths[log], waiting_ms=int(waiting_s * 1000))
 
     def log_stalled(self, log: LogName, waiting_s: float) -> None:
         """A sync does not return."""
-        self._events.log_disk_stalled(path=self._paths[log], waiting_ms=int(waiting_s * 1000))
+        tell = self._events.log_late if self._of_streams else self._events.log_disk_stalled
+        tell(path=self._paths[log], waiting_ms=int(waiting_s * 1000))
 
     def log_moves(self, log: LogName, waited_s: float) -> None:
         """It has returned."""
-        self._events.log_disk_moves(path=self._paths[log], waited_ms=int(waited_s * 1000))
+        tell = self._events.log_answers if self._of_streams else self._events.log_disk_moves
+        tell(path=self._paths[log], waited_ms=int(waited_s * 1000))
 
     def log_failed(self, log: LogName, error: Exception) -> None:
         """The process must end."""

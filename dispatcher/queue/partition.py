@@ -32,6 +32,7 @@ from dispatcher.queue.records.letters import PLACE_END, LetterFacts
 from dispatcher.queue.recovery.reconcile import reconcile
 from dispatcher.queue.recovery.replay import Recovery
 from dispatcher.queue.registry.idempotency.keys import LOOK_SECONDS
+from dispatcher.queue.wiring import LATE_STREAM as LATE_STREAM
 from dispatcher.queue.wiring import PartitionConfig as PartitionConfig
 from dispatcher.queue.wiring import Wiring
 from dispatcher.txlog import TransactionLog, each

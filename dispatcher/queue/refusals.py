@@ -48,6 +48,12 @@ DISK_STALLED = Refusal(
     "again later.",
     retry_after_s=5,
 )
+LOG_LATE = Refusal(
+    503,
+    "log_late",
+    "The servers of the cluster do not answer. Nothing of this was stored; send the request again.",
+    retry_after_s=1,
+)
 NOT_DURABLE_FULL = Refusal(
     503,
     "disk_full",

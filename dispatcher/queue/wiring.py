@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
+from typing import Final, Protocol
 
 from dispatcher.core.clock import Clock, Random, SteadyClock
 from dispatcher.core.policy import Policy
 from dispatcher.core.retry import RetryPolicy
 from dispatcher.core.rules.table import RulesInForce
 from dispatcher.core.tenure import Tenure
+from dispatcher.errors import Refusal
 from dispatcher.queue.admin.administration import Administration
 from dispatcher.queue.admin.carrying import Carrying
 from dispatcher.queue.admin.changing import Changing
@@ -32,7 +33,7 @@ from dispatcher.queue.commit.committer import Committer
 from dispatcher.queue.commit.endings import Endings
 from dispatcher.queue.commit.retries import Retries
 from dispatcher.queue.commit.settlements import Settlements
-from dispatcher.queue.commit.stalls import StallWatch, tell_pace
+from dispatcher.queue.commit.stalls import STALLED_SECONDS, StallWatch, tell_pace
 from dispatcher.queue.compaction.large import LargeBodies
 from dispatcher.queue.compaction.messages import Messages
 from dispatcher.queue.compaction.reclaimer import Reclaimer
@@ -67,10 +68,25 @@ from dispatcher.queue.ports import LogName, Observer
 from dispatcher.queue.records.ids import wire_id
 from dispatcher.queue.records.letters import LetterFacts
 from dispatcher.queue.recovery.replay import Recovery
+from dispatcher.queue.refusals import DISK_STALLED, LOG_LATE
 from dispatcher.queue.registry.idempotency.keys import Keys
 from dispatcher.queue.registry.pauses import Pauses
 from dispatcher.telemetry.supervisor import Supervisor
 from dispatcher.txlog import TransactionLog
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """After how many seconds a log that gives no verdict on a batch is late, and why nobody's
+    messages are accepted then."""
+
+    after_s: float
+    refusal: Refusal
+
+
+LATE_DISK: Final = Late(STALLED_SECONDS, DISK_STALLED)
+LATE_STREAM: Final = Late(2.0, LOG_LATE)
+"""A healthy cluster answers within milliseconds, and another of its nodes may be asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +110,7 @@ class PartitionConfig:
     order_holds: bool = False
     reclaim: ReclaimPolicy = RECLAIM
     rules: RulesInForce = field(default_factory=RulesInForce)
+    late: Late = LATE_DISK
 
 
 class Owner(Protocol):
@@ -236,9 +253,16 @@ class Wiring:
             blocks=self.lines if config.order_holds else None,
         )
 
-        self.stalls = StallWatch(self.committer, partial(tell_pace, observer, LogName.TRANSACTION))
+        late = config.late
+        self.stalls = StallWatch(
+            self.committer,
+            partial(tell_pace, observer, LogName.TRANSACTION),
+            stalled_s=late.after_s,
+        )
         self.dead_stalls = StallWatch(
-            self.dead_letters.committer, partial(tell_pace, observer, LogName.DEAD_LETTER)
+            self.dead_letters.committer,
+            partial(tell_pace, observer, LogName.DEAD_LETTER),
+            stalled_s=late.after_s,
         )
 
         self.loading = Loading(
@@ -292,6 +316,7 @@ class Wiring:
             partition=number,
             incarnation=incarnation,
             max_backlog_bytes=config.max_backlog_bytes,
+            late=late.refusal,
         )
         self.callbacks = Callbacks(
             self.pending,

@@ -274,6 +274,15 @@ class Events:
     def log_disk_moves(self, *, path: str, waited_ms: int) -> None:
         """It answers again."""
 
+    @_event("error", "log.late")
+    def log_late(self, *, path: str, waiting_ms: int) -> None:
+        """The servers that a log is on have not answered for two seconds; new callers get 503,
+        unless it is the log of dead letters."""
+
+    @_event("info", "log.answers")
+    def log_answers(self, *, path: str, waited_ms: int) -> None:
+        """They answer again."""
+
     @_event("info", "backup.made")
     def backup_made(self, *, directory: str, size_bytes: int, took_ms: int) -> None:
         """Copied, synced and checked."""

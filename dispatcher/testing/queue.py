@@ -24,6 +24,7 @@ from dispatcher.queue.lanes.warm import WARM_BYTES
 from dispatcher.queue.partition import Partition, PartitionConfig
 from dispatcher.queue.ports import LogName, Observer
 from dispatcher.queue.recovery.replay import Recovery
+from dispatcher.queue.wiring import LATE_DISK, Late
 from dispatcher.testing.clock import SimulatedClock
 from dispatcher.testing.log import FaultyLog
 from dispatcher.testing.loop import run
@@ -285,6 +286,7 @@ class Bench:
         max_backlog_bytes: int = 0,
         keep_everything: bool = False,
         retention: RetentionPolicy = KEEP_ALL,
+        late: Late = LATE_DISK,
         reclaim: ReclaimPolicy | None = None,
         rules: RulesInForce | None = None,
         partition: int = 0,
@@ -302,6 +304,7 @@ class Bench:
             keep_everything,
             partition,
             retention=retention,
+            late=late,
             workers_slow=workers_slow,
             max_age_ms=max_age_ms,
             idempotency_window_ms=idempotency_window_ms,

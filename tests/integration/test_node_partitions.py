@@ -17,12 +17,13 @@ from dispatcher.core.destination import Origin
 from dispatcher.core.placing import partition_of
 from dispatcher.delivery.config import DeliveryConfig
 from dispatcher.delivery.pool import Pool
-from dispatcher.errors import LogFenced, LogUnknown
+from dispatcher.errors import LogError, LogFenced, LogUnknown
 from dispatcher.ingress.config import IngressConfig
 from dispatcher.ingress.listener import Listener
 from dispatcher.node.partitions import Lost, Partitions
 from dispatcher.node.public import PUBLIC_READY
 from dispatcher.node.router import Router
+from dispatcher.node.whole import Whole
 from dispatcher.queue.flow.traffic import Traffic
 from dispatcher.queue.partition import Partition, PartitionConfig
 from dispatcher.queue.ports import CHUNK_BYTES
@@ -364,6 +365,133 @@ async def test_others_are_opened_and_go_on_when_a_log_is_another_owners(
     await server.partitions.open(1, "live", 9)
     assert (await server.post(places[1].authority, keyed)).status == 202
     assert not server.lost
+    await server.stop()
+
+
+class Beside:
+    """A companion that notes what happens to it, and whether its partition was still there."""
+
+    def __init__(self, partition: Partition) -> None:
+        self.partition = partition
+        self.happened: list[str] = []
+        self.fails: LogError | None = None
+        self.starting = asyncio.Event()
+        self.starting.set()
+
+    async def open(self, owner: str, epoch: int) -> None:
+        self.happened.append(f"open {owner} {epoch}")
+        assert await self.partition.log.read([]) == [], "it is open"
+        if self.fails is not None:
+            raise self.fails
+
+    async def start(self) -> None:
+        assert self.partition.starting is not None
+        self.happened.append("start")
+        await self.starting.wait()
+
+    async def drain(self, timeout_s: float) -> bool:
+        self.happened.append("drain")
+        return True
+
+    def abandon(self) -> None:
+        self.happened.append("abandon")
+
+    async def stop(self) -> None:
+        assert await self.partition.log.read([]) == [], "the partition is stopped after it"
+        self.happened.append("stop")
+
+
+async def test_companion_lives_within_its_partition(places: list[FakeDestination]) -> None:
+    """It begins after it, drains beside it, and ends before its logs are closed: where it is handed
+    over, where it is lost, and where either can't be opened. Members hear of the partition once
+    when it is open, and once when it is not here any more."""
+    server = Live(Logs())
+    made: list[Beside] = []
+    failing: list[LogError | None] = [None]
+
+    def beside(number: int, partition: Partition) -> Beside | None:
+        if number:
+            return None
+        made.append(Beside(partition))
+        made[-1].fails = failing[0]
+        return made[-1]
+
+    members = Whole(server.traffic)
+    server.partitions = Partitions(
+        server._make,
+        beside=beside,
+        members=[members],
+        router=server.router,
+        pool=server.pool,
+        lost=lambda number, error: server.lost.append((number, error)),
+        died=server.notes.died,
+    )
+    await server.listener.start()
+    server.partitions.begin()
+
+    async def accepted() -> bool:
+        return (await server.post(places[0].authority)).status == 202
+
+    assert not await accepted()
+    await server.partitions.open(0, "live", 1)
+    await server.partitions.open(1, "live", 1)
+    assert [one.config.partition for one in members.parts] == [0, 1]
+    assert await accepted()
+    await server.partitions.close(0, 5)
+    assert made[0].happened == ["open live 1", "start", "drain", "stop"]
+    assert [one.config.partition for one in members.parts] == [1]
+
+    failing[0] = LogFenced("another has the log of results")
+    with pytest.raises(LogFenced):
+        await server.partitions.open(0, "live", 2)
+    assert made[1].happened == ["open live 2", "stop"]
+    assert server.partitions.get(0) is None
+
+    failing[0] = None
+    await server.partitions.open(0, "live", 2)
+    error = LogFenced("another has opened the log")
+    server.logs[0].lose(error)
+    await until(lambda: bool(server.lost))
+    assert made[2].happened[:3] == ["open live 2", "start", "abandon"]
+    await server.partitions.open(0, "live", 3)
+    assert made[2].happened == ["open live 2", "start", "abandon", "stop"], "before the next opens"
+    assert made[3].happened == ["open live 3", "start"]
+    server.partitions.abandon(0, error)
+    server.partitions.abandon(0, error)
+    assert made[3].happened[2:] == ["abandon"]
+    assert server.lost == [(0, error)], "who says so knows it"
+    assert await accepted()
+    assert server.partitions.get(0) is None
+    await server.stop()
+
+
+async def test_partition_that_is_lost_while_its_companion_begins_is_not_open() -> None:
+    """Whoever opens it hears why; the next one may open it."""
+    server = Live(Logs())
+    made: list[Beside] = []
+
+    def beside(number: int, partition: Partition) -> Beside:
+        made.append(Beside(partition))
+        made[-1].starting.clear()
+        return made[-1]
+
+    server.partitions._beside = beside
+    await server.listener.start()
+    server.partitions.begin()
+    opening = asyncio.ensure_future(server.partitions.open(0, "live", 1))
+    await until(lambda: bool(made) and "start" in made[0].happened)
+    error = LogUnknown("no majority")
+    server.logs[0].lose(error)
+    await until(lambda: bool(server.lost))
+    made[0].starting.set()
+    with pytest.raises(LogUnknown):
+        await opening
+    assert server.router.refusal() is not None
+    again = asyncio.ensure_future(server.partitions.open(0, "live", 2))
+    await until(lambda: len(made) == 2)
+    made[1].starting.set()
+    await again
+    assert server.router.refusal() is None
     await server.stop()
 
 

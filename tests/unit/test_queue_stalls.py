@@ -14,6 +14,7 @@ from dispatcher.core.message import Message
 from dispatcher.errors import Refusal
 from dispatcher.queue.commit.committer import Committer
 from dispatcher.queue.commit.stalls import Pace, StallWatch, next_look_s, pace_of
+from dispatcher.queue.partition import LATE_STREAM
 from dispatcher.queue.ports import LogName
 from dispatcher.testing.clock import SimulatedClock
 from dispatcher.testing.disk import SimulatedDisk
@@ -134,6 +135,25 @@ def test_stall_is_told_and_new_callers_are_refused() -> None:
         assert bench.notes.errors == []
 
     simulate(test)
+
+
+def test_callers_are_refused_while_the_servers_of_a_log_do_not_answer() -> None:
+    """After two seconds, with `log_late`; who waits gets its answer with the verdict."""
+
+    async def test(bench: Bench) -> None:
+        bench.log.append_s = 4.0
+        waiting = bench.accept(message())
+        await asyncio.sleep(1.9)
+        assert bench.queue.intake.refusal() is None
+        await asyncio.sleep(0.2)
+        refusal = bench.queue.intake.refusal()
+        assert refusal is not None
+        assert (refusal.status, refusal.slug, refusal.retry_after_s) == (503, "log_late", 1)
+        await asyncio.sleep(3)
+        assert isinstance(waiting.answer, Message)
+        assert bench.queue.intake.refusal() is None
+
+    simulate(test, late=LATE_STREAM)
 
 
 def test_stalled_dead_letter_log_refuses_nobody() -> None:

@@ -6,8 +6,8 @@ nothing for that.
 
     FINE      no batch is with the log, or not for long
     SLOW      one has been for `SLOW_SECONDS`: worth a warning
-    STALLED   one has been for `STALLED_SECONDS`: new callers are refused; leads to SLOW as soon as
-              the log has answered
+    STALLED   one has been for `STALLED_SECONDS`, or what the watch is told: new callers are
+              refused; leads to SLOW as soon as the log has answered
 
 SLOW is left only after `CALM_SECONDS` without a slow batch: a disk that takes a second for every
 sync causes one warning, not one a second.
@@ -42,16 +42,16 @@ class Pace(IntEnum):
     STALLED = 2
 
 
-def pace_of(waiting_s: float) -> Pace:
+def pace_of(waiting_s: float, stalled_s: float = STALLED_SECONDS) -> Pace:
     """Judge how long a batch has been with the log, in seconds; 0 when none is."""
-    if waiting_s >= STALLED_SECONDS:
+    if waiting_s >= stalled_s:
         return Pace.STALLED
     return Pace.SLOW if waiting_s >= SLOW_SECONDS else Pace.FINE
 
 
-def next_look_s(waiting_s: float) -> float:
+def next_look_s(waiting_s: float, stalled_s: float = STALLED_SECONDS) -> float:
     """Return the seconds until the next look, so that no step is noticed late."""
-    for step_s in (SLOW_SECONDS, STALLED_SECONDS):
+    for step_s in (SLOW_SECONDS, stalled_s):
         if waiting_s < step_s:
             return min(max(step_s - waiting_s, _SHORTEST_SECONDS), _LOOK_SECONDS)
     return _LOOK_SECONDS
@@ -74,7 +74,15 @@ class StallWatch:
     with the log, or had been at the last look. `stalls` counts how often it came to STALLED.
     """
 
-    def __init__(self, watched: Watched, changed: Callable[[Pace, Pace, float], None]) -> None:
+    def __init__(
+        self,
+        watched: Watched,
+        changed: Callable[[Pace, Pace, float], None],
+        *,
+        stalled_s: float = STALLED_SECONDS,
+    ) -> None:
+        """A batch that has been with the log for `stalled_s` makes it STALLED."""
+        self._stalled_s = stalled_s
         self.pace = Pace.FINE
         self.stalls = 0
         self._watched = watched
@@ -98,12 +106,12 @@ class StallWatch:
 
     def _look(self) -> None:
         waiting_s = self._watched.waiting_s()
-        seen = pace_of(waiting_s)
+        seen = pace_of(waiting_s, self._stalled_s)
         is_suspicion = seen > self.pace and seen > self._suspected
         self._suspected = seen
         # Armed before anybody is told: what they do may fail.
         self._timer = self._loop.call_later(
-            _AGAIN_SECONDS if is_suspicion else next_look_s(waiting_s), self._look
+            _AGAIN_SECONDS if is_suspicion else next_look_s(waiting_s, self._stalled_s), self._look
         )
         now_s = self._loop.time()
         if waiting_s:

@@ -4,7 +4,7 @@ What is said where a log stores nothing more, by its last error:
 
                                   batch with the log             what waited for its turn
     LogFenced                     moved: it is another's now     moved
-    LogUnknown                    no verdict: no answer          moved: it was never handed over
+    LogUnknown, StreamCorrupt     no verdict: no answer          moved: it was never handed over
     a disk of this machine,       log_failed: may be stored,     log_failed
     damage, a mistake             and the process ends
 """
@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from dispatcher.errors import LogFenced, LogUnknown, Refusal
+from dispatcher.errors import LogCorrupt, LogFenced, LogUnknown, Refusal
 from dispatcher.queue.refusals import LOG_FAILED, MOVED, NO_VERDICT
 from dispatcher.telemetry.supervisor import Died
 
@@ -33,15 +33,15 @@ def of_batch(error: Exception | None) -> Refusal:
     """What those are told whose batch was with the log when it ended with this error."""
     if isinstance(error, LogFenced):
         return MOVED
-    if isinstance(error, LogUnknown) and not error.ends_process:
+    if isinstance(error, LogUnknown | LogCorrupt) and not error.ends_process:
         return NO_VERDICT
     return LOG_FAILED
 
 
 def of_waiting(error: Exception | None) -> Refusal:
     """The same of those whose records were not handed to the log."""
-    is_known = isinstance(error, LogFenced | LogUnknown) and not error.ends_process
-    return MOVED if is_known else LOG_FAILED
+    is_gone = isinstance(error, LogFenced | LogUnknown | LogCorrupt) and not error.ends_process
+    return MOVED if is_gone else LOG_FAILED
 
 
 def tell_stored(waiters: list[Waiter | None], positions: Sequence[int], died: Died) -> None:

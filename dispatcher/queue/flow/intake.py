@@ -35,7 +35,6 @@ from dispatcher.queue.records.messages import encode_message
 from dispatcher.queue.refusals import (
     BACKLOG_FULL,
     DISK_FULL,
-    DISK_STALLED,
     OVERLOADED,
     SHUTTING_DOWN,
 )
@@ -45,7 +44,7 @@ MAX_UNSTORED_BYTES: Final = 64 * 1024 * 1024
 
 class Intake:
     """Accepts messages (`ports.Acceptor`). `max_backlog_bytes` is of all partitions of the process,
-    and 0 means until the disk is full."""
+    and 0 means until the disk is full; `late` is said while the log gives no verdict."""
 
     __slots__ = (
         "_admission",
@@ -56,6 +55,7 @@ class Intake:
         "_incarnation",
         "_is_closed",
         "_lanes",
+        "_late",
         "_max_backlog_bytes",
         "_pending",
         "_starting",
@@ -86,6 +86,7 @@ class Intake:
         partition: int,
         incarnation: int,
         max_backlog_bytes: int,
+        late: Refusal,
     ) -> None:
         self.spreads_keys = False
         self._pending = pending
@@ -103,6 +104,7 @@ class Intake:
         self._incarnation = incarnation
         self._id_prefix = wire_id(partition, incarnation, 0)[:12]
         self._max_backlog_bytes = max_backlog_bytes
+        self._late = late
         self._is_closed = False
         self._together = Together(
             committer,
@@ -128,7 +130,7 @@ class Intake:
         if committer.full:
             return DISK_FULL
         if committer.stalled:
-            return DISK_STALLED
+            return self._late
         if committer.waiting_bytes > MAX_UNSTORED_BYTES:
             return OVERLOADED
         return self._backlog_refusal() if self._max_backlog_bytes else None

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dispatcher.errors import LogBusy, LogCorrupt
+from dispatcher.errors import LogBusy, LogCorrupt, StreamCorrupt
 from dispatcher.txlog.nats.answers import NO_MESSAGE, ApiError, parse
 from dispatcher.txlog.nats.asking import Asking, Patience
 from dispatcher.txlog.nats.batch import Batch, Fence, decode, position_of
@@ -99,7 +99,7 @@ class Stream:
 
     def damaged(self, sequence: int, why: str) -> LogCorrupt:
         """Return the error that says which message of the stream is not as it was stored."""
-        return LogCorrupt(f"stream {self.name}", sequence, why)
+        return StreamCorrupt(f"stream {self.name}", sequence, why)
 
     def busy(self) -> LogBusy:
         """Return the error that says that nobody answers now."""
