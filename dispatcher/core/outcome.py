@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Final
 
 
 class Failure(Enum):
@@ -24,6 +25,22 @@ def cause(status: int | None, failure: Failure | None) -> str | None:
     if failure is not None:
         return failure.value
     return None if status is None else f"http_{status}"
+
+
+_WORDS: Final = {
+    "connection_failed": "no connection",
+    "dns_failed": "host not found",
+    "tls_failed": "TLS failed",
+    "timeout": "timed out",
+    "broken_response": "broken response",
+    "egress_denied": "refused by the egress rules",
+    "expired": "waited too long",
+}
+
+
+def in_words(cause: str) -> str:
+    """What an attempt came to, for people: `no connection`, `HTTP 503`."""
+    return f"HTTP {cause[5:]}" if cause.startswith("http_") else _WORDS.get(cause, cause)
 
 
 def beyond(status: int | None, failure: Failure | None, detail: str) -> str:

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from dispatcher.api.outlook import Problem, Severity
+from dispatcher.core.outcome import in_words
 from dispatcher.node.history import Forecast
 
 MOST_NAMED: Final = 5
@@ -132,7 +133,8 @@ def _failing(facts: Facts) -> Iterator[Problem]:
             "destination_failing",
             Severity.ERROR,
             f"{one.destination} has been failing{lasted}"
-            f"{f' ({one.last_error})' if one.last_error else ''}; {_messages(one.waiting)} for it.",
+            f"{f' ({in_words(one.last_error)})' if one.last_error else ''}; "
+            f"{_messages(one.waiting)} for it.",
             destination=one.destination,
             since_us=since_us,
             count=one.waiting,

@@ -128,6 +128,23 @@ async def test_menu_is_one_line_on_tablets_and_desks(page: Page, api: ApiBench, 
     assert await page.evaluate(_LINES) == 1
 
 
+@pytest.mark.parametrize("width", [600, 768, 820, 912, 1024, 1180])
+async def test_cards_of_figures_have_their_words_on_one_line_on_tablets(
+    page: Page, api: ApiBench, width: int
+) -> None:
+    """All of a row are as high as each other then."""
+    await page.set_viewport_size({"width": width, "height": 900})
+    await visit(page, api)
+    await expect(page.get_by_text("attempts take")).to_be_visible()
+    folded = await page.evaluate(
+        """[...document.querySelectorAll(".figure:not([hidden]) > *")]
+            .filter(one => one.getClientRects().length > 1 || one.offsetHeight >
+                1.9 * parseFloat(getComputedStyle(one).fontSize))
+            .map(one => one.innerText)"""
+    )
+    assert folded == []
+
+
 @pytest.mark.parametrize("width", [412, 820, 1280])
 async def test_no_field_of_a_filter_lies_under_what_stands_beside_it(
     page: Page, api: ApiBench, width: int

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from dispatcher import api
 from dispatcher.api.outlook import Severity
+from dispatcher.core.outcome import Failure, in_words
 from dispatcher.node.history import Forecast
 from dispatcher.node.problems import Ailing, Facts, Oldest, problems
 
@@ -14,6 +17,7 @@ SECOND = 1_000_000
 HOUR = 3600
 NOW = 1_700_000_000 * SECOND
 WELL = Facts(NOW)
+DASHBOARD = Path(api.__file__).parent / "dashboard"
 
 
 def slugs(facts: Facts) -> list[str]:
@@ -34,7 +38,7 @@ def test_spans_are_told_in_one_unit(seconds: int, words: str) -> None:
     """And one of it is one."""
     failing = Ailing("http://d", 3, NOW - seconds * SECOND, "http_503")
     (found,) = problems(replace(WELL, failing=[failing], failing_total=1))
-    assert f"has been failing for {words} (http_503)" in found.message
+    assert f"has been failing for {words} (HTTP 503)" in found.message
 
 
 def test_nothing_is_wrong_when_all_is_well() -> None:
@@ -92,8 +96,18 @@ def test_destination_that_fails_is_named_with_what_waits_and_why() -> None:
     assert (found.destination, found.count) == ("http://d1.example", 3)
     assert found.since_us == NOW - 120 * SECOND
     assert found.message == (
-        "http://d1.example has been failing for 2 minutes (http_503); 3 messages wait for it."
+        "http://d1.example has been failing for 2 minutes (HTTP 503); 3 messages wait for it."
     )
+
+
+@pytest.mark.parametrize("failure", Failure)
+def test_why_a_destination_fails_is_told_in_the_words_of_the_dashboard(failure: Failure) -> None:
+    """Its tables say it in the same ones; the slug is for programs."""
+    failing = [Ailing("http://d", 3, None, failure.value)]
+    (found,) = problems(replace(WELL, failing=failing, failing_total=1))
+    words = in_words(failure.value)
+    assert found.message == f"http://d has been failing ({words}); 3 messages wait for it."
+    assert f'{failure.value}: "{words}",' in DASHBOARD.joinpath("format.js").read_text()
 
 
 @pytest.mark.parametrize(("total", "more"), [(5, 0), (6, 1), (1000, 995)])

@@ -103,7 +103,7 @@ def test_destination_is_told_once_it_has_failed_for_long_and_when_that_is_over()
     conditions = Conditions(table(for_ms=600_000), "https://hooks.example.com")
     assert conditions.fails("http://a", failing(9), 1) is None
     assert conditions.is_over("http://a", Over.ANSWERS, 1) is None
-    text = "{} has been failing for 10 minutes (http_503); 844 messages wait for it."
+    text = "{} has been failing for 10 minutes (HTTP 503); 844 messages wait for it."
     for name in ("http://a", "http://b"):
         told = conditions.fails(name, failing(10), 2)
         assert told is not None
@@ -260,7 +260,7 @@ def test_destination_that_fails_in_another_process_is_told_once_and_not_over_bef
             return told
 
         (began,) = await look(fails, lately, shut)
-        assert began.startswith("http://a.example has been failing for 5 minutes (timeout); 3")
+        assert began.startswith("http://a.example has been failing for 5 minutes (timed out); 3")
         assert await look(fails, lately, shut) == []
         assert await look(lately) == ["Nothing waits for http://a.example any more."]
 

@@ -139,6 +139,27 @@ def test_reason_is_told_why_a_message_is_not_delivered_yet() -> None:
     simulate(test)
 
 
+@pytest.mark.parametrize("status", [408, 429, 503])
+def test_a_delay_that_the_destination_asked_for_is_explained_by_that(status: int) -> None:
+    """Whether others have to wait for it too or not; what it does not ask for is not."""
+
+    async def test(bench: Bench) -> None:
+        asked = await accepted(bench, "asked")
+        bench.end(bench.deliverer.flying[0], failed(status, retry_after=b"600"))
+        failing = await accepted(bench, "failing", to="b.example")
+        bench.end(bench.deliverer.flying[-1], failed(status))
+        await settle_down()
+        found = await bench.queue.admin.explain(asked)
+        assert found is not None
+        assert "http://a.example asked for that, with Retry-After: not before" in found.message
+        found = await bench.queue.admin.explain(failing)
+        assert found is not None
+        assert found.reason is Reason.SCHEDULED
+        assert "Retry-After" not in found.message
+
+    simulate(test)
+
+
 def test_a_destination_that_fails_too_often_is_the_reason() -> None:
     """The breaker says until when."""
 

@@ -105,6 +105,19 @@ def test_a_message_that_waits_for_its_next_attempt_is_told_when_that_is_due() ->
     assert why.message == f"{text} Messages of its destination that are ready before it: 300."
 
 
+def test_delay_that_the_destination_asked_for_is_said_to_be_so() -> None:
+    """With Retry-After; not where its own delay ends before that, nor once that time is over."""
+    peer = _peer()
+    peer.asked_until = 5_000_000
+    assert _scheduled(peer).message == (
+        "Attempt 2 failed; the next one is not made before the delay is over. http://a asked for "
+        "that, with Retry-After: not before 1970-01-01T00:00:05.000007Z."
+    )
+    for others_us in (1_000_000, 7_000_001):
+        peer.asked_until = others_us
+        assert "Retry-After" not in _scheduled(peer).message
+
+
 def test_scheduled_message_of_a_held_destination_says_so() -> None:
     """Its delay is not all that it waits for."""
     peer = _peer()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Final
 
 from dispatcher.core.clock import QueueUs, WallUs
-from dispatcher.core.instants import read_rfc3339
+from dispatcher.core.instants import read_rfc3339, rfc3339
 from dispatcher.core.options import DEADLINE, DELAY, NOT_BEFORE, RETRIES
 from dispatcher.queue.admin.looking import Looking
 from dispatcher.queue.admin.parts import Parts
@@ -19,6 +20,8 @@ from dispatcher.queue.lanes.peers import Peer
 from dispatcher.queue.pending.index import NO_SLOT
 
 ToWall = Callable[[QueueUs], WallUs]
+_CLOCKS_US: Final = 1_000_000
+"""What two instants of the same moment may differ in, of which one was read from the wall clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,9 @@ def waits_for_its_time(
         )
     else:
         text = f"Attempt {attempts} failed; the next one is not made before the delay is over."
+        if now_us < peer.asked_until <= due + _CLOCKS_US:
+            asked = rfc3339(to_wall(QueueUs(peer.asked_until)))
+            text += f" {peer.destination} asked for that, with Retry-After: not before {asked}."
     if shut is not None and shut.gate not in (Gate.LIMIT, Gate.RATE):
         text += " Its destination is left alone for longer."
         if shut.until_us is None:

@@ -65,22 +65,33 @@ class Learning:
             peer.limit.overload(message.started_at, now_us)
         elif not (peer.tried or result.ours):
             peer.limit.tried()
-        status = result.status
-        is_asked = status is not None and status in (429, 503) and not policy.acks(status)
-        if is_asked and result.retry_after is not None:
-            asked_ms = parse_retry_after(result.retry_after, self._clock.wall_us()) or 0
-            # A message may wait for longer than others do; it must not make them wait.
-            most_ms = min(policy.max_delay_ms, self._pause_max_ms)
-            until_us = now_us + min(asked_ms, most_ms) * 1000
-            if until_us > max(peer.paused_until, now_us):
-                peer.paused_until = until_us
-                peer.calm = False
-                self._tell(peer, until_us, TOLD_OF_WISH, result)
+        if result.retry_after is not None:
+            self._asked(peer, result, result.retry_after, policy, now_us)
         if signal is not Signal.HEALTHY or not peer.calm:
             self.signal(peer, signal, message, now_us, result)
         if result.ours:
             _rest(peer, now_us)
         return signal
+
+    def _asked(
+        self, peer: Peer, result: AttemptResult, wish: bytes, policy: RetryPolicy, now_us: int
+    ) -> None:
+        """An answer says when to ask again. The message waits for that, where it is tried again at
+        all; others too, where the answer is about all of them."""
+        status = result.status
+        if status is None or policy.acks(status) or policy.is_final(status):
+            return
+        asked_ms = parse_retry_after(wish, self._clock.wall_us()) or 0
+        peer.asked_until = now_us + min(asked_ms, policy.max_delay_ms) * 1000
+        if status not in (429, 503):
+            return
+        # A message may wait for longer than others do; it must not make them wait.
+        most_ms = min(policy.max_delay_ms, self._pause_max_ms)
+        until_us = now_us + min(asked_ms, most_ms) * 1000
+        if until_us > max(peer.paused_until, now_us):
+            peer.paused_until = until_us
+            peer.calm = False
+            self._tell(peer, until_us, TOLD_OF_WISH, result)
 
     def signal(
         self,

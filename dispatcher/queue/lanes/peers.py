@@ -28,7 +28,8 @@ class Peer:
     """One destination.
 
     `in_flight` counts attempts under way, slow ones too. `paused_until` (Retry-After) is in
-    microseconds by the queue's clock. `lacking_since` is when this machine began to lack something
+    microseconds by the queue's clock; `asked_until` is when it asked to be asked again at the
+    soonest, which may be longer. `lacking_since` is when this machine began to lack something
     for its attempts (0: it does not), `rests_until` until when they rest for that. `held`: an
     operator stopped it. `calm` says that its last answer was good, the breaker is closed with no
     failure counted, and there is neither pause nor rest nor hold: the hot path asks nothing else.
@@ -47,6 +48,7 @@ class Peer:
 
     __slots__ = (
         "alarm",
+        "asked_until",
         "breaker",
         "bucket",
         "calm",
@@ -73,6 +75,7 @@ class Peer:
         self.breaker = breaker
         self.in_flight = 0
         self.paused_until = 0
+        self.asked_until = 0
         self.lacking_since = 0
         self.rests_until = 0
         self.held = False
