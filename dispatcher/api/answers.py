@@ -1,4 +1,4 @@
-"""An answer of a handler as a response."""
+"""An answer of a handler as a response, and what every response has."""
 
 from __future__ import annotations
 
@@ -7,6 +7,14 @@ from pydantic import BaseModel
 
 from dispatcher.api.json_line import json_line
 from dispatcher.api.routes import JSON, Answer
+
+
+async def finish_headers(request: web.Request, answer: web.StreamResponse) -> None:
+    """What every answer has, errors included."""
+    answer.headers.pop("Server", None)  # aiohttp says its own and Python's version
+    answer.headers["X-Content-Type-Options"] = "nosniff"
+    if request.path.startswith(("/v1/", "/sessions/")):
+        answer.headers["Cache-Control"] = "no-store"
 
 
 def response(answer: Answer, status: int = 200) -> web.StreamResponse:

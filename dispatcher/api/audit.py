@@ -34,6 +34,10 @@ _MOST_SHOWN: Final = 200
 key_name: ContextVar[str] = ContextVar("key_name", default="")
 """The name of the key that the request under way has shown; "" where no keys are set."""
 
+caller: ContextVar[str | None] = ContextVar("caller", default=None)
+"""The address of who makes the request under way, where it was passed on; None: it is that of the
+connection."""
+
 
 class Action(StrEnum):
     """What operators do; the value is the label of the metric, and the verb of the event."""
@@ -176,7 +180,7 @@ class Audit:
             return
         self._events.operator_key_refused(
             key=name,
-            address=request.remote,
+            address=caller.get() or request.remote,
             method=request.method,
             path=request.path,
             error=error,
@@ -192,7 +196,7 @@ class Audit:
         selection = {
             "method": request.method[:_MOST_SHOWN],
             "path": request.path[:_MOST_SHOWN],
-            "address": request.remote,
+            "address": caller.get() or request.remote,
             "untold": self._unkept,
         }
         self._unkept = 0

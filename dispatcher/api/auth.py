@@ -47,7 +47,7 @@ def key_guard(
     """
 
     def ask_for_key(request: web.Request) -> None:
-        key = keys.find(_shown(request))
+        key = keys.find(shown(request))
         if key is None:
             audit.refused(request, name=None, error="key_invalid")
             raise ApiError(
@@ -94,8 +94,8 @@ def forbidden(key: Key, roles: frozenset[Role] | None) -> ApiError:
     )
 
 
-def _shown(request: web.Request) -> bytes:
-    """The key of a request; b"", which is none, where it shows no key or two."""
+def shown(request: web.Request) -> bytes:
+    """The key that a request shows; b"", which is none, where it shows no key or two."""
     values = request.headers.getall("Authorization", [])
     if len(values) != 1:
         return b""

@@ -10,18 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import socket
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import Any, cast
+from typing import Any
 
-from aiohttp import web, web_app
+from aiohttp import web
 from aiohttp.typedefs import Handler
 
 import dispatcher
 from dispatcher.api import openapi
-from dispatcher.api.answers import response
+from dispatcher.api.accepting import Accepting, forget_handlers
+from dispatcher.api.answers import finish_headers, response
 from dispatcher.api.audit import Audit, Keeper
 from dispatcher.api.audit_calls import AuditCalls
 from dispatcher.api.auth import key_guard
@@ -31,7 +31,7 @@ from dispatcher.api.building import build, models_of
 from dispatcher.api.calls import FunctionCalls
 from dispatcher.api.carrying import CarryCalls
 from dispatcher.api.connect import is_rpc, one_slash
-from dispatcher.api.connections import Connection, Connections
+from dispatcher.api.connections import Connections
 from dispatcher.api.destinations import DestinationCalls
 from dispatcher.api.dispatching import DispatchCalls
 from dispatcher.api.doors import Doors
@@ -39,13 +39,13 @@ from dispatcher.api.editing import Edits
 from dispatcher.api.entrance import Entrance, Lines
 from dispatcher.api.errors import error_middleware
 from dispatcher.api.expensive import Expensive
+from dispatcher.api.front.callers import caller_middleware
 from dispatcher.api.guard import page_guard
 from dispatcher.api.health import Health
 from dispatcher.api.jobs.calls import JobCalls
 from dispatcher.api.jobs.running import Jobs
 from dispatcher.api.json_line import LINE_END
 from dispatcher.api.letters import LetterCalls
-from dispatcher.api.malformed import Speaker
 from dispatcher.api.masking import Headers, Masking
 from dispatcher.api.messages import MessageCalls
 from dispatcher.api.models import Nothing
@@ -74,7 +74,6 @@ from dispatcher.queue.admin.surface import Admin, Carrier, Replayer
 from dispatcher.schedules.surface import Schedules
 from dispatcher.telemetry.events import Events
 
-KEEPALIVE_SECONDS = 75.0
 DEFAULT_CONNECTIONS = 256
 STOP_SECONDS = 0.5
 """How long calls under way have to end when the server stops, and once more until they are cut."""
@@ -109,10 +108,12 @@ class ApiServer:
         unix: UnixPlace | None = None,
         sockets: Sequence[socket.socket] = (),
         pace: Pace | None = None,
+        is_fronted: bool = False,
     ) -> None:
         """It listens as `Doors` say. Open `keys`: everybody is let in.
         `tls` secures connections; None: they are plain. `pace` is that of all who work in slices;
-        None: it has one of its own.
+        None: it has one of its own. `is_fronted`: all requests come through a `front`, which says
+        whose they are.
         Imported and edited bodies have at most `max_body` bytes. In `lines` requests wait for
         their turn.
         Without `functions` there are no calls about them, without `sessions` none to fetch what
@@ -120,9 +121,9 @@ class ApiServer:
         secret."""
         self._host = host
         self._doors = Doors(host, port, unix=unix, sockets=sockets)
-        self._tls = tls
         self._keys = keys
         self._needs_key = not keys.is_open
+        self._is_fronted = is_fronted
         self._described: asyncio.Future[str] | None = None
         self._building: asyncio.Future[None] | None = None
         self._health = health
@@ -157,12 +158,10 @@ class ApiServer:
             )
             self._routes += self._sessions.routes()
         self._by_call = {(route.method, route.path): route for route in self._routes}
-        # aiohttp logs every malformed request with a traceback: strangers could fill the log with
-        # them, and nobody needs to act.
-        self._silent = logging.Logger("dispatcher.api", logging.CRITICAL)
         self._runner = web.AppRunner(
             self._application(events, lines or Lines()), shutdown_timeout=STOP_SECONDS
         )
+        self._accepting = Accepting(self._runner, self.connections, tls)
 
     @property
     def bound(self) -> list[tuple[str, int]]:
@@ -180,7 +179,7 @@ class ApiServer:
         await self._pages.read()
         await self._runner.setup()
         try:
-            await self._doors.open(self._connect)
+            await self._doors.open(self._accepting.connect)
         except DispatcherError:
             await self.stop()
             raise
@@ -198,7 +197,7 @@ class ApiServer:
         await self._runner.cleanup()
         await self._expensive.stop()
         self.connections.stop()
-        _forget_handlers()
+        forget_handlers()
 
     def replace_keys(self, keys: Iterable[Key]) -> None:
         """Let operators show these keys from now on, and no others; whoever has shown another one
@@ -209,20 +208,6 @@ class ApiServer:
         """
         self._keys.replace(keys)
         self.connections.keep_only(self._keys)
-
-    def _connect(self) -> asyncio.BaseProtocol:
-        """The protocol of one more connection."""
-        assert self._runner.server is not None, "it is set up before anybody can come"
-        speaker = Speaker(
-            self._runner.server,
-            loop=asyncio.get_running_loop(),
-            access_log=cast(logging.Logger, None),  # which is aiohttp's word for none
-            logger=self._silent,
-            keepalive_timeout=KEEPALIVE_SECONDS,
-            auto_decompress=False,  # see `unpacking`
-        )
-        plain = Connection(speaker, self.connections)
-        return plain if self._tls is None else self._tls.secure(plain)
 
     def _table(
         self,
@@ -309,6 +294,7 @@ class ApiServer:
         )
         application = web.Application(
             middlewares=[
+                *([caller_middleware] if self._is_fronted else []),
                 self.connections.middleware(),
                 error_middleware(events),
                 entrance.middleware(),
@@ -325,7 +311,7 @@ class ApiServer:
                     twice = f"/{path}"
                     application.router.add_route(method, twice, handler, expect_handler=_later)
         pages.add_to(application.router)
-        application.on_response_prepare.append(_finish_headers)
+        application.on_response_prepare.append(finish_headers)
         application.on_shutdown.append(self._let_readers_go)
         return application
 
@@ -378,19 +364,3 @@ def _pattern(path: str, routes: Sequence[AnyRoute]) -> str:
 
 async def _later(_: web.Request) -> None:
     """`Expect` is looked at when the request is read, after its key."""
-
-
-async def _finish_headers(request: web.Request, answer: Any) -> None:
-    """What every answer has, errors included."""
-    answer.headers.pop("Server", None)  # aiohttp says its own and Python's version
-    answer.headers["X-Content-Type-Options"] = "nosniff"
-    if request.path.startswith(("/v1/", "/sessions/")):
-        answer.headers["Cache-Control"] = "no-store"
-
-
-def _forget_handlers() -> None:
-    """aiohttp keeps the handlers of all applications of the process that were asked lately, each
-    with what it is over: a server that has stopped would stay in memory. It makes them again."""
-    kept = getattr(web_app, "_cached_build_middleware", None)
-    if kept is not None:  # not in every version
-        kept.cache_clear()

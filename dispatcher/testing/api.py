@@ -41,6 +41,7 @@ class ApiBench:
         functions: MemoryFunctions | None = None,
         sessions: MemorySessions | None = None,
         masking: Masking | None = None,
+        is_fronted: bool = False,
     ) -> None:
         self.admin = MemoryAdmin()
         self.carrier = MemoryCarrier()
@@ -71,6 +72,7 @@ class ApiBench:
             sessions=sessions,
             schedules=None if functions is None else functions.schedules,
             masking=masking,
+            is_fronted=is_fronted,
         )
 
     async def _metrics(self) -> str:
