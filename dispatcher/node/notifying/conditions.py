@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Final
 
 from dispatcher.core.destination import Destination
+from dispatcher.core.outcome import in_words
 from dispatcher.core.rules.notify import Kind, Notify
 from dispatcher.node.disks import Space
 from dispatcher.node.notifying.happening import Happening, State
@@ -97,7 +98,7 @@ class Conditions:
 
 
 def _began(name: str, failing: Failing, now_us: int) -> Happening:
-    error = f" ({failing.last_error})" if failing.last_error else ""
+    error = f" ({in_words(failing.last_error)})" if failing.last_error else ""
     waiting = "1 message waits" if failing.waiting == 1 else f"{failing.waiting} messages wait"
     return Happening(
         Kind.DESTINATION_FAILING,
