@@ -1,0 +1,6 @@
+"""A node that is one of several machines.
+
+config    what it is told of its cluster
+joining   NATS connected to and looked at, the bucket, and what all members have in common
+streams   the logs of partitions, which are streams there
+"""
