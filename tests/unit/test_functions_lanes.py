@@ -3,7 +3,9 @@ it alone."""
 
 from __future__ import annotations
 
+import gc
 import random
+import tracemalloc
 from collections import Counter
 
 import pytest
@@ -46,6 +48,10 @@ class Table:
     ) -> Place:
         self.count += 1
         return self.lanes.add(OWNER, self.count, name, function, root=root, is_resume=is_resume)
+
+    def add_root(self, function: str = "f") -> Place:
+        """A call that is its own root."""
+        return self.add(self.count + 1, function=function)
 
     def start(self) -> list[Place]:
         """All that may be run now."""
@@ -92,6 +98,51 @@ def test_first_runs_take_turns_between_roots() -> None:
             table.add(root, function=f"f{root}")
     served = Counter(place.root for place in table.one_by_one(400))
     assert all(98 <= served[root] <= 102 for root in (1, 3, 4, 5)), served
+
+
+def test_root_calls_take_turns_with_calls_below_other_roots() -> None:
+    """One that comes while a crowd waits is next, and so is the crowd after it; those that need no
+    run any more are passed over."""
+    table = Table()
+    crowd = [table.add(1_000_000) for _ in range(6)]
+    table.end([table.lanes.next_turn(table.now_us) or crowd[0]])
+    roots = [table.add_root() for _ in range(4)]
+    gone = table.add_root()
+    other = table.add_root("g")
+    table.lanes.take_out(gone, table.now_us)
+    taken = table.one_by_one(20)
+    assert Counter(taken) == Counter([*crowd[1:], *roots, other])
+    places = [taken.index(place) for place in (*roots, other)]
+    assert places[:4] == sorted(places[:4]), "among themselves they keep their order"
+    assert max(places) <= 5, "one of the crowd at most is run before the last of them"
+    assert table.lanes.waiting == 0
+
+
+def test_root_call_that_waits_takes_few_bytes_and_leaves_none() -> None:
+    """A hundred thousand may be dispatched before the first has run: what is built for that crowd
+    is what the process keeps."""
+    count = 5_000
+    table = Table()
+    table.end([table.add_root()] and table.start())
+    gc.collect()
+    tracemalloc.start()
+    try:
+        places = [table.add_root() for _ in range(count)]
+        assert in_lanes() / count < 180
+        table.one_by_one(count)
+        assert table.lanes.waiting == 0
+        places.clear()
+        assert in_lanes() / count < 2
+    finally:
+        tracemalloc.stop()
+
+
+def in_lanes() -> int:
+    """Bytes that lanes have allocated, and are still there."""
+    gc.collect()
+    of_lanes = tracemalloc.Filter(True, "*/functions/lanes/*")
+    snapshot = tracemalloc.take_snapshot().filter_traces([of_lanes])
+    return sum(one.size for one in snapshot.statistics("filename"))
 
 
 def test_a_root_with_several_functions_gets_one_share() -> None:

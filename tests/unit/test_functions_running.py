@@ -4,6 +4,8 @@ again."""
 from __future__ import annotations
 
 import asyncio
+import gc
+import tracemalloc
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -29,6 +31,7 @@ from dispatcher.protocol.messages import RunRequest
 from dispatcher.protocol.statuses import Status
 from dispatcher.testing import loop
 from dispatcher.testing.application import (
+    ENDPOINT,
     FakeApplication,
     Reply,
     Running,
@@ -88,6 +91,39 @@ def test_call_is_run_and_its_result_is_stored() -> None:
         await running.stop()
 
     loop.run(main)
+
+
+def test_crowd_of_calls_that_had_their_turns_leaves_no_memory_behind() -> None:
+    """Where thousands waited is given back when none does."""
+    count = 600
+
+    async def main(clock: SimulatedClock) -> None:
+        application = FakeApplication(lambda request: polls(wait_s=3600))
+        running = Running(application, clock)
+        running.turns.hold(ENDPOINT, True)
+        gc.collect()
+        tracemalloc.start()
+        try:
+            await running.dispatch(*["f"] * count)
+            assert running.runner.waiting == count
+            assert in_runner() / count > 20
+            running.turns.hold(ENDPOINT, False)
+            await running.until(lambda: len(application.requests) == count)
+            assert running.runner.waiting == 0
+            assert in_runner() / count < 2
+        finally:
+            tracemalloc.stop()
+        await running.stop()
+
+    loop.run(main)
+
+
+def in_runner() -> int:
+    """Bytes that the runner has allocated for what waits, and are still there."""
+    gc.collect()
+    of_runner = tracemalloc.Filter(True, "*/functions/runs/running.py")
+    snapshot = tracemalloc.take_snapshot().filter_traces([of_runner])
+    return sum(one.size for one in snapshot.statistics("filename"))
 
 
 def test_no_run_begins_while_it_is_unsure_whose_the_partition_is() -> None:

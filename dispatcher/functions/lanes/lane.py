@@ -50,8 +50,9 @@ class At(Enum):
 
 class Place:
     """A call that waits in a lane, or whose attempt is under way. `key` is its owner's; `since` its
-    number in the order of coming; `started_us` when its attempt started, by the clock of the
-    lanes, and `had_answered` whether its application was one that answers then."""
+    number in the order of coming; `tag` the round in which it is next, of a root call that waits
+    for its first run; `started_us` when its attempt started, by the clock of the lanes, and
+    `had_answered` whether its application was one that answers then."""
 
     __slots__ = (
         "at",
@@ -64,6 +65,7 @@ class Place:
         "root",
         "since",
         "started_us",
+        "tag",
     )
 
     def __init__(
@@ -75,6 +77,7 @@ class Place:
         self.function = function
         self.root = root
         self.since = since
+        self.tag = 0
         self.is_resume = False
         self.started_us = 0
         self.had_answered = False
@@ -92,8 +95,10 @@ class Function:
     `offered_since` and `offered_tag` are what its entries in the heaps of the lane say that count;
     None: it has none.
 
-    `by_root` has the first runs of each root, in order. Most roots have one: a deque of it would
-    take half a kilobyte.
+    `own` has root calls, in order: nothing else of such a root waits, so that it needs no tag but
+    its own, and a hundred thousand of them take little. (Where one begins anew, what is left below
+    it may be served in the same round.) `by_root` has the first runs of each other root, in order.
+    Most roots have one: a deque of it would take half a kilobyte.
     """
 
     __slots__ = (
@@ -103,6 +108,7 @@ class Function:
         "name",
         "offered_since",
         "offered_tag",
+        "own",
         "paused_until_us",
         "resumes",
         "tags",
@@ -116,6 +122,7 @@ class Function:
         self.paused_until_us = 0
         self.waiting = 0
         self.resumes: deque[Place] = deque()
+        self.own: deque[Place] = deque()
         self.by_root: dict[int, Place | deque[Place]] = {}
         self.tags: list[tuple[int, int, int]] = []  # tag, order of coming, root
         self.offered_since: int | None = None
@@ -138,12 +145,14 @@ class Function:
     def clear(self) -> None:
         """Drop what is left of calls that went out."""
         self.resumes.clear()
+        self.own.clear()
         self.by_root.clear()
         self.tags.clear()
 
 
 class Root:
-    """A root call with first runs that wait: how many, and the round in which it is next."""
+    """A root call with first runs below it that wait: how many, and the round in which it is
+    next."""
 
     __slots__ = ("tag", "waiting")
 
@@ -273,6 +282,9 @@ class Lane:
         function.waiting += 1
         if is_resume:
             function.resumes.append(place)
+        elif place.key == place.root:
+            place.tag = self._round
+            function.own.append(place)
         else:
             self._put_first(function, place)
         self.offer(function)
@@ -319,7 +331,7 @@ class Lane:
         function = place.function
         self.waiting -= 1
         function.waiting -= 1
-        if not place.is_resume:
+        if not place.is_resume and place.key != place.root:
             root = self._roots[place.root]
             root.waiting -= 1
             if not root.waiting:
@@ -380,6 +392,10 @@ class Lane:
 
     def _serve(self, function: Function) -> Place:
         """Take the first call of the root whose turn it is."""
+        own = _first_waiting(function.own)
+        if own is not None and (not function.tags or (own.tag, own.since) < function.tags[0][:2]):
+            self._round = max(self._round, own.tag)
+            return function.own.popleft()
         _, _, key = function.tags[0]
         root = self._roots[key]
         self._round = max(self._round, root.tag)
@@ -393,6 +409,14 @@ class Lane:
 
     def _first_tag(self, function: Function) -> int | None:
         """The tag of the root that is next in a function; None: no first run waits in it."""
+        below = self._first_tag_below(function)
+        own = _first_waiting(function.own)
+        if own is None:
+            return below
+        return own.tag if below is None else min(own.tag, below)
+
+    def _first_tag_below(self, function: Function) -> int | None:
+        """The same of those that are below a root."""
         tags = function.tags
         while tags:
             tag, since, key = tags[0]
@@ -408,17 +432,20 @@ class Lane:
 
 
 def _has_waiting(queue: Place | deque[Place]) -> bool:
-    """Whether a call is first in the queue of a root; those that went out are dropped."""
+    """Whether a call is first in the queue of a root."""
     if isinstance(queue, Place):
         return queue.at is At.WAITING
-    while queue and queue[0].at is not At.WAITING:
-        queue.popleft()
-    return bool(queue)
+    return _first_waiting(queue) is not None
 
 
 def _first_resume(function: Function) -> int | None:
     """Since when the first resume waits, by its number; None: none does."""
-    resumes = function.resumes
-    while resumes and resumes[0].at is not At.WAITING:
-        resumes.popleft()
-    return resumes[0].since if resumes else None
+    first = _first_waiting(function.resumes)
+    return None if first is None else first.since
+
+
+def _first_waiting(places: deque[Place]) -> Place | None:
+    """The first of these that waits; those that went out are dropped."""
+    while places and places[0].at is not At.WAITING:
+        places.popleft()
+    return places[0] if places else None

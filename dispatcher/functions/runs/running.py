@@ -290,6 +290,8 @@ class Runner:
     def take_turn(self, place: Place) -> None:
         """See `lane.Owner`."""
         self._places.pop(place.key, None)
+        if not self._places:
+            self._places = {}  # one that was large keeps its memory
         call = self.machine.calls.get(place.key)
         now_us = self._clock.wall_us()
         if (
