@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 
 from dispatcher.cluster.records import MemberState, Phase
@@ -90,10 +91,11 @@ class Directory:
             number for number, one in enumerate(self._partitions) if one.owner == self.number
         )
 
-    def on_change(self, changed: Callable[[], object]) -> None:
+    def on_change(self, changed: Callable[[], object]) -> Callable[[], None]:
         """Call `changed` on the loop, after anything here is another than before: a member came or
-        went, a partition has another owner or phase. Not for renewals."""
+        went, a partition has another owner or phase. Not for renewals. Returns what ends that."""
         self._changed.append(changed)
+        return partial(self._changed.remove, changed)
 
     def look_again(self) -> bool:
         """Somebody who should have a partition does not: look once more, now. What is found is told
@@ -112,5 +114,5 @@ class Directory:
             partitions.get(number, PartitionFacts()) for number in range(len(self._partitions))
         ]
         if before != (self._members, self._partitions):
-            for changed in self._changed:
+            for changed in tuple(self._changed):
                 changed()

@@ -22,6 +22,7 @@ from dispatcher.api.health import Health
 from dispatcher.api.masking import Masking
 from dispatcher.api.server import ApiServer
 from dispatcher.audit.audit_log import AuditLog
+from dispatcher.cluster.directory import Directory
 from dispatcher.core.keys import Keyring
 from dispatcher.errors import ConfigError
 from dispatcher.functions.config import Events as FunctionEvents
@@ -43,6 +44,7 @@ from dispatcher.node.notifying.notifier import Notifier
 from dispatcher.node.others import Others
 from dispatcher.node.outlook import Addresses, NodeOutlook
 from dispatcher.node.places import results_of
+from dispatcher.node.telling import hold_here
 from dispatcher.queue.commit.stalls import Pace
 from dispatcher.queue.partition import Partition
 from dispatcher.queue.ports import LogName
@@ -67,12 +69,15 @@ class Desk:
         health: Callable[[], Health],
         addresses: Callable[[], Addresses],
         restarts: Callable[[], int] | None = None,
+        directory: Directory | None = None,
     ) -> None:
-        """`first` is partition 0, not open yet, and `notifier` the process's. The API listens on
+        """`first` is partition 0, not open yet, and `notifier` the process's. `directory` says
+        where partitions are that move. The API listens on
         `sockets`, where there are some. `health` is what `/readyz` says, `addresses` where callers
         and operators find the node, and `restarts` as `Server` has it."""
         self._messages = messages
         self._first = first
+        self._directory = directory
         self._logs = logs
         self._notifier = notifier
         self._supervisor = Supervisor(first.observer.died)
@@ -82,15 +87,27 @@ class Desk:
         if messages.neighbours is not None:
             number, spread = messages.assignment.number, messages.assignment.spread
             every = {*messages.assignment.every, *range(spread)}
-            self._merged = Merged(messages.queues, spread, number, every, messages.meeting)
-            peers = messages.neighbours.links.peers
+            self._merged = Merged(
+                messages.queues if directory is None else (),
+                spread,
+                number,
+                every,
+                messages.meeting,
+                keeps_history=settings.event_sourcing,
+            )
             self._others = Others(
                 number,
-                peers,
+                messages.neighbours.links,
                 self._merged,
                 self._supervisor,
                 held=lambda: [key.decode("ascii") for key in first.pauses.keys],
+                directory=directory,
+                hold_here=partial(hold_here, messages),
             )
+            if directory is not None:
+                messages.partitions.members.append(self._others)
+                for part in messages.queues:
+                    self._others.add(part)
         self.functions = self._make_functions()
         disks = Disks(
             {
@@ -143,6 +160,8 @@ class Desk:
         Raises:
             LogError: as the results' log says. Call `stop`.
         """
+        if self._others is not None:
+            self._others.epoch = epoch
         await self.functions.open(owner, epoch)
         await self.trail.open(owner, epoch)
 
@@ -180,8 +199,7 @@ class Desk:
         """Write down what has ended, close its logs, and leave nothing behind in the process: after
         `leave`, and before partition 0 is stopped. Idempotent."""
         self.close()
-        if self._others is not None:
-            self._others.stop()
+        self._leave_others()
         await self.functions.stop()
         await self.trail.stop()
         await self._supervisor.stop()
@@ -190,7 +208,15 @@ class Desk:
         """Partition 0 is another process's now, or a log does not answer: at once, drop the runs
         that are under way, and tell who waits that nobody knows. `stop` follows, where it can.
         Idempotent."""
+        self._leave_others()
         self.functions.abandon()
+
+    def _leave_others(self) -> None:
+        others, members = self._others, self._messages.partitions.members
+        if others is not None:
+            others.stop()
+            if others in members:
+                members.remove(others)
 
     # What the process asks of it.
 
@@ -343,7 +369,7 @@ class Desk:
 
     async def _metrics_text(self) -> str:
         text = await self._metrics.text() + await asyncio.to_thread(process_text)
-        if self._others is None:
+        if self._others is None or self._directory is not None:  # each node tells its own
             return text
         return await self._others.metrics(text, self._messages.incarnation)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from dispatcher.api.health import Health
-from dispatcher.core.destination import Destination
+from dispatcher.errors import Refused
 from dispatcher.node.ailing import ailing, find_ailing
 from dispatcher.node.backup.elsewhere import Copying, CopyingHere
 from dispatcher.node.disks import Disks
@@ -19,13 +19,15 @@ from dispatcher.node.figures import (
     sight_of,
     used_descriptors,
 )
-from dispatcher.node.merged.whole import serve
+from dispatcher.node.holds import hold_only
+from dispatcher.node.merged.whole import Served
 from dispatcher.node.message_service import MessageService
 from dispatcher.node.metrics import Metrics
 from dispatcher.node.neighbours import Neighbours
 from dispatcher.node.problems import Ailing
 from dispatcher.peers.answers import Answers
 from dispatcher.peers.calls import Asking, Calls
+from dispatcher.queue.refusals import MOVED
 from dispatcher.telemetry.metrics import process_text
 
 
@@ -74,8 +76,9 @@ class ProcessFace(Protocol):
     async def failing(self) -> Sequence[Ailing]:
         """Destinations that fail, with messages waiting: those with most of them."""
 
-    async def hold_only(self, destinations: Sequence[str]) -> None:
-        """Hold these destinations and no others; what was waiting for that is sent."""
+    async def hold_only(self, destinations: Sequence[str], *, epoch: int = 0) -> None:
+        """Hold these destinations and no others; what was waiting for that is sent. `epoch` is that
+        of partition 0 where it moves: one with a lower one than another is refused."""
 
 
 MOST_FAILING: Final = 1000
@@ -94,6 +97,7 @@ class Told:
         self._health = health
         self._metrics = metrics
         self._pace = messages.whole.pace.another()
+        self._epoch = 0
 
     async def about(self) -> About:
         """See `ProcessFace`."""
@@ -123,18 +127,28 @@ class Told:
         found = await find_ailing(whole.destinations, whole.clock, self._pace, most=MOST_FAILING)
         return [ailing(lane, whole.clock) for lane in found.failing]
 
-    async def hold_only(self, destinations: Sequence[str]) -> None:
+    async def hold_only(self, destinations: Sequence[str], *, epoch: int = 0) -> None:
         """See `ProcessFace`."""
-        wanted = {Destination.parse(one).key for one in destinations}
-        for queue in self._messages.queues:
-            for key in queue.pauses.keys ^ wanted:
-                change = queue.admin.hold if key in wanted else queue.admin.resume
-                await change(key.decode("ascii"))
-        self._messages.holds_are_known()
+        if epoch < self._epoch:
+            raise Refused(MOVED)
+        self._epoch = epoch
+        await hold_here(self._messages, destinations)
+
+
+async def hold_here(messages: MessageService, destinations: Sequence[str]) -> None:
+    """Hold these destinations and no others in this process's partitions, but in partition 0, and
+    send what was waiting for that.
+
+    Raises:
+        Refused: it cannot be stored now.
+    """
+    await hold_only(messages.queues, destinations)
+    messages.holds_are_known()
 
 
 def tell(messages: MessageService, neighbours: Neighbours, health: Callable[[], Health]) -> None:
-    """Let the desk, in another process, ask for all that belongs to this one."""
+    """Let the desk, in another process, ask for all that belongs to this one, and for its
+    partitions as they come and go."""
     metrics = Metrics(
         messages.whole,
         messages.pool,
@@ -148,9 +162,10 @@ def tell(messages: MessageService, neighbours: Neighbours, health: Callable[[], 
         return await metrics.text() + await asyncio.to_thread(process_text)
 
     answers = Answers(messages.observer.died)
-    serve(answers, messages.queues)
-    logs = {one.number: (one.log, one.dead_log) for one in messages.on_disk}
-    answers.serve(Copying, CopyingHere(logs))
+    messages.partitions.members.append(Served(answers))
+    if messages.on_disk:
+        logs = {one.number: (one.log, one.dead_log) for one in messages.on_disk}
+        answers.serve(Copying, CopyingHere(logs))
     answers.serve(ProcessFace, Told(messages, health, metrics_text))
     neighbours.answer(answers)
 
@@ -185,6 +200,6 @@ class RemoteProcess:
         """See `ProcessFace`."""
         return await self._asking.look(ProcessFace.failing)
 
-    async def hold_only(self, destinations: Sequence[str]) -> None:
+    async def hold_only(self, destinations: Sequence[str], *, epoch: int = 0) -> None:
         """See `ProcessFace`."""
-        await self._asking.change(ProcessFace.hold_only, destinations)
+        await self._asking.change(ProcessFace.hold_only, destinations, epoch=epoch)

@@ -50,6 +50,7 @@ class Answers:
         self._served: dict[tuple[str, int | None], object] = {}
         self._kept = _Kept()
         self._going: dict[int, _Going] = {}
+        self._ending: set[asyncio.Future[None]] = set()
         self._last = 0
         self._sweep: asyncio.TimerHandle | None = None
 
@@ -60,9 +61,16 @@ class Answers:
         self._served[face.__name__, part] = what
 
     def withdraw(self, part: int) -> None:
-        """A partition has left. What is under way ends by itself."""
+        """A partition has left. What gives many values ends here, and who asked is told that the
+        partition has moved; what gives one ends by itself, as the partition tells it. Idempotent.
+        """
         for key in [key for key in self._served if key[1] == part]:
             del self._served[key]
+        for number, going in [*self._going.items()]:
+            if going.part == part and going.gives_many:
+                del self._going[number]
+                going.withdraw()
+                self._end(going)
 
     async def answer(self, question: bytes) -> bytes:
         """Answer one question.
@@ -96,6 +104,14 @@ class Answers:
         while self._going:
             _, going = self._going.popitem()
             await going.close()
+        if self._ending:
+            await asyncio.wait(self._ending)
+
+    def _end(self, going: _Going) -> None:
+        """End it, whenever it ends."""
+        ending = asyncio.ensure_future(going.close())
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
 
     # What is asked for.
 
@@ -106,7 +122,8 @@ class Answers:
         if method is None:
             raise ValueError(f"no {head.get('method')} can be asked for")
         face, _, _ = method.name.partition(".")
-        what = self._served.get((face, head.get("part")))
+        going.part, going.gives_many = head.get("part"), method.streams
+        what = self._served.get((face, going.part))
         if what is None:
             raise Refused(MOVED)
         beside = _Beside(self._kept, head.get("uploads", ()), going)
@@ -165,7 +182,7 @@ class Answers:
         since = asyncio.get_running_loop().time() - FORGOTTEN_S
         self._kept.forget(since)
         for number in [key for key, going in self._going.items() if going.asked_at < since]:
-            self._going.pop(number).abandon()
+            self._end(self._going.pop(number))
         if self._going or self._kept:
             self._look_later()
 
@@ -177,13 +194,14 @@ class _Going:
 
     def __init__(self) -> None:
         self.course: Course | None = None
+        self.part: int | None = None
+        self.gives_many = False
         self.has_ended = False
         self.rests = False
         self.asked_at = asyncio.get_running_loop().time()
         self._row = bytearray()
-        self._is_over = False
+        self._is_over = self._is_withdrawn = False
         self._next: asyncio.Future[bytes | None] | None = None
-        self._closing: asyncio.Future[None] | None = None
 
     def __repr__(self) -> str:
         return f"<{getattr(self, 'items', 'nothing')}>"
@@ -213,6 +231,8 @@ class _Going:
             if not self._next.done():
                 left_s = _LINGER_S if self._row else until - loop.time()
                 await asyncio.wait([self._next], timeout=max(0.0, left_s))
+                if self._is_withdrawn:
+                    raise Refused(MOVED)
             if not self._next.done():
                 break
             if self._row and self._next.exception() is not None:
@@ -228,9 +248,9 @@ class _Going:
         self.has_ended = self._is_over and not self._row
         return told
 
-    def abandon(self) -> None:
-        """End it, whenever it ends."""
-        self._closing = asyncio.ensure_future(self.close())
+    def withdraw(self) -> None:
+        """Who waits for a step hears that what was asked has moved; `close` follows."""
+        self._is_withdrawn = True
 
     async def close(self) -> None:
         """End it: nobody is there any more who could."""

@@ -254,9 +254,11 @@ class Links:
         """That process, if it is known."""
         return self._peers.get(process)
 
-    def on_change(self, changed: Callable[[], object]) -> None:
-        """Call this each time that any of them was connected, was lost, or has left."""
+    def on_change(self, changed: Callable[[], object]) -> Callable[[], None]:
+        """Call this each time that any of them was connected, was lost, or has left. Returns what
+        ends that."""
         self._changed.append(changed)
+        return partial(self._changed.remove, changed)
 
     def are(self, others: Mapping[int, int]) -> None:
         """These are all other processes from now on, each with its incarnation. Who is not among
@@ -381,7 +383,7 @@ class Links:
         )
 
     def _tell_change(self) -> None:
-        for changed in self._changed:
+        for changed in tuple(self._changed):
             changed()
 
     def lost(self, link: Link, reason: str) -> None:

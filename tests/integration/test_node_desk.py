@@ -18,6 +18,7 @@ import pytest
 import uvloop
 
 from dispatcher.api.health import Health
+from dispatcher.cluster.directory import Directory
 from dispatcher.core.clock import SystemClock
 from dispatcher.errors import LogFenced, LogUnknown
 from dispatcher.listening.given import GivenSockets
@@ -111,6 +112,7 @@ class Node:
         )
         messages = self.messages
         self.notifier = Notifier(messages.whole, messages.acceptor, messages.supervisor)
+        self.directory = Directory(1, 2)
         self.lost: list[Exception] = []
         self.epoch = 0
 
@@ -138,6 +140,7 @@ class Node:
             sockets=(),
             health=Health,
             addresses=lambda: Addresses((), ()),
+            directory=self.directory,
         )
         return first, desk
 
@@ -146,6 +149,8 @@ class Node:
         self.epoch += 1
         await desk.listen()
         await first.open("test", self.epoch)
+        for member in self.messages.partitions.members:
+            member.add(first)
         await desk.open("test", self.epoch)
         first.start(self.messages.pool)
         await desk.start()
@@ -161,6 +166,7 @@ class Node:
         await desk.leave()
         await desk.stop()
         await first.stop()
+        assert not self.messages.partitions.members
         self.messages.whole.remove(first)
 
     async def api(self, desk: Desk, method: str, path: str, **more: Any) -> bytes:

@@ -227,7 +227,7 @@ def test_what_belongs_to_a_destination_is_told_once_and_what_waits_is_summed(
         assert (last.next_after, last.total) == (None, 2)
         most = await admin.lanes(LaneOrder.MESSAGES, limit=1)
         assert most.items[0] == b
-        await admin.remove(1)
+        admin.leave(1)
         assert (await admin.totals()).accepted_total == 11
         groups = await admin.letter_groups(ALL)
         assert groups.total == 0
@@ -263,7 +263,7 @@ def test_message_is_found_by_its_id_wherever_it_is_and_never_unknown_while_it_mo
         assert await admin.redirect(UNKNOWN, "b.example") is Cancelled.UNKNOWN
         edited = await admin.redrive_edited(UNKNOWN, LetterEdit(0))
         assert edited.not_found == [UNKNOWN]
-        await admin.remove(1)
+        admin.leave(1)
         for asked in (
             admin.message(message_id),
             admin.message_detail(message_id),
@@ -322,7 +322,7 @@ def test_destination_is_held_in_every_partition_or_it_is_said_that_one_is_missin
             assert bench.queue.pauses.keys == {b"http://a.example"}
         tried = await admin.retry_destination("a.example")
         assert tried.held
-        await admin.remove(2)
+        admin.leave(2)
         with pytest.raises(Refused):
             await admin.resume("a.example")
         admin.add(several.part(2))
@@ -341,7 +341,7 @@ def test_who_listens_hears_of_every_partition_also_of_those_that_come_later(
     async def test(several: Several) -> None:
         admin, (one, two, _) = several.admin, several.benches
         heard: list[Event] = []
-        await admin.remove(1)
+        admin.leave(1)
         admin.subscribe(heard.append)
         first = await accepted(one)
         await accepted(two)

@@ -297,6 +297,37 @@ def test_who_listens_hears_over_the_link_and_how_much_was_not_told() -> None:
     across(test)
 
 
+def test_what_gives_many_ends_when_its_partition_leaves_and_goes_on_where_it_comes_back() -> None:
+    """Who listens hears the next owner's events; nobody reads of the former one any more."""
+
+    async def main(clock: SimulatedClock) -> None:
+        bench = await Bench(clock).start()
+        admin, _, answers = beside(bench)
+        heard: list[Event] = []
+        admin.subscribe(heard.append)
+        await asyncio.sleep(0.1)
+        await accepted(bench)
+        await asyncio.sleep(0.5)
+        assert len(heard) == 1
+        answers.withdraw(bench.config.partition)
+        answers.withdraw(bench.config.partition)
+        await asyncio.sleep(0.001)
+        assert not bench.queue.watch.has_listeners
+        with pytest.raises(Refused) as caught:
+            await admin.totals()
+        assert caught.value.refusal is MOVED
+        answers.serve(Happenings, Watched(bench.queue.admin), part=bench.config.partition)
+        await asyncio.sleep(1)
+        await accepted(bench)
+        await asyncio.sleep(0.5)
+        assert len(heard) == 2
+        admin.unsubscribe(heard.append)
+        await answers.close()
+        await bench.stop()
+
+    run(main)
+
+
 def test_errors_come_back_as_themselves() -> None:
     """Refusals as the very ones that they are compared with; what is not known as a failure."""
     again = read_error(write_error(Refused(DISK_FULL)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Final, TypeAlias, TypeVar
@@ -65,25 +64,27 @@ class MergedAdmin:
 
     def forget(self, number: int) -> None:
         """A partition is no more. What it counted stays counted."""
-        part = self._parts.forget(number)
-        self._counted.left(number)
-        if part is not None:
-            for listener in self._listeners:
-                part.admin.unsubscribe(listener)
+        self._gone(number, self._parts.forget(number))
 
     def add(self, part: Part) -> None:
-        """A partition can be asked. One of another process may be here while that is not."""
+        """A partition can be asked, in place of what spoke for it before. One of another process
+        may be here while that is not."""
+        self.leave(part.number)
         self._parts.add(part)
         for listener in self._listeners:
             part.admin.subscribe(listener)
 
-    async def remove(self, number: int) -> None:
-        """A partition has left, and is expected back. What it counted stays counted."""
+    def leave(self, number: int, last: Totals | None = None) -> None:
+        """A partition can't be asked any more, and is expected back. What it counted stays counted:
+        `last`, or what it told last. Idempotent."""
         part = self._parts.remove(number)
+        if part is not None and last is not None:
+            self._counted.told(number, last)
+        self._gone(number, part)
+
+    def _gone(self, number: int, part: Part | None) -> None:
+        self._counted.left(number)
         if part is not None:
-            with suppress(Refused):
-                self._counted.told(number, await part.admin.totals())
-            self._counted.left(number)
             for listener in self._listeners:
                 part.admin.unsubscribe(listener)
 
@@ -93,7 +94,8 @@ class MergedAdmin:
         """See `Admin.totals`."""
         answers, incomplete = await self._all(lambda part: part.admin.totals())
         for part, totals in answers:
-            self._counted.told(part.number, totals)
+            if self._parts.get(part.number) is part:  # else it has left, and that was counted
+                self._counted.told(part.number, totals)
         return self._counted.totals(incomplete)
 
     async def lanes(

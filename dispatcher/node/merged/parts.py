@@ -51,6 +51,10 @@ class Parts:
         """In the order of their numbers. Those that come or go meanwhile change nothing."""
         return iter([self._parts[number] for number in sorted(self._parts)])
 
+    def get(self, number: int) -> Part | None:
+        """The part that can be asked now."""
+        return self._parts.get(number)
+
     def add(self, part: Part) -> None:
         """It can be asked from now on."""
         self._parts[part.number] = part

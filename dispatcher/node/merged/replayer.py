@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
@@ -23,8 +23,8 @@ class MergedReplayer:
     """Implements `surface.Replayer`. A place is in one partition, and those with lower numbers are
     done; a copy lies in the partition of its original."""
 
-    def __init__(self, parts: Sequence[PartReplayer], *, keeps_history: bool) -> None:
-        """All that there are, one at least."""
+    def __init__(self, parts: Iterable[PartReplayer] = (), *, keeps_history: bool) -> None:
+        """Those that there are; there is one at least when it is asked for something."""
         self.keeps_history = keeps_history
         self._parts = {part.partition: part for part in parts}
 

@@ -13,7 +13,7 @@ from dispatcher.peers.answers import Answers
 from dispatcher.peers.calls import Calls
 from dispatcher.peers.remote_admin import Happenings, RemoteAdmin, Watched
 from dispatcher.peers.remote_carrier import RemoteCarrier, RemoteReplayer
-from dispatcher.queue.admin.surface import Admin, Carrier, PartReplayer, Replayer
+from dispatcher.queue.admin.surface import Admin, Carrier, PartReplayer, Replayer, Totals
 from dispatcher.queue.partition import Partition
 
 
@@ -27,22 +27,40 @@ class Merged:
         process: int,
         every: Iterable[int],
         meeting: Meeting | None = None,
+        *,
+        keeps_history: bool,
     ) -> None:
         """Those of this process, which has this number, of `every` one of the node. Places are
         spread over so many partitions (`core.placing`), and were over others before where there is
-        a `meeting`."""
+        a `meeting`. `keeps_history` says whether their logs do."""
         self.admin = MergedAdmin()
         self.carrier = MergedCarrier(spread, meeting)
-        self.replayer = MergedReplayer(
-            [part.replaying for part in parts],
-            keeps_history=all(part.replaying.keeps_history for part in parts),
-        )
+        self.replayer = MergedReplayer(keeps_history=keeps_history)
         self.admin.expect(frozenset(every))
         self.carrier.expected = frozenset(every)
+        self._process = process
+        self._here: dict[int, Partition] = {}
         for part in parts:
-            number = part.config.partition
-            self.admin.add(LocalPart(number, part.admin, process))
-            self.carrier.add(number, part.carrying)
+            self.add(part)
+
+    def add(self, part: Partition) -> None:
+        """A partition is in this process from now on."""
+        number = part.config.partition
+        self._here[number] = part
+        self.admin.add(LocalPart(number, part.admin, self._process))
+        self.carrier.add(number, part.carrying)
+        self.replayer.add(part.replaying)
+
+    def remove(self, part: Partition) -> None:
+        """A partition has left this process, and is expected back. Idempotent."""
+        number = part.config.partition
+        if self._here.get(number) is part:
+            del self._here[number]
+            self._leave(number, part.admin.totals_now())
+
+    def has_here(self, number: int) -> bool:
+        """Whether a partition is in this process."""
+        return number in self._here
 
     def is_complete(self, known: bool) -> None:
         """Whether it is known by now which partitions there are: until then an id of one that is
@@ -54,6 +72,16 @@ class Merged:
         self.admin.add(LocalPart(number, RemoteAdmin(calls, number), process))
         self.carrier.add(number, RemoteCarrier(calls, number))
         self.replayer.add(RemoteReplayer(calls, number))
+
+    def leave(self, number: int) -> None:
+        """A partition of another process can't be asked any more, and is expected back.
+        Idempotent."""
+        self._leave(number, None)
+
+    def _leave(self, number: int, last: Totals | None) -> None:
+        self.admin.leave(number, last)
+        self.carrier.remove(number)
+        self.replayer.remove(number)
 
     def forget(self, number: int) -> None:
         """There is no such partition any more."""
@@ -69,15 +97,25 @@ def faces(
     if len(parts) == 1:
         return parts[0].admin, parts[0].carrying, parts[0].replaying
     every = [part.config.partition for part in parts]
-    merged = Merged(parts, spread, 0, every, meeting)
+    keeps_history = all(part.replaying.keeps_history for part in parts)
+    merged = Merged(parts, spread, 0, every, meeting, keeps_history=keeps_history)
     return merged.admin, merged.carrier, merged.replayer
 
 
-def serve(answers: Answers, parts: Sequence[Partition]) -> None:
-    """Let another process ask these partitions."""
-    for part in parts:
-        number = part.config.partition
+class Served:
+    """The partitions of this process that another one may ask, as they come and go."""
+
+    def __init__(self, answers: Answers) -> None:
+        self._answers = answers
+
+    def add(self, part: Partition) -> None:
+        """It can be asked from now on."""
+        number, answers = part.config.partition, self._answers
         answers.serve(Admin, part.admin, part=number)
         answers.serve(Happenings, Watched(part.admin), part=number)
         answers.serve(Carrier, part.carrying, part=number)
         answers.serve(PartReplayer, part.replaying, part=number)
+
+    def remove(self, part: Partition) -> None:
+        """It has left. Idempotent."""
+        self._answers.withdraw(part.config.partition)

@@ -1,0 +1,80 @@
+"""Which destinations are held, told by the desk to whoever has other partitions: what operators
+hold is durable in each partition, but one may have been away as that changed, or be new.
+
+Partition 0 knows what is held: it is told first of each change, and the desk is where it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
+from typing import Final, TypeAlias
+
+from dispatcher.core.destination import Destination
+from dispatcher.errors import DispatcherError
+from dispatcher.queue.partition import Partition
+
+FIRST: Final = 0
+"""The number of the partition that knows."""
+
+Held: TypeAlias = Callable[[], Sequence[str]]
+Told: TypeAlias = frozenset[tuple[int, int]]
+HoldOnly: TypeAlias = Callable[[Sequence[str]], Awaitable[None]]
+
+
+class Holds:
+    """Tells each of those that have other partitions once, and again where it has other ones."""
+
+    def __init__(self, held: Held) -> None:
+        """`held` are those that are held now."""
+        self._held = held
+        self._told: dict[Hashable, Told] = {}
+        self._telling: set[Hashable] = set()
+        self._is_known = False
+
+    def begin(self) -> None:
+        """From now on it is known what is held."""
+        self._is_known = True
+
+    def end(self) -> None:
+        """From now on somebody else knows it. Idempotent."""
+        self._is_known = False
+
+    def forget(self, who: Hashable) -> None:
+        """It is away, or gone. Idempotent."""
+        self._told.pop(who, None)
+
+    async def tell(self, who: Hashable, hold_only: HoldOnly, partitions: Told) -> None:
+        """Tell one that has these partitions, each with its epoch, unless it was told for them, or
+        is being told something. To be repeated: it may be away now, or its disk full."""
+        if who in self._telling:
+            return
+        self._telling.add(who)
+        try:
+            while self._is_known and not self._knows(who, partitions):
+                held = tuple(self._held())
+                await hold_only(held)
+                if tuple(self._held()) == held:  # else it was told what is old by now
+                    self._told[who] = partitions
+        except DispatcherError:
+            pass
+        finally:
+            self._telling.discard(who)
+
+    def _knows(self, who: Hashable, partitions: Told) -> bool:
+        told = self._told.get(who)
+        return told is not None and partitions <= told
+
+
+async def hold_only(partitions: Iterable[Partition], destinations: Sequence[str]) -> None:
+    """Hold these destinations and no others in these partitions; not in the one that knows.
+
+    Raises:
+        Refused: it cannot be stored now.
+    """
+    wanted = {Destination.parse(one).key for one in destinations}
+    for partition in tuple(partitions):
+        if partition.config.partition == FIRST:
+            continue
+        for key in partition.pauses.keys ^ wanted:
+            change = partition.admin.hold if key in wanted else partition.admin.resume
+            await change(key.decode("ascii"))
