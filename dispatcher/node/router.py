@@ -1,7 +1,8 @@
 """Which partition takes a message, where a process has several: an `Acceptor` over theirs.
 
     without a key     the process's own partition: always the same one, so that callers share
-                      batches; another one when it refuses, as soon as it owes nobody an answer
+                      batches; another one when it refuses, as soon as it owes nobody an answer. A
+                      node without any gives it to another node (`peers.forwarding.anywhere`)
     with a key        the one of its place (`core.placing`), also where another process has that;
                       503 `moved` where nobody is known to. Who has it may find that one of before
                       knows the key (`node.meeting`)
@@ -35,6 +36,7 @@ from dispatcher.node.meeting import (
     Told,
 )
 from dispatcher.node.placed import PlacedUpload
+from dispatcher.peers.forwarding.anywhere import Anywhere
 from dispatcher.peers.forwarding.elsewhere import Elsewhere
 from dispatcher.queue.flow.intake import Intake
 from dispatcher.queue.ports import Acceptor, GroupReceipt, Receipt, Upload, Waiter
@@ -73,7 +75,7 @@ class Router:
         self._intakes: dict[int, Intake] = {}
         self._unkeyed: dict[int, Intake] = {}
         """Those of them that take messages without a key."""
-        self._own: Intake | None = None
+        self._own: Intake | Anywhere | None = None
         self._former: Intake | None = None  # the own one before, while it owes answers
         self.elsewhere: Elsewhere | None = None
         """The partitions of other processes, where there are any."""
@@ -89,6 +91,9 @@ class Router:
         self._intakes[number] = intake
         if number < self._spread:
             self._unkeyed[number] = intake
+        if self.elsewhere is not None:
+            self.elsewhere.here(number, intake)
+            self._come_home()
 
     def remove(self, number: int) -> None:
         """It does not any more. Idempotent."""
@@ -97,6 +102,31 @@ class Router:
         if intake is not None and intake is self._own:
             self._own = None
             self._former = intake if intake.owes else None
+        if self.elsewhere is not None:
+            self.elsewhere.here(number, None)
+            self._come_home()
+
+    def _come_home(self) -> None:
+        """While the own messages go to another process: what comes from now on goes to a partition
+        of this one, if there is one, behind what is still to be answered."""
+        anywhere = None if self.elsewhere is None else self.elsewhere.anywhere
+        if anywhere is None or self._own is not anywhere:
+            return
+        if anywhere.home in self._unkeyed.values():
+            return
+        home = self._preferred_one()
+        if anywhere.owes or home is None:
+            anywhere.on_drained = self._come_home_for_good
+            anywhere.come_home(home)
+        else:
+            anywhere.come_home(None)
+            self._own = home
+
+    def _come_home_for_good(self) -> None:
+        anywhere = None if self.elsewhere is None else self.elsewhere.anywhere
+        if anywhere is not None and self._own is anywhere:
+            self._own = anywhere.home
+            anywhere.come_home(None)
 
     # As other processes come to it (`peers.forwarding.receiving.Here`).
 
@@ -118,14 +148,19 @@ class Router:
         """The partition of a place; None: it has none."""
         return partition_of(place, self._spread) if place else None
 
-    def _choose(self) -> Intake | None:
+    def _choose(self) -> Intake | Anywhere | None:
         """The own partition. Where that has left another one follows it, when all its answers are
         told: those of two partitions would come in any order on one connection."""
         if self._own is None and (self._former is None or not self._former.owes):
             self._former = None
-            others = iter(self._unkeyed.values())
-            self._own = self._unkeyed.get(self._preferred) or next(others, None)
+            self._own = self._preferred_one()
+            if self._own is None and self.elsewhere is not None:
+                self._own = self.elsewhere.anywhere
         return self._own
+
+    def _preferred_one(self) -> Intake | None:
+        others = iter(self._unkeyed.values())
+        return self._unkeyed.get(self._preferred) or next(others, None)
 
     # As an `Acceptor`.
 

@@ -242,6 +242,11 @@ class Links:
         return f"<Links of process {self._me.process}: {count} of {len(self._peers)}>"
 
     @property
+    def by_number(self) -> Mapping[int, Peer]:
+        """All other processes by their numbers; it is always as it is now."""
+        return self._peers
+
+    @property
     def peers(self) -> list[Peer]:
         """All other processes, in order."""
         return [self._peers[number] for number in sorted(self._peers)]

@@ -125,7 +125,7 @@ async def test_who_leaves_is_asked_nothing_more() -> None:
     one.links.are({1: 11})
     assert gone.has_left
     assert two.links.peers == [] == one.links.peers
-    assert two.links.get(1) is None
+    assert not two.links.by_number
     await asyncio.sleep(0.1)
     assert changes
     with pytest.raises(NotConnected):

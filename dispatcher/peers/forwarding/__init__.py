@@ -9,9 +9,13 @@
     errands     one message, or group, on its way
     waiting     one whose caller waits for what becomes of it
     uploads     a large body on its way
+    anywhere    messages without a key, of a node that has no partition itself
     receiving   what the other side does
 
 What a caller is told is what it would be told there, and one thing more: where the link was lost
 after a message had left, nobody knows whether it is stored, and its connection is cut. With an
 idempotency key it is sent once more: the other side knows it then, if it had come.
+
+In a cluster partitions move. Who has it not, or not yet, has stored nothing, and what he was sent
+goes where it is by then (`remote`); into the intake of this process, if that is here.
 """

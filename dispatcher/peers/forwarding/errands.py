@@ -3,37 +3,52 @@
 send ─▶ answered: the caller is told
      ├▶ not asked: held, and sent when the process is there; refused when it does not come
      ├▶ refused over there: refused here
+     ├▶ not there any more: held, and sent where it is by then; or taken here, if that is here
      └▶ nobody knows: with an idempotency key sent once more, else the caller is cut off
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
 
 from dispatcher.core.message import Message
 from dispatcher.errors import DispatcherError, Refusal, Refused
 from dispatcher.peers.errors import Broken, NotConnected
-from dispatcher.peers.forwarding.encoding import encode_group
+from dispatcher.peers.forwarding.encoding import Head, encode_group
 from dispatcher.peers.forwarding.telling import All, is_keyed, tell_one
 from dispatcher.peers.kinds import Kind
 from dispatcher.peers.links import Peer
-from dispatcher.queue.ports import Receipt
+from dispatcher.queue.ports import Acceptor, GroupReceipt, Receipt
 from dispatcher.queue.records.messages import encode_message
-from dispatcher.queue.refusals import GROUP_TOO_LARGE, IDEMPOTENCY_CONFLICT, MOVED, NO_VERDICT
+from dispatcher.queue.refusals import (
+    GROUP_TOO_LARGE,
+    IDEMPOTENCY_CONFLICT,
+    MOVED,
+    NO_VERDICT,
+    SHUTTING_DOWN,
+)
 
-_MANY_BYTES = 512
+_MANY_BYTES: Final = 512
+_NOT_THERE: Final = frozenset((MOVED.slug, SHUTTING_DOWN.slug))
+
+
+class Past:
+    """What has happened to an errand that was not answered at once. `until_s` is how long it may be
+    held, by the loop's clock. `may_be_stored`: it was sent before, and nobody knows whether it
+    came."""
+
+    __slots__ = ("may_be_stored", "until_s")
+
+    def __init__(self, until_s: float) -> None:
+        self.until_s = until_s
+        self.may_be_stored = False
 
 
 class Errand(Protocol):
-    """What is sent, and held while it can't be.
+    """What is sent, and held while it can't be; `past` is None for what never was."""
 
-    `until_s` is how long it may be held, by the loop's clock; 0: it never was. `may_be_stored`: it
-    was sent before, and nobody knows whether it came.
-    """
-
-    until_s: float
-    may_be_stored: bool
+    past: Past | None
 
     @property
     def is_over(self) -> bool:
@@ -54,6 +69,9 @@ class Errand(Protocol):
             NotConnected: it can't be now.
         """
 
+    def stay(self, intake: Acceptor) -> None:
+        """The partition is this process's now: have it taken here."""
+
     def refused(self, refusal: Refusal) -> None:
         """It is over."""
 
@@ -62,11 +80,25 @@ class Way(Protocol):
     """How errands get to their partition (`remote`)."""
 
     @property
+    def partition(self) -> int:
+        """The partition that is to take what is sent now."""
+
+    @property
     def head(self) -> bytes:
-        """How the payload of a plain message begins."""
+        """How the payload of a plain message for it begins."""
 
     def failed(self, errand: Errand, error: DispatcherError) -> None:
         """It was not answered: see to it."""
+
+
+def may_be_stored(errand: Errand) -> bool:
+    """Whether it was sent before, and nobody knows whether it came."""
+    return errand.past is not None and errand.past.may_be_stored
+
+
+def is_not_there(error: DispatcherError) -> bool:
+    """Whether who was asked has not stored it because the partition is not there (any more)."""
+    return isinstance(error, Refused) and error.refusal.slug in _NOT_THERE
 
 
 def refusal_for(errand: Errand, error: DispatcherError) -> Refusal | None:
@@ -74,23 +106,80 @@ def refusal_for(errand: Errand, error: DispatcherError) -> Refusal | None:
     if isinstance(error, NotConnected):
         return None
     if isinstance(error, Refused):
-        # A refusal of the second try says nothing of the first, unless another request has its key.
-        is_sure = not errand.may_be_stored or error.refusal.slug == IDEMPOTENCY_CONFLICT.slug
-        return error.refusal if is_sure else NO_VERDICT
-    if isinstance(error, Broken) and errand.is_keyed and not errand.may_be_stored:
+        return _of_a_later_try(error.refusal) if may_be_stored(errand) else error.refusal
+    if isinstance(error, Broken) and errand.is_keyed and not may_be_stored(errand):
         return None
     return NO_VERDICT
 
 
 def refusal_when_late(errand: Errand) -> Refusal:
     """What its caller is told when the other process did not come."""
-    return NO_VERDICT if errand.may_be_stored else MOVED
+    return NO_VERDICT if may_be_stored(errand) else MOVED
+
+
+def _of_a_later_try(refusal: Refusal) -> Refusal:
+    """It says nothing of the first try, unless another request has its key."""
+    return refusal if refusal.slug == IDEMPOTENCY_CONFLICT.slug else NO_VERDICT
+
+
+class _Unsure:
+    """Who hears of a message that was sent before, and may be stored (`ports.Receipt`)."""
+
+    __slots__ = ("_receipt",)
+
+    def __init__(self, receipt: Receipt) -> None:
+        self._receipt = receipt
+
+    def accepted(self, message: Message) -> None:
+        """See `Receipt`."""
+        self._receipt.accepted(message)
+
+    def duplicate(self, message_id: bytes) -> None:
+        """See `Receipt`: mostly of the first try."""
+        self._receipt.duplicate(message_id)
+
+    def refused(self, refusal: Refusal) -> None:
+        """See `Receipt`."""
+        self._receipt.refused(_of_a_later_try(refusal))
+
+
+class _AllUnsure:
+    """The same of a group (`ports.GroupReceipt`)."""
+
+    __slots__ = ("_receipt",)
+
+    def __init__(self, receipt: GroupReceipt) -> None:
+        self._receipt = receipt
+
+    def accepted_all(self, messages: Sequence[Message]) -> None:
+        """See `GroupReceipt`."""
+        self._receipt.accepted_all(messages)
+
+    def duplicate_all(self, message_ids: Sequence[bytes]) -> None:
+        """See `GroupReceipt`."""
+        self._receipt.duplicate_all(message_ids)
+
+    def refused(self, refusal: Refusal) -> None:
+        """See `GroupReceipt`."""
+        self._receipt.refused(_of_a_later_try(refusal))
+
+
+def take(errand: Errand, intake: Acceptor, message: Message, receipt: Receipt) -> None:
+    """Have a message taken by a partition of this process."""
+    receipt = _Unsure(receipt) if may_be_stored(errand) else receipt
+    refusal = intake.refusal()
+    if refusal is not None:
+        receipt.refused(refusal)
+    else:
+        intake.accept(message, receipt)
 
 
 class Single:
     """A message (`Errand`), and who waits for the answer (`link.Waiter`)."""
 
-    __slots__ = ("_message", "_receipt", "_way", "may_be_stored", "until_s")
+    __slots__ = ("_message", "_receipt", "_way", "past")
+
+    past: Past | None
 
     is_over = False
 
@@ -98,8 +187,7 @@ class Single:
         self._way = way
         self._message = message
         self._receipt = receipt
-        self.until_s = 0.0
-        self.may_be_stored = False
+        self.past = None
 
     @property
     def is_keyed(self) -> bool:
@@ -114,6 +202,10 @@ class Single:
     def go(self, peer: Peer) -> None:
         """See `Errand`."""
         peer.begin(Kind.ACCEPT, self._way.head + encode_message(self._message), self)
+
+    def stay(self, intake: Acceptor) -> None:
+        """See `Errand`."""
+        take(self, intake, self._message, self._receipt)
 
     def refused(self, refusal: Refusal) -> None:
         """See `Errand`."""
@@ -131,16 +223,15 @@ class Single:
 class Group:
     """The messages of a group (`Errand`), and who waits for the answer (`link.Waiter`)."""
 
-    __slots__ = ("_head", "_told", "_way", "may_be_stored", "until_s")
+    __slots__ = ("_place", "_told", "_way", "past")
 
     is_over = False
 
-    def __init__(self, way: Way, told: All, head: bytes) -> None:
+    def __init__(self, way: Way, told: All, place: bytes) -> None:
         self._way = way
         self._told = told
-        self._head = head
-        self.until_s = 0.0
-        self.may_be_stored = False
+        self._place = place
+        self.past: Past | None = None
 
     @property
     def is_keyed(self) -> bool:
@@ -156,11 +247,22 @@ class Group:
 
     def go(self, peer: Peer) -> None:
         """See `Errand`."""
-        payload = encode_group(self._head, self._told.messages)
+        head = Head(self._way.partition, place=self._place).encode()
+        payload = encode_group(head, self._told.messages)
         try:
             peer.begin(Kind.ACCEPT_ALL, payload, self)
         except ValueError:  # more than a frame holds, and so more than a batch of the log
             self.refused(GROUP_TOO_LARGE)
+
+    def stay(self, intake: Acceptor) -> None:
+        """See `Errand`."""
+        messages, receipt = self._told.messages, self._told.receipt
+        receipt = _AllUnsure(receipt) if may_be_stored(self) else receipt
+        refusal = intake.refusal()
+        if refusal is not None:
+            receipt.refused(refusal)
+        else:
+            intake.accept_all(messages, receipt, None, self._place)
 
     def refused(self, refusal: Refusal) -> None:
         """See `Errand`."""
@@ -179,7 +281,7 @@ class Inquiry:
     """Which of some keys the partition knows (`Errand`), and who wants to know (`link.Waiter`). It
     changes nothing, and may be asked twice."""
 
-    __slots__ = ("_payload", "_told", "_way", "may_be_stored", "until_s")
+    __slots__ = ("_payload", "_told", "_way", "past")
 
     is_over = False
     is_keyed = True
@@ -189,8 +291,7 @@ class Inquiry:
         self._way = way
         self._payload = payload
         self._told = told
-        self.until_s = 0.0
-        self.may_be_stored = False
+        self.past: Past | None = None
 
     @property
     def size_bytes(self) -> int:
@@ -200,6 +301,10 @@ class Inquiry:
     def go(self, peer: Peer) -> None:
         """See `Errand`."""
         peer.begin(Kind.KNOWN, self._payload, self)
+
+    def stay(self, intake: Acceptor) -> None:
+        """See `Errand`: who asks for keys asks a partition of before, and none of those moves."""
+        self._told(None)
 
     def refused(self, refusal: Refusal) -> None:
         """See `Errand`."""

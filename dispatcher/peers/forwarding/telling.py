@@ -8,7 +8,7 @@ from typing import Protocol
 from dispatcher.core.message import Message
 from dispatcher.errors import Refusal
 from dispatcher.peers.forwarding.encoding import DUPLICATE, STORED
-from dispatcher.queue.ports import GroupReceipt, Receipt
+from dispatcher.queue.ports import Acceptor, GroupReceipt, Receipt, Upload
 from dispatcher.queue.refusals import NO_VERDICT
 
 
@@ -24,6 +24,9 @@ class Told(Protocol):
 
     def refused(self, refusal: Refusal) -> None:
         """Nothing was accepted."""
+
+    def stay(self, intake: Acceptor, upload: Upload, place: bytes) -> None:
+        """The body is an upload of this process."""
 
 
 class One:
@@ -47,6 +50,10 @@ class One:
     def refused(self, refusal: Refusal) -> None:
         """See `Told`."""
         self.receipt.refused(refusal)
+
+    def stay(self, intake: Acceptor, upload: Upload, place: bytes) -> None:
+        """See `Told`."""
+        intake.accept(self.message, self.receipt, upload)
 
 
 class All:
@@ -78,6 +85,10 @@ class All:
     def refused(self, refusal: Refusal) -> None:
         """See `Told`."""
         self.receipt.refused(refusal)
+
+    def stay(self, intake: Acceptor, upload: Upload, place: bytes) -> None:
+        """See `Told`."""
+        intake.accept_all(self.messages, self.receipt, upload, place)
 
 
 def is_keyed(message: Message) -> bool:

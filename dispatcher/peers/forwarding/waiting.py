@@ -14,12 +14,12 @@ from dispatcher.core.message import Message
 from dispatcher.errors import DispatcherError, Refusal
 from dispatcher.peers.errors import Failed
 from dispatcher.peers.forwarding.encoding import STORED, Head, read_outcome
-from dispatcher.peers.forwarding.errands import Way
+from dispatcher.peers.forwarding.errands import Past, Way, take
 from dispatcher.peers.forwarding.telling import One, Told
 from dispatcher.peers.kinds import Kind
 from dispatcher.peers.links import Peer
 from dispatcher.peers.streams import Stream
-from dispatcher.queue.ports import Receipt, Waiter
+from dispatcher.queue.ports import Acceptor, Receipt, Waiter
 from dispatcher.queue.records.messages import encode_message
 
 
@@ -145,19 +145,15 @@ class Verdicts:
 class Waited:
     """A small message whose caller waits for what becomes of it (`errands.Errand`)."""
 
-    __slots__ = ("_awaited", "_head", "_told", "_way", "may_be_stored", "until_s")
+    __slots__ = ("_awaited", "_told", "_way", "past")
 
     is_over = False
 
-    def __init__(
-        self, way: Way, awaited: Awaited, partition: int, message: Message, receipt: Receipt
-    ) -> None:
+    def __init__(self, way: Way, awaited: Awaited, message: Message, receipt: Receipt) -> None:
         self._way = way
         self._awaited = awaited
-        self._head = Head(partition, waits=True).encode()
         self._told = One(message, receipt)
-        self.until_s = 0.0
-        self.may_be_stored = False
+        self.past: Past | None = None
 
     @property
     def is_keyed(self) -> bool:
@@ -172,11 +168,16 @@ class Waited:
     def go(self, peer: Peer) -> None:
         """See `Errand`."""
         message = self._told.message
-        stream = peer.open(Kind.ACCEPT_STREAM, self._head)
+        head = Head(self._way.partition, waits=True).encode()
+        stream = peer.open(Kind.ACCEPT_STREAM, head)
         stream.listen(
             Verdict(stream, self._told, self._awaited, message=message, broken=self._failed)
         )
-        stream.end(self._head + encode_message(message))
+        stream.end(head + encode_message(message))
+
+    def stay(self, intake: Acceptor) -> None:
+        """See `Errand`."""
+        take(self, intake, self._told.message, self._told.receipt)
 
     def refused(self, refusal: Refusal) -> None:
         """See `Errand`."""
