@@ -1,8 +1,10 @@
-"""How servers of NATS are connected to: who lets us in, and what is said of those who do not."""
+"""How servers of NATS are connected to: who lets us in, what is said of those who do not, and of
+those without space."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,12 +12,14 @@ from pathlib import Path
 import pytest
 import trustme
 
-from dispatcher.errors import ConfigError, LogBusy
+from dispatcher.errors import ConfigError, LogBusy, LogUnavailable
 from dispatcher.testing.nats import NatsServers, find_server, servers
+from dispatcher.testing.nats_accounts import make_accounts
 from dispatcher.testing.ports import KeptPort
 from dispatcher.txlog.nats.access import Access
 from dispatcher.txlog.nats.client import connect
 from dispatcher.txlog.nats.link import Silence
+from dispatcher.txlog.nats.log import NatsLog
 from dispatcher.txlog.nats.servers import check_servers
 from tests.conformance.conftest import Run
 
@@ -58,6 +62,15 @@ async def test_user_is_let_in_with_its_password_only(start: Start) -> None:
         with pytest.raises(ConfigError, match="do not let this user in") as refused:
             await connect(run.urls, access=access, timeout_s=1)
         assert "other" not in str(refused.value)
+
+
+async def test_file_of_credentials_lets_us_in(start: Start, directory: Path) -> None:
+    """An NKey and its JWT, as servers of an operator want them."""
+    accounts = make_accounts(directory)
+    run = start(accounts.configuration)
+    assert await works(run.urls, Access(credentials=accounts.credentials.read_text()))
+    with pytest.raises(ConfigError, match="do not let this user in"):
+        await connect(run.urls, timeout_s=1)
 
 
 async def test_certificate_is_asked_for_on_both_sides(start: Start, directory: Path) -> None:
@@ -108,3 +121,38 @@ async def test_server_that_is_away_keeps_nobody_from_starting(run_servers: Run) 
         assert await check_servers([*addresses[:2], away[0]]) == away[:1]
         with pytest.raises(LogBusy, match=r"127\.0\.0\.1"):
             await check_servers([addresses[0], *away])
+
+
+@pytest.mark.parametrize("count", [1, 3])
+async def test_stream_without_space_is_refused_with_what_it_needs(
+    directory: Path, count: int
+) -> None:
+    """At once, and not as servers that do not answer: nothing becomes better by asking again."""
+    run = servers(directory, count=count, most_bytes=300 << 20)
+    run.start()
+    link = await connect(run.urls, timeout_s=60)
+    try:
+        log = NatsLog(link, "log", directory, replicas=count, quota_bytes=400 << 20)
+        with pytest.raises(LogUnavailable, match="reserves 464 MiB on each of its servers"):
+            await log.open("test", 1)
+        await log.close()
+    finally:
+        await link.close()
+        run.stop()
+
+
+@pytest.mark.parametrize(("later", "expected"), [(200, 264), (50, 164)])
+async def test_stream_may_take_more_later_and_never_less(
+    run_servers: Run, directory: Path, later: int, expected: int
+) -> None:
+    """Servers that are told to keep less might remove records."""
+    link = await connect(run_servers(1).urls, timeout_s=60)
+    for quota in (100, later):
+        log = NatsLog(link, "quota", directory, replicas=1, quota_bytes=quota << 20)
+        await log.open("test", 1)
+        await log.append([b"x"])
+        await log.close()
+    info = await link.request("$JS.API.STREAM.INFO.quota", timeout_s=60)
+    assert json.loads(info.data)["config"]["max_bytes"] == expected << 20
+    await link.request("$JS.API.STREAM.DELETE.quota", timeout_s=60)
+    await link.close()

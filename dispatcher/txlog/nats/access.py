@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from ssl import SSLContext
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What servers ask of who connects: a user with a password, or a file of credentials (an NKey
-    and its JWT); and TLS, where their addresses are `tls://`."""
+    """What servers ask of who connects: a user with a password, or credentials, which are the text
+    of a file with an NKey and its JWT; and TLS, where their addresses are `tls://`."""
 
     user: str | None = None
     password: str | None = field(default=None, repr=False)
-    credentials: Path | None = None
+    credentials: str | None = field(default=None, repr=False)
     tls: SSLContext | None = None

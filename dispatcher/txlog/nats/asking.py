@@ -19,7 +19,8 @@ from dispatcher.txlog.nats.link import Answer, Link, Silence
 
 _LACKING: Final = frozenset({10023, 10047, 10028})
 """No resources, no storage left, too many streams: there is no place to make one."""
-_PASSING: Final = frozenset({0, 10005, 10008, 10009, 10118})
+_NO_PEERS: Final = 10005
+_PASSING: Final = frozenset({0, _NO_PEERS, 10008, 10009, 10118})
 """No leader, no majority, no meta leader, not as many servers as a stream has copies: errors of a
 cluster that is about to have them."""
 
@@ -62,11 +63,19 @@ class Asking:
             if isinstance(fields, ApiError) and fields.code == NAME_IN_USE:
                 fields = await self.asked("INFO", {})  # another process was faster
         if isinstance(fields, ApiError):
-            raise self.refusal(fields)
+            raise self.refusal(fields, reserves=configuration)
         wrong = wrong_in(fields["config"], configuration)
         if wrong is not None:
             raise ConfigError(f"the stream {self.name} cannot be used: {wrong}")
+        await self._grow(fields["config"], configuration)
         return fields
+
+    async def _grow(self, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+        """Let the stream take more, if it is to. One that has less space than it might have goes on
+        with that; one that may take less from now on keeps what it has, for servers might remove
+        records to make it so."""
+        if 0 < found.get("max_bytes", -1) < wanted["max_bytes"]:
+            await self.asked("UPDATE", {**found, "max_bytes": wanted["max_bytes"]})
 
     async def asked(self, what: str, fields: Mapping[str, object]) -> dict[str, Any] | ApiError:
         """Ask until there is an answer that stays one. Raises LogBusy."""
@@ -98,13 +107,24 @@ class Asking:
             " whether most of them run, reach each other and have space."
         )
 
-    def refusal(self, error: ApiError) -> LogError:
-        """Return the error that says what the servers do not do."""
+    def refusal(self, error: ApiError, *, reserves: Mapping[str, Any] | None = None) -> LogError:
+        """Return the error that says what the servers do not do; `reserves` is the configuration of
+        a stream that they do not make."""
         text = f"stream {self.name}: {error.why} ({error.code})"
-        if error.code in _LACKING:
-            return LogUnavailable(f"{text}. Give the servers more storage, and start again.")
+        if _is_lacking(error):
+            size = (reserves or {}).get("max_bytes", 0) >> 20
+            needs = f" It reserves {size} MiB on each of its servers." if size > 0 else ""
+            return LogUnavailable(
+                f"{text}.{needs} Give the servers more storage (`max_file_store`)."
+            )
         return LogError(f"{text}. Look at the configuration and the log of the NATS servers.")
 
 
 def _is_passing(found: dict[str, Any] | ApiError) -> bool:
-    return isinstance(found, ApiError) and found.code in _PASSING
+    return isinstance(found, ApiError) and found.code in _PASSING and not _is_lacking(found)
+
+
+def _is_lacking(error: ApiError) -> bool:
+    return error.code in _LACKING or (
+        error.code == _NO_PEERS and "insufficient storage" in error.why
+    )

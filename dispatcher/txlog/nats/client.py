@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Final, cast
 
-from nats.aio.client import Client
+from nats.aio.client import Client, RawCredentials
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error
@@ -49,6 +49,8 @@ async def connect(
     """
     client = Client()
     access = access or Access()
+    text = access.credentials
+    credentials = None if text is None else RawCredentials(text)
     met: list[Exception] = []  # the client tries for ever
 
     async def meet(error: Exception) -> None:
@@ -62,7 +64,7 @@ async def connect(
                 name=name,
                 user=access.user,
                 password=access.password,
-                user_credentials=None if access.credentials is None else str(access.credentials),
+                user_credentials=credentials,
                 tls=access.tls,
                 dont_randomize=True,
                 max_reconnect_attempts=-1,
