@@ -69,7 +69,10 @@ class Keeping:
         """Its log says so."""
         self._observer.partition_in_doubt(partition, error)
         lease = self._leases[partition]
-        self.do(partition, lease.lost(str(error), is_fenced=isinstance(error, LogFenced)))
+        do = lease.lost(str(error), is_fenced=isinstance(error, LogFenced))
+        if lease.state is State.FAILED:
+            self._observer.partition_failed(partition, error)
+        self.do(partition, do)
         self._changed()
 
     def _cancel(self, partition: int) -> asyncio.Task[None] | None:
@@ -97,6 +100,7 @@ class Keeping:
         def is_meant() -> bool:
             return lease.state is State.OPENING and lease.epoch == epoch
 
+        is_told = False
         while is_meant():
             ends = lease.record.ends if lease.record is not None else {}
             try:
@@ -105,7 +109,10 @@ class Keeping:
                 if is_meant():
                     self.lost(partition, error)
                 return
-            except (LogUnavailable, LogLocked):  # LogBusy too
+            except (LogUnavailable, LogLocked) as error:  # LogBusy too
+                if not is_told:
+                    self._observer.partition_waits(partition, error)
+                is_told = True
                 await asyncio.sleep(AGAIN_S)
             except DispatcherError as error:
                 self._failed(partition, error, is_meant())

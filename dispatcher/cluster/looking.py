@@ -22,8 +22,8 @@ PATIENCE_S: Final = 2.0
 
 
 class Looking:
-    """One look at a time. `found` is told what each has found, and when it began; False: not all
-    was looked at, so another one follows."""
+    """One look at a time. `found` is told what each has found; False: not all was looked at, so
+    another one `is_wanted` at once."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class Looking:
         self._keys = keys
         self._found = found
         self._next_s = -math.inf
-        self._is_under_way = self._is_wanted = False
+        self._is_under_way = self.is_wanted = False
         self._awaited: dict[str, float] = {}
         self._away_s: float | None = None
 
@@ -53,7 +53,7 @@ class Looking:
 
     def soon(self) -> None:
         """Begin one more look at the next turn, after what is so now."""
-        self._is_wanted = True
+        self.is_wanted = True
 
     def expect(self, key: str, now_s: float) -> None:
         """Look until a later record of this key is there, for a moment."""
@@ -68,11 +68,11 @@ class Looking:
         """Whether a look is to begin now; then `look` is called."""
         if self._is_under_way:
             return False
-        return self._is_wanted or now_s >= self._next_s
+        return self.is_wanted or now_s >= self._next_s
 
     async def look(self) -> bool:
         """Look, and tell; False: nobody answered."""
-        self._is_under_way, self._is_wanted = True, False
+        self._is_under_way, self.is_wanted = True, False
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(PATIENCE_S):

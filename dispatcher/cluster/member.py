@@ -16,26 +16,23 @@ from functools import partial
 from typing import Final
 
 from dispatcher.cluster import shown
-from dispatcher.cluster.assignment import next_move, turns
 from dispatcher.cluster.directory import Directory
 from dispatcher.cluster.heart import Heart
+from dispatcher.cluster.hints import is_worth_a_look
 from dispatcher.cluster.holder import Holder
 from dispatcher.cluster.keeping import Keeping
 from dispatcher.cluster.looking import PATIENCE_S, Looking
 from dispatcher.cluster.numbers import number_for
 from dispatcher.cluster.observer import Observer
-from dispatcher.cluster.ownership import Do, Lease, Me, State, Turn, is_news
+from dispatcher.cluster.ownership import Do, Lease, Me, State
 from dispatcher.cluster.records import (
     LeaseRecord,
     MemberRecord,
     MemberState,
-    Phase,
-    Unreadable,
     member_key,
     partition_key,
-    read_lease,
-    read_member,
 )
+from dispatcher.cluster.shares import Shares
 from dispatcher.cluster.sight import Sight
 from dispatcher.cluster.store import Conflict, Entry, LeaseStore, NoVerdict, Stop
 from dispatcher.cluster.times import Times
@@ -45,6 +42,8 @@ from dispatcher.telemetry.supervisor import Died, Supervisor
 
 TICK_S: Final = 0.1
 """Between turns in which nothing happened: what is due waits for no longer."""
+SHOW_S: Final = 0.5
+"""Between looks at what only passing time changes: who was not heard of for too long."""
 _TURN_S: Final = 0.002
 """Between turns in any case: what happens at once is looked at once."""
 _LAST_WORDS_S: Final = 2.0
@@ -86,7 +85,7 @@ class Member:
         self._clock = clock
         self._times = times = times or Times()
         self._supervisor = Supervisor(died)
-        self._sight = Sight()
+        self._sight = Sight(times.ttl_s)
         self._leases = {number: Lease(nonce, times) for number in range(partitions)}
         self._heart: Heart | None = None
         self._keeping = Keeping(holder, self._leases, observer, self._supervisor, self._wake)
@@ -95,7 +94,8 @@ class Member:
         self._stop_listening: Stop | None = None
         self._former: dict[int, str] = {}
         self._n = 0
-        self._claims = self._is_running = False
+        self._shown_s = 0.0
+        self._claims = self._is_running = self._is_changed = False
         self.takeovers_total = 0
 
     def __repr__(self) -> str:
@@ -114,6 +114,7 @@ class Member:
         self.number = heart.me.number
         self.directory = Directory(self.number, len(self._leases), self._look_again)
         self._is_running = True
+        self._show(heart, self._its_shares, asyncio.get_running_loop().time())
         self._supervisor.spawn("hints of the cluster", self._listen())
         self._supervisor.forever("member of the cluster", self._turn, every_s=_TURN_S)
 
@@ -164,6 +165,10 @@ class Member:
         return self._heart
 
     @property
+    def _its_shares(self) -> Shares:
+        return Shares(self._its_heart, self._leases, self._sight, self._times)
+
+    @property
     def _all(self) -> list[Lease]:
         return list(self._leases.values())
 
@@ -173,6 +178,8 @@ class Member:
         loop = asyncio.get_running_loop()
         while True:
             if await self._looking.look():
+                if self._looking.is_wanted:
+                    continue  # there are more members than were known
                 heart = self._heart or self._choose(loop.time())
                 if heart is not None and heart.said is None and heart.wants(loop.time()):
                     await self._beat(heart, heart.next_record(self._next_n(), loop.time()))
@@ -199,24 +206,36 @@ class Member:
 
     def _step(self, now_s: float) -> None:
         """Begin all that is due."""
-        heart = self._its_heart
+        heart, shares = self._its_heart, self._its_shares
         if heart.wants(now_s):
             record = heart.next_record(self._next_n(), now_s)
             self._supervisor.spawn("heartbeat", self._beat(heart, record))
-        ranked = self._ranked(now_s)
+        claims = shares.turns(now_s) if self._claims else {}
         for partition, lease in self._leases.items():
-            if lease.wants(self._turn_for(ranked.get(partition, ()), now_s), now_s):
+            if lease.wants(now_s, claims.get(partition)):
                 self._send(partition, lease, now_s)
         if self._looking.is_due(now_s):
             self._supervisor.spawn("look at the cluster", self._look())
-        self._move(now_s)
-        self._show(now_s)
+        if self._is_changed or now_s - self._shown_s >= SHOW_S:
+            self._is_changed, self._shown_s = False, now_s
+            self._show(heart, shares, now_s)
+
+    def _show(self, heart: Heart, shares: Shares, now_s: float) -> None:
+        """Tell what may have changed, and move what has to."""
+        move = shares.move(now_s) if self._claims else None
+        if move is not None and move.giver == self.number:
+            self._tell(move.partition, partial(Lease.give, is_leaving=False))
+        self.directory.show(
+            shown.members(self._sight, heart, now_s, self._times),
+            dict(shown.partitions(self._leases, now_s)),
+        )
 
     def _next_n(self) -> int:
         self._n += 1
         return self._n
 
     def _wake(self) -> None:
+        self._is_changed = True
         self._awake.set()
         self._progress.set()
 
@@ -340,88 +359,9 @@ class Member:
                 await asyncio.sleep(self._times.renew_s)
 
     def _heard(self, key: str, value: bytes) -> None:
-        """A record is being stored: if it says something new, look soon."""
-        kind, _, number = key.partition(".")
-        if not number.isascii() or not number.isdecimal():
-            return
-        with suppress(Unreadable):
-            says_news = self._is_lease_news if kind == "p" else self._is_member_news
-            if says_news(int(number), value):
-                self._looking.expect(key, asyncio.get_running_loop().time())
-                self._wake()
-
-    def _is_lease_news(self, partition: int, value: bytes) -> bool:
-        if partition not in self._leases:
-            return False
-        record = read_lease(value)
-        return record.nonce != self._nonce and is_news(self._leases[partition].record, record)
-
-    def _is_member_news(self, number: int, value: bytes) -> bool:
-        record = read_member(value)
-        seen = self._sight.members.get(number)
-        known = seen.record if seen is not None else None
-        return known is None or (known.nonce, known.state) != (record.nonce, record.state)
-
-    # Whose turn it is.
-
-    def _ranked(self, now_s: float) -> dict[int, tuple[int, ...]]:
-        if not self._claims:
-            return {}
-        heard = self._sight.heard(now_s, self._times.ttl_s)
-        owners = {
-            partition: self._owner(lease, heard, now_s) for partition, lease in self._leases.items()
-        }
-        members = {number for number, record in heard.items() if record.state.is_there}
-        return turns(owners, {*members, self.number})
-
-    def _owner(self, lease: Lease, heard: Mapping[int, MemberRecord], now_s: float) -> int | None:
-        """The member that has it, if it is heard of, or has asked for it."""
-        if lease.state is not State.FOREIGN:
-            return self.number
-        record = lease.record
-        if record is None or not record.is_held or not lease.is_heard(now_s):
-            return None
-        owner = heard.get(record.member)
-        return record.member if owner is not None and owner.nonce == record.nonce else None
-
-    def _turn_for(self, ranked: tuple[int, ...], now_s: float) -> Turn:
-        heart = self._its_heart
-        rank = ranked.index(self.number) if self.number in ranked else None
-        return Turn(rank, heart.joined_s, heart.steady_s(now_s))
-
-    def _move(self, now_s: float) -> None:
-        """Hand over what is too much here, one at a time, while everything is quiet."""
-        if not self._claims:
-            return
-        owners: dict[int, int] = {}
-        for partition, lease in self._leases.items():
-            record = lease.record
-            if record is None or record.phase not in _QUIET or not lease.is_heard(now_s):
-                return
-            if now_s - lease.changed_s < self._times.rest_s:
-                return
-            owners[partition] = record.member
-        heard = self._sight.heard(now_s, self._times.ttl_s)
-        settled = [
-            number
-            for number, record in heard.items()
-            if record.state is MemberState.LIVE
-            and now_s - self._sight.members[number].since_s >= self._times.stays_s
-        ]
-        movable = [one for one, lease in self._leases.items() if lease.state is State.OWNED]
-        move = next_move(owners, movable, settled)
-        if move is not None and move.giver == self.number:
-            self._tell(move.partition, partial(Lease.give, is_leaving=False))
-
-    def _show(self, now_s: float) -> None:
-        heart = self._its_heart
-        self.directory.show(
-            shown.members(self._sight, heart, now_s, self._times),
-            dict(shown.partitions(self._leases, now_s)),
-        )
-
-
-_QUIET: Final = {Phase.OPEN, Phase.FAILED}
+        if is_worth_a_look(key, value, self._leases, self._sight, nonce=self._nonce):
+            self._looking.expect(key, asyncio.get_running_loop().time())
+            self._wake()
 
 
 def _is_over(lease: Lease) -> bool:

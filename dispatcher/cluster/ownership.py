@@ -45,8 +45,8 @@ class State(Enum):
         return self in _HELD
 
 
-_HELD: Final = {State.OPENING, State.OWNED, State.FAILED, State.GIVING}
-_NEWS: Final = {State.OWNED, State.FAILED, State.GIVING}
+_HELD: Final = (State.OPENING, State.OWNED, State.FAILED, State.GIVING)
+_NEWS: Final = (State.OWNED, State.FAILED, State.GIVING)
 """Others hear of these at once, not with the next renewal. Of `OPENING` the claim told them."""
 
 
@@ -155,13 +155,12 @@ class Me:
 class Turn:
     """Whether a member may claim a partition: what it knows beside the partition's own record.
 
-    `rank` is its place among those who may, from 0; None: it takes nothing. `joined_s` is when it
-    was heard first, and `steady_s` since when it stores its own record time after time; None: it
-    does not.
+    `rank` is its place among those who may, from 0. What nobody had when it came it may claim from
+    `settles_s` on. It stores its own record time after time since `steady_s`; None: it does not.
     """
 
-    rank: int | None
-    joined_s: float
+    rank: int
+    settles_s: float
     steady_s: float | None
 
 
@@ -319,32 +318,40 @@ class Lease:
 
     # What is to be sent.
 
-    def wants(self, turn: Turn, now_s: float) -> bool:
-        """Whether a record is to be sent now: a claim, a renewal or a release."""
+    def wants(self, now_s: float, turn: Turn | None = None) -> bool:
+        """Whether a record is to be sent now: a claim, a renewal or a release. `turn` says when it
+        may be a claim of what is not ours; None: not at all."""
         writing = self.writing
         if not writing.may_send(now_s, self._times.again_s):
             return False
         if self.state.is_held:
-            is_due = now_s - writing.sent_s >= self._times.renew_s
-            return is_due or self._is_news or writing.is_silent()
+            return self._is_due(now_s) or self._is_news or writing.is_silent()
         match self.state:
             case State.RELEASING:
                 return True
             case State.LOST:
                 return now_s - self._claimed_s >= self._times.renew_s
             case State.FOREIGN:
-                return now_s >= self._claims_from_s(turn)
+                return turn is not None and now_s >= self._claims_from_s(turn)
             case _:
                 return False
 
+    def _is_due(self, now_s: float) -> bool:
+        """Whether what counts was sent long enough ago: also when an early try came late."""
+        since_s = now_s - self.writing.sent_s
+        counts_s = self.acts_until_s - self._times.act_s
+        if now_s - counts_s >= self._times.renew_s:
+            return since_s >= self._times.again_s
+        return since_s >= self._times.renew_s
+
     def _claims_from_s(self, turn: Turn) -> float:
         """From when on this member may claim a partition that is not its own."""
-        if turn.rank is None or not self._has_looked or self._is_unreadable or self.is_leaving:
+        if not self._has_looked or self._is_unreadable or self.is_leaving:
             return math.inf
         if self.record is None or not self.record.is_held:
             from_s = self.seen_s
             if self._was_nobodys:
-                from_s = max(from_s, turn.joined_s + self._times.settle_s)
+                from_s = max(from_s, turn.settles_s)
         elif turn.steady_s is None:
             return math.inf
         else:

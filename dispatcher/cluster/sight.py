@@ -24,7 +24,7 @@ from dispatcher.cluster.store import Entry
 @dataclass(frozen=True, slots=True)
 class Seen:
     """A member's record: its revision, when that one was seen first (`seen_s`), since when the same
-    life of its node is there (`since_s`), and how often that one was heard of since (`changes`).
+    life of its node is heard of without a gap (`since_s`), and how often that was (`changes`).
     `record` is None where it cannot be read."""
 
     revision: int
@@ -42,8 +42,10 @@ class Seen:
 class Sight:
     """All members, by number."""
 
-    def __init__(self) -> None:
+    def __init__(self, ttl_s: float) -> None:
+        """Who is not heard of for `ttl_s` is not there."""
         self.members: dict[int, Seen] = {}
+        self._ttl_s = ttl_s
 
     @property
     def first_free(self) -> int:
@@ -77,16 +79,19 @@ class Sight:
         except Unreadable:
             record = None
         found = Seen(entry.revision, record, now_s, now_s)
-        if before is not None and before.nonce == found.nonce:
+        if before is not None and before.nonce == found.nonce and self._is_heard(before, now_s):
             found = replace(found, since_s=before.since_s, changes=before.changes + 1)
         self.members[number] = found
 
-    def heard(self, now_s: float, ttl_s: float) -> dict[int, MemberRecord]:
-        """Those whose records changed within `ttl_s`, but who has left."""
+    def heard(self, now_s: float) -> dict[int, MemberRecord]:
+        """Those that are heard of, but who has left."""
         return {
             number: one.record
             for number, one in self.members.items()
             if one.record is not None
             and one.record.state is not MemberState.LEFT
-            and now_s - one.seen_s < ttl_s
+            and self._is_heard(one, now_s)
         }
+
+    def _is_heard(self, seen: Seen, now_s: float) -> bool:
+        return now_s - seen.seen_s < self._ttl_s

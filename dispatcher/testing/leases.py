@@ -70,11 +70,11 @@ class Leases:
         """From now on nothing is stored."""
         self.has_majority = False
 
-    def regain_majority(self) -> None:
-        """It is again, beginning with what was waiting."""
+    def regain_majority(self, *, is_kept: bool = True) -> None:
+        """It is again, beginning with what was waiting, if the leader is the same as before."""
         self.has_majority = True
         waiting, self._waiting = self._waiting, []
-        for done in waiting:
+        for done in waiting if is_kept else ():
             done()
 
 
@@ -91,15 +91,16 @@ class Fate(Enum):
 class LeasesLink:
     """One member's connection (`LeaseStore`).
 
-    `fate` is asked what becomes of each request, `delay_s` how long its way is, each way, and
-    `late_s` when a late one arrives. A link that `is_cut` brings nothing, either way.
+    `fate` is asked what becomes of each request (whether it is a put), `delay_s` how long its way
+    is, each way, and `late_s` when a late one arrives; all may be replaced at any time. A link that
+    `is_cut` brings nothing, either way.
     """
 
     def __init__(
         self,
         leases: Leases,
         *,
-        fate: Callable[[], Fate] = lambda: Fate.NONE,
+        fate: Callable[[bool], Fate] = lambda _: Fate.NONE,
         delay_s: Callable[[], float] = lambda: 0.002,
         late_s: Callable[[], float] = lambda: 1.5,
         stale_by: Callable[[], int] = lambda: 20,
@@ -107,20 +108,20 @@ class LeasesLink:
         self.leases = leases
         self.is_cut = False
         self.puts = self.looks = 0
-        self._fate = fate
-        self._delay_s = delay_s
-        self._late_s = late_s
-        self._stale_by = stale_by
+        self.fate = fate
+        self.delay_s = delay_s
+        self.late_s = late_s
+        self.stale_by = stale_by
 
     async def look(self, keys: Sequence[str]) -> dict[str, Entry]:
         """See `LeaseStore`."""
         self.looks += 1
-        fate = self._fate()
+        fate = self.fate(False)
 
         def answer() -> dict[str, Entry]:
             found = self.leases.latest
             if fate is Fate.STALE:
-                found = self.leases.as_of(len(self.leases.history) - self._stale_by())
+                found = self.leases.as_of(len(self.leases.history) - self.stale_by())
             return {key: found[key] for key in keys if key in found}
 
         return await self._ask(fate, answer, LogBusy("nobody answers"))
@@ -133,7 +134,7 @@ class LeasesLink:
         def store() -> int:
             return self.leases.put(key, value, after, loop.time())
 
-        return await self._ask(self._fate(), store, NoVerdict("no verdict"), is_put=True)
+        return await self._ask(self.fate(True), store, NoVerdict("no verdict"), is_put=True)
 
     async def _ask(
         self, fate: Fate, do: Callable[[], T], silence: Exception, *, is_put: bool = False
@@ -152,12 +153,12 @@ class LeasesLink:
             except Conflict as error:
                 tell = partial(_refuse, answer, error)
             if fate is not Fate.UNANSWERED and not (fate is Fate.LATE and not is_put):
-                _later(self._delay_s(), lambda: None if self.is_cut else tell())
+                _later(self.delay_s(), lambda: None if self.is_cut else tell())
 
         if fate is Fate.LATE and is_put:
-            _later(self._late_s(), lambda: None if self.is_cut else _quietly(do))
+            _later(self.late_s(), lambda: None if self.is_cut else _quietly(do))
         elif fate is not Fate.LOST:
-            _later(self._delay_s(), serve)
+            _later(self.delay_s(), serve)
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 return await answer
@@ -173,13 +174,14 @@ class LeasesLink:
         loop = asyncio.get_running_loop()
 
         def hear(key: str, value: bytes) -> None:
-            if not self.is_cut and self._fate() is Fate.NONE:
-                loop.call_later(self._delay_s(), heard, key, value, context=mine)
+            if not self.is_cut and self.fate(False) is Fate.NONE:
+                loop.call_later(self.delay_s(), heard, key, value, context=mine)
 
         self.leases.listeners.append(hear)
 
         async def stop() -> None:
-            self.leases.listeners.remove(hear)
+            with suppress(ValueError):
+                self.leases.listeners.remove(hear)
 
         return stop
 

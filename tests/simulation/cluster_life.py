@@ -54,12 +54,14 @@ class Node:
         self.world = world
         self.link = LeasesLink(world.leases)
         self.held: dict[int, Held] = {}
+        self.opened_with: dict[int, Ends] = {}
         self.told: list[tuple[str, int]] = []
         self.ended_by: str | None = None
         self.open_s = 0.05
         self.hand_over_s = 0.02
         self.member: Member = self._made()
         self.task: asyncio.Task[Any] | None = None
+        self.is_dead = False
 
     def _made(self) -> Member:
         world = self.world
@@ -90,6 +92,7 @@ class Node:
 
     def kill(self) -> None:
         """It is gone: nothing of it runs ever again."""
+        self.is_dead = True
         self.world.loop.freeze(self.name)
         self.held.clear()
 
@@ -99,7 +102,8 @@ class Node:
 
     def go_on(self) -> None:
         """SIGCONT."""
-        self.world.loop.thaw(self.name)
+        if not self.is_dead:
+            self.world.loop.thaw(self.name)
 
     async def leave(self) -> None:
         """SIGTERM, to the end."""
@@ -122,6 +126,7 @@ class Node:
             raise log.error
         self.world.refuse_older(log, epoch)
         log.fence = epoch
+        self.opened_with[partition] = ends
         await asyncio.sleep(self.open_s)
         self.world.refuse_older(log, epoch)
         if ends.get("transaction", 0) > log.end:
@@ -169,6 +174,9 @@ class Node:
 
     def partition_in_doubt(self, partition: int, error: Exception) -> None:
         self.told.append(("in doubt", partition))
+
+    def partition_waits(self, partition: int, error: Exception) -> None:
+        self.told.append(("waits", partition))
 
     def partition_failed(self, partition: int, error: Exception) -> None:
         self.told.append(("failed", partition))
