@@ -109,6 +109,9 @@ class Node:
     def partition_in_doubt(self, partition: int, error: Exception) -> None:
         self.faults.append(f"{partition} is in doubt: {error!r}")
 
+    def partition_waits(self, partition: int, error: Exception) -> None:
+        self.faults.append(f"{partition} waits: {error!r}")
+
     def partition_failed(self, partition: int, error: Exception) -> None:
         self.faults.append(f"{partition} failed: {error!r}")
 

@@ -116,7 +116,7 @@ async def test_store_that_does_not_answer_is_waited_for(monkeypatch: pytest.Monk
     monkeypatch.setattr("dispatcher.testing.leases.TIMEOUT_S", 0.02)
     leases, told = Leases(), list[str]()
     fates = iter([Fate.LOST, Fate.NONE, Fate.LOST, Fate.NONE, Fate.UNANSWERED])
-    store = LeasesLink(leases, fate=lambda: next(fates, Fate.NONE))
+    store = LeasesLink(leases, fate=lambda _: next(fates, Fate.NONE))
     await agree(store, 16, ["a"], told.append)
     assert common(leases) == ClusterRecord(16, "a")
     assert len(leases.history) == 1
