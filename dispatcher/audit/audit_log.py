@@ -2,8 +2,9 @@
 
 Nothing here may stop the server, nor lose what it can keep: while the log cannot be made, opened or
 written (no space, damage, a place that cannot be used) entries wait, the newest thousand of them,
-and it is tried again. That is told once, and once more when it is over. After a failed sync nothing
-is known of the file any more: then the newest are in memory only, until the next start.
+and it is tried again. That is told once, and once more when it is over. Where nobody knows whether
+a batch was stored the log is opened anew, which says it. After a failed sync that would prove
+nothing, and another owner's log is not this one's any more: then the newest are in memory only.
 
 The log is bounded: while it takes more than that its oldest segment goes, with what is in it.
 """
@@ -78,6 +79,7 @@ class AuditLog:
         self._reason: str | None = None
         self._owner = ""
         self._epoch = 0
+        self._is_numbered = False  # what waits was numbered for this log
         self._is_over = False  # stopped
         self._is_broken = False  # nothing is known of what is in the file
         self.batches = 0
@@ -192,6 +194,8 @@ class AuditLog:
                 await self._write_all()
             except (LogError, ConfigError, RecordError) as error:
                 self._failed(error)
+                if isinstance(error, LogUnknown) and not self._is_broken:
+                    await self._let_go()
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, _MOST_PAUSE_SECONDS)
             else:
@@ -239,13 +243,22 @@ class AuditLog:
             raise
         self._log = log
         self._number_anew()
+        self._is_numbered = True
         return log
+
+    async def _let_go(self) -> None:
+        """Close the log, which stores nothing more."""
+        log, self._log = self._log, None
+        if log is not None:
+            await log.close()
 
     def _visit(self, position: int, payload: bytes) -> None:
         self._index.add(position, head_of(payload))
 
     def _number_anew(self) -> None:
-        """What waits comes after what is in the log."""
+        """What waits comes after what is in the log, unless it turns out to be in it."""
+        while self._is_numbered and self._waiting and self._waiting[0].number <= self._index.last:
+            self._waiting.popleft()
         if self._index.last >= self._next or self._waiting:
             waiting = list(self._waiting)
             self._next = max(self._next, self._index.last + len(waiting) + 1)
@@ -272,7 +285,8 @@ class AuditLog:
 
     def _failed(self, error: BaseException) -> None:
         """Told once; a log of which nothing is known any more is not used again."""
-        self._is_broken = isinstance(error, LogUnknown | LogFenced)
+        ends_process = isinstance(error, LogUnknown) and error.ends_process
+        self._is_broken = ends_process or isinstance(error, LogFenced)
         if self._reason is None:
             self._told.audit_unkept(reason=str(error))
         self._reason = str(error)

@@ -43,7 +43,6 @@ from dispatcher.node.metrics import Metrics
 from dispatcher.node.notifying.notifier import Notifier
 from dispatcher.node.others import Others
 from dispatcher.node.outlook import Addresses, NodeOutlook
-from dispatcher.node.places import results_of
 from dispatcher.node.telling import hold_here
 from dispatcher.queue.commit.stalls import Pace
 from dispatcher.queue.partition import Partition
@@ -109,14 +108,7 @@ class Desk:
                 for part in messages.queues:
                     self._others.add(part)
         self.functions = self._make_functions()
-        disks = Disks(
-            {
-                TRANSACTION: settings.transaction_log,
-                "dead_letter": settings.dead_letter,
-                "results": results_of(settings.transaction_log),
-            }
-        )
-        self._disks = disks
+        self._disks = disks = Disks(logs.disks)
         self.trail = self._make_trail()
         self._metrics = Metrics(
             messages.whole,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from dispatcher.node.disks import TRANSACTION
 from dispatcher.node.places import audit_of, has_log, results_of
 from dispatcher.settings import Settings
 from dispatcher.txlog import TransactionLog
@@ -24,8 +25,9 @@ class DeskLogs:
     """How they are made, and whether they are there: one that is not is made when something comes.
 
     Each `make_…` names its log anew, not open yet. `audit_max_bytes` is what the audit's may take,
-    and one part of it. `results_place` is where results lie, as it is told. `check_free` raises
-    `LogLocked` where another process has one of them."""
+    and one part of it. `results_place` is where results lie, as it is told. `disks` are
+    directories by the name of the log, of whose disks it is told how much is free. `check_free`
+    raises `LogLocked` where another process has one of them."""
 
     make_results: Callable[[], TransactionLog]
     has_results: bool
@@ -33,6 +35,7 @@ class DeskLogs:
     make_audit: Callable[[], TransactionLog]
     has_audit: bool
     audit_max_bytes: int
+    disks: Mapping[str, Path]
     check_free: Callable[[], None]
 
 
@@ -48,6 +51,11 @@ def in_files(settings: Settings) -> DeskLogs:
         make_audit=lambda: FileLog(audit, sizes=sizes),
         has_audit=has_log(audit),
         audit_max_bytes=most - sizes.largest,
+        disks={
+            TRANSACTION: settings.transaction_log,
+            "dead_letter": settings.dead_letter,
+            "results": results,
+        },
         check_free=lambda: _check_free(results, audit),
     )
 

@@ -120,7 +120,7 @@ class MessageService:
             elsewhere=nowhere if self.neighbours is None else self.neighbours.outcomes,
         )
         if self.neighbours is not None:
-            self.neighbours.tell_outcomes(self.planned.outcome)
+            self.neighbours.tell_outcomes(self.planned.outcome_here)
         self.former: FormerSpreads | None = None
         if self.meeting is not None and layout is not None:
             self.former = FormerSpreads(

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from dispatcher.errors import DispatcherError
+from dispatcher.errors import DispatcherError, Refused
 from dispatcher.peers.errors import NotConnected
 from dispatcher.peers.kinds import Kind
 from dispatcher.peers.links import Peer
@@ -81,10 +81,15 @@ class _Waiter:
 
 
 def telling(outcome_of: OutcomeOf) -> Answer:
-    """Answer such questions of other processes."""
+    """Answer such questions of other processes; `outcome_of` raises `Refused` where it is not for
+    this one to know."""
 
     def answer(question: Question) -> None:
-        outcome = outcome_of(question.payload.decode("ascii"))
+        try:
+            outcome = outcome_of(question.payload.decode("ascii"))
+        except Refused as error:
+            question.refuse(error.refusal)
+            return
         question.answer(b"" if outcome is None else outcome.value.encode("ascii"))
 
     return answer

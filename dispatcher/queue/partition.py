@@ -69,6 +69,8 @@ class Partition(Wiring):
         """
         self._lost = lost
         self._is_stopped = False
+        self.opened_at = 0
+        """Where its log ended when it was opened: what is behind that was accepted since."""
         super().__init__(
             log,
             dead_log,
@@ -107,6 +109,7 @@ class Partition(Wiring):
             destination = letter.destination.partition(PLACE_END)[0]
             self.observer.body_lost(LogName.DEAD_LETTER, letter.message_id, destination)
         bounds = await self.log.open(owner, epoch, self.recovery.take)
+        self.opened_at = bounds.end
         self.pending.guest.opened(bounds)
         await reconcile(
             self.log,

@@ -54,7 +54,7 @@ class Queue(Protocol):
         """
 
     def outcome(self, message_id: str) -> MessageOutcome | None:
-        """What became of a message, but for CANCELLED; None: nothing is left of it, or known."""
+        """What became of a message; None: nothing is left of it, and nobody knows why."""
 
     def with_key(self, destination: Destination, key: str) -> str | None:
         """The id of the message that an idempotency key of a destination stands for."""
@@ -65,7 +65,7 @@ Build = Callable[[PlannedMessage, str, int], Message]
 
 
 class _Watched(NamedTuple):
-    """A message that is waited for. `whose` is of one from before the process started."""
+    """A message that is waited for. `whose` is not known of one that was redriven."""
 
     at_us: int
     whose: Whose | None
@@ -95,7 +95,7 @@ class MessageMaker:
         def accepted(message_id: str) -> None:
             number = int(message_id, 16)
             order.made_as(number)
-            self._watch(number, _Watched(order.at_us, None))
+            self._watch(number, _Watched(order.at_us, order.whose))
 
         try:
             await self._queue.accept(message, accepted)
@@ -145,10 +145,10 @@ class MessageMaker:
             self._ended(key, None if outcome is None else outcome.value)
 
     def _supposed(self, key: int, watched: _Watched) -> MessageOutcome | None:
-        """What became of a message of which nothing is left: it was delivered before the process
-        started, then its idempotency key still stands for it; or it was cancelled."""
+        """What became of a message of which nothing is left: it was delivered before its partition
+        was opened, then its idempotency key still stands for it; or it was cancelled."""
         if watched.whose is None:
-            return MessageOutcome.CANCELLED
+            return None
         is_kept = self.found(watched.whose, watched.at_us) == key
         return MessageOutcome.DELIVERED if is_kept else None
 

@@ -12,6 +12,7 @@ from dispatcher.errors import Refusal, Refused
 from dispatcher.queue.partition import Partition
 from dispatcher.queue.ports import Acceptor
 from dispatcher.queue.records.ids import id_parts, wire_id
+from dispatcher.queue.refusals import MOVED
 from dispatcher.schedules.messages import MessageOutcome
 
 
@@ -56,20 +57,32 @@ class PartitionQueue:
         return None
 
     def outcome(self, message_id: str) -> MessageOutcome | None:
-        """See `messages.Queue`. A message is pending until its dead letter is durable, and again
-        from when that is redriven."""
+        """See `messages.Queue`."""
+        try:
+            return self.outcome_here(message_id)
+        except Refused:
+            return self._elsewhere(message_id)
+
+    def outcome_here(self, message_id: str) -> MessageOutcome | None:
+        """What became of a message of this process. It is pending until its dead letter is durable,
+        and again from when that is redriven. What was accepted before its partition came here may
+        have been delivered elsewhere, of which nothing is known here.
+
+        Raises:
+            Refused: its partition is not here.
+        """
         key = message_id.encode("ascii")
         number, incarnation, position = id_parts(key)
         partition = next((one for one in self._partitions if one.config.partition == number), None)
         if partition is None:
-            return self._elsewhere(message_id)
+            raise Refused(MOVED)
         if partition.pending.find(position, incarnation) >= 0:
             return MessageOutcome.WAITING
         if key in partition.dead_letters:
             return MessageOutcome.DEAD
         if partition.recent.find(position, incarnation) is not None:
             return MessageOutcome.DELIVERED
-        return None
+        return MessageOutcome.CANCELLED if position >= partition.opened_at else None
 
 
 class _Receipt:

@@ -82,6 +82,7 @@ class Logs:
             make_audit=lambda: self.log("audit"),
             has_audit=True,
             audit_max_bytes=1 << 20,
+            disks={},
             check_free=lambda: None,
         )
 

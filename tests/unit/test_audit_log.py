@@ -13,7 +13,7 @@ import pytest
 from dispatcher.audit import audit_log
 from dispatcher.audit.audit_log import AuditLog
 from dispatcher.audit.entries import Entry, EntryFilter
-from dispatcher.errors import LogCorrupt, LogError
+from dispatcher.errors import LogCorrupt, LogError, LogUnknown
 from dispatcher.queue.admin.pace import Pace
 from dispatcher.telemetry.supervisor import Supervisor
 from dispatcher.testing.log import FaultyLog, Space
@@ -21,6 +21,7 @@ from dispatcher.testing.loop import run
 from dispatcher.txlog import Bounds, Visit
 from dispatcher.txlog.files import FileLog
 from dispatcher.txlog.files.segment import Sizes
+from dispatcher.txlog.memory import MemoryLog, MemoryStore
 
 ALL = EntryFilter()
 
@@ -258,6 +259,45 @@ def test_log_of_which_nothing_is_known_is_not_written_again() -> None:
         assert await bench.found() == [3, 2, 1]
         assert bench.trail.log is None, "no backup has it"
         await bench.trail.stop()
+
+    simulate(test)
+
+
+@pytest.mark.parametrize("is_stored", [True, False])
+def test_batch_that_may_be_stored_is_written_once(is_stored: bool) -> None:
+    """The log is opened anew, as nothing is wrong with what it is in; nothing is lost, nor twice
+    there."""
+
+    async def test(bench: Bench) -> None:
+        store, logs = MemoryStore(), list[MemoryLog]()
+
+        def make() -> MemoryLog:
+            logs.append(MemoryLog(store))
+            return logs[-1]
+
+        trail = AuditLog(
+            make, exists=True, max_bytes=2**24, supervisor=bench.supervisor, told=bench
+        )
+        bench.trail = trail
+        await trail.open("test", 1)
+        trail.start()
+        bench.add(1)
+        await trail.written()
+        logs[0].stores_failed, logs[0].failure = is_stored, LogUnknown("nobody answers")
+        bench.add(2)
+        await asyncio.sleep(0.5)
+        bench.add(3)
+        assert trail.unkept
+        await asyncio.sleep(1)
+        assert await bench.found() == [3, 2, 1]
+        assert len(store.records) == 3
+        assert bench.told == [("unkept", "nobody answers"), ("kept", 0)]
+        await MemoryLog(store).open("another", 2)
+        bench.add(4)
+        await asyncio.sleep(100)
+        assert trail.unkept
+        assert (len(logs), len(store.records)) == (2, 3)
+        await trail.stop()
 
     simulate(test)
 

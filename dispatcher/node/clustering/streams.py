@@ -72,6 +72,7 @@ class Streams:
             make_audit=lambda: self._make(AUDIT_STREAM, ends, AUDIT),
             has_audit=True,
             audit_max_bytes=self._audit_max_bytes,
+            disks={TRANSACTION: self._mirror},
             check_free=_nobody_else,
         )
 
