@@ -76,6 +76,8 @@ class Session:
             found = self.tls.read(_RECORD_BYTES)
         except ssl.SSLWantReadError:
             return b""
+        except ssl.SSLZeroReturnError:  # the same as nothing, after this side's `end`
+            found = b""
         if not found:
             self.at_eof = True
         return found
@@ -87,8 +89,8 @@ class Session:
             view = view[self.tls.write(view) :]
 
     def end(self) -> None:
-        """Say that nothing more will be sent. What comes later need not be understood: `receive`
-        must not be called any more."""
+        """Say that nothing more will be sent. What comes later is understood, as far as all that
+        came before was read; it need not be."""
         with suppress(ssl.SSLError):  # it waits for the other side to say so too, which we do not
             self.tls.unwrap()
 

@@ -69,11 +69,17 @@ class Secured:
         self.certificate = certificate
 
     def secure(
-        self, protocol: asyncio.BaseProtocol, *, server: str | None = None
+        self,
+        protocol: asyncio.BaseProtocol,
+        *,
+        server: str | None = None,
+        reads_on: bool = False,
     ) -> asyncio.BaseProtocol:
         """Put TLS in front of the protocol of a new connection. `server` is the name of the other
-        side, where it was this one that connected."""
-        made = TlsConnection(cast(asyncio.Protocol, protocol), self, server=server)
+        side, where it was this one that connected; `reads_on` as for `TlsConnection`."""
+        made = TlsConnection(
+            cast(asyncio.Protocol, protocol), self, server=server, reads_on=reads_on
+        )
         return cast(asyncio.BaseProtocol, made)  # the loop only looks for the methods
 
     def fail(self, reason: str, detail: str, address: object) -> None:
@@ -92,12 +98,14 @@ class TlsConnection(asyncio.Transport):
         "_early",
         "_ends_early",
         "_has_begun",
+        "_has_ended",
         "_has_failed",
         "_is_closed",
         "_is_deaf",
         "_keeps_open",
         "_protocol",
         "_raw",
+        "_reads_on",
         "_secured",
         "_session",
         "_timer",
@@ -106,9 +114,16 @@ class TlsConnection(asyncio.Transport):
     _raw: asyncio.Transport
 
     def __init__(
-        self, protocol: asyncio.Protocol, secured: Secured, *, server: str | None = None
+        self,
+        protocol: asyncio.Protocol,
+        secured: Secured,
+        *,
+        server: str | None = None,
+        reads_on: bool = False,
     ) -> None:
-        """`server` is the name of the other side, where it was this one that connected."""
+        """`server` is the name of the other side, where it was this one that connected. With
+        `reads_on` this side may end (`write_eof`) and still understands what comes; without, it
+        ends to be rid of the other side."""
         self._protocol = protocol
         self._secured = secured
         self._session = Session(secured.certificate.context, server)
@@ -121,6 +136,9 @@ class TlsConnection(asyncio.Transport):
         self._has_failed = False
         """Whether the handshake failed, which is counted once."""
         self._is_closed = False
+        self._reads_on = reads_on
+        self._has_ended = False
+        """Whether the session was ended on this side, which reads on."""
         self._is_deaf = False
         """Whether the session was ended: what comes is not deciphered any more."""
         self._at_eof = False
@@ -259,7 +277,7 @@ class TlsConnection(asyncio.Transport):
     # As the transport of the protocol.
 
     def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
-        if self._is_closed or self._is_deaf or not data:
+        if self._is_closed or self._is_deaf or self._has_ended or not data:
             return
         if not self._session.is_up:
             self._early.append(bytes(data))
@@ -271,13 +289,16 @@ class TlsConnection(asyncio.Transport):
         self.write(b"".join(list_of_data))
 
     def write_eof(self) -> None:
-        if self._is_closed or self._is_deaf:
+        if self._is_closed or self._is_deaf or self._has_ended:
             return
         if not self._session.is_up:
             self._ends_early = True
             return
         self._session.end()
         self._flush()
+        if self._reads_on:  # and so the session may yet have something to write
+            self._has_ended = True
+            return
         self._is_deaf = True
         self._raw.write_eof()
 
@@ -289,7 +310,7 @@ class TlsConnection(asyncio.Transport):
             self._raw.close()  # which may still be open: see `_answer_plainly`
             return
         self._is_closed = True
-        if self._session.is_up and not self._is_deaf:
+        if self._session.is_up and not (self._is_deaf or self._has_ended):
             self._session.end()
             self._flush()
         self._raw.close()

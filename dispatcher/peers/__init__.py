@@ -13,6 +13,7 @@
     admission   that, on a connection
     gate        the port that nodes connect to; `tls` under it
     tcp_wires   links through it
+    tunnel      connections to the API, wherever that is
 
     calls       on top of that: the methods of a Protocol that another process serves (`answers`)
     methods     how their arguments and results are written down, from its annotations

@@ -93,7 +93,7 @@ class Gate:
         def outer() -> asyncio.BaseProtocol:
             if self._tls is None:
                 return made
-            return self._tls.connecting.secure(made, server=address.host)
+            return self._tls.connecting.secure(made, server=address.host, reads_on=True)
 
         loop = asyncio.get_running_loop()
         try:
@@ -122,7 +122,7 @@ class Gate:
             eldest.drop()
         one = Accepted(self._key, self._serves, over=self._known, failed=self._failed)
         self._unknown[one] = None
-        return one if self._tls is None else self._tls.accepting.secure(one)
+        return one if self._tls is None else self._tls.accepting.secure(one, reads_on=True)
 
     def _known(self, one: Accepted) -> None:
         self._unknown.pop(one, None)
