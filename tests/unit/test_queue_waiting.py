@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from dispatcher.core.message import Message
 from dispatcher.core.terms import Terms
 from dispatcher.queue.admin import message_pages, waiting
-from dispatcher.queue.admin.pace import QUIET_REST_SECONDS, REST_SECONDS, Pace
+from dispatcher.queue.admin.pace import QUIET_REST_SECONDS, REST_SECONDS, SLICE_US, Pace
 from dispatcher.queue.admin.surface import (
     LetterGone,
     MessageFilter,
@@ -201,6 +202,38 @@ def test_a_page_ends_when_enough_was_looked_at(monkeypatch: pytest.MonkeyPatch) 
         assert page.next_cursor is not None
         (found,) = await every(bench, which)
         assert found.target == "/m9"
+
+    simulate(test)
+
+
+def test_page_is_shown_in_slices_without_what_ends_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is made of a message takes longer than to read it: others have the loop in between."""
+
+    async def test(bench: Bench) -> None:
+        sent = await held(bench, 12)
+        admin, steps = bench.queue.admin, []
+        now_us = itertools.count(0, SLICE_US // 3)
+        rest, shown = Pace.rest, message_pages.MessagePages._shown
+
+        async def rested(pace: Pace, **how: float) -> None:
+            steps.append("rest")
+            await rest(pace, **how)
+            if steps.count("rest") == 2:
+                await admin.cancel(sent[-1])
+
+        def counted(pages: message_pages.MessagePages, slot: int, one: Message) -> MessageView:
+            steps.append("shown")
+            return shown(pages, slot, one)
+
+        monkeypatch.setattr(Pace, "rest", rested)
+        monkeypatch.setattr(message_pages.MessagePages, "_shown", counted)
+        monkeypatch.setattr(admin.pace, "_now_us", lambda: next(now_us))
+        page = await admin.waiting(EVERYTHING, cursor=0, limit=12)
+        assert [one.id for one in page.items] == sent[:-1]
+        slices = "".join(step[0] for step in steps).split("r")
+        assert max(map(len, slices)) <= 4
 
     simulate(test)
 

@@ -263,15 +263,18 @@ class Explaining:
                     view.attempts, queue.starting.under_way(view.id.encode("ascii"))
                 )
             case MessageState.READY | MessageState.SCHEDULED:
-                return with_options(self._waits(view), view.options)
+                slot = self._looking.slot(view.id.encode("ascii"))
+                return with_options(self._waits(view, slot), view.options)
 
-    def told(self, view: MessageView) -> MessageView:
+    def told(self, view: MessageView, slot: int | None = None) -> MessageView:
         """The same with why it waits, in a word, as `explain` has it; one that does not wait is as
-        it was. Nothing is counted for that, so it is for lists."""
+        it was. Nothing is counted for that, so it is for lists. `slot` is that of the message,
+        where it is known."""
         if view.state not in (MessageState.READY, MessageState.SCHEDULED):
             return view
-        slot = self._looking.slot(view.id.encode("ascii"))
-        why = self._waits(view, is_brief=True)
+        if slot is None:
+            slot = self._looking.slot(view.id.encode("ascii"))
+        why = self._waits(view, slot, is_brief=True)
         trail = self._lane(slot).peer.trail
         return replace(
             view,
@@ -283,10 +286,9 @@ class Explaining:
     def _lane(self, slot: int) -> Lane:
         return self._queue.lanes.by_number[self._queue.pending.index.lane[slot]]
 
-    def _waits(self, view: MessageView, *, is_brief: bool = False) -> Why:
-        """Why one waits; `is_brief`: those before it are not counted."""
+    def _waits(self, view: MessageView, slot: int, *, is_brief: bool = False) -> Why:
+        """Why the one in a slot waits; `is_brief`: those before it are not counted."""
         queue = self._queue
-        slot = self._looking.slot(view.id.encode("ascii"))
         where = queue.lines.where(slot, is_brief=is_brief)
         if where is not None:
             return waits_in_line(where, to_wall=queue.clock.to_wall)

@@ -6,6 +6,7 @@ which the next one goes on.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from dispatcher.core.message import Message
@@ -66,10 +67,10 @@ class MessagePages:
 
     async def _views(self, run: Run, slots: list[int]) -> list[MessageView]:
         """What is shown of these, without those that end meanwhile."""
-        if run.messages:
-            return [self._shown(slot, run.messages[slot]) for slot in slots]
         found: list[MessageView] = []
         names = {slot: self._name(slot) for slot in slots}
+        if run.messages:
+            return await self._show(slots, run.messages, names)
         portion: list[int] = []
         size_bytes = 0
         for slot in slots:
@@ -86,11 +87,20 @@ class MessagePages:
         return found
 
     async def _read(self, slots: list[int], names: dict[int, Name]) -> list[MessageView]:
-        read = await self._waiting.read(slots)
+        return await self._show(slots, await self._waiting.read(slots), names)
+
+    async def _show(
+        self, slots: list[int], read: Mapping[int, Message], names: Mapping[int, Name]
+    ) -> list[MessageView]:
+        """What is shown of these that were read just now. Of each it takes an eighth of a slice, or
+        a quarter."""
         index = self._parts.pending.index
         found = []
+        self._pace.begin()
         for slot in slots:
-            message: Message | None = read.get(slot)
+            if self._pace.is_over:
+                await self._pace.rest()
+            message = read.get(slot)
             if not index.holds(slot, *names[slot]):
                 continue
             if message is None:
@@ -100,7 +110,7 @@ class MessagePages:
         return found
 
     def _shown(self, slot: int, message: Message) -> MessageView:
-        return self._explaining.told(self._looking.pending_view(slot, message))
+        return self._explaining.told(self._looking.pending_view(slot, message), slot)
 
     def _indexed(self, slot: int) -> MessageView:
         """What the index knows of one that cannot be read."""
