@@ -13,7 +13,8 @@ class Assignment:
     `partitions` are those that it has, its own one (`own`) among them. Messages without a key lie
     in partitions that are no surplus; `spread` is how many partitions places are spread over,
     wherever they are, and `former` how many it was before, the latest first. `every` are all
-    partitions of the node, where that matters: where there are former ones.
+    partitions of the node, where that matters: where there are former ones. A node of a cluster has
+    no `partitions` that are its own as long as it serves.
     """
 
     number: int = 0
@@ -24,13 +25,18 @@ class Assignment:
     every: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.own not in self.partitions:
+        if self.partitions and self.own not in self.partitions:
             raise ValueError(f"partition {self.own} is not among {self.partitions}")
 
     @classmethod
     def alone(cls, count: int) -> Self:
         """One process, with so many partitions."""
         return cls(0, tuple(range(count)), count)
+
+    @classmethod
+    def of_member(cls, number: int, spread: int) -> Self:
+        """A node of a cluster: its partitions come and go, and there are other nodes or none."""
+        return cls(number, (), spread)
 
     @property
     def own(self) -> int:

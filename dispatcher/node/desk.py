@@ -32,8 +32,10 @@ from dispatcher.functions.service import FunctionService
 from dispatcher.functions.signing.file import SigningKeyFile
 from dispatcher.functions.signing.in_force import KeysInForce, UnkeptKey
 from dispatcher.ingress.planned import message_of
+from dispatcher.listening.unix import UnixPlace
 from dispatcher.node import certificates, configs
 from dispatcher.node.backup.making import Backups, Logs
+from dispatcher.node.backup.of_streams import NoBackups
 from dispatcher.node.call_log import CallLog, told_lost
 from dispatcher.node.desk_logs import DeskLogs
 from dispatcher.node.disks import TRANSACTION, Disks
@@ -69,11 +71,14 @@ class Desk:
         addresses: Callable[[], Addresses],
         restarts: Callable[[], int] | None = None,
         directory: Directory | None = None,
+        behind: UnixPlace | None = None,
     ) -> None:
         """`first` is partition 0, not open yet, and `notifier` the process's. `directory` says
         where partitions are that move. The API listens on
         `sockets`, where there are some. `health` is what `/readyz` says, `addresses` where callers
-        and operators find the node, and `restarts` as `Server` has it."""
+        and operators find the node, and `restarts` as `Server` has it. Where the API is `behind`
+        the fronts of nodes it listens there and nowhere else."""
+        self._behind = behind
         self._messages = messages
         self._first = first
         self._directory = directory
@@ -304,8 +309,10 @@ class Desk:
             told=self._messages.events,
         )
 
-    def _make_backups(self) -> Backups:
+    def _make_backups(self) -> Backups | NoBackups:
         messages = self._messages
+        if messages.cluster is not None:
+            return NoBackups()
         first, *others = messages.on_disk
         logs = Logs(
             first.log,
@@ -335,7 +342,7 @@ class Desk:
             *configs.host_and_port(settings.api_listen),
             Keyring(settings.api_keys),
             health=self.health,
-            metrics=self._metrics_text,
+            metrics=self.metrics_text,
             outlook=self.outlook,
             backups=self._make_backups(),
             keeper=self.trail,
@@ -353,13 +360,15 @@ class Desk:
             schedules=functions.schedules,
             max_body=settings.max_body_bytes,
             masking=Masking.of(settings.mask_headers),
-            tls=messages.certificates.of(certificates.API),
-            unix=configs.unix_place(settings, settings.api_listen),
+            tls=None if self._behind else messages.certificates.of(certificates.API),
+            unix=self._behind or configs.unix_place(settings, settings.api_listen),
             sockets=sockets,
+            is_fronted=self._behind is not None,
             pace=messages.whole.pace,
         )
 
-    async def _metrics_text(self) -> str:
+    async def metrics_text(self) -> str:
+        """What `/metrics` answers."""
         text = await self._metrics.text() + await asyncio.to_thread(process_text)
         if self._others is None or self._directory is not None:  # each node tells its own
             return text

@@ -7,17 +7,17 @@ pool of connections to destinations. Every process of a node has one.
 from __future__ import annotations
 
 import asyncio
-import math
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dispatcher.core.clock import SteadyClock, SystemClock
 from dispatcher.core.rules.table import Rules, RulesInForce
 from dispatcher.delivery.adding import Additions
 from dispatcher.delivery.pool import Pool
-from dispatcher.errors import ConfigError
+from dispatcher.errors import ConfigError, LogError
 from dispatcher.ingress.listener import Listener
 from dispatcher.ingress.shared import HealthAnswer
 from dispatcher.listening.given import GivenSockets
@@ -29,14 +29,15 @@ from dispatcher.node.layout import Layout
 from dispatcher.node.neighbours import Neighbours
 from dispatcher.node.observer import EventObserver, Hearing
 from dispatcher.node.on_disk import OnDisk
-from dispatcher.node.partitions import Partitions
+from dispatcher.node.partitions import Beside, Lost, Partitions, nothing_beside
 from dispatcher.node.places import has_log, results_of
 from dispatcher.node.router import Router
+from dispatcher.node.tenures import Tenures
 from dispatcher.node.whole import Whole
 from dispatcher.queue.deadletters.letters import Letters
 from dispatcher.queue.flow.traffic import Traffic
 from dispatcher.queue.lanes.warm import WARM_BYTES
-from dispatcher.queue.partition import Partition
+from dispatcher.queue.partition import LATE_STREAM, Partition
 from dispatcher.queue.ports import Acceptor, LogName
 from dispatcher.schedules.partition import PartitionQueue, nowhere
 from dispatcher.settings import Settings
@@ -47,7 +48,9 @@ from dispatcher.txlog import TransactionLog
 from dispatcher.txlog.files.disk import RealDisk
 from dispatcher.txlog.files.place import check_free
 
-if TYPE_CHECKING:  # OpenTelemetry is imported only where it is asked for
+if TYPE_CHECKING:  # OpenTelemetry is imported only where it is asked for, and so is a cluster
+    from dispatcher.cluster.holder import Ends
+    from dispatcher.node.clustered import Clustered
     from dispatcher.telemetry.otlp import Otlp
 
 
@@ -65,8 +68,12 @@ class MessageService:
         given: GivenSockets,
         health: Callable[[], HealthAnswer],
         log_failed: Callable[[], None],
+        cluster: Clustered | None = None,
+        beside: Beside = nothing_beside,
     ) -> None:
-        """`health` answers callers; `log_failed` is told that the process must end."""
+        """`health` answers callers; `log_failed` is told that the process must end. In a `cluster`
+        the process has no partition before it opens one, and some have a companion (`beside`)."""
+        self.cluster = cluster
         self.settings = settings
         self.events = events
         self.assignment = assignment
@@ -93,7 +100,7 @@ class MessageService:
         for one in self.on_disk:
             names = one.places.named()
             self.whole.add(self._make_partition(one.number, one.log, one.dead_log, names))
-        self._waiting_for_holds: list[Partition] = []
+        self.tenures = Tenures()
         self.pool = Pool(
             configs.of_delivery(settings, self.connections),
             died=self.observer.died,
@@ -103,9 +110,12 @@ class MessageService:
         self.meeting = None if router is None else router.meeting
         self.acceptor: Acceptor = router or self.queues[0].intake
         self.neighbours: Neighbours | None = None
-        if router is not None and assignment.processes > 1:
-            router.bounds = self.rules.bounds
-            self.neighbours = Neighbours(
+        if router is not None and cluster is not None:
+            self.neighbours = Neighbours.of_cluster(
+                cluster, events, router, died=self.observer.died
+            )
+        elif router is not None and assignment.processes > 1:
+            self.neighbours = Neighbours.of_node(
                 settings,
                 events,
                 assignment,
@@ -114,6 +124,8 @@ class MessageService:
                 died=self.observer.died,
             )
             self._wait_for_holds()
+        if router is not None and self.neighbours is not None:
+            router.bounds = self.rules.bounds
         self.planned = PartitionQueue(
             self.queues,
             self.acceptor,
@@ -135,10 +147,12 @@ class MessageService:
             if self.neighbours is not None:
                 self.former.enter(self.neighbours.table, self.neighbours.answering)
         self.partitions = Partitions(
-            lambda number, _: self._made(number),
+            self._made if cluster is None else self._make_anew,
+            beside=beside,
+            members=() if cluster is None else [self],
             router=router,
             pool=self.pool,
-            lost=lambda *_: None,  # files have no other owner
+            lost=self._lost,
             died=self.observer.died,
         )
         self._additions: Additions | None = None
@@ -169,6 +183,7 @@ class MessageService:
             on_log_failed=self._log_failed,
             spans=None if self.tracing is None else self.tracing.spans,
             hearing=self.hearing,
+            of_streams=self.cluster is not None,
         )
 
     def _make_traffic(self) -> Traffic:
@@ -189,18 +204,21 @@ class MessageService:
         log: TransactionLog,
         dead_log: TransactionLog,
         names: Mapping[LogName, str],
+        lost: Lost | None = None,
     ) -> Partition:
         """One that is not open yet, with what is the process's."""
+        config = configs.of_partition(self.settings, self.connections, self.rules, number)
         partition = Partition(
             log,
             dead_log,
-            configs.of_partition(self.settings, self.connections, self.rules, number),
+            config if self.cluster is None else replace(config, late=LATE_STREAM),
             self._make_observer(names),
             clock=self.clock,
             random=random.Random(),
             incarnation=self.incarnation,
             traffic=self.traffic,
             pace=self.whole.pace,
+            lost=lost,
         )
         letters = partition.dead_letters.letters
         partition.retention.share_with(lambda: self._letters_beside(letters))
@@ -211,10 +229,47 @@ class MessageService:
         every = [one.dead_letters.letters for one in self.queues]
         return [one for one in every if one is not letters]
 
-    def _made(self, number: int) -> Partition:
+    def _made(self, number: int, lost: Lost | None = None) -> Partition:
+        """One whose logs are files, which nobody takes away."""
         partition = self.whole.find(number)
         assert partition is not None, "it was made before anything was opened"
         return partition
+
+    # Partitions that come and go: in a cluster.
+
+    async def open_one(self, number: int, epoch: int, ends: Ends) -> None:
+        """Recover a partition, accept messages for it, and be ready to deliver them. `ends` are how
+        far its logs reach at least.
+
+        Raises:
+            LogError: see `Partitions.open`.
+        """
+        assert self.cluster is not None
+        self.cluster.ends[number] = ends
+        await self.partitions.open(number, "dispatcher", epoch)
+
+    def _make_anew(self, number: int, lost: Lost) -> Partition:
+        assert self.cluster is not None
+        logs = self.cluster.logs.of(number, self.cluster.ends.get(number, {}))
+        partition = self._make_partition(number, logs.log, logs.dead_log, logs.names, lost)
+        self.tenures.may_act_until(partition, 0.0)  # until it is said
+        return partition
+
+    def add(self, part: Partition) -> None:
+        """A partition is here (`partitions.Members`)."""
+        self.whole.add(part)
+        if part.config.partition and not part.recovery.records:
+            self.tenures.wait_for_holds(part)  # the desk's partition has them
+
+    def remove(self, part: Partition) -> None:
+        """It is not any more."""
+        self.whole.remove(part)
+        self.tenures.forget(part)
+
+    def _lost(self, number: int, error: Exception) -> None:
+        """Files have no other owner: somebody else has its log, or nobody reaches it."""
+        if self.cluster is not None and isinstance(error, LogError):
+            self.cluster.member.lost(number, error)
 
     def _warn_of_less(self, descriptors: int) -> None:
         """Say which settings ask for more than the process may have."""
@@ -252,15 +307,12 @@ class MessageService:
             return
         for one in self.on_disk:
             if not has_log(one.places.transaction):
-                queue = self._made(one.number)
-                self._waiting_for_holds.append(queue)
-                queue.may_act_until(0.0)
+                self.tenures.wait_for_holds(self._made(one.number))
 
-    def holds_are_known(self) -> None:
-        """The desk has said which destinations are held. Idempotent."""
-        for queue in self._waiting_for_holds:
-            queue.may_act_until(math.inf)
-        self._waiting_for_holds.clear()
+    def holds_are_known(self, parts: Iterable[Partition] | None = None) -> None:
+        """The desk has said to these partitions (None: all) which destinations are held.
+        Idempotent."""
+        self.tenures.holds_are_known(parts)
 
     @property
     def in_flight(self) -> int:

@@ -7,7 +7,8 @@ parts that answer, before `start`.
 from __future__ import annotations
 
 import random
-from typing import Final
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Final, Self
 
 from dispatcher.node.assignment import Assignment
 from dispatcher.node.outcomes import OutcomeOf, Outcomes, telling
@@ -15,27 +16,31 @@ from dispatcher.node.peer_log import PeerLog
 from dispatcher.node.router import Router
 from dispatcher.peers.answers import Answers
 from dispatcher.peers.calls import CALLS
-from dispatcher.peers.directory import ByRemainder
+from dispatcher.peers.directory import ByRemainder, Directory
 from dispatcher.peers.forwarding.elsewhere import Elsewhere
 from dispatcher.peers.forwarding.receiving import Receiver
 from dispatcher.peers.hello import Hello
 from dispatcher.peers.kinds import Kind
-from dispatcher.peers.links import Links
+from dispatcher.peers.links import Links, Wires
 from dispatcher.peers.serving import Answering, Table
 from dispatcher.peers.wires import UnixWires
 from dispatcher.settings import Settings
 from dispatcher.telemetry.events import Events
 from dispatcher.telemetry.supervisor import Died, Supervisor
 
-_RUN: Final = "run"
+if TYPE_CHECKING:  # it is there only where it is asked for
+    from dispatcher.node.clustered import Clustered
+
+RUN: Final = "run"
 """The directory of the sockets, in that of the transaction log: who may read the one may ask."""
 
 
 class Neighbours:
-    """Those of one process."""
+    """Those of one process: the others on its machine, or the other nodes of a cluster."""
 
-    def __init__(
-        self,
+    @classmethod
+    def of_node(
+        cls,
         settings: Settings,
         events: Events,
         assignment: Assignment,
@@ -43,24 +48,79 @@ class Neighbours:
         *,
         incarnation: int,
         died: Died,
+    ) -> Self:
+        """The other processes of a node, which are there as long as it is."""
+        return cls(
+            events,
+            router,
+            Hello(assignment.number, incarnation),
+            range(assignment.processes),
+            UnixWires(settings.transaction_log / RUN),
+            ByRemainder(assignment.processes),
+            died=died,
+        )
+
+    @classmethod
+    def of_cluster(cls, cluster: Clustered, events: Events, router: Router, *, died: Died) -> Self:
+        """The other nodes of a cluster, as its directory has them."""
+        from dispatcher.peers.tcp_wires import TcpWires
+
+        directory = cluster.directory
+        wires = TcpWires(cluster.gate, cluster.address_of)
+        me = Hello(cluster.number, cluster.nonce)
+        found = cls(
+            events,
+            router,
+            me,
+            (),
+            wires,
+            directory,
+            again=directory.look_again,
+            spread=cluster.spread,
+            died=died,
+        )
+
+        def changed() -> None:
+            found.links.are({number: one.nonce for number, one in cluster.others().items()})
+            found.elsewhere.go_on()
+
+        found.links.on_stranger = directory.look_again
+        directory.on_change(changed)
+        changed()
+        return found
+
+    def __init__(
+        self,
+        events: Events,
+        router: Router,
+        me: Hello,
+        others: Iterable[int],
+        wires: Wires,
+        directory: Directory,
+        *,
+        again: Callable[[], object] | None = None,
+        spread: int = 0,
+        died: Died,
     ) -> None:
+        """`again` and `spread` as `Elsewhere` has them."""
         self.table = Table()
         self._answers: Answers | None = None
         self._supervisor = Supervisor(died)
         self.answering = Answering(self._supervisor)
         self.links = Links(
-            Hello(assignment.number, incarnation),
-            range(assignment.processes),
-            UnixWires(settings.transaction_log / _RUN),
+            me,
+            others,
+            wires,
             self.table,
             PeerLog(events),
             supervisor=self._supervisor,
             random=random.Random(),
             died=died,
         )
-        directory = ByRemainder(assignment.processes)
-        router.elsewhere = elsewhere = Elsewhere(assignment.number, directory, self.links)
-        self.outcomes = Outcomes(elsewhere.peer_of)
+        router.elsewhere = self.elsewhere = Elsewhere(
+            me.process, directory, self.links, again=again, spread=spread
+        )
+        self.outcomes = Outcomes(self.elsewhere.peer_of)
         Receiver(router, died).enter(self.table)
 
     def tell_outcomes(self, outcome_of: OutcomeOf) -> None:

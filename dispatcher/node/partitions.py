@@ -81,7 +81,7 @@ class Beside(Protocol):
         """That of partition `number`."""
 
 
-def _nothing_beside(number: int, partition: Partition) -> None:
+def nothing_beside(number: int, partition: Partition) -> None:
     """No partition has one."""
 
 
@@ -113,7 +113,7 @@ class Partitions:
         self,
         make: Make,
         *,
-        beside: Beside = _nothing_beside,
+        beside: Beside = nothing_beside,
         members: Iterable[Members] = (),
         router: Routes | None,
         pool: Pool,
@@ -169,7 +169,7 @@ class Partitions:
         finally:
             self._opening.discard(number)
         self._open[number] = here
-        for member in self.members:
+        for member in tuple(self.members):
             member.add(here.partition)
         if self._has_begun:
             here.partition.start(self._pool)
@@ -284,7 +284,7 @@ class Partitions:
             await asyncio.wait([self._close(number, here)])
 
     def _leave(self, partition: Partition) -> None:
-        for member in reversed(self.members):
+        for member in reversed(tuple(self.members)):
             member.remove(partition)
 
     # All of them.

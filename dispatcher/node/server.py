@@ -19,29 +19,42 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Final
 
+from dispatcher.api.front.server import Front
 from dispatcher.api.health import Health
 from dispatcher.core.authority import authority
+from dispatcher.core.keys import Keyring
 from dispatcher.core.rules.table import Rules
 from dispatcher.errors import PortTaken
 from dispatcher.listening.given import GivenSockets, addresses
-from dispatcher.node import certificates
+from dispatcher.listening.unix import UnixPlace
+from dispatcher.node import certificates, configs
 from dispatcher.node.assignment import Assignment
+from dispatcher.node.beside import API_SOCKET, SOCKET_MODE, DeskBeside
+from dispatcher.node.clustered import AUDIT, RESULTS, Clustered
 from dispatcher.node.desk import Desk
 from dispatcher.node.desk_logs import in_files
+from dispatcher.node.disks import TRANSACTION, Disks
 from dispatcher.node.layout import Layout
 from dispatcher.node.message_service import MessageService
+from dispatcher.node.metrics import Metrics
+from dispatcher.node.neighbours import RUN
 from dispatcher.node.notifying.notifier import Notifier
 from dispatcher.node.outlook import Addresses
 from dispatcher.node.patience import ends_unless_stalled
 from dispatcher.node.public import PUBLIC_NOT_READY, PUBLIC_READY, PublicHealth, Whereabouts
 from dispatcher.node.pulse import Condition
 from dispatcher.node.telling import tell
+from dispatcher.node.upstream import UnixUpstream
 from dispatcher.queue.commit.stalls import Pace
+from dispatcher.queue.partition import Partition
 from dispatcher.settings import Settings
 from dispatcher.telemetry.events import Events
+from dispatcher.telemetry.metrics import process_text
 
 _FAREWELL_S: Final = 0.2
 """How long callers have to read that the log failed, before the process ends."""
+_HAND_OVER_S: Final = 10.0
+"""How long handing over partitions may take beyond the end of their attempts."""
 
 
 class Server:
@@ -59,19 +72,29 @@ class Server:
         layout: Layout | None = None,
         given: GivenSockets | None = None,
         restarts: Callable[[], int] | None = None,
+        cluster: Clustered | None = None,
     ) -> None:
         """`assignment` says which part of the node it is; None: all of it. Where it has all
         partitions, former numbers of `layout` are forgotten when nothing of them is left. It
         listens on the sockets that are `given`, and binds those that are not. `restarts` is how
-        many processes of the node were started again; None: it has no others."""
+        many processes of the node were started again; None: it has no others.
+
+        Of a `cluster` it is one node: its partitions come and go, and the desk with partition 0;
+        `assignment`, `layout` and `restarts` are of no account."""
         self.failed = asyncio.Event()
         self.is_abandoned = False
         self._settings = settings
         self._events = events
         self._given = given or GivenSockets()
         self._started = False
-        self._phase = "recovering"
+        self._phase = "recovering" if cluster is None else "starting"
         self._is_leaving = False
+        self._cluster = cluster
+        self._api_keys = settings.api_keys
+        self.drain_s: float | None = None
+        """How long attempts may go on, once it is told to stop."""
+        if cluster is not None:
+            assignment = Assignment.of_member(cluster.number, cluster.spread)
         self.messages = messages = MessageService(
             settings,
             events,
@@ -80,6 +103,8 @@ class Server:
             given=self._given,
             health=self._public_health,
             log_failed=self.failed.set,
+            cluster=cluster,
+            beside=self._beside,
         )
         self.certificates = messages.certificates
         self._notifier = Notifier(
@@ -103,7 +128,71 @@ class Server:
             )
         elif messages.neighbours is not None:
             tell(messages, messages.neighbours, self.health)
+        self._front = None if cluster is None else self._make_front()
         self.prepare_rules(rules or Rules())()
+
+    def _beside(self, number: int, partition: Partition) -> DeskBeside | None:
+        """See `partitions.Beside`: partition 0 of a cluster has the desk."""
+        cluster = self._cluster
+        if cluster is None or number:
+            return None
+        place = self._settings.transaction_log / RUN / API_SOCKET
+        desk = Desk(
+            self.messages,
+            partition,
+            cluster.logs.desk(cluster.ends.get(number, {})),
+            self._notifier,
+            sockets=(),
+            health=self.health,
+            addresses=self._addresses,
+            directory=cluster.directory,
+            behind=UnixPlace(str(place), SOCKET_MODE),
+        )
+        if self._api_keys:
+            desk.api.replace_keys(self._api_keys)
+        return DeskBeside(desk, place, self._desk_is)
+
+    def _desk_is(self, desk: Desk | None) -> None:
+        self.desk = desk
+
+    def _make_front(self) -> Front:
+        """What operators reach on this node of a cluster, wherever the desk is."""
+        settings, messages = self._settings, self.messages
+        metrics = Metrics(
+            messages.whole,
+            messages.pool,
+            messages.listener,
+            operators=dict,
+            certificates=messages.certificates,
+            disks=Disks({TRANSACTION: settings.transaction_log}),
+        )
+
+        async def text() -> str:
+            if self.desk is not None:
+                return await self.desk.metrics_text()
+            return await metrics.text() + await asyncio.to_thread(process_text)
+
+        place = settings.transaction_log / RUN / API_SOCKET
+        return Front(
+            *configs.host_and_port(settings.api_listen),
+            Keyring(settings.api_keys),
+            upstream=UnixUpstream(lambda: None if self.desk is None else place),
+            health=self.health,
+            metrics=text,
+            events=self._events,
+            max_connections=messages.connections.operators,
+            tls=messages.certificates.of(certificates.API),
+            unix=configs.unix_place(settings, settings.api_listen),
+            sockets=self._given.api,
+        )
+
+    @property
+    def desk_ends(self) -> dict[str, int]:
+        """How far the logs of the desk reach that is here (`cluster.holder.Ends`)."""
+        if self.desk is None:
+            return {}
+        logs = {RESULTS: self.desk.functions.results.log, AUDIT: self.desk.trail.log}
+        return {name: log.bounds().end for name, log in logs.items() if log is not None}
 
     @property
     def in_flight(self) -> int:
@@ -168,6 +257,8 @@ class Server:
     @property
     def _api_bound(self) -> list[tuple[str, int]]:
         """Where the API of the node is, as far as this process knows."""
+        if self._front is not None:
+            return self._front.bound
         return addresses(self._given.api) if self.desk is None else self.desk.api.bound
 
     def _addresses(self) -> Addresses:
@@ -182,6 +273,8 @@ class Server:
         """
         began = time.monotonic()
         messages, desk = self.messages, self.desk
+        if self._front is not None:
+            await self._front.start()
         if desk is not None:
             await self._start_api(desk)
         await self._recover()
@@ -196,6 +289,8 @@ class Server:
         if desk is not None:
             await desk.start()
         self._started = True
+        if self._cluster is not None:
+            self._cluster.member.begin()
         listen, api = self._whereabouts()
         self._events.server_ready(
             send_to=listen.url,
@@ -240,6 +335,9 @@ class Server:
         if bool(settings.api_keys) is not bool(self._settings.api_keys):
             raise ValueError("the API cannot be opened or closed")
         self.messages.listener.replace_keys(settings.listen_keys)
+        self._api_keys = settings.api_keys
+        if self._front is not None:
+            self._front.replace_keys(settings.api_keys)
         if self.desk is not None:
             self.desk.api.replace_keys(settings.api_keys)
 
@@ -278,16 +376,31 @@ class Server:
         Returns the exit code: 0, or 1 when the log failed meanwhile.
         """
         messages, desk = self.messages, self.desk
+        self.drain_s = drain_timeout_s
         messages.partitions.close_intake()
-        ending = [messages.partitions.drain(drain_timeout_s)]
-        if desk is not None:
-            ending.append(desk.drain(drain_timeout_s))
-        messages.listener.stop_accepting()
-        if not all(await asyncio.gather(*ending)):
-            self._events.server_abandoned(in_flight=messages.in_flight)
+        if self._cluster is not None:
+            messages.listener.stop_accepting()
+            await self._leave(self._cluster, drain_timeout_s)
+        else:
+            ending = [messages.partitions.drain(drain_timeout_s)]
+            if desk is not None:
+                ending.append(desk.drain(drain_timeout_s))
+            messages.listener.stop_accepting()
+            if not all(await asyncio.gather(*ending)):
+                self._events.server_abandoned(in_flight=messages.in_flight)
         await self._unless_stalled(self._flush)
         await self._close()
         return 1 if self.failed.is_set() else 0
+
+    async def _leave(self, cluster: Clustered, drain_timeout_s: float) -> None:
+        """Hand all partitions over, each as soon as its attempts have ended: others accept for it
+        while this process still closes. Where nobody answers they are taken over later."""
+        try:
+            async with asyncio.timeout(drain_timeout_s + _HAND_OVER_S):
+                await cluster.member.leave()
+        except TimeoutError:
+            self.is_abandoned = True
+            self._events.server_log_abandoned(pending=self.pending)
 
     async def _flush(self) -> None:
         await asyncio.gather(*(queue.committer.flush() for queue in self.messages.queues))
@@ -304,9 +417,13 @@ class Server:
         messages, desk = self.messages, self.desk
         if desk is not None:
             await desk.leave()
+        if self._front is not None:
+            await self._front.stop()
         await messages.listener.close()
         if messages.neighbours is not None:
             await messages.neighbours.stop()
+        if self._cluster is not None:
+            await self._cluster.gate.close()
         await messages.pool.close()
         if desk is not None:
             await self._unless_stalled(desk.stop)

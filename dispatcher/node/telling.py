@@ -142,8 +142,9 @@ async def hold_here(messages: MessageService, destinations: Sequence[str]) -> No
     Raises:
         Refused: it cannot be stored now.
     """
-    await hold_only(messages.queues, destinations)
-    messages.holds_are_known()
+    parts = tuple(messages.queues)  # one that comes meanwhile is told anew
+    await hold_only(parts, destinations)
+    messages.holds_are_known(parts)
 
 
 def tell(messages: MessageService, neighbours: Neighbours, health: Callable[[], Health]) -> None:

@@ -16,16 +16,12 @@ from pathlib import Path
 from typing import Final
 
 from dispatcher.cluster.holder import Ends
+from dispatcher.node.clustered import AUDIT, DEAD_LETTER, RESULTS, TRANSACTION
 from dispatcher.node.desk_logs import DeskLogs
 from dispatcher.queue.ports import LogName
 from dispatcher.txlog.nats.link import Link
 from dispatcher.txlog.nats.log import NatsLog
 
-TRANSACTION: Final = "transaction"
-DEAD_LETTER: Final = "dead_letter"
-RESULTS: Final = "results"
-AUDIT: Final = "audit"
-"""What `Ends` call them."""
 RESULTS_STREAM: Final = "dispatcher-results"
 AUDIT_STREAM: Final = "dispatcher-audit"
 
