@@ -31,16 +31,22 @@ class Pattern:
 
     What is sent is `sent_before` + digits + `sent_after`. Without a `Content-Length` there are no
     digits, and both `after` are empty. `style` is how the answer has to look.
+
+    `whole` is the head that came last, `head` what is sent for it, and `length` that of its body:
+    most bodies of a caller are of one length, and then a single comparison is all.
     """
 
     __slots__ = (
         "after",
         "before",
         "destination",
+        "head",
+        "length",
         "options",
         "sent_after",
         "sent_before",
         "style",
+        "whole",
     )
 
     def __init__(
@@ -50,10 +56,12 @@ class Pattern:
         sent_before: bytes,
         sent_after: bytes,
         *,
+        digits: bytes,
         destination: Destination,
         options: Options,
         style: int,
     ) -> None:
+        """`digits` are those of the head that it is made of, b"" where it has none."""
         self.before = before
         self.after = after
         self.sent_before = sent_before
@@ -61,15 +69,29 @@ class Pattern:
         self.destination = destination
         self.options = options
         self.style = style
+        self._set(digits)
 
-    def digits(self, data: bytes, start: int) -> bytes | None:
-        """The digits, if the head that begins at `data[start]` is whole and like this one; b"" for
-        a head without a length. The body begins `len(before) + len(digits) + len(after)` later."""
-        if not data.startswith(self.before, start):
-            return None
+    def is_like(self, data: bytes, start: int) -> bool:
+        """Whether the head that begins at `data[start]` is whole and like this one. Then `whole`,
+        `head` and `length` are about it."""
+        if data.startswith(self.whole, start):
+            return True
+        digits = self._digits(data, start)
+        if digits is None:
+            return False
+        self._set(digits)
+        return True
+
+    def _set(self, digits: bytes) -> None:
+        self.whole = self.before + digits + self.after
+        self.head = self.sent_before + digits + self.sent_after
+        self.length = int(digits or b"0")
+
+    def _digits(self, data: bytes, start: int) -> bytes | None:
+        """The digits of such a head; None where it is another one, or has no length."""
         after = self.after
-        if not after:
-            return b""
+        if not after or not data.startswith(self.before, start):
+            return None
         start += len(self.before)
         end = data.find(b"\r", start, start + _MAX_DIGITS + 1)
         if end < 0:
@@ -93,6 +115,7 @@ def pattern_of(raw: bytes, head: Head, forward: Forward) -> Pattern | None:
         return None
     before, after = raw + b"\r\n\r\n", b""
     sent_before, sent_after = forward.head, b""
+    digits = b""
     value = head.found.get(CONTENT_LENGTH)
     if value is not None:
         digits = value.lstrip(_BLANKS)
@@ -107,6 +130,7 @@ def pattern_of(raw: bytes, head: Head, forward: Forward) -> Pattern | None:
         after,
         sent_before,
         sent_after,
+        digits=digits,
         destination=forward.destination,
         options=forward.options,
         style=head.style,

@@ -29,21 +29,26 @@ from dispatcher.ingress.states import DROP, IDLE
 def take_alike(exchange: Exchange, pattern: Pattern, data: bytes, start: int) -> int:
     """Take the request at `data[start:]`, or its head if its body is not whole, if it can be
     accepted and its head is like the last one; return where what follows begins, or 0."""
-    digits = pattern.digits(data, start)
-    if digits is None:
+    if not pattern.is_like(data, start):
         return 0
-    start += len(pattern.before) + len(digits) + len(pattern.after)
-    end = start + int(digits or b"0")
+    start += len(pattern.whole)
+    end = start + pattern.length
     shared = exchange.shared
     if end - start > shared.max_body or shared.acceptor.refusal() is not None:
         return 0
     exchange.heads.misses = 0
-    head = pattern.sent_before + digits + pattern.sent_after
     if end > len(data):
-        wanted = Forward(pattern.destination, head, -1, pattern.options)
+        wanted = Forward(pattern.destination, pattern.head, -1, pattern.options)
         begin_body(exchange, pattern.style, end - start, wanted)
         return start
-    hand_over(exchange, pattern.style, pattern.destination, pattern.options, head, data[start:end])
+    hand_over(
+        exchange,
+        pattern.style,
+        pattern.destination,
+        pattern.options,
+        pattern.head,
+        data[start:end],
+    )
     return end
 
 

@@ -197,7 +197,9 @@ def test_a_head_that_ends_before_its_length_is_not_whole() -> None:
     )
     made = pattern(head)
     assert made is not None
-    for cut in range(len(head)):
-        assert made.digits(head[:cut], 0) is None
-        assert made.digits(b"before" + head[:cut], 6) is None
-    assert made.digits(head, 0) == b"12"
+    for other in (head, head.replace(b"12", b"345")):
+        for cut in range(len(other)):
+            assert not made.is_like(other[:cut], 0)
+            assert not made.is_like(b"before" + other[:cut], 6)
+        assert made.is_like(b"before" + other, 6)
+        assert (made.whole, made.length) == (other, 12 if other == head else 345)
