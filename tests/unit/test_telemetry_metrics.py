@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from prometheus_client.parser import text_string_to_metric_families
 
 from dispatcher.core.histogram import Histogram
@@ -43,6 +45,20 @@ def test_metric_with_a_label_is_announced_when_nothing_was_counted() -> None:
     """The name is known before the first event."""
     metric = Metric("c_total", "counter", "C.", dict, label="reason")
     assert render([metric]) == "# HELP c_total C.\n# TYPE c_total counter\n"
+
+
+def test_value_is_counted_where_it_belongs_whatever_came_before() -> None:
+    """Where the last one was counted is remembered."""
+    bounds = [0, 10, 20, 40]
+    values = [-1, 0, 1, 10, 11, 20, 40, 41, 1000]
+    for pair in itertools.product(values, repeat=2):
+        histogram = Histogram(bounds)
+        for value in pair:
+            histogram.observe(value, 3)
+        expected = [0] * 5
+        for value in pair:
+            expected[sum(value > bound for bound in bounds)] += 3
+        assert (histogram.counts, histogram.sum) == (expected, 3 * sum(pair)), pair
 
 
 def test_distribution_is_cumulative_and_in_the_unit_of_its_name() -> None:
