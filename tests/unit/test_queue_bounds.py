@@ -38,6 +38,19 @@ def test_the_longest_names_of_all_destinations_that_may_be_paused_fit_into_a_bat
     assert len(payload) + OVERHEAD_BYTES < 512 * 1024
 
 
+def test_delivered_message_is_known_with_its_own_request_line() -> None:
+    """Also where it begins as the one before it does."""
+    past = Recent()
+    names = ["x", "x", "xy", "x", ""]
+    for position, name in enumerate(names, 1):
+        sent = message(name=name)
+        sent.position, sent.incarnation, sent.attempt = position, 9, 1
+        past.add(sent, b"http://a")
+    found = [past.find(position, 9) for position in range(1, 6)]
+    lines = [None if one is None else one.request_line for one in found]
+    assert lines == [f"POST /{name} HTTP/1.1".encode() for name in names]
+
+
 def test_long_request_lines_of_delivered_messages_take_bounded_memory() -> None:
     """Fewer messages are known then; the last ones always are."""
     past = Recent(most_line_bytes=100_000)

@@ -44,6 +44,7 @@ class Recent:
         "_full_at",
         "_line",
         "_line_bytes",
+        "_line_end",
         "_most_line_bytes",
         "_newest",
         "_newest_terms",
@@ -51,7 +52,7 @@ class Recent:
 
     def __init__(self, most: int = MOST, *, most_line_bytes: int = MOST_LINE_BYTES) -> None:
         self._full_at = -(-most // _DICTIONARIES)
-        self._line = b""
+        self._line, self._line_end = b"", b"\r"
         self._line_bytes = 0
         self._most_line_bytes = most_line_bytes // _DICTIONARIES
         self._newest: dict[int, tuple[int, bytes, bytes, int, int]] = {}
@@ -63,17 +64,16 @@ class Recent:
     def add(self, message: Message, destination: bytes) -> None:
         """Remember a message; `destination` is the key of its lane, which is shared."""
         head = message.head
-        line = head[: head.find(b"\r")]
-        if line == self._line:
-            line = self._line  # one object for requests that repeat
-        else:
-            self._line = line
-            self._line_bytes += len(line)
+        if not head.startswith(self._line_end):
+            end = head.find(b"\r")
+            self._line = head[:end]
+            self._line_end = self._line + b"\r"
+            self._line_bytes += end
         newest = self._newest
         newest[message.position] = (
             message.incarnation,
             destination,
-            line,
+            self._line,  # one object for requests that repeat
             message.accepted_at,
             message.attempt,
         )
