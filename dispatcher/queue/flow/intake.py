@@ -6,6 +6,7 @@ accept ─▶ committer ─▶ stored: named, receipt, admitted ─▶ lane, or 
 from __future__ import annotations
 
 from array import array
+from binascii import hexlify
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
@@ -234,7 +235,8 @@ class Intake:
     def name(self, message: Message, position: int) -> None:
         """The record of a message is durable at `position`: it exists from here on, with its id."""
         message.position = position
-        message.wire_id = self._id_prefix + b"%016x" % position
+        # A format takes twice as long.
+        message.wire_id = self._id_prefix + hexlify(position.to_bytes(8, "big"))
 
     def admit(self, message: Message, size: int) -> None:
         """Give a durable message its place in the index and in its lane."""
