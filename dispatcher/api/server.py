@@ -30,6 +30,8 @@ from dispatcher.api.beginning import beginning_middleware
 from dispatcher.api.building import build, models_of
 from dispatcher.api.calls import FunctionCalls
 from dispatcher.api.carrying import CarryCalls
+from dispatcher.api.cluster import Cluster
+from dispatcher.api.cluster_calls import ClusterCalls
 from dispatcher.api.connect import is_rpc, one_slash
 from dispatcher.api.connections import Connections
 from dispatcher.api.destinations import DestinationCalls
@@ -96,6 +98,7 @@ class ApiServer:
         health: Callable[[], Health],
         metrics: Callable[[], Coroutine[Any, Any, str]],
         outlook: Outlook,
+        cluster: Cluster,
         events: Events,
         max_connections: int = DEFAULT_CONNECTIONS,
         max_body: int = 64 * 1024 * 1024,
@@ -143,6 +146,7 @@ class ApiServer:
         self._routes = [
             *self._table(admin, process, carry, functions),
             *OutlookCalls(outlook, self._expensive).routes(),
+            *ClusterCalls(cluster, self._expensive).routes(),
             *BackupCalls(backups, self.audit, self.jobs).routes(),
             *ReplayCalls(replayer, self.jobs).routes(),
         ]

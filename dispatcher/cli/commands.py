@@ -48,7 +48,7 @@ Row = Leaf | Group | Family
 
 SECTIONS: Final = (
     ("Run it", ("serve", "run", "init", "send")),
-    ("See how it is", ("status", "stats", "top", "tail", "explain", "audit")),
+    ("See how it is", ("status", "stats", "top", "tail", "explain", "audit", "cluster")),
     ("Messages and destinations", ("messages", "destinations", "dead", "jobs")),
     ("Calls and schedules", ("calls", "promises", "channels", "schedules")),
     ("Carry, keep and repair", ("export", "import", "replay", "backup", "restore", "log")),
@@ -235,6 +235,11 @@ CHANNELS: Final = Group(
     "Send values to calls that wait at a channel.",
     (Leaf("send", "outside:send", ("dispatcher channels send orders --value 7",)),),
 )
+CLUSTER: Final = Group(
+    "cluster",
+    "Look at who does the work, and who has which partition.",
+    (Leaf("status", "cluster:status", ("dispatcher cluster status --watch",)),),
+)
 ROWS: Final[tuple[Row, ...]] = (
     Leaf("serve", "served:serve"),
     Leaf(
@@ -322,6 +327,7 @@ ROWS: Final[tuple[Row, ...]] = (
     DEAD,
     JOBS,
     CALLS,
+    CLUSTER,
     SCHEDULES,
     PROMISES,
     CHANNELS,

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from socket import socket
 
+from dispatcher.api.cluster import Cluster
 from dispatcher.api.health import Health
 from dispatcher.api.masking import Masking
 from dispatcher.api.server import ApiServer
@@ -46,6 +47,7 @@ from dispatcher.node.notifying.notifier import Notifier
 from dispatcher.node.others import Others
 from dispatcher.node.outlook import Addresses, NodeOutlook
 from dispatcher.node.telling import hold_here
+from dispatcher.node.processes_seen import ProcessesSeen
 from dispatcher.queue.commit.stalls import Pace
 from dispatcher.queue.partition import Partition
 from dispatcher.queue.ports import LogName
@@ -125,6 +127,12 @@ class Desk:
             disks=disks,
             restarts=restarts,
         )
+        self._cluster: Cluster = ProcessesSeen(
+            messages.whole,
+            messages.assignment,
+            others=self._others,
+            now_us=messages.steady.wall_us,
+        )
         self.outlook = NodeOutlook(
             messages.whole,
             messages.listener,
@@ -136,6 +144,7 @@ class Desk:
             addresses=addresses,
             audit_unkept=lambda: self.trail.unkept,
             others=self._others,
+            cluster=self._cluster,
         )
         self._health = health
         self.api = self._make_api(sockets)
@@ -353,6 +362,7 @@ class Desk:
             health=self.health,
             metrics=self.metrics_text,
             outlook=self.outlook,
+            cluster=self._cluster,
             backups=self._make_backups(),
             keeper=self.trail,
             admin=admin,

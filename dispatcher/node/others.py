@@ -21,6 +21,7 @@ from dispatcher.node.holds import FIRST, Held, HoldOnly, Holds, Told
 from dispatcher.node.merged.following import Following
 from dispatcher.node.merged.whole import Merged
 from dispatcher.node.problems import Ailing
+from dispatcher.node.standing import Standing
 from dispatcher.node.sums import Processes
 from dispatcher.node.telling import ProcessFace, RemoteProcess
 from dispatcher.peers.calls import Calls, OverLink
@@ -127,6 +128,23 @@ class Others:
             self._here.pop(part.config.partition, None)
 
     # What they say.
+
+    @property
+    def away(self) -> frozenset[int]:
+        """The numbers of those that are not connected."""
+        return frozenset(peer.process for peer in self._others if not peer.is_connected)
+
+    def on_change(self, changed: Callable[[], object]) -> None:
+        """Call this each time that one was connected or lost, or the directory says something else,
+        until `stop`."""
+        self._ending.append(self._links.on_change(changed))
+        if self._directory is not None:
+            self._ending.append(self._directory.on_change(changed))
+
+    async def standings(self) -> dict[int, Sequence[Standing] | None]:
+        """How the partitions of each process stand; None: it is away, or does not answer."""
+        answers = await self._all(lambda face: face.standings())
+        return {other.peer.process: told for other, told in answers}
 
     async def figures(self) -> list[Figures]:
         """What they count. Of one that is away, and of one that has started anew, it is in this

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from dispatcher import __version__
+from dispatcher.api.cluster import Cluster, ClusterView
 from dispatcher.api.health import Health
 from dispatcher.api.outlook import (
     DeadView,
@@ -72,11 +73,14 @@ class NodeOutlook:
         health: Callable[[], Health],
         addresses: Callable[[], Addresses],
         audit_unkept: Callable[[], str | None],
+        cluster: Cluster,
         others: Others | None = None,
     ) -> None:
         """`disks` are those of the logs: they are asked with each sample. `audit_unkept` says why
-        the audit is not written. `others` are the other processes of the node."""
+        the audit is not written, `cluster` who does the work. `others` are the other processes
+        of the node."""
         self._others = others
+        self._cluster = cluster
         self._whole = whole
         self._listener = listener
         self._supervisor = supervisor
@@ -151,7 +155,7 @@ class NodeOutlook:
             pid=os.getpid(),
             listen=addresses.listen,
             api_listen=addresses.api_listen,
-            problems=problems(self._facts(sight, calls)),
+            problems=problems(self._facts(sight, calls, await self._cluster.view())),
             waiting=WaitingView(figures.pending, sight.oldest_accepted_at_us),
             dead=DeadView(figures.dead, sight.last_letters),
             disk=self._disk(figures),
@@ -159,7 +163,7 @@ class NodeOutlook:
             calls=self._call_numbers(),
         )
 
-    def _facts(self, sight: Sight, calls: Sequence[CallLane]) -> Facts:
+    def _facts(self, sight: Sight, calls: Sequence[CallLane], cluster: ClusterView) -> Facts:
         """`calls` are the applications with most calls."""
         down = [lane for lane in calls if lane.waiting and lane.breaker.state is not State.CLOSED]
         return Facts(
@@ -180,6 +184,7 @@ class NodeOutlook:
             letters_dropped_in_s=self._dropped_in_s(sight.letters_age_s),
             letters_part=self._letters_part(sight.letters_bytes),
             audit_unkept=self._audit_unkept(),
+            cluster=cluster,
         )
 
     def _forecast(self) -> Forecast | None:

@@ -1,6 +1,12 @@
 """What is wrong now, as a pure function of the facts: the list on top of the overview.
 
     log_failed, disk_full, disk_stalled, …   nothing is accepted: the slug is that of `/readyz`
+    process_away            a process of the server does not answer: what its partitions have waits
+    partition_failed        a node cannot open a partition that it has
+    partition_free          no node has a partition, or the one that has it does not answer; the
+                            first five by number, then `partitions_free`
+    node_away               a node of the cluster does not answer, and was not stopped; as above,
+                            `nodes_away`
     disk_filling            the disk is full within a day, if it goes on as it did (`Forecast`)
     disk_slow               a sync takes longer than a second
     destination_failing     its breaker is open, or its attempts have failed for a minute, and
@@ -24,11 +30,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from dispatcher.api.cluster import ClusterView
 from dispatcher.api.outlook import Problem, Severity
 from dispatcher.core.outcome import in_words
 from dispatcher.node.history import Forecast
+from dispatcher.node.problem_parts import MOST_NAMED as MOST_NAMED
+from dispatcher.node.problem_parts import about, behind, last
+from dispatcher.node.work_problems import of_work
 
-MOST_NAMED: Final = 5
 _MINUTE_US: Final = 60_000_000
 _HOUR_S: Final = 3600
 _FILLING_S: Final = 24 * _HOUR_S
@@ -68,6 +77,7 @@ class Facts:
     `letters_part`           of the bytes that dead letters may have, 0 to 1; 0 without a limit.
     `descriptors_part`       of the file descriptors of the process, 0 to 1.
     `audit_unkept`           why the audit is not written; None: it is.
+    `cluster`                who does the work; None where that is one process.
     """
 
     now_us: int
@@ -87,11 +97,14 @@ class Facts:
     letters_dropped_in_s: float | None = None
     letters_part: float = 0.0
     audit_unkept: str | None = None
+    cluster: ClusterView | None = None
 
 
 def problems(facts: Facts) -> list[Problem]:
     """What is wrong, in order of gravity; empty when all is well."""
     return [
+        *_not_ready(facts),
+        *of_work(facts.cluster, facts.now_us),
         *_of_logs(facts),
         *_failing(facts),
         *_applications(facts),
@@ -103,17 +116,20 @@ def problems(facts: Facts) -> list[Problem]:
     ]
 
 
-def _of_logs(facts: Facts) -> Iterator[Problem]:
+def _not_ready(facts: Facts) -> Iterator[Problem]:
     if facts.not_ready is not None:
         slug, message = facts.not_ready
         yield Problem(slug, Severity.ERROR, message)
+
+
+def _of_logs(facts: Facts) -> Iterator[Problem]:
     forecast = facts.forecast
     if forecast is not None and forecast.full_in_s < _FILLING_S:
         yield Problem(
             "disk_filling",
             Severity.ERROR if forecast.full_in_s < _FILLING_SOON_S else Severity.WARNING,
-            f"The disk of the log will be full in {_about(forecast.full_in_s)}, if it goes on as "
-            f"in the last {_last(forecast.known_s)}. Make space; without any, messages are "
+            f"The disk of the log will be full in {about(forecast.full_in_s)}, if it goes on as "
+            f"in the last {last(forecast.known_s)}. Make space; without any, messages are "
             "refused.",
         )
     if facts.is_slow:
@@ -128,7 +144,7 @@ def _of_logs(facts: Facts) -> Iterator[Problem]:
 def _failing(facts: Facts) -> Iterator[Problem]:
     for one in facts.failing[:MOST_NAMED]:
         since_us = one.since_us
-        lasted = "" if since_us is None else f" for {_about((facts.now_us - since_us) / 1e6)}"
+        lasted = "" if since_us is None else f" for {about((facts.now_us - since_us) / 1e6)}"
         yield Problem(
             "destination_failing",
             Severity.ERROR,
@@ -140,7 +156,7 @@ def _failing(facts: Facts) -> Iterator[Problem]:
             count=one.waiting,
         )
     more = facts.failing_total - len(facts.failing[:MOST_NAMED])
-    yield from _others(
+    yield from behind(
         "destinations_failing",
         Severity.ERROR,
         more,
@@ -159,7 +175,7 @@ def _applications(facts: Facts) -> Iterator[Problem]:
             count=one.waiting,
         )
     more = facts.applications_total - len(facts.applications[:MOST_NAMED])
-    yield from _others(
+    yield from behind(
         "applications_failing",
         Severity.ERROR,
         more,
@@ -178,18 +194,12 @@ def _held(facts: Facts) -> Iterator[Problem]:
             count=one.waiting,
         )
     more = facts.held_total - len(facts.held[:MOST_NAMED])
-    yield from _others(
+    yield from behind(
         "destinations_held",
         Severity.WARNING,
         more,
         f"{_destinations(more)} more {'is' if more == 1 else 'are'} held, and messages wait.",
     )
-
-
-def _others(slug: str, severity: Severity, count: int, message: str) -> Iterator[Problem]:
-    """Those behind the ones that are named, as one problem; none where there are no more."""
-    if count > 0:
-        yield Problem(slug, severity, message, count=count)
 
 
 def _of_machine(facts: Facts) -> Iterator[Problem]:
@@ -219,7 +229,7 @@ def _of_messages(facts: Facts) -> Iterator[Problem]:
         yield Problem(
             "messages_waiting_long",
             Severity.WARNING,
-            f"The oldest message has waited for {_about(age_us / 1e6)}, although "
+            f"The oldest message has waited for {about(age_us / 1e6)}, although "
             f"{oldest.destination} takes messages.",
             destination=oldest.destination,
             since_us=oldest.accepted_at_us,
@@ -246,7 +256,7 @@ def _of_letters(facts: Facts) -> Iterator[Problem]:
         yield Problem(
             "letters_dropping",
             Severity.WARNING,
-            f"The oldest dead letter will be dropped for its age in {_about(max(in_s, 0))}. "
+            f"The oldest dead letter will be dropped for its age in {about(max(in_s, 0))}. "
             "Redrive or purge it, or raise DEAD_LETTER_RETENTION.",
         )
     elif facts.letters_part >= _SHORT:
@@ -274,16 +284,3 @@ def _messages(count: int) -> str:
 
 def _destinations(count: int) -> str:
     return "1 destination" if count == 1 else f"{count} destinations"
-
-
-def _last(seconds: float) -> str:
-    """As in 'the last hour'."""
-    return _about(seconds).removeprefix("1 ")
-
-
-def _about(seconds: float) -> str:
-    """A duration for people, in the one unit that says enough."""
-    units = ((86_400, "day"), (_HOUR_S, "hour"), (60, "minute"), (1, "second"))
-    unit, name = next((one for one in units if seconds >= one[0]), units[-1])
-    count = int(seconds // unit)
-    return f"{count} {name}{'s' if count != 1 else ''}"

@@ -25,6 +25,7 @@ from dispatcher.node.message_service import MessageService
 from dispatcher.node.metrics import Metrics
 from dispatcher.node.neighbours import Neighbours
 from dispatcher.node.problems import Ailing
+from dispatcher.node.standing import Standing, standings_of
 from dispatcher.peers.answers import Answers
 from dispatcher.peers.calls import Asking, Calls
 from dispatcher.queue.refusals import MOVED
@@ -76,6 +77,9 @@ class ProcessFace(Protocol):
     async def failing(self) -> Sequence[Ailing]:
         """Destinations that fail, with messages waiting: those with most of them."""
 
+    async def standings(self) -> Sequence[Standing]:
+        """How its partitions stand."""
+
     async def hold_only(self, destinations: Sequence[str], *, epoch: int = 0) -> None:
         """Hold these destinations and no others; what was waiting for that is sent. `epoch` is that
         of partition 0 where it moves: one with a lower one than another is refused."""
@@ -126,6 +130,10 @@ class Told:
         whole = self._messages.whole
         found = await find_ailing(whole.destinations, whole.clock, self._pace, most=MOST_FAILING)
         return [ailing(lane, whole.clock) for lane in found.failing]
+
+    async def standings(self) -> Sequence[Standing]:
+        """See `ProcessFace`."""
+        return standings_of(self._messages.whole)
 
     async def hold_only(self, destinations: Sequence[str], *, epoch: int = 0) -> None:
         """See `ProcessFace`."""
@@ -200,6 +208,10 @@ class RemoteProcess:
     async def failing(self) -> Sequence[Ailing]:
         """See `ProcessFace`."""
         return await self._asking.look(ProcessFace.failing)
+
+    async def standings(self) -> Sequence[Standing]:
+        """See `ProcessFace`."""
+        return await self._asking.look(ProcessFace.standings)
 
     async def hold_only(self, destinations: Sequence[str], *, epoch: int = 0) -> None:
         """See `ProcessFace`."""

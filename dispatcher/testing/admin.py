@@ -25,6 +25,7 @@ from dispatcher.telemetry.log import open_log
 from dispatcher.testing import function_service
 from dispatcher.testing.backups import MemoryBackups
 from dispatcher.testing.carrier import MemoryCarrier
+from dispatcher.testing.cluster import MemoryCluster, alone, three_nodes
 from dispatcher.testing.function_service import MemoryFunctions
 from dispatcher.testing.memory_admin import Lately as Lately
 from dispatcher.testing.memory_admin import MemoryAdmin as MemoryAdmin
@@ -122,6 +123,9 @@ async def _serve(port: int, variant: Variant) -> None:
         health=Health,
         metrics=metrics,
         outlook=MemoryOutlook(variant),
+        cluster=MemoryCluster(
+            (three_nodes if variant is Variant.BROKEN else alone)(SystemClock().now_us())
+        ),
         events=Events(
             open_log(lambda line: print(line, file=sys.stderr), level="info", format="json")
         ),

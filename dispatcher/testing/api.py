@@ -20,6 +20,7 @@ from dispatcher.telemetry.log import open_log
 from dispatcher.testing.admin import MemoryAdmin
 from dispatcher.testing.backups import MemoryBackups
 from dispatcher.testing.carrier import MemoryCarrier
+from dispatcher.testing.cluster import MemoryCluster, alone
 from dispatcher.testing.function_service import MemoryFunctions
 from dispatcher.testing.memory_audit import MemoryAudit
 from dispatcher.testing.outlook import MemoryOutlook
@@ -50,6 +51,7 @@ class ApiBench:
         self.audit = MemoryAudit()
         self.functions = functions
         self.outlook = MemoryOutlook()
+        self.cluster = MemoryCluster(alone(self.outlook.now_us()))
         self.reason: str | None = None
         self.render: Callable[[], str] = lambda: "up 1\n"
         self.lines: list[str] = []
@@ -65,6 +67,7 @@ class ApiBench:
             health=lambda: Health(self.reason),
             metrics=self._metrics,
             outlook=self.outlook,
+            cluster=self.cluster,
             events=Events(open_log(self.lines.append, level="debug", format="json")),
             max_connections=max_connections,
             lines=lines,

@@ -11,12 +11,14 @@ from contextlib import contextmanager
 
 from dispatcher.api.health import Health
 from dispatcher.api.server import ApiServer
+from dispatcher.core.clock import SystemClock
 from dispatcher.core.keys import Keyring
 from dispatcher.telemetry.events import Events
 from dispatcher.telemetry.log import open_log
 from dispatcher.testing.admin import MemoryAdmin
 from dispatcher.testing.backups import MemoryBackups
 from dispatcher.testing.carrier import MemoryCarrier
+from dispatcher.testing.cluster import MemoryCluster, three_nodes
 from dispatcher.testing.function_service import MemoryFunctions
 from dispatcher.testing.memory_audit import MemoryAudit
 from dispatcher.testing.outlook import MemoryOutlook
@@ -87,6 +89,7 @@ def served(
             health=Health,
             metrics=nothing,
             outlook=MemoryOutlook(),
+            cluster=MemoryCluster(three_nodes(SystemClock().now_us())),
             events=silent,
             functions=functions,
             schedules=None if functions is None else functions.schedules,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import os
 import re
 import subprocess
@@ -76,6 +77,43 @@ def test_stats_shows_figures_and_lanes(api: Served, run: Run) -> None:
     assert "https://a.example  1" in said.out
     (document,) = run("stats", "--json").lines()
     assert document["dead"] == 3
+
+
+def test_cluster_status_shows_who_has_what(api: Served, run: Run) -> None:
+    """Members, then partitions; 1 where nobody serves one."""
+    said = run("cluster", "status")
+    assert said.code == 1
+    members, partitions = (part.splitlines() for part in said.out.strip().split("\n\n"))
+    assert members[0].split() == [
+        "number",
+        "node",
+        "state",
+        "since",
+        "partitions",
+        "api",
+        "address",
+    ]
+    cells = [re.split("  +", line) for line in members[1:]]
+    assert [one[:3] + one[4:] for one in cells] == [
+        ["0", "node-1", "live", "0, 2", "yes", "node-1.example:8082"],
+        ["1", "node-2", "live", "1, 5", "-", "node-2.example:8082"],
+        ["2", "node-3", "away", "3", "-", "node-3.example:8082"],
+    ]
+    cells = [re.split("  +", line) for line in partitions[1:]]
+    assert [one[:3] for one in cells] == [
+        ["0", "node-1", "open"],
+        ["1", "node-2", "open"],
+        ["2", "node-1", "opening"],
+        ["3", "node-3", "away"],
+        ["4", "-", "free"],
+        ["5", "node-2", "failed"],
+    ]
+    assert cells[1][4:] == ["3", "13", "52428800", "-"]
+    assert cells[5][-1] == "the log ends too soon"
+    as_json = run("cluster", "status", "--json")
+    assert as_json.code == 1
+    document = json.loads(as_json.out)
+    assert [one["state"] for one in document["members"]] == ["live", "live", "away"]
 
 
 def test_stats_and_lists_say_what_is_not_in_them(

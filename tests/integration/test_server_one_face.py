@@ -155,8 +155,12 @@ async def test_process_that_was_away_learns_what_was_held_and_resumed(tmp_path: 
                 assert answered.status == 503
         async with running(tmp_path, part(1)) as second:
             await other.received(1)
-            keys = second.server.messages.queues[0].pauses.keys
-            assert keys == {f"http://{to.authority}".encode()}
+            pauses = second.server.messages.queues[0].pauses
+
+            async def is_told() -> bool:
+                return bool(pauses.keys == {f"http://{to.authority}".encode()})
+
+            await until(is_told)
 
 
 async def test_process_that_is_away_is_said_to_be_missing_and_never_unknown(
@@ -195,6 +199,53 @@ async def test_process_that_is_away_is_said_to_be_missing_and_never_unknown(
         assert metrics['dispatcher_messages{state="dead"}'] == 2
         async with first.session.get(f"http://{first.ready['api_listen']}/readyz") as answered:
             assert answered.status == 200
+
+
+async def test_processes_and_their_partitions_are_shown_and_one_that_is_away_is_a_problem(
+    tmp_path: Path,
+) -> None:
+    """Which process has what, how far its log is, and since when; what waits is named."""
+    async with FakeDestination() as to, node(tmp_path) as servers:
+        first, second = servers
+        await _met(first)
+        before = await first.api("/v1/cluster")
+        await _spread(servers, to, 4)
+        await to.received(4)
+        found = await first.api("/v1/cluster")
+        assert found["cluster"] is False
+        assert [(one["number"], one["state"]) for one in found["members"]] == [
+            (0, "live"),
+            (1, "live"),
+        ]
+        assert [one["has_api"] for one in found["members"]] == [True, False]
+        assert [one["partitions"] for one in found["members"]] == [[0], [1]]
+        for one, earlier in zip(found["partitions"], before["partitions"], strict=True):
+            assert (one["owner"], one["state"], one["epoch"]) == (one["number"], "open", None)
+            assert one["position"] > earlier["position"]
+            assert one["late_ms"] < 60_000
+            assert one["since"] is not None
+        assert _away(await first.api("/v1/overview")) == []
+        neighbours = second.server.messages.neighbours
+        assert neighbours is not None
+        await neighbours.stop()
+
+        async def is_away() -> bool:
+            return bool(_away(await first.api("/v1/overview")))
+
+        await until(is_away)
+        (problem,) = _away(await first.api("/v1/overview"))
+        assert problem["severity"] == "error"
+        assert problem["message"].startswith("Process 1 has not answered for ")
+        assert "until then what partition 1 has waits" in problem["message"]
+        found = await first.api("/v1/cluster")
+        assert [one["state"] for one in found["members"]] == ["live", "away"]
+        assert [one["state"] for one in found["partitions"]] == ["open", "away"]
+        assert found["members"][1]["since"] == problem["since"]
+        assert found["partitions"][1]["position"] is None
+
+
+def _away(overview: Any) -> list[Any]:
+    return [one for one in overview["problems"] if one["slug"] == "process_away"]
 
 
 async def test_node_is_ready_while_one_of_its_processes_accepts(tmp_path: Path) -> None:

@@ -86,8 +86,8 @@ def waits_for_its_time(
     else:
         text = f"Attempt {attempts} failed; the next one is not made before the delay is over."
         if now_us < peer.asked_until <= due + _CLOCKS_US:
-            asked = rfc3339(to_wall(QueueUs(peer.asked_until)))
-            text += f" {peer.destination} asked for that, with Retry-After: not before {asked}."
+            asked = rfc3339(to_wall(QueueUs(peer.asked_until)))[:-4]  # milliseconds say enough
+            text += f" {peer.destination} asked for that, with Retry-After: not before {asked}Z."
     if shut is not None and shut.gate not in (Gate.LIMIT, Gate.RATE):
         text += " Its destination is left alone for longer."
         if shut.until_us is None:
