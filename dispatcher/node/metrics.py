@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from platform import python_version
 
 from dispatcher import __version__
@@ -26,6 +27,16 @@ from dispatcher.telemetry.metrics import (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class LeaseFigures:
+    """What a node of a cluster counts: the partitions that it has now, how often it has taken one
+    over, and how long ago the eldest renewal was sent of those that its leases rest on."""
+
+    owned: Callable[[], Sequence[int]]
+    takeovers: Callable[[], int]
+    late_s: Callable[[], float]
+
+
 class Metrics:
     """What `/metrics` answers, made without holding up the loop however many lanes there are."""
 
@@ -40,6 +51,7 @@ class Metrics:
         disks: Disks,
         functions: Overview | None = None,
         restarts: Callable[[], int] | None = None,
+        leases: LeaseFigures | None = None,
     ) -> None:
         """`restarts` is how many processes of the node were started again; None: it has no
         others."""
@@ -61,6 +73,8 @@ class Metrics:
             self._metrics += _of_tls(certificates)
         if restarts is not None:
             self._metrics += (_of_restarts(restarts),)
+        if leases is not None:
+            self._metrics += _of_leases(leases)
         if functions is not None:
             self._metrics += call_metrics(functions, lambda: self._call_lanes)
 
@@ -83,6 +97,32 @@ def _of_restarts(restarts: Callable[[], int]) -> AnyMetric:
         "counter",
         "Processes of the server that were started again, as they had died or hung.",
         restarts,
+    )
+
+
+def _of_leases(leases: LeaseFigures) -> tuple[AnyMetric, ...]:
+    return (
+        Metric(
+            "dispatcher_partition_owned",
+            "gauge",
+            "1 for each partition that this node accepts and delivers messages of.",
+            lambda: {str(number): 1 for number in leases.owned()},
+            label="partition",
+        ),
+        Metric(
+            "dispatcher_takeovers_total",
+            "counter",
+            "Partitions that this node has taken over from another one, or from its own former"
+            " process.",
+            leases.takeovers,
+        ),
+        Metric(
+            "dispatcher_lease_late_seconds",
+            "gauge",
+            "How long ago the eldest renewal was sent that the leases of this node rest on; after"
+            " 2.4 seconds it starts no attempt; 0 where it has no partition.",
+            leases.late_s,
+        ),
     )
 
 

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from dispatcher.node.disks import Disks
 from dispatcher.node.lane_metrics import MOST_LANES
-from dispatcher.node.metrics import Metrics
+from dispatcher.node.metrics import LeaseFigures, Metrics
 from dispatcher.node.whole import Whole
 from dispatcher.queue.admin.pace import QUIET_REST_SECONDS, Pace
 from dispatcher.queue.admin.surface import LetterFilter
@@ -23,7 +23,9 @@ from dispatcher.testing.queue import Bench, destination, failed, message, simula
 Test = Callable[[Bench], Coroutine[Any, Any, None]]
 
 
-async def scrape(bench: Bench, whole: Whole | None = None) -> dict[str, dict[str, float]]:
+async def scrape(
+    bench: Bench, whole: Whole | None = None, leases: LeaseFigures | None = None
+) -> dict[str, dict[str, float]]:
     """Samples by name and by the value of their label, "" without one, as Prometheus reads them."""
     sides = SimpleNamespace(open_connections=0, refused={})
     text = await Metrics(
@@ -31,6 +33,7 @@ async def scrape(bench: Bench, whole: Whole | None = None) -> dict[str, dict[str
         *cast("tuple[Any, ...]", (sides, sides)),
         operators=lambda: {"purged": 3},
         disks=Disks({}),
+        leases=leases,
     ).text()
     found: dict[str, dict[str, float]] = {}
     for family in text_string_to_metric_families(text):
@@ -55,6 +58,23 @@ async def bury(bench: Bench, count: int) -> None:
         await accept(bench, 1)
         bench.end(bench.deliverer.flying[0], failed(404))
         await asyncio.sleep(0.1)
+
+
+def test_node_of_a_cluster_tells_what_it_owns_and_others_do_not() -> None:
+    """A sample for each partition that it has at that moment."""
+
+    async def test(bench: Bench) -> None:
+        owned = [0, 3]
+        leases = LeaseFigures(lambda: owned, lambda: 2, lambda: 0.75)
+        found = await scrape(bench, leases=leases)
+        assert found["partition_owned"] == {"0": 1, "3": 1}
+        assert found["takeovers_total"] == {"": 2}
+        assert found["lease_late_seconds"] == {"": 0.75}
+        owned.clear()
+        assert "partition_owned" not in await scrape(bench, leases=leases)
+        assert not {"partition_owned", "takeovers_total"} & (await scrape(bench)).keys()
+
+    simulate(test)
 
 
 def test_time_to_delivery_is_that_from_accepting_to_the_success() -> None:
