@@ -4,6 +4,7 @@ import { call, isOurs } from "./api.js";
 import { Chart, Pointer } from "./chart.js";
 import { byId, h, setText, swap } from "./dom.js";
 import { bytes, count, distance, duration, instant, lastError, rate, visible } from "./format.js";
+import { Members } from "./members.js";
 import { newest, pastOf } from "./past.js";
 import { problemList } from "./problems.js";
 import { addressOf, ago } from "./values.js";
@@ -156,11 +157,13 @@ class Overview {
     const pointer = new Pointer();
     this.charts = CHARTS.map((chart) => new Chart(chart, pointer));
     byId("charts").append(...this.charts.map(({ element }) => element));
+    this.members = new Members();
   }
 
   show({ signal }) {
     this.signal = signal;
     this.load();
+    if (this.seen !== null) this.members.follow(this.seen, signal);
   }
 
   update(seen) {
@@ -169,6 +172,7 @@ class Overview {
       swap(byId("problems"), seen === null ? [] : [problemList(seen.problems)]),
     );
     for (const card of this.cards) card.show(seen, this.past);
+    if (this.isShown) this.members.follow(seen, this.signal);
     if (seen === null) return;
     // "3 min ago" changes also where nothing else does.
     swap(byId("last-dead"), lastDead(seen.dead));
@@ -176,6 +180,10 @@ class Overview {
       byId("about").replaceChildren(...about(seen)),
     );
     this.loadIfDue();
+  }
+
+  get isShown() {
+    return this.signal !== null && !this.signal.aborted;
   }
 
   once(name, text, act) {
@@ -186,9 +194,8 @@ class Overview {
 
   // The server adds a step every `stepS`; then, and not before, there is something new.
   loadIfDue() {
-    const isShown = this.signal !== null && !this.signal.aborted;
     const isDue = this.past === null || performance.now() - this.readAt >= this.past.stepS * 1000;
-    if (isShown && isDue && !this.isBusy) this.load();
+    if (this.isShown && isDue && !this.isBusy) this.load();
   }
 
   async load() {
