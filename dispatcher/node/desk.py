@@ -43,11 +43,12 @@ from dispatcher.node.disks import TRANSACTION, Disks
 from dispatcher.node.merged.whole import Merged, faces
 from dispatcher.node.message_service import MessageService
 from dispatcher.node.metrics import Metrics
+from dispatcher.node.nodes_seen import NodesSeen
 from dispatcher.node.notifying.notifier import Notifier
 from dispatcher.node.others import Others
 from dispatcher.node.outlook import Addresses, NodeOutlook
-from dispatcher.node.telling import hold_here
 from dispatcher.node.processes_seen import ProcessesSeen
+from dispatcher.node.telling import hold_here
 from dispatcher.queue.commit.stalls import Pace
 from dispatcher.queue.partition import Partition
 from dispatcher.queue.ports import LogName
@@ -127,12 +128,7 @@ class Desk:
             disks=disks,
             restarts=restarts,
         )
-        self._cluster: Cluster = ProcessesSeen(
-            messages.whole,
-            messages.assignment,
-            others=self._others,
-            now_us=messages.steady.wall_us,
-        )
+        self._cluster = self._make_cluster()
         self.outlook = NodeOutlook(
             messages.whole,
             messages.listener,
@@ -266,6 +262,14 @@ class Desk:
         return self.functions.results.batches + self.trail.batches
 
     # How it is put together.
+
+    def _make_cluster(self) -> Cluster:
+        messages, now_us = self._messages, self._messages.steady.wall_us
+        if self._directory is not None and self._others is not None:
+            return NodesSeen(self._directory, messages.whole, self._others, now_us=now_us)
+        return ProcessesSeen(
+            messages.whole, messages.assignment, others=self._others, now_us=now_us
+        )
 
     def _make_functions(self) -> FunctionService:
         messages, events = self._messages, self._messages.events

@@ -40,8 +40,11 @@ _PHASES: Final = MappingProxyType(
 )
 
 
-class Standings(Protocol):
-    """Who asks the other nodes."""
+class Elsewhere(Protocol):
+    """The other nodes."""
+
+    def on_change(self, changed: Callable[[], object]) -> None:
+        """Call this each time that one is not as it was."""
 
     async def standings(self) -> Mapping[int, Sequence[Standing] | None]:
         """How the partitions of each stand; None: it does not answer."""
@@ -54,7 +57,7 @@ class NodesSeen:
         self,
         directory: Directory,
         whole: Whole,
-        others: Standings,
+        others: Elsewhere,
         *,
         now_us: Callable[[], int],
     ) -> None:
@@ -65,7 +68,7 @@ class NodesSeen:
         self._others = others
         self._since = Since(now_us)
         self._members()
-        directory.on_change(self._members)
+        others.on_change(self._members)
 
     async def view(self) -> ClusterView:
         """See `Cluster`."""

@@ -31,17 +31,17 @@ class Elsewhere:
             int(name[1:]): said for name, said in told.items()
         }
         self.away = frozenset(number for number, said in self.told.items() if said is None)
-        self._changed: Callable[[], object] = lambda: None
+        self.changed: Callable[[], object] = lambda: None
 
     def on_change(self, changed: Callable[[], object]) -> None:
         """See `Others`."""
-        self._changed = changed
+        self.changed = changed
 
     def become(self, number: int, said: Sequence[Standing] | None) -> None:
         """One comes or goes."""
         self.told[number] = said
         self.away = frozenset(one for one, told in self.told.items() if told is None)
-        self._changed()
+        self.changed()
 
     async def standings(self) -> Mapping[int, Sequence[Standing] | None]:
         """See `Others`."""
@@ -120,7 +120,9 @@ def member(node: str, state: Said = Said.LIVE, *, is_heard: bool = True) -> Memb
 def test_nodes_are_as_they_say_unless_they_are_not_heard() -> None:
     """Who was stopped has left, and is not missed."""
     directory, clock = Directory(1, 1), Clock()
-    seen = NodesSeen(directory, WHOLE, Elsewhere(), now_us=clock)
+    others = Elsewhere()
+    seen = NodesSeen(directory, WHOLE, others, now_us=clock)
+    directory.on_change(lambda: others.changed())
     directory.show({0: member("a"), 1: member("b"), 2: member("c", Said.JOINING)}, {})
     clock.now_us = 2_000
     directory.show(
