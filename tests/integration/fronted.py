@@ -11,6 +11,7 @@ from dispatcher.api.entrance import Lines
 from dispatcher.api.front.server import Front
 from dispatcher.api.health import Health
 from dispatcher.core.keys import Keyring
+from dispatcher.listening.tls import Secured
 from dispatcher.telemetry.events import Events
 from dispatcher.telemetry.log import open_log
 
@@ -129,6 +130,7 @@ class FrontBench:
         *,
         max_connections: int = 64,
         lines: Lines | None = None,
+        tls: Secured | None = None,
     ) -> None:
         self.reason: str | None = None
         self.lines: list[str] = []
@@ -142,6 +144,7 @@ class FrontBench:
             events=Events(open_log(self.lines.append, level="debug", format="json")),
             max_connections=max_connections,
             lines=lines,
+            tls=tls,
         )
 
     async def _metrics(self) -> str:

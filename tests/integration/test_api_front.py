@@ -7,10 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
+from pathlib import Path
 
 import pytest
+import trustme
 
 from dispatcher.core.keys import Key, Keyring, Role
+from dispatcher.listening.certificate import read_certificate
+from dispatcher.listening.tls import Secured
 from tests.integration.fronted import FrontBench, Scripted, Side, ToNobody, eventually
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -305,6 +310,34 @@ async def test_large_body_goes_at_the_pace_of_who_has_the_api() -> None:
         await uploading
         assert b"200 OK" in await side.upto(b"ok")
         side.close()
+
+
+async def test_callers_speak_tls_where_the_api_does(tmp_path: Path) -> None:
+    """What is answered here and what is passed on; who speaks plainly is told so."""
+    authority = trustme.CA()
+    made = authority.issue_cert("localhost")
+    made.cert_chain_pems[0].write_to_path(str(tmp_path / "cert"))
+    made.private_key_pem.write_to_path(str(tmp_path / "key"))
+    tls = Secured(read_certificate("API", tmp_path / "cert", tmp_path / "key"))
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+
+    async def script(side: Side) -> None:
+        await side.upto(b"\r\n\r\n")
+        await side.send(OK)
+        await side.rest()
+
+    async with Scripted(script) as upstream, FrontBench(upstream, tls=tls) as bench:
+        for path, end in (("/healthz", b'"alive"}\n'), ("/v1/x", b"ok")):
+            reader, writer = await asyncio.open_connection(
+                *bench.front.bound[0], ssl=context, server_hostname="localhost"
+            )
+            side = Side(reader, writer)
+            await side.send(asks(path))
+            assert (await side.upto(end)).startswith(b"HTTP/1.1 200 OK")
+            side.close()
+        assert b"tls_expected" in await bench.ask(asks("/healthz"))
+        assert tls.failed["plain"] == 1
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import HttpVersion11, web
 
@@ -141,16 +141,17 @@ async def _head(request: web.Request, line: Line, sending: asyncio.Task[None] | 
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             request.writer.output_size = 0  # aiohttp: the answer itself has not begun
 
+    if sending is None:
+        return await line.head(request.method, goes_on)
     reading = asyncio.ensure_future(line.head(request.method, goes_on))
     try:
-        if sending is not None:
-            await asyncio.wait((reading, sending), return_when=asyncio.FIRST_COMPLETED)
-            if sending.done() and not reading.done():
-                with suppress(ConnectionError):  # why it takes no more, its answer says
-                    sending.result()
+        await asyncio.wait((reading, sending), return_when=asyncio.FIRST_COMPLETED)
+        if sending.done() and not reading.done():
+            with suppress(ConnectionError):  # why it takes no more, its answer says
+                sending.result()
         return await reading
     finally:
-        reading.cancel()
+        await _ended(reading)
 
 
 async def _answer(
@@ -179,9 +180,9 @@ def _is_done(sending: asyncio.Task[None] | None) -> bool:
     return sending.done() and not sending.cancelled() and sending.exception() is None
 
 
-async def _ended(sending: asyncio.Task[None]) -> None:
-    """See that nothing more is sent; how that ended was told, or does not matter any more."""
-    sending.cancel()
-    await asyncio.wait([sending])
-    if not sending.cancelled():
-        sending.exception()
+async def _ended(task: asyncio.Task[Any]) -> None:
+    """See that it has ended; how was told, or does not matter any more."""
+    task.cancel()
+    await asyncio.wait([task])
+    if not task.cancelled():
+        task.exception()
