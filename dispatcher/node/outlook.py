@@ -108,7 +108,7 @@ class NodeOutlook:
 
     async def _sample(self) -> None:
         """Those of this process are read when those of the others are there."""
-        others = [] if self._others is None else await self._others.figures()
+        others = await self._other_figures()
         figures = sums_of([figures_of(self._whole, self._listener), *others])
         space = self._disks.space.get(TRANSACTION)
         self._history.add(
@@ -141,12 +141,13 @@ class NodeOutlook:
         whole, health = self._whole, self._health()
         calls = await self._calls.largest()
         used = await asyncio.to_thread(used_descriptors)
-        sights = [await sight_of(whole, self._pace, used, health)]
-        several = [figures_of(whole, self._listener)]
-        if self._others is not None:
-            sights += await self._others.sights()
-            several += await self._others.figures()
-        sight, figures = seen_together(sights), sums_of(several)
+        own = await sight_of(whole, self._pace, used, health)
+        # At once: a process that hangs is waited for once.
+        sights, several, cluster = await asyncio.gather(
+            self._other_sights(), self._other_figures(), self._cluster.view()
+        )
+        sight = seen_together([own, *sights])
+        figures = sums_of([figures_of(whole, self._listener), *several])
         addresses = self._addresses()
         return OverviewView(
             version=__version__,
@@ -155,13 +156,19 @@ class NodeOutlook:
             pid=os.getpid(),
             listen=addresses.listen,
             api_listen=addresses.api_listen,
-            problems=problems(self._facts(sight, calls, await self._cluster.view())),
+            problems=problems(self._facts(sight, calls, cluster)),
             waiting=WaitingView(figures.pending, sight.oldest_accepted_at_us),
             dead=DeadView(figures.dead, sight.last_letters),
             disk=self._disk(figures),
             lanes=LaneCounts(sight.lanes, sight.failing_total, sight.held_total),
             calls=self._call_numbers(),
         )
+
+    async def _other_sights(self) -> list[Sight]:
+        return [] if self._others is None else await self._others.sights()
+
+    async def _other_figures(self) -> list[Figures]:
+        return [] if self._others is None else await self._others.figures()
 
     def _facts(self, sight: Sight, calls: Sequence[CallLane], cluster: ClusterView) -> Facts:
         """`calls` are the applications with most calls."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 from dispatcher.testing.destination import Request
 from dispatcher.testing.many import ManyProcesses
 from dispatcher.testing.ports import KeptPort
 from tests.acceptance.receiver import Receiver, eventually
+from tests.acceptance.running import run
 from tests.acceptance.wire import ask, get, post
 
 
@@ -124,3 +126,36 @@ def test_operators_see_one_server_and_what_became_of_its_processes(tmp_path: Pat
             assert get(server.api, "/readyz").status == 200
             metrics = get(server.api, "/metrics").body.decode()
             assert "\ndispatcher_process_restarts_total 1.0\n" in metrics
+
+
+def test_process_that_hangs_is_said_to_be_away_until_it_answers(tmp_path: Path) -> None:
+    """With what waits for it, and an exit code for scripts; then all is well again."""
+    with ManyProcesses(tmp_path, 2) as server:
+        where = {"DISPATCHER_API": "http://{}:{}".format(*server.api)}
+
+        def status() -> tuple[int, str]:
+            told = run(tmp_path, "cluster", "status", **where)
+            assert told.returncode in (0, 1), told.stderr
+            return told.returncode, told.stdout
+
+        eventually(lambda: status()[0] == 0)
+        pid = server.pid_of(1)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            code, shown = status()
+            told = run(tmp_path, "status", **where)
+        finally:
+            with suppress(ProcessLookupError):  # its parent waits for ten seconds, and kills it
+                os.kill(pid, signal.SIGCONT)
+        assert code == 1
+        members, partitions = shown.split("\n\n")
+        assert [line.split()[2] for line in members.splitlines()[1:]] == ["live", "away"]
+        assert [line.split()[:3] for line in partitions.splitlines()[1:]] == [
+            ["0", "0", "open"],
+            ["1", "1", "away"],
+        ]
+        assert told.returncode == 1
+        assert told.stdout.startswith("error    Process 1 has not answered for ")
+        assert "until then what partition 1 has waits." in told.stdout
+        eventually(lambda: status()[0] == 0)
+        assert run(tmp_path, "status", **where).stdout.startswith("ok       Nothing is wrong.")
