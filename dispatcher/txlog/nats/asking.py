@@ -62,6 +62,8 @@ class Asking:
             fields = await self.asked("CREATE", configuration)
             if isinstance(fields, ApiError) and fields.code == NAME_IN_USE:
                 fields = await self.asked("INFO", {})  # another process was faster
+                if isinstance(fields, ApiError) and fields.code == NO_STREAM:
+                    raise self.busy(fields)  # or this one, and it is still being made
         if isinstance(fields, ApiError):
             raise self.refusal(fields, reserves=configuration)
         wrong = wrong_in(fields["config"], configuration)
