@@ -26,6 +26,10 @@ from dispatcher.telemetry.supervisor import Supervisor
 
 AGAIN_S: Final = 1.0
 """Before a log that could not be opened for the moment is opened again."""
+FAILED_AGAIN_S: Final = 30.0
+"""Before one is that failed: somebody may have seen to it. Each try leaves a fence in the log."""
+
+_MEANT: Final = (State.OPENING, State.FAILED)
 
 
 class Keeping:
@@ -96,36 +100,35 @@ class Keeping:
 
     async def _open(self, partition: int, epoch: int) -> None:
         lease = self._leases[partition]
-
-        def is_meant() -> bool:
-            return lease.state is State.OPENING and lease.epoch == epoch
-
         is_told = False
-        while is_meant():
+        while lease.state in _MEANT and lease.epoch == epoch:
             ends = lease.record.ends if lease.record is not None else {}
             try:
                 await self._holder.open(partition, epoch, ends)
             except (LogFenced, LogUnknown) as error:
-                if is_meant():
-                    self.lost(partition, error)
-                return
+                if lease.state is not State.FAILED:
+                    self._lost_while_opening(partition, epoch, error)
+                    return
             except (LogUnavailable, LogLocked) as error:  # LogBusy too
                 if not is_told:
                     self._observer.partition_waits(partition, error)
                 is_told = True
-                await asyncio.sleep(AGAIN_S)
             except DispatcherError as error:
-                self._failed(partition, error, is_meant())
-                return
+                self._failed(partition, epoch, error)
             except Exception as error:
-                self._failed(partition, error, is_meant())
+                self._failed(partition, epoch, error)
                 raise
             else:
-                self._opened(partition, is_meant())
+                self._opened(partition, epoch)
                 return
+            await asyncio.sleep(FAILED_AGAIN_S if lease.state is State.FAILED else AGAIN_S)
 
-    def _opened(self, partition: int, is_meant: bool) -> None:
-        if not is_meant:
+    def _is_meant(self, partition: int, epoch: int) -> bool:
+        lease = self._leases[partition]
+        return lease.state in _MEANT and lease.epoch == epoch
+
+    def _opened(self, partition: int, epoch: int) -> None:
+        if not self._is_meant(partition, epoch):
             self._holder.abandon(partition)
             return
         lease = self._leases[partition]
@@ -134,9 +137,15 @@ class Keeping:
         self._observer.partition_opened(partition, lease.epoch)
         self._changed()
 
-    def _failed(self, partition: int, error: Exception, is_meant: bool) -> None:
-        if is_meant:
-            self.do(partition, self._leases[partition].failed(str(error) or repr(error)))
+    def _lost_while_opening(self, partition: int, epoch: int, error: LogError) -> None:
+        if self._is_meant(partition, epoch):
+            self.lost(partition, error)
+
+    def _failed(self, partition: int, epoch: int, error: Exception) -> None:
+        """Told once for each thing that is wrong."""
+        lease, why = self._leases[partition], str(error) or repr(error)
+        if self._is_meant(partition, epoch) and (lease.state, lease.why) != (State.FAILED, why):
+            self.do(partition, lease.failed(why))
             self._observer.partition_failed(partition, error)
             self._changed()
 

@@ -35,7 +35,7 @@ class State(Enum):
     OPENING = "ours; its logs are being recovered"
     OWNED = "ours, and open"
     LOST = "ours, but its logs have to be opened anew, under a later epoch"
-    FAILED = "ours, and cannot be opened: a person has to see to it"
+    FAILED = "ours, and cannot be opened: a person has to see to it; tried again now and then"
     GIVING = "ours, and being handed over"
     RELEASING = "not needed any more; the store does not know it yet"
 
@@ -110,10 +110,12 @@ TRANSITIONS: Final[Mapping[tuple[State, Event], tuple[State, Do]]] = {
     (State.LOST, Event.GIVE): (State.RELEASING, Do.NOTHING),
     #
     (State.FAILED, Event.OURS): (State.FAILED, Do.NOTHING),
+    (State.FAILED, Event.OPENED): (State.OWNED, Do.NOTHING),  # it is tried again now and then
+    (State.FAILED, Event.FAIL): (State.FAILED, Do.NOTHING),
     (State.FAILED, Event.UNCLEAR): (State.FAILED, Do.NOTHING),
     (State.FAILED, Event.LOSE): (State.FAILED, Do.NOTHING),
     (State.FAILED, Event.ANOTHERS): (State.FOREIGN, Do.ABANDON),
-    (State.FAILED, Event.GIVE): (State.RELEASING, Do.NOTHING),
+    (State.FAILED, Event.GIVE): (State.GIVING, Do.HAND_OVER),
     #
     (State.GIVING, Event.OURS): (State.GIVING, Do.NOTHING),
     (State.GIVING, Event.UNCLEAR): (State.GIVING, Do.NOTHING),
@@ -310,10 +312,10 @@ class Lease:
     def _go(self, event: Event) -> Do:
         before = self.state
         self.state, do = TRANSITIONS[before, event]
-        if self.state is not before:
+        if before is State.FAILED and self.state is not before:
+            self.why = ""
+        if self.state is not before or event is Event.FAIL:
             self._is_news = self.state in _NEWS
-            if before is State.FAILED:
-                self.why = ""
         return do
 
     # What is to be sent.

@@ -284,6 +284,24 @@ def test_a_claim_that_was_thought_lost_is_ours_when_it_is_stored() -> None:
     live(main)
 
 
+def test_all_machines_that_start_again_after_a_power_cut_have_everything_soon() -> None:
+    """Nobody has left, so leases have to end first; they share what there is all the same."""
+
+    async def main(world: World) -> None:
+        for node in await three(world):
+            node.kill()
+        await asyncio.sleep(60)
+        nodes = [world.node(name) for name in "abc"]
+        for node in nodes:
+            node.name += " again"
+            node.boot()
+            await asyncio.sleep(0.1)
+        assert await world.whole(within_s=8) < 6
+        assert sizes(world) == [5, 5, 6]
+
+    live(main)
+
+
 # Leaving and moving.
 
 
@@ -382,11 +400,33 @@ def test_a_partition_that_cannot_be_opened_stays_where_it_is_and_says_why() -> N
             assert node.member.directory.process_of(5) is None
         told = [one for node in nodes for one in node.told if one == ("failed", 5)]
         assert len(told) == 1
-        # Once it was seen to, another node may have it.
+        # Another node has it when this one leaves, and can open it.
         world.logs[5].error = None
         number = nodes[0].member.directory.partitions[5].member
         await next(node for node in nodes if node.member.number == number).leave()
         assert await world.whole(within_s=1) < 0.5
+
+    live(main)
+
+
+def test_a_partition_that_failed_is_open_soon_after_somebody_saw_to_it() -> None:
+    """It is tried again now and then, without a word while the same is wrong."""
+
+    async def main(world: World) -> None:
+        world.logs[5].error = LogCorrupt("stream dispatcher-5", 7, "a gap")
+        a = world.node("a")
+        a.boot()
+        await asyncio.sleep(100)
+        assert a.told.count(("failed", 5)) == 1
+        world.logs[5].error = LogCorrupt("stream dispatcher-5", 7, "another gap")
+        await asyncio.sleep(31)
+        assert a.told.count(("failed", 5)) == 2
+        assert "another" in a.member.directory.partitions[5].why
+        world.logs[5].error = None
+        await world.whole(within_s=31)
+        facts = a.member.directory.partitions[5]
+        assert (facts.phase, facts.why) == (Phase.OPEN, "")
+        assert claims(world) == 16
 
     live(main)
 
