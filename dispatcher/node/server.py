@@ -17,6 +17,7 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 from dispatcher.api.front.server import Front
@@ -43,7 +44,7 @@ from dispatcher.node.outlook import Addresses
 from dispatcher.node.patience import ends_unless_stalled
 from dispatcher.node.public import PUBLIC_NOT_READY, PUBLIC_READY, PublicHealth, Whereabouts
 from dispatcher.node.pulse import Condition
-from dispatcher.node.telling import tell
+from dispatcher.node.telling import processes_now, tell
 from dispatcher.node.upstream import UnixUpstream
 from dispatcher.queue.commit.stalls import Pace
 from dispatcher.queue.partition import Partition
@@ -111,7 +112,7 @@ class Server:
             messages.whole,
             messages.acceptor,
             messages.supervisor,
-            processes=messages.assignment.processes,
+            among=partial(processes_now, messages),
         )
         messages.hearing.heard = self._notifier
         self.desk: Desk | None = None

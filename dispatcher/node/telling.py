@@ -179,6 +179,14 @@ def tell(messages: MessageService, neighbours: Neighbours, health: Callable[[], 
     neighbours.answer(answers)
 
 
+def processes_now(messages: MessageService) -> int:
+    """How many processes of the node, or nodes of the cluster, there are now, with this one."""
+    if messages.cluster is None:
+        return messages.assignment.processes
+    members = messages.cluster.directory.members.values()
+    return max(1, sum(one.is_there for one in members))
+
+
 class RemoteProcess:
     """Another process (`ProcessFace`)."""
 

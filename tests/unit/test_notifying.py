@@ -81,6 +81,19 @@ def test_so_many_are_told_in_any_stretch_of_the_time() -> None:
     assert limiter.due(80 * SECOND) == Told(happening("next"))
 
 
+def test_rate_is_shared_among_those_who_tell_now() -> None:
+    """Of which there may be more, or fewer, from one moment to the next."""
+    among = 2
+    limiter = Limiter(Rate(1, MINUTE), lambda: among)
+    assert limiter.take(happening("a"), 0) is not None
+    assert limiter.take(happening("b"), 2 * MINUTE - 1) is None
+    assert limiter.due(2 * MINUTE) == Told(happening("b"))
+    among = 3
+    assert limiter.take(happening("c"), 4 * MINUTE) is None
+    among = 1
+    assert limiter.due(4 * MINUTE) == Told(happening("c"))
+
+
 def test_what_could_not_be_told_is_told_later() -> None:
     """With what was left out before it, and what happened meanwhile."""
     limiter = Limiter(Rate(1, MINUTE))

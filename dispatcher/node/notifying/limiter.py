@@ -12,6 +12,7 @@ that happened is left without a word.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from dispatcher.core.rate import Rate
@@ -30,8 +31,10 @@ class Limiter:
     """That of one kind for one `[[notify]]`. Times are microseconds of a clock that does not go
     back."""
 
-    def __init__(self, rate: Rate) -> None:
+    def __init__(self, rate: Rate, among: Callable[[], int] = lambda: 1) -> None:
+        """So many tell, `among` whom the rate is shared: it may change."""
         self._rate = rate
+        self._among = among
         self._told_at: deque[int] = deque(maxlen=rate.count)
         self._waiting: Happening | None = None
         self._left_out = 0
@@ -67,4 +70,6 @@ class Limiter:
 
     def _has_room(self, now_us: int) -> bool:
         told_at = self._told_at
-        return len(told_at) < self._rate.count or now_us - told_at[0] >= self._rate.period_us
+        if len(told_at) < self._rate.count:
+            return True
+        return now_us - told_at[0] >= self._rate.period_us * self._among()

@@ -15,7 +15,7 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, TypeAlias
 
@@ -23,7 +23,6 @@ from dispatcher.core.callbacks import place_of
 from dispatcher.core.destination import Origin
 from dispatcher.core.message import Message
 from dispatcher.core.outcome import AttemptResult
-from dispatcher.core.rate import Rate
 from dispatcher.core.rules.notify import Kind, Notify
 from dispatcher.errors import Refused
 from dispatcher.node.disks import Space
@@ -48,19 +47,17 @@ class _Teller:
 
     notify: Notify
     conditions: Conditions
-    at_most: Rate
+    among: Callable[[], int]
     limiters: dict[Kind, Limiter] = field(default_factory=dict)
 
     @staticmethod
-    def of(notify: Notify, processes: int) -> _Teller:
+    def of(notify: Notify, among: Callable[[], int]) -> _Teller:
         place = place_of(notify.url.value.decode("ascii"))
-        often = notify.at_most
-        share = replace(often, period_us=often.period_us * processes)
-        return _Teller(notify, Conditions(notify, str(place.destination)), share)
+        return _Teller(notify, Conditions(notify, str(place.destination)), among)
 
     def limiter(self, kind: Kind) -> Limiter:
         """Kinds have limits of their own: a flood of dead letters hides no full disk."""
-        return self.limiters.setdefault(kind, Limiter(self.at_most))
+        return self.limiters.setdefault(kind, Limiter(self.notify.at_most, self.among))
 
     def is_about(self, kind: Kind, message: Message) -> bool:
         """Whether something about a message is told."""
@@ -74,9 +71,9 @@ class _Teller:
 class Notifier:
     """That of one process.
 
-    Where a node has several processes each tells what happens in it, at its share of how often
-    somebody is told; what lasts is told by the one with the desk alone (`watch`), which asks the
-    others."""
+    Where there are several, of one node or of a cluster, each tells what happens in it, at its
+    share of how often somebody is told; what lasts is told by the one with the desk alone
+    (`watch`), which asks the others."""
 
     def __init__(
         self,
@@ -84,10 +81,11 @@ class Notifier:
         acceptor: Acceptor,
         supervisor: Supervisor,
         *,
-        processes: int = 1,
+        among: Callable[[], int] = lambda: 1,
     ) -> None:
-        """`acceptor` takes what is to be told. The node has so many `processes`."""
-        self._processes = processes
+        """`acceptor` takes what is to be told. So many processes there are now, `among` whom how
+        often somebody is told is shared."""
+        self._among = among
         self._whole = whole
         self._acceptor = acceptor
         self._supervisor = supervisor
@@ -119,7 +117,7 @@ class Notifier:
         before = {teller.notify: teller for teller in self._tellers}
         # Each is taken once: two tables that are the same have a limit each.
         self._tellers = [
-            before.pop(table) if table in before else _Teller.of(table, self._processes)
+            before.pop(table) if table in before else _Teller.of(table, self._among)
             for table in tables
         ]
         kept = set(map(id, self._tellers))
