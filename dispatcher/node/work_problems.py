@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 from dispatcher.api.cluster import (
     ClusterView,
@@ -13,6 +14,9 @@ from dispatcher.api.cluster import (
 )
 from dispatcher.api.outlook import Problem, Severity
 from dispatcher.node.problem_parts import MOST_NAMED, about, behind
+
+_MISSED_US: Final = 86_400 * 1_000_000
+"""A machine that is gone for good is no problem for ever; its number goes to the next new node."""
 
 
 def of_work(view: ClusterView | None, now_us: int) -> Iterator[Problem]:
@@ -28,15 +32,17 @@ def of_work(view: ClusterView | None, now_us: int) -> Iterator[Problem]:
         if one.state is PartitionState.FAILED:
             yield _partition_failed(one, view.members)
     yield from _partitions_free(view.partitions, now_us)
-    for node in away[:MOST_NAMED]:
+    missed = [node for node in away if now_us - (node.since_us or now_us) < _MISSED_US]
+    for node in missed[:MOST_NAMED]:
         yield Problem(
             "node_away",
             Severity.WARNING,
             f"The node {node.node} has not answered{_lasting(node.since_us, now_us)}, and "
-            "was not stopped; the others do its work. Start it again.",
+            "was not stopped; the others do its work. Start it again; after a day it is not missed "
+            "any more.",
             since_us=node.since_us,
         )
-    more = len(away) - MOST_NAMED
+    more = len(missed) - MOST_NAMED
     yield from behind(
         "nodes_away",
         Severity.WARNING,

@@ -107,9 +107,11 @@ def test_node_that_is_away_is_a_warning_as_others_do_its_work() -> None:
     assert {one.severity for one in problems} == {Severity.WARNING}
     assert problems[0].message == (
         "The node node-1 has not answered for 1 minute, and was not stopped; the others do its "
-        "work. Start it again."
+        "work. Start it again; after a day it is not missed any more."
     )
     assert (problems[5].count, problems[5].message) == (2, "2 more nodes do not answer.")
+    gone = [replace(one, since_us=NOW - 86_400 * SECOND) for one in members]
+    assert found(replace(view, members=gone)) == []
 
 
 @pytest.mark.parametrize("state", [PartitionState.FREE, PartitionState.AWAY])
