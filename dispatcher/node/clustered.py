@@ -11,6 +11,7 @@ from dispatcher.cluster.directory import Directory, MemberFacts
 from dispatcher.cluster.holder import Ends
 from dispatcher.errors import LogError
 from dispatcher.node.desk_logs import DeskLogs
+from dispatcher.node.metrics import LeaseFigures
 from dispatcher.peers.gate import Address, Gate
 from dispatcher.queue.ports import LogName
 from dispatcher.txlog import TransactionLog
@@ -49,7 +50,10 @@ class Logs(Protocol):
 
 
 class Member(Protocol):
-    """This node among the others (`cluster.member.Member`)."""
+    """This node among the others (`cluster.member.Member`). `takeovers_total` counts partitions
+    that it has taken over."""
+
+    takeovers_total: int
 
     def begin(self) -> None:
         """Claim what nobody has, from now on."""
@@ -59,6 +63,9 @@ class Member(Protocol):
 
     def lost(self, partition: int, error: LogError) -> None:
         """The node has let go of an open partition, as a log of it has said this."""
+
+    def late_s(self) -> float:
+        """How long ago the eldest renewal was sent that its leases rest on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +85,15 @@ class Clustered:
     logs: Logs
     gate: Gate
     ends: dict[int, Ends] = field(default_factory=dict)
+
+    @property
+    def leases(self) -> LeaseFigures:
+        """What its metrics tell of them."""
+        return LeaseFigures(
+            owned=lambda: self.directory.owned,
+            takeovers=lambda: self.member.takeovers_total,
+            late_s=self.member.late_s,
+        )
 
     def others(self) -> dict[int, MemberFacts]:
         """The other nodes that are there, by number."""

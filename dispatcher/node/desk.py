@@ -127,6 +127,7 @@ class Desk:
             certificates=messages.certificates,
             disks=disks,
             restarts=restarts,
+            leases=None if messages.cluster is None else messages.cluster.leases,
         )
         self._cluster = self._make_cluster()
         self.outlook = NodeOutlook(
