@@ -75,7 +75,7 @@ def test_destination_that_is_down_is_the_first_problem(
         problem = eventually(opened)
         assert (problem["slug"], problem["severity"]) == ("destination_failing", "error")
         assert problem["count"] > 0
-        assert "http_503" in problem["message"]
+        assert "HTTP 503" in problem["message"]
         instant(problem["since"])
         assert overview(server)["problems"][0]["destination"] == name
         assert overview(server)["lanes"]["failing"] == 1
