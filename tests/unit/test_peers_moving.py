@@ -470,6 +470,30 @@ async def test_a_refusal_does_not_overtake_what_is_being_stored(cluster: Cluster
 
 
 @simulated(0, 1)
+async def test_a_faster_partition_does_not_overtake_one_that_was_used_before(
+    cluster: Cluster,
+) -> None:
+    """What went to the former is told first, however long its log takes."""
+    two = cluster.members[2]
+    caller = InOrder()
+    caller.send(two, 1)
+    await asyncio.sleep(0.1)
+    first = int(caller.told[0].wire_id[:4], 16)
+    bench = cluster.partitions[first]
+    bench.log.append_s = 0.5
+    caller.send(two, 3)
+    await asyncio.sleep(0.1)
+    bench.queue.close_intake()
+    caller.send(two, 3)
+    await asyncio.sleep(0.2)
+    assert len(caller.told) == 1
+    await asyncio.sleep(1)
+    assert caller.names == list(range(7))
+    places = [int(one.wire_id[:4], 16) for one in caller.told]
+    assert places == [first] * 4 + [1 - first] * 3
+
+
+@simulated(0, 1)
 async def test_a_node_that_loses_the_one_it_uses_cuts_off_who_may_have_been_heard(
     cluster: Cluster,
 ) -> None:
