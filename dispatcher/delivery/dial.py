@@ -169,6 +169,9 @@ def _unreachable(
     error: Exception, failure: Failure, where: str, *, ours: bool | None = None
 ) -> Unreachable:
     ours = is_ours(error) if ours is None else ours
+    # Frames that it came through have it among their variables, and the message: all of that would
+    # stay until the garbage collector finds it.
+    error.__traceback__ = None
     return Unreachable(
         Failure.CONNECTION if ours else failure,
         f"{reason(error)} ({where})",

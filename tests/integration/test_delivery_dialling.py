@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import ipaddress
 import os
 import resource
@@ -171,6 +172,28 @@ async def test_refused_connection_fails(make_pool: MakePool, home: RecordingHome
     assert result.failure is Failure.CONNECTION
     assert not result.was_sent
     assert result.detail == f"connection refused (127.0.0.1:{port})"
+
+
+async def test_refused_connections_leave_nothing_to_the_garbage_collector() -> None:
+    """A message would stay in memory until it comes by, and it holds the loop for longer."""
+    async with FakeDestination() as destination:
+        closed = Destination("http", "127.0.0.1", destination.port)
+    dialer = Dialer(EgressPolicy(), Resolver(Names()))
+
+    async def dial() -> None:
+        opened = await dialer.open(closed, never, on_phase=lambda phase, ours: None)
+        assert isinstance(opened, Unreachable)
+
+    await dial()
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(20):
+            await dial()
+        await asyncio.sleep(0)
+        assert gc.collect() < 20
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("number", sorted(OURS))
