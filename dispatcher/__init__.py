@@ -31,4 +31,4 @@ The packages, from the top down; each imports only what stands below it:
     testing    simulated clock, disk and destinations; never imported by the server
 """
 
-__version__ = "0.4.0"
+__version__ = "0.5.0"

@@ -26,8 +26,13 @@ def run(
     made_key: Path | None = None,
     early: EarlyStop | None = None,
 ) -> int:
-    """As `process.run` or, for several `PROCESSES`, `processes.preparing.run_processes`. They are
-    imported here: the parent of several is a part of this package too, and stays small."""
+    """As `process.run`, for several `PROCESSES` `processes.preparing.run_processes`, or with a
+    CLUSTER `clustering.running.run_member`. They are imported here: the parent of several is a part
+    of this package too, and stays small; and a node without a cluster needs nothing of one."""
+    if settings.cluster:
+        from dispatcher.node.clustering.running import run_member
+
+        return run_member(settings, environ, rules=rules, made_key=made_key, early=early)
     if settings.process_count > 1:
         from dispatcher.node.processes.preparing import run_processes
 

@@ -165,14 +165,8 @@ class Desk:
         """
         if self._others is not None:
             self._others.epoch = epoch
-        trail = asyncio.ensure_future(self.trail.open(owner, epoch))
-        try:
-            await self.functions.open(owner, epoch)
-            await trail
-        finally:
-            if not trail.done():
-                trail.cancel()
-                await asyncio.wait([trail])
+        await self.functions.open(owner, epoch)
+        await self.trail.open(owner, epoch)
 
     async def start(self) -> None:
         """Begin to run calls, to fire schedules and to watch: after partition 0 was started."""
@@ -180,10 +174,7 @@ class Desk:
             self._others.start()
         self.functions.start()
         self.trail.start()
-        if self._directory is None:
-            await self.outlook.start()
-        else:  # messages need not wait until the other nodes have said what they count
-            self._supervisor.spawn("history", self.outlook.start())
+        await self.outlook.start()
         self._notifier.watch(
             self._supervisor,
             space=lambda: self._disks.space.get(TRANSACTION),

@@ -124,7 +124,7 @@ class Process:
 
     `manager` is who started it. With `has_parent` that is a parent, which alone says when a stop
     has to be cut short: a signal may come to the parent and to us at once. `taken` is as in
-    `Reloading`.
+    `Reloading`, and `files` are more of those that it reads, by the setting that names them.
     """
 
     def __init__(
@@ -140,6 +140,7 @@ class Process:
         has_parent: bool = False,
         early: EarlyStop | None = None,
         taken: Callable[[Settings, Rules], None] = lambda settings, rules: None,
+        files: Mapping[str, Callable[[], Awaitable[bool]]] | None = None,
     ) -> None:
         self._settings = settings
         self._events = events
@@ -158,6 +159,7 @@ class Process:
             {
                 "SIGNING_KEY": self._server.load_signing_keys,
                 **self._server.certificates.files(),
+                **(files or {}),
             },
             taken,
         )

@@ -23,6 +23,8 @@ from dispatcher.telemetry.events import Events
 
 _ALWAYS_THERE: Final = "SIGNING_KEY"
 """It has a place also where nobody names one."""
+_REPLACED: Final = frozenset({"API_KEYS", "LISTEN_KEYS"})
+"""Settings that are put into force while the server runs."""
 _MOST_UNREACHED: Final = 10
 """Rules that are warned of; `dispatcher config check` names all."""
 
@@ -72,7 +74,7 @@ class Reloading:
                 self._events.settings_kept(reason=str(error))
                 return
             changed = self._take_rules(rules, put_into_force)
-            self._take(found, changed, names)
+            self._take(found, changed)
             self._taken(self._settings, self._rules)
 
     def _read(self) -> tuple[Settings, Rules, Callable[[], None]]:
@@ -104,16 +106,16 @@ class Reloading:
             reason="no file is named in the environment, by " + ", ".join(sorted(_of_files(names)))
         )
 
-    def _take(self, found: Settings, tables: list[str], names: Names) -> None:
+    def _take(self, found: Settings, tables: list[str]) -> None:
         changed = set(changed_settings(self._settings, found))
-        keys = changed & names.secret
+        keys = changed & _REPLACED
         if keys:
             try:
                 self._replace_keys(found)
             except ValueError:
                 keys = set()
             else:
-                replaced = {name: getattr(found, name) for name in ("api_keys", "listen_keys")}
+                replaced = {name.lower(): getattr(found, name.lower()) for name in _REPLACED}
                 self._settings = self._settings.model_copy(update=replaced)
                 tell_misspelt_roles(found, self._events)
         self._events.settings_reloaded(replaced=[*sorted(keys), *tables])

@@ -45,7 +45,7 @@ from dispatcher.node.patience import ends_unless_stalled
 from dispatcher.node.public import PUBLIC_NOT_READY, PUBLIC_READY, PublicHealth, Whereabouts
 from dispatcher.node.pulse import Condition
 from dispatcher.node.telling import processes_now, tell
-from dispatcher.node.upstream import UnixUpstream
+from dispatcher.peers.tunnel import Tunnel
 from dispatcher.queue.commit.stalls import Pace
 from dispatcher.queue.partition import Partition
 from dispatcher.settings import Settings
@@ -129,7 +129,11 @@ class Server:
             )
         elif messages.neighbours is not None:
             tell(messages, messages.neighbours, self.health)
-        self._front = None if cluster is None else self._make_front()
+        self._tunnel: Tunnel | None = None
+        self._front: Front | None = None
+        if cluster is not None:
+            self._tunnel = self._make_tunnel(cluster)
+            self._front = self._make_front(self._tunnel)
         self.prepare_rules(rules or Rules())()
 
     def _beside(self, number: int, partition: Partition) -> DeskBeside | None:
@@ -156,7 +160,18 @@ class Server:
     def _desk_is(self, desk: Desk | None) -> None:
         self.desk = desk
 
-    def _make_front(self) -> Front:
+    def _make_tunnel(self, cluster: Clustered) -> Tunnel:
+        """The way to the desk, here or on another node."""
+        return Tunnel(
+            cluster.number,
+            cluster.gate,
+            owner=lambda: cluster.directory.process_of(0),
+            address_of=cluster.address_of,
+            path=str(self._settings.transaction_log / RUN / API_SOCKET),
+            supervisor=self.messages.supervisor,
+        )
+
+    def _make_front(self, tunnel: Tunnel) -> Front:
         """What operators reach on this node of a cluster, wherever the desk is."""
         settings, messages = self._settings, self.messages
         metrics = Metrics(
@@ -173,11 +188,10 @@ class Server:
                 return await self.desk.metrics_text()
             return await metrics.text() + await asyncio.to_thread(process_text)
 
-        place = settings.transaction_log / RUN / API_SOCKET
         return Front(
             *configs.host_and_port(settings.api_listen),
             Keyring(settings.api_keys),
-            upstream=UnixUpstream(lambda: None if self.desk is None else place),
+            upstream=tunnel,
             health=self.health,
             metrics=text,
             events=self._events,
@@ -274,7 +288,9 @@ class Server:
         """
         began = time.monotonic()
         messages, desk = self.messages, self.desk
-        if self._front is not None:
+        if self._cluster is not None and self._tunnel is not None and self._front is not None:
+            self._tunnel.start()
+            self._cluster.directory.on_change(self._tunnel.go_on)
             await self._front.start()
         if desk is not None:
             await self._start_api(desk)
@@ -420,6 +436,8 @@ class Server:
             await desk.leave()
         if self._front is not None:
             await self._front.stop()
+        if self._tunnel is not None:
+            self._tunnel.stop()
         await messages.listener.close()
         if messages.neighbours is not None:
             await messages.neighbours.stop()

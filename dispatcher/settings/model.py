@@ -19,8 +19,10 @@ from pydantic import (
 
 from dispatcher.core.keys import Key
 from dispatcher.errors import ConfigError
+from dispatcher.settings import cluster as of_cluster
 from dispatcher.settings import problems, values
 from dispatcher.settings.address import Address, UnixAddress
+from dispatcher.settings.cluster import NatsServer
 from dispatcher.settings.cores import cores
 from dispatcher.settings.descriptors import attainable
 from dispatcher.settings.sources import Disagreement, Names, of_environment, of_file
@@ -28,6 +30,8 @@ from dispatcher.settings.sources import Disagreement, Names, of_environment, of_
 _MOST_SLOW = 10_000
 """Slow attempts at once unless told otherwise: each holds a socket, and some memory."""
 MOST_PROCESSES = 64
+MOST_PARTITIONS = 256
+"""Pages of lists that several processes have parts of keep a byte for the partition."""
 _YEAR_MS = 365 * 24 * 3_600_000
 _DAY_MS = 24 * 3_600_000
 _TRANSACTION_LOG = Path("transaction.log")
@@ -89,6 +93,7 @@ Listen = Annotated[Address | UnixAddress, BeforeValidator(values.listen)]
 Keys = Annotated[tuple[Key, ...], BeforeValidator(values.keys)]
 Directory = Annotated[Path, BeforeValidator(values.path("the path of a directory"))]
 File = Annotated[Path, BeforeValidator(values.path("the path of a file"))]
+FileOrNone = Annotated[Path | None, BeforeValidator(values.path_or_none("the path of a file"))]
 PemFile = Annotated[Path | None, BeforeValidator(values.path_or_none("the path of a PEM file"))]
 
 
@@ -235,6 +240,32 @@ class Settings(BaseModel):
     tracing: Annotated[Tracing, BeforeValidator(values.choice(Tracing))] = Field(
         Tracing.OFF, validation_alias="TRACING"
     )
+    cluster: Annotated[tuple[NatsServer, ...], BeforeValidator(of_cluster.nats_servers)] = Field(
+        (), validation_alias="CLUSTER"
+    )
+    cluster_credentials: FileOrNone = Field(None, validation_alias="CLUSTER_CREDENTIALS")
+    cluster_monitoring: Annotated[tuple[str, ...], BeforeValidator(of_cluster.monitoring)] = Field(
+        (), validation_alias="CLUSTER_MONITORING"
+    )
+    partitions: Annotated[int, BeforeValidator(values.whole(1, MOST_PARTITIONS))] = Field(
+        16, validation_alias="PARTITIONS"
+    )
+    node: Annotated[str, BeforeValidator(of_cluster.node_name)] = Field("", validation_alias="NODE")
+    cluster_listen: Annotated[Address, BeforeValidator(values.address)] = Field(
+        Address("", 8082), validation_alias="CLUSTER_LISTEN"
+    )
+    cluster_advertise: Annotated[Address | None, BeforeValidator(of_cluster.reached)] = Field(
+        None, validation_alias="CLUSTER_ADVERTISE"
+    )
+    cluster_key: Annotated[bytes, BeforeValidator(of_cluster.shared_key)] = Field(
+        b"", validation_alias="CLUSTER_KEY", repr=False
+    )
+    cluster_quota_bytes: Annotated[int, _bytes(2**24, 2**50)] = Field(
+        2**30, validation_alias="CLUSTER_QUOTA"
+    )
+    cluster_tls_ca: PemFile = Field(None, validation_alias="CLUSTER_TLS_CA")
+    cluster_tls_cert: PemFile = Field(None, validation_alias="CLUSTER_TLS_CERT")
+    cluster_tls_key: PemFile = Field(None, validation_alias="CLUSTER_TLS_KEY")
 
     @classmethod
     def load(cls, environ: Mapping[str, str]) -> Self:
@@ -305,6 +336,49 @@ class Settings(BaseModel):
                 f"DEAD_LETTER={self.dead_letter}: expected another directory than TRANSACTION_LOG's"
             )
 
+        yield from self._contradictions_of_cluster()
+
+    def _contradictions_of_cluster(self) -> Iterator[str]:
+        if not self.cluster:
+            for name, field in type(self).model_fields.items():
+                if name.startswith("cluster_") and getattr(self, name) != field.get_default():
+                    yield (
+                        f"{field.validation_alias}: expected CLUSTER too, the addresses of NATS "
+                        "servers; without it the logs are files of this machine"
+                    )
+            return
+        if self.processes != 1:
+            yield (
+                f"PROCESSES={self.processes}: expected 1, as a node of a CLUSTER is one process; "
+                "for more cores start more nodes, each with its own NODE and directories"
+            )
+        if self.event_sourcing:
+            yield "EVENT_SOURCING=true: expected false, as streams of a CLUSTER keep no history"
+        if not self.cluster_key:
+            yield "CLUSTER_KEY: expected a secret, the same on all nodes of the CLUSTER"
+        given = [
+            name
+            for name in ("cluster_tls_ca", "cluster_tls_cert", "cluster_tls_key")
+            if getattr(self, name) is not None
+        ]
+        if given and len(given) < 3:
+            yield (
+                f"{given[0].upper()}={getattr(self, given[0])}: expected CLUSTER_TLS_CA, "
+                "CLUSTER_TLS_CERT and CLUSTER_TLS_KEY, all three or none"
+            )
+        for name, address in (
+            ("LISTEN", self.listen),
+            ("API_LISTEN", self.api_listen),
+            ("PROXY_LISTEN", self.proxy_listen),
+        ):
+            if address == self.cluster_listen and self.cluster_listen.port:
+                yield f"CLUSTER_LISTEN={address}: expected another address than {name}"
+        if not self.cluster_listen.port and self.cluster_advertise is None:
+            yield (
+                f"CLUSTER_LISTEN={self.cluster_listen}: expected a port, or CLUSTER_ADVERTISE: "
+                "other nodes have to be told where this one is"
+            )
+
     def describe(self) -> dict[str, Any]:
         """Return every setting in force under its name, in plain values, secrets as a count."""
         return {
@@ -332,13 +406,17 @@ class Settings(BaseModel):
 
 def _plain(value: object, *, secret: bool) -> object:
     if secret:
-        assert isinstance(value, tuple)  # keys are the only secrets
+        if isinstance(value, bytes):
+            return "hidden" if value else ""
+        assert isinstance(value, tuple)
         return f"{len(value)} hidden" if value else []
     match value:
         case None:
             return ""
         case Address() | UnixAddress() | Path() | StrEnum():
             return str(value)
+        case tuple() if any(isinstance(one, NatsServer) for one in value):
+            return [str(one) for one in value]  # the first one is the nearest
         case tuple() | frozenset():
             return sorted(value)
         case _:

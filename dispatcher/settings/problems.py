@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,8 @@ from pydantic import ValidationError
 from dispatcher.settings.sources import FILE, SECOND_NAMES, TABLES, Disagreement, Names
 
 _LONGEST_SHOWN = 200
+_USER = re.compile(r"//[^/@,]*@")
+"""The user and the password of a URL."""
 _NOT_MADE = "default_factory_not_called"
 """A default that follows from another setting, where some setting is wrong: no mistake itself."""
 
@@ -40,7 +43,7 @@ def _sentence(detail: Mapping[str, Any], names: Names) -> str:
 def _assignment(name: str, value: object, *, secret: bool) -> str:
     if secret:
         return f"{name} (value hidden)"
-    text = str(value).encode("unicode_escape").decode("ascii")
+    text = _USER.sub("//***@", str(value)).encode("unicode_escape").decode("ascii")
     return f"{name}={text[:_LONGEST_SHOWN]}{'…' if len(text) > _LONGEST_SHOWN else ''}"
 
 

@@ -299,6 +299,70 @@ class Events:
     def partition_lost(self, *, partition: int, reason: str) -> None:
         """Another node has this log, or nobody reaches it. Other partitions go on."""
 
+    @_event("warning", "cluster.waiting")
+    def cluster_waiting(self, *, reason: str) -> None:
+        """The start waits for NATS. Once in 10 s while it does."""
+
+    @_event("warning", "cluster.server_unknown")
+    def cluster_server_unknown(self, *, monitoring: str) -> None:
+        """This NATS server did not say how it is configured, so nobody knows whether what it stores
+        is durable. It is asked again; as long as most are known the node goes on."""
+
+    @_event("error", "cluster.server_unfit")
+    def cluster_server_unfit(self, *, reason: str) -> None:
+        """A NATS server that was away before cannot keep logs. Change its configuration."""
+
+    @_event("info", "cluster.joined")
+    def cluster_joined(self, *, node: str, member: int, address: str, partitions: int) -> None:
+        """This node is a member of the cluster, which has so many partitions; others reach it at
+        `address`."""
+
+    @_event("error", "cluster.number_taken")
+    def cluster_number_taken(self, *, node: str) -> None:
+        """This node was not heard of for too long, and `node` has taken its number, or a second one
+        has its name. It ends with exit code 4, and has to be started anew."""
+
+    @_event("warning", "cluster.store_away")
+    def cluster_store_away(self, *, reason: str) -> None:
+        """NATS does not answer, or has no majority. Within 3 s this node starts no attempt until it
+        does."""
+
+    @_event("info", "cluster.store_back")
+    def cluster_store_back(self, *, after_ms: int) -> None:
+        """It answers again."""
+
+    @_event("info", "partition.claimed")
+    def partition_claimed(self, *, partition: int, epoch: int, former: str) -> None:
+        """It is this node's, and its log is being read. `former` is the node that was not heard of
+        any more; empty: nobody had it."""
+
+    @_event("info", "partition.opened")
+    def partition_opened(self, *, partition: int, epoch: int) -> None:
+        """This node accepts messages for it, and delivers them."""
+
+    @_event("info", "partition.released")
+    def partition_released(self, *, partition: int) -> None:
+        """It was handed over; the next node may have it."""
+
+    @_event("warning", "partition.taken")
+    def partition_taken(self, *, partition: int, owner: str) -> None:
+        """The node `owner` took it over, as this one was not heard of. Messages that were under way
+        may be delivered twice."""
+
+    @_event("warning", "partition.in_doubt")
+    def partition_in_doubt(self, *, partition: int, reason: str) -> None:
+        """Its log was opened by another node, or does not answer. It is opened again, if it is
+        still this node's."""
+
+    @_event("warning", "partition.waits")
+    def partition_waits(self, *, partition: int, reason: str) -> None:
+        """Its log cannot be opened for the moment, and is tried again each second: look whether the
+        NATS servers run, and have space."""
+
+    @_event("error", "partition.failed")
+    def partition_failed(self, *, partition: int, reason: str) -> None:
+        """Its log cannot be opened: messages in it wait until somebody has seen to it."""
+
     @_event("info", "peer.connected")
     def peer_connected(self, *, peer: int) -> None:
         """This process can ask that one, `peer`, which is of the same server."""

@@ -74,6 +74,18 @@ DEFAULTS = {
     "LOG_LEVEL": "info",
     "LOG_FORMAT": "json",
     "TRACING": "off",
+    "CLUSTER": [],
+    "CLUSTER_CREDENTIALS": "",
+    "CLUSTER_MONITORING": [],
+    "PARTITIONS": 16,
+    "NODE": "",
+    "CLUSTER_LISTEN": ":8082",
+    "CLUSTER_ADVERTISE": "",
+    "CLUSTER_KEY": "",
+    "CLUSTER_QUOTA": 1_073_741_824,
+    "CLUSTER_TLS_CA": "",
+    "CLUSTER_TLS_CERT": "",
+    "CLUSTER_TLS_KEY": "",
 }
 
 RANGES = [
@@ -105,6 +117,7 @@ RANGES = [
     ("RESULT_RETENTION", "result_retention_ms", 1, 315_360_000_000),
     ("RESULT_MAX_BYTES", "result_max_bytes", 0, 2**63 - 1),
     ("AUDIT_MAX_BYTES", "audit_max_bytes", 4 * 2**20, 2**40),
+    ("PARTITIONS", "partitions", 1, 256),
 ]
 
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from dispatcher.txlog.nats.client import NatsLink
 
 _AGAIN_S: Final = 1.0
+_CONNECT_S: Final = 1.5
+"""For each server of NATS: one that does not answer at all costs a second."""
 _LOCK: Final = "node.lock"
 
 T = TypeVar("T")
@@ -98,7 +100,10 @@ async def join(config: ClusterConfig, waits: Waits) -> Joined:
         ) from error
 
     name = f"dispatcher {config.node}"
-    link = await _patiently(lambda: connect(config.servers, name=name, access=config.access), waits)
+    each_s = len(config.servers) * _CONNECT_S
+    link = await _patiently(
+        lambda: connect(config.servers, name=name, access=config.access, timeout_s=each_s), waits
+    )
     try:
         fewest = min(FEWEST, config.replicas)
         unheard = await _patiently(lambda: check_servers(config.monitoring, fewest=fewest), waits)
@@ -125,15 +130,21 @@ async def agree(
 
 
 async def _agree(store: LeaseStore, ours: ClusterRecord) -> None:
-    """Raises LogBusy: nobody answers, or others write at the same time."""
-    entry = (await store.look([CLUSTER_KEY])).get(CLUSTER_KEY)
-    wanted = ours if entry is None else _agreed(entry.value, ours)
-    if wanted is None:
+    """Raises LogBusy: nobody answers."""
+    while True:
+        entry = (await store.look([CLUSTER_KEY])).get(CLUSTER_KEY)
+        wanted = ours if entry is None else _agreed(entry.value, ours)
+        if wanted is None:
+            return
+        after = 0 if entry is None else entry.revision
+        try:
+            await store.put(CLUSTER_KEY, wanted.encode(), after=after)
+        except Conflict:
+            continue  # another node was quicker: look what it says
+        except NoVerdict as error:
+            text = f"what nodes have in common could not be written down: {error}"
+            raise LogBusy(text) from error
         return
-    try:
-        await store.put(CLUSTER_KEY, wanted.encode(), after=0 if entry is None else entry.revision)
-    except (Conflict, NoVerdict) as error:
-        raise LogBusy(f"what nodes have in common could not be written down: {error}") from error
 
 
 def _agreed(value: bytes, ours: ClusterRecord) -> ClusterRecord | None:
