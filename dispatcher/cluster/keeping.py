@@ -24,8 +24,9 @@ from dispatcher.errors import (
 )
 from dispatcher.telemetry.supervisor import Supervisor
 
-AGAIN_S: Final = 1.0
-"""Before a log that could not be opened for the moment is opened again."""
+AGAIN_S: Final = (0.2, 0.4, 0.8, 1.0)
+"""Before a log that could not be opened for the moment is opened again: soon at first, as its
+servers are most often electing one of them. After the last one it is told."""
 FAILED_AGAIN_S: Final = 30.0
 """Before one is that failed: somebody may have seen to it. Each try leaves a fence in the log."""
 
@@ -100,8 +101,9 @@ class Keeping:
 
     async def _open(self, partition: int, epoch: int) -> None:
         lease = self._leases[partition]
-        is_told = False
+        tries = 0
         while lease.state in _MEANT and lease.epoch == epoch:
+            tries += 1
             ends = lease.record.ends if lease.record is not None else {}
             try:
                 await self._holder.open(partition, epoch, ends)
@@ -110,9 +112,8 @@ class Keeping:
                     self._lost_while_opening(partition, epoch, error)
                     return
             except (LogUnavailable, LogLocked) as error:  # LogBusy too
-                if not is_told:
+                if tries == len(AGAIN_S):
                     self._observer.partition_waits(partition, error)
-                is_told = True
             except DispatcherError as error:
                 self._failed(partition, epoch, error)
             except Exception as error:
@@ -121,7 +122,8 @@ class Keeping:
             else:
                 self._opened(partition, epoch)
                 return
-            await asyncio.sleep(FAILED_AGAIN_S if lease.state is State.FAILED else AGAIN_S)
+            is_failed, pause_s = lease.state is State.FAILED, AGAIN_S[min(tries, len(AGAIN_S)) - 1]
+            await asyncio.sleep(FAILED_AGAIN_S if is_failed else pause_s)
 
     def _is_meant(self, partition: int, epoch: int) -> bool:
         lease = self._leases[partition]

@@ -22,8 +22,8 @@ class Observer(Protocol):
         """Its log was fenced, or gave no verdict: it is opened anew, if it is still ours."""
 
     def partition_waits(self, partition: int, error: Exception) -> None:
-        """It cannot be opened for the moment: it is tried again each second. Told once until then.
-        What is lacking may need a person: space, for one."""
+        """It could not be opened for some seconds, and is tried again each second. Told once until
+        then. What is lacking may need a person: space, for one."""
 
     def partition_failed(self, partition: int, error: Exception) -> None:
         """It cannot be opened; it stays ours, and a person has to see to it."""

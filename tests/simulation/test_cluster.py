@@ -147,7 +147,7 @@ def test_a_node_that_is_cut_off_stops_acting_before_others_begin() -> None:
         assert not any("a" in one for one in owners(world))
         assert a.held, "what is stored meanwhile is its owner's all the same"
         await world.whole(within_s=3)
-        await asyncio.sleep(100)
+        await asyncio.sleep(20)
         a.link.is_cut = False
         await world.until(lambda: not a.held, within_s=2)
         await asyncio.sleep(30)
@@ -156,8 +156,9 @@ def test_a_node_that_is_cut_off_stops_acting_before_others_begin() -> None:
     live(main)
 
 
-@pytest.mark.parametrize("is_kept", [True, False])
-@pytest.mark.parametrize("away_s", [2.0, 6.0, 100.0])
+@pytest.mark.parametrize(
+    ("away_s", "is_kept"), [(2.0, True), (2.0, False), (6.0, True), (6.0, False), (100.0, False)]
+)
 def test_without_a_majority_nothing_is_claimed_and_all_have_what_they_had(
     away_s: float, is_kept: bool
 ) -> None:
@@ -450,6 +451,22 @@ def test_a_log_that_is_busy_is_opened_as_soon_as_it_is_not() -> None:
     live(main)
 
 
+def test_a_log_whose_servers_elect_a_leader_is_opened_soon_and_without_a_word() -> None:
+    """It is tried again at once, more slowly after a while."""
+
+    async def main(world: World) -> None:
+        world.logs[5].error = LogBusy("no leader")
+        a = world.node("a")
+        a.boot()
+        await world.until(lambda: sizes(world) == [15], within_s=5)
+        await asyncio.sleep(1)
+        world.logs[5].error = None
+        assert await world.whole(within_s=2) < 0.9
+        assert ("waits", 5) not in a.told
+
+    live(main)
+
+
 @pytest.mark.parametrize("kind", ["fenced by mistake", "without a verdict"])
 def test_a_log_that_is_lost_although_the_lease_is_not_is_opened_anew(kind: str) -> None:
     """By the same node, under a later epoch."""
@@ -597,7 +614,7 @@ def test_a_node_that_hung_until_its_name_was_anothers_has_to_end() -> None:
 # Everything at once.
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 def test_whatever_happens_no_two_act_and_everything_is_owned_again(seed: int) -> None:
     """Requests and answers are lost, late and stale, nodes hang, die, leave and are cut off, and
     the store loses its majority."""
