@@ -106,7 +106,9 @@ class AuditLog:
                 await self._opened()
 
     def start(self) -> None:
-        """Begin to write."""
+        """Begin to write; a log that is there and could not be opened is tried again."""
+        if self._exists and self._log is None:
+            self._wanted.set()
         self._writing = self._supervisor.spawn("audit", self._write())
         self._writing.add_done_callback(self._ended)
 

@@ -15,7 +15,7 @@ import aiohttp
 
 from dispatcher.node.desk import Desk
 from dispatcher.protocol.messages import Call, DispatchRequest, DispatchResponse
-from dispatcher.testing.destination import FakeDestination, Wait
+from dispatcher.testing.destination import FakeDestination, Wait, answer
 from tests.integration.clustered import Node, Shared, nodes, owned
 from tests.integration.partitioned import destinations
 
@@ -156,6 +156,37 @@ async def test_what_a_desk_keeps_goes_along_and_nothing_stays(tmp_path: Path) ->
         await until(lambda: _are_gone(life.desks[:2]))
         await Api(third, session).ask("POST", f"/v1/destinations/{life.held.authority}/resume")
         await life.held.received(3)
+
+
+async def test_schedule_knows_what_became_of_a_message_wherever_it_lies(tmp_path: Path) -> None:
+    """Delivered, dead, or waiting; also after its partition has moved, and the desk too."""
+    async with (
+        aiohttp.ClientSession() as session,
+        destinations(PARTITIONS) as places,
+        nodes(tmp_path, "one", "two", shared=Shared(PARTITIONS)) as made,
+    ):
+        leaving = desk_of(made)
+        (staying,) = [node for node in made if node is not leaving]
+        api = Api(leaving, session)
+        places[1].default = answer(404)
+        places[0].default = [Wait(600)]
+        for number, place in enumerate(places):
+            plan = {"cron": "0 0 1 1 *", "destination": f"http://{place.authority}"}
+            await api.ask("PUT", f"/v1/schedules/s{number}", json=plan)
+            await api.ask("POST", f"/v1/schedules/s{number}/run")
+        wanted = ["waiting", "dead", "delivered", "delivered"]
+        await until(lambda: _are(api, wanted))
+        places[0].default = answer(200)
+        await leaving.stop()
+        made.remove(leaving)
+        await owned(PARTITIONS, staying)
+        again = Api(staying, session)
+        await until(lambda: _are(again, ["delivered", "dead", "delivered", "delivered"]))
+
+
+async def _are(api: Api, wanted: list[str]) -> bool:
+    found = await api.get("/v1/schedules")
+    return [one["last_run"] and one["last_run"]["state"] for one in found["items"]] == wanted
 
 
 async def _ends(listening: asyncio.Task[None]) -> None:

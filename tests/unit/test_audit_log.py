@@ -13,7 +13,7 @@ import pytest
 from dispatcher.audit import audit_log
 from dispatcher.audit.audit_log import AuditLog
 from dispatcher.audit.entries import Entry, EntryFilter
-from dispatcher.errors import LogCorrupt, LogError, LogUnknown
+from dispatcher.errors import LogBusy, LogCorrupt, LogError, LogUnknown
 from dispatcher.queue.admin.pace import Pace
 from dispatcher.telemetry.supervisor import Supervisor
 from dispatcher.testing.log import FaultyLog, Space
@@ -259,6 +259,25 @@ def test_log_of_which_nothing_is_known_is_not_written_again() -> None:
         assert await bench.found() == [3, 2, 1]
         assert bench.trail.log is None, "no backup has it"
         await bench.trail.stop()
+
+    simulate(test)
+
+
+def test_log_that_could_not_be_opened_at_first_is_read_when_it_can_be() -> None:
+    """Also where nobody does anything meanwhile."""
+
+    async def test(bench: Bench) -> None:
+        await bench.start()
+        bench.add(1)
+        await bench.trail.stop()
+        again = Bench(bench.log.crash(), cannot_open=LogBusy("no leader"))
+        await again.start(exists=True)
+        await asyncio.sleep(0.5)
+        assert (await again.found(), again.told) == ([], [("unkept", "no leader")])
+        again.cannot_open = None
+        await asyncio.sleep(5)
+        assert (await again.found(), again.told[1:]) == ([1], [("kept", 0)])
+        await again.trail.stop()
 
     simulate(test)
 
