@@ -20,13 +20,15 @@ from __future__ import annotations
 
 from enum import IntEnum
 from struct import Struct
-from typing import Final, NamedTuple
+from typing import Final
 
 from dispatcher.peers.errors import LinkMisused
 
 MOST_BYTES: Final = 16 * 1024 * 1024
 """Of a payload. What may be larger goes in a stream."""
 HEAD: Final = Struct("<IBHQ")
+_HEAD_BYTES: Final = HEAD.size
+_read_head: Final = HEAD.unpack_from
 
 
 class Type(IntEnum):
@@ -46,13 +48,9 @@ class Type(IntEnum):
     ABORT = 12
 
 
-class Frame(NamedTuple):
-    """One frame that was read; `type` may be one that is not known here."""
-
-    type: int
-    kind: int
-    number: int
-    payload: bytes
+Frame = tuple[int, int, int, bytes]
+"""One frame that was read: its type, which may be one that is not known here, kind, number, and
+payload."""
 
 
 def head_of(type_: int, kind: int, number: int, size_bytes: int) -> bytes:
@@ -85,18 +83,18 @@ class Frames:
             self._rest += data
             source = self._rest
         found: list[Frame] = []
-        at, end = 0, len(source)
-        while end - at >= HEAD.size:
-            size, type_, kind, number = HEAD.unpack_from(source, at)
-            if size > self._most_bytes:
+        at, end, most_bytes = 0, len(source), self._most_bytes
+        while end - at >= _HEAD_BYTES:
+            size, type_, kind, number = _read_head(source, at)
+            if size > most_bytes:
                 raise LinkMisused(
-                    f"a frame of {size} bytes, where {self._most_bytes} are the most that is read"
+                    f"a frame of {size} bytes, where {most_bytes} are the most that is read"
                 )
-            begin = at + HEAD.size
+            begin = at + _HEAD_BYTES
             if end - begin < size:
                 break
             at = begin + size
-            found.append(Frame(type_, kind, number, bytes(source[begin:at])))
+            found.append((type_, kind, number, bytes(source[begin:at])))
         if source is self._rest:
             del self._rest[:at]
         elif at < end:

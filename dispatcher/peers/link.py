@@ -25,6 +25,13 @@ from dispatcher.peers.serving import FAILED, Question, Table
 from dispatcher.peers.streams import Stream
 from dispatcher.telemetry.supervisor import Died
 
+# A member of an enum that is looked up costs as much as the frame around it.
+_ANSWER: Final = Type.ANSWER
+_ASK: Final = Type.ASK
+_FAILED: Final = Type.FAILED
+_CANCEL: Final = Type.CANCEL
+_OPEN: Final = Type.OPEN
+_TELL: Final = Type.TELL
 MOST_UNSENT_BYTES: Final = 64 * 1024 * 1024
 """That the other side has not read. Beyond that nothing more is asked."""
 _HIGH_WATER_BYTES: Final = 1024 * 1024
@@ -112,13 +119,13 @@ class Link(asyncio.Protocol):
         number = self._begin(payload)
         self._waiters[number] = waiter
         self._unsent.append(number)
-        self.send(Type.ASK, kind, number, payload)
+        self.send(_ASK, kind, number, payload)
         return number
 
     def cancel(self, number: int) -> None:
         """Wait no more; the waiter is told nothing, and what was asked may be done. Idempotent."""
         if self._waiters.pop(number, None) is not None:
-            self.send(Type.CANCEL, 0, number, b"")
+            self.send(_CANCEL, 0, number, b"")
 
     def tell(self, kind: int, payload: bytes) -> None:
         """Say something that nobody answers; where it gets lost nobody knows.
@@ -126,7 +133,7 @@ class Link(asyncio.Protocol):
         Raises:
             NotConnected, ValueError: as `ask`.
         """
-        self.send(Type.TELL, kind, self._begin(payload), payload)
+        self.send(_TELL, kind, self._begin(payload), payload)
 
     def open(self, kind: int, payload: bytes) -> Stream:
         """Begin a stream.
@@ -136,7 +143,7 @@ class Link(asyncio.Protocol):
         """
         number = self._begin(payload)
         stream = self._stream(kind, number, payload)
-        self.send(Type.OPEN, kind, number, payload)
+        self.send(_OPEN, kind, number, payload)
         return stream
 
     def _begin(self, payload: bytes) -> int:
@@ -271,23 +278,23 @@ class Link(asyncio.Protocol):
         type_, kind, number, payload = frame
         if self.hello is None:
             self._greet(frame)
-        elif type_ == Type.ANSWER:
+        elif type_ == _ANSWER:
             waiter = self._waiters.pop(number, None)
             if waiter is not None:
                 waiter.answered(payload)
-        elif type_ == Type.ASK:
+        elif type_ == _ASK:
             self._asked(kind, number, payload)
-        elif type_ == Type.FAILED:
+        elif type_ == _FAILED:
             waiter = self._waiters.pop(number, None)
             if waiter is not None:
                 waiter.failed(read_refused(payload))
-        elif type_ == Type.CANCEL:
+        elif type_ == _CANCEL:
             question = self._questions.pop(number, None)
             if question is not None:
                 question.cancel()
-        elif type_ == Type.OPEN:
+        elif type_ == _OPEN:
             self._opened(kind, number, payload)
-        elif type_ == Type.TELL:
+        elif type_ == _TELL:
             self._table.note(kind, self.hello.process, payload)
         else:
             stream = self._streams.get(number)
@@ -295,9 +302,10 @@ class Link(asyncio.Protocol):
                 stream.on_frame(type_, payload)
 
     def _greet(self, frame: Frame) -> None:
-        if frame.type != Type.HELLO:
+        type_, _, _, payload = frame
+        if type_ != Type.HELLO:
             raise LinkMisused("the first frame is no hello")
-        self.hello = read_hello(frame.payload)
+        self.hello = read_hello(payload)
         if not self._owner.greeted(self, self.hello):
             self.close("it is not wanted")
 

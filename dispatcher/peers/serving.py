@@ -18,6 +18,7 @@ from dispatcher.peers.streams import Send, Stream
 from dispatcher.telemetry.supervisor import Supervisor
 
 FAILED: Final = "It failed with an error that its log shows."
+_ANSWER: Final = Type.ANSWER
 _UNKNOWN: Final = "It does not know this question: it is of another version."
 _CUT_OFF: Final = "It stopped while it was at it."
 
@@ -51,7 +52,7 @@ class Question:
 
     def answer(self, payload: bytes) -> None:
         """This is the answer."""
-        self._end(Type.ANSWER, payload)
+        self._end(_ANSWER, payload)
 
     def refuse(self, refusal: Refusal) -> None:
         """It can't be done now: `Refused` for whoever asked."""

@@ -29,6 +29,7 @@ from dispatcher.queue.refusals import (
     SHUTTING_DOWN,
 )
 
+_ACCEPT: Final = Kind.ACCEPT
 _MANY_BYTES: Final = 512
 _NOT_THERE: Final = frozenset((MOVED.slug, SHUTTING_DOWN.slug))
 
@@ -201,7 +202,7 @@ class Single:
 
     def go(self, peer: Peer) -> None:
         """See `Errand`."""
-        peer.begin(Kind.ACCEPT, self._way.head + encode_message(self._message), self)
+        peer.begin(_ACCEPT, self._way.head + encode_message(self._message), self)
 
     def stay(self, intake: Acceptor) -> None:
         """See `Errand`."""
