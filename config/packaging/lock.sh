@@ -3,7 +3,7 @@
 #
 #     pip install uv && config/packaging/lock.sh
 #
-# requirements.txt is what the server runs with, build.txt what its wheel is built with.
+# requirements.txt is what the server runs with, in a cluster too, build.txt what its wheel is built with.
 set -eu
 cd "$(dirname "$0")/../.."
 
@@ -12,7 +12,7 @@ compile() {
         --no-header --no-annotate "$@"
 }
 
-compile --output-file config/packaging/requirements.txt pyproject.toml
+compile --extra cluster --output-file config/packaging/requirements.txt pyproject.toml
 python3 - <<'END' | compile --output-file config/packaging/build.txt -
 import tomllib
 

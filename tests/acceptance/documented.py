@@ -95,6 +95,8 @@ ELSEWHERE = {
     "dispatcher restore /mnt/backups/2026-01-31": _BACKUP,
     "kubectl apply -f config/kubernetes/dispatcher.yaml": "needs a cluster:"
     " tests/unit/test_deployment.py looks at the file itself",
+    "nats account backup --server nats://dispatcher:PASSWORD@10.0.0.1:4222"
+    " /mnt/backups/2026-01-31": "needs the command line of NATS, and servers",
 }
 """Commands that no test here runs, each as one line, and why."""
 

@@ -13,7 +13,8 @@ ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 HOOK = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["hooks"]["custom"]
 NEEDED = {
-    "requirements.txt": PROJECT["project"]["dependencies"],
+    "requirements.txt": PROJECT["project"]["dependencies"]
+    + PROJECT["project"]["optional-dependencies"]["cluster"],
     "build.txt": PROJECT["build-system"]["requires"] + HOOK["requires"],
 }
 
