@@ -80,6 +80,11 @@ class ServerProcess:
         return pid
 
     @property
+    def has_ended(self) -> bool:
+        """Whether it is no more."""
+        return self._process.poll() is not None
+
+    @property
     def listen(self) -> tuple[str, int]:
         """Where callers connect."""
         return _address(self.event("server.ready")["listen"][0])
