@@ -252,7 +252,7 @@ class MessageService:
         assert self.cluster is not None
         logs = self.cluster.logs.of(number, self.cluster.ends.get(number, {}))
         partition = self._make_partition(number, logs.log, logs.dead_log, logs.names, lost)
-        self.tenures.may_act_until(partition, 0.0)  # until it is said
+        partition.may_act_until(0.0)  # until it is said
         return partition
 
     def add(self, part: Partition) -> None:

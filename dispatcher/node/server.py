@@ -18,44 +18,37 @@ import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from dispatcher.api.front.server import Front
 from dispatcher.api.health import Health
 from dispatcher.core.authority import authority
-from dispatcher.core.keys import Keyring
 from dispatcher.core.rules.table import Rules
 from dispatcher.errors import PortTaken
 from dispatcher.listening.given import GivenSockets, addresses
-from dispatcher.listening.unix import UnixPlace
-from dispatcher.node import certificates, configs
+from dispatcher.node import certificates
 from dispatcher.node.assignment import Assignment
-from dispatcher.node.beside import API_SOCKET, SOCKET_MODE, DeskBeside
-from dispatcher.node.clustered import AUDIT, RESULTS, Clustered
 from dispatcher.node.desk import Desk
 from dispatcher.node.desk_logs import in_files
-from dispatcher.node.disks import TRANSACTION, Disks
 from dispatcher.node.layout import Layout
 from dispatcher.node.message_service import MessageService
-from dispatcher.node.metrics import Metrics
-from dispatcher.node.neighbours import RUN
 from dispatcher.node.notifying.notifier import Notifier
 from dispatcher.node.outlook import Addresses
+from dispatcher.node.partitions import Companion
 from dispatcher.node.patience import ends_unless_stalled
 from dispatcher.node.public import PUBLIC_NOT_READY, PUBLIC_READY, PublicHealth, Whereabouts
 from dispatcher.node.pulse import Condition
 from dispatcher.node.telling import processes_now, tell
-from dispatcher.peers.tunnel import Tunnel
 from dispatcher.queue.commit.stalls import Pace
 from dispatcher.queue.partition import Partition
 from dispatcher.settings import Settings
 from dispatcher.telemetry.events import Events
-from dispatcher.telemetry.metrics import process_text
+
+if TYPE_CHECKING:  # they are imported only where there is a cluster
+    from dispatcher.node.clustered import Clustered
+    from dispatcher.node.in_cluster import InCluster
 
 _FAREWELL_S: Final = 0.2
 """How long callers have to read that the log failed, before the process ends."""
-_HAND_OVER_S: Final = 10.0
-"""How long handing over partitions may take beyond the end of their attempts."""
 
 
 class Server:
@@ -90,8 +83,8 @@ class Server:
         self._started = False
         self._phase = "recovering" if cluster is None else "starting"
         self._is_leaving = False
-        self._cluster = cluster
-        self._api_keys = settings.api_keys
+        self.in_cluster: InCluster | None = None
+        """What it has as a node of one."""
         self.drain_s: float | None = None
         """How long attempts may go on, once it is told to stop."""
         if cluster is not None:
@@ -115,9 +108,9 @@ class Server:
             among=partial(processes_now, messages),
         )
         messages.hearing.heard = self._notifier
-        self.desk: Desk | None = None
+        self._desk: Desk | None = None  # one that is here as long as the process
         if messages.assignment.has_desk:
-            self.desk = Desk(
+            self._desk = Desk(
                 messages,
                 messages.first,
                 in_files(settings),
@@ -129,85 +122,27 @@ class Server:
             )
         elif messages.neighbours is not None:
             tell(messages, messages.neighbours, self.health)
-        self._tunnel: Tunnel | None = None
-        self._front: Front | None = None
         if cluster is not None:
-            self._tunnel = self._make_tunnel(cluster)
-            self._front = self._make_front(self._tunnel)
+            from dispatcher.node.in_cluster import InCluster
+
+            self.in_cluster = InCluster(
+                cluster,
+                messages,
+                self._notifier,
+                sockets=self._given.api,
+                health=self.health,
+                addresses=self._addresses,
+            )
         self.prepare_rules(rules or Rules())()
 
-    def _beside(self, number: int, partition: Partition) -> DeskBeside | None:
-        """See `partitions.Beside`: partition 0 of a cluster has the desk."""
-        cluster = self._cluster
-        if cluster is None or number:
-            return None
-        place = self._settings.transaction_log / RUN / API_SOCKET
-        desk = Desk(
-            self.messages,
-            partition,
-            cluster.logs.desk(cluster.ends.get(number, {})),
-            self._notifier,
-            sockets=(),
-            health=self.health,
-            addresses=self._addresses,
-            directory=cluster.directory,
-            behind=UnixPlace(str(place), SOCKET_MODE),
-        )
-        if self._api_keys:
-            desk.api.replace_keys(self._api_keys)
-        return DeskBeside(desk, place, self._desk_is)
-
-    def _desk_is(self, desk: Desk | None) -> None:
-        self.desk = desk
-
-    def _make_tunnel(self, cluster: Clustered) -> Tunnel:
-        """The way to the desk, here or on another node."""
-        return Tunnel(
-            cluster.number,
-            cluster.gate,
-            owner=lambda: cluster.directory.process_of(0),
-            address_of=cluster.address_of,
-            path=str(self._settings.transaction_log / RUN / API_SOCKET),
-            supervisor=self.messages.supervisor,
-        )
-
-    def _make_front(self, tunnel: Tunnel) -> Front:
-        """What operators reach on this node of a cluster, wherever the desk is."""
-        settings, messages = self._settings, self.messages
-        metrics = Metrics(
-            messages.whole,
-            messages.pool,
-            messages.listener,
-            operators=dict,
-            certificates=messages.certificates,
-            disks=Disks({TRANSACTION: settings.transaction_log}),
-        )
-
-        async def text() -> str:
-            if self.desk is not None:
-                return await self.desk.metrics_text()
-            return await metrics.text() + await asyncio.to_thread(process_text)
-
-        return Front(
-            *configs.host_and_port(settings.api_listen),
-            Keyring(settings.api_keys),
-            upstream=tunnel,
-            health=self.health,
-            metrics=text,
-            events=self._events,
-            max_connections=messages.connections.operators,
-            tls=messages.certificates.of(certificates.API),
-            unix=configs.unix_place(settings, settings.api_listen),
-            sockets=self._given.api,
-        )
+    def _beside(self, number: int, partition: Partition) -> Companion | None:
+        """See `partitions.Beside`."""
+        return None if self.in_cluster is None else self.in_cluster.beside(number, partition)
 
     @property
-    def desk_ends(self) -> dict[str, int]:
-        """How far the logs of the desk reach that is here (`cluster.holder.Ends`)."""
-        if self.desk is None:
-            return {}
-        logs = {RESULTS: self.desk.functions.results.log, AUDIT: self.desk.trail.log}
-        return {name: log.bounds().end for name, log in logs.items() if log is not None}
+    def desk(self) -> Desk | None:
+        """The desk, while it is here."""
+        return self._desk if self.in_cluster is None else self.in_cluster.desk
 
     @property
     def in_flight(self) -> int:
@@ -230,7 +165,7 @@ class Server:
         if any(queue.dead_letters.full for queue in queues):
             return Health("disk_full")
         if Pace.STALLED in (*(queue.dead_stalls.pace for queue in queues), *self._results_pace):
-            return Health("disk_stalled")
+            return Health("disk_stalled" if self.in_cluster is None else "log_late")
         refusal = self.messages.acceptor.refusal()
         return Health(None if refusal is None else refusal.slug)
 
@@ -272,8 +207,8 @@ class Server:
     @property
     def _api_bound(self) -> list[tuple[str, int]]:
         """Where the API of the node is, as far as this process knows."""
-        if self._front is not None:
-            return self._front.bound
+        if self.in_cluster is not None:
+            return self.in_cluster.bound
         return addresses(self._given.api) if self.desk is None else self.desk.api.bound
 
     def _addresses(self) -> Addresses:
@@ -288,10 +223,8 @@ class Server:
         """
         began = time.monotonic()
         messages, desk = self.messages, self.desk
-        if self._cluster is not None and self._tunnel is not None and self._front is not None:
-            self._tunnel.start()
-            self._cluster.directory.on_change(self._tunnel.go_on)
-            await self._front.start()
+        if self.in_cluster is not None:
+            await self.in_cluster.listen()
         if desk is not None:
             await self._start_api(desk)
         await self._recover()
@@ -306,8 +239,8 @@ class Server:
         if desk is not None:
             await desk.start()
         self._started = True
-        if self._cluster is not None:
-            self._cluster.member.begin()
+        if self.in_cluster is not None:
+            self.in_cluster.begin()
         listen, api = self._whereabouts()
         self._events.server_ready(
             send_to=listen.url,
@@ -352,9 +285,8 @@ class Server:
         if bool(settings.api_keys) is not bool(self._settings.api_keys):
             raise ValueError("the API cannot be opened or closed")
         self.messages.listener.replace_keys(settings.listen_keys)
-        self._api_keys = settings.api_keys
-        if self._front is not None:
-            self._front.replace_keys(settings.api_keys)
+        if self.in_cluster is not None:
+            self.in_cluster.replace_keys(settings.api_keys)
         if self.desk is not None:
             self.desk.api.replace_keys(settings.api_keys)
 
@@ -395,9 +327,10 @@ class Server:
         messages, desk = self.messages, self.desk
         self.drain_s = drain_timeout_s
         messages.partitions.close_intake()
-        if self._cluster is not None:
+        if self.in_cluster is not None:
             messages.listener.stop_accepting()
-            await self._leave(self._cluster, drain_timeout_s)
+            if not await self.in_cluster.leave(drain_timeout_s):
+                self._abandon_logs()
         else:
             ending = [messages.partitions.drain(drain_timeout_s)]
             if desk is not None:
@@ -408,16 +341,6 @@ class Server:
         await self._unless_stalled(self._flush)
         await self._close()
         return 1 if self.failed.is_set() else 0
-
-    async def _leave(self, cluster: Clustered, drain_timeout_s: float) -> None:
-        """Hand all partitions over, each as soon as its attempts have ended: others accept for it
-        while this process still closes. Where nobody answers they are taken over later."""
-        try:
-            async with asyncio.timeout(drain_timeout_s + _HAND_OVER_S):
-                await cluster.member.leave()
-        except TimeoutError:
-            self.is_abandoned = True
-            self._events.server_log_abandoned(pending=self.pending)
 
     async def _flush(self) -> None:
         await asyncio.gather(*(queue.committer.flush() for queue in self.messages.queues))
@@ -434,15 +357,13 @@ class Server:
         messages, desk = self.messages, self.desk
         if desk is not None:
             await desk.leave()
-        if self._front is not None:
-            await self._front.stop()
-        if self._tunnel is not None:
-            self._tunnel.stop()
+        if self.in_cluster is not None:
+            await self.in_cluster.leave_api()
         await messages.listener.close()
         if messages.neighbours is not None:
             await messages.neighbours.stop()
-        if self._cluster is not None:
-            await self._cluster.gate.close()
+        if self.in_cluster is not None:
+            await self.in_cluster.stop()
         await messages.pool.close()
         if desk is not None:
             await self._unless_stalled(desk.stop)
@@ -461,9 +382,12 @@ class Server:
         if self.is_abandoned:
             return
         if not await ends_unless_stalled(act, self._stored_batches):
-            self.is_abandoned = True
-            self._events.server_log_abandoned(pending=self.pending)
-            for queue in self.messages.queues:
-                queue.abandon()
-            if self.desk is not None:
-                self.desk.abandon()
+            self._abandon_logs()
+
+    def _abandon_logs(self) -> None:
+        self.is_abandoned = True
+        self._events.server_log_abandoned(pending=self.pending)
+        for queue in self.messages.queues:
+            queue.abandon()
+        if self.desk is not None:
+            self.desk.abandon()

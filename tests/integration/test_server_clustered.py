@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from pathlib import Path
 
-from tests.integration.clustered import Shared, nodes, owned
+from dispatcher.errors import LogUnknown
+from dispatcher.node.desk import Desk
+from dispatcher.queue.partition import Partition
+from dispatcher.txlog.memory import MemoryLog
+from tests.integration.clustered import Node, Shared, nodes, owned
 from tests.integration.partitioned import destinations
 
 
@@ -26,8 +31,7 @@ async def test_node_that_stops_hands_its_partitions_over(tmp_path: Path) -> None
         await owned(4, staying)
         assert staying.server.pending == len(waiting)
         for name in waiting:
-            status, told = await staying.api(f"/v1/messages/{name}")
-            assert (status, told.get("state")) == (200, "scheduled"), told
+            await _found(staying, name)
 
 
 async def test_node_that_is_cut_off_loses_its_partitions(tmp_path: Path) -> None:
@@ -42,7 +46,10 @@ async def test_node_that_is_cut_off_loses_its_partitions(tmp_path: Path) -> None
         async with asyncio.timeout(20):
             while len(there.open) < 4:  # noqa: ASYNC110  # what it looks at changes
                 await asyncio.sleep(0.02)
-        assert (await there.api(f"/v1/messages/{name}"))[0] == 200
+        await _found(there, name)
+        figures = (await there.api("/metrics"))[1]
+        assert 'dispatcher_partition_owned{partition="3"} 1.0' in figures
+        assert f"dispatcher_takeovers_total {there.member.takeovers_total}.0" in figures
         refused = await away.post(places[number], order_key="k")
         assert refused.status == 503
         assert number not in away.open, "its log has said so"
@@ -64,6 +71,7 @@ async def test_messages_of_all_partitions_are_delivered(tmp_path: Path) -> None:
             for number, place in enumerate(places):
                 name = await node.accepted(place, order_key="k")
                 assert int(name[:4], 16) == number, "wherever that is"
+                await _found(node, name)
                 large = await node.accepted(place, order_key="k", body=b"y" * 300_000)
                 assert int(large[:4], 16) == number
             name = await node.accepted(places[0])
@@ -71,3 +79,78 @@ async def test_messages_of_all_partitions_are_delivered(tmp_path: Path) -> None:
         for place in places[1:]:
             await place.received(4)
         await places[0].received(6)
+
+
+async def test_partition_whose_log_gives_no_verdict_is_opened_anew(tmp_path: Path) -> None:
+    """By the same node, which still has its lease: also partition 0, and the desk with it. What
+    came before is there, and nothing of what ended stays in memory."""
+    shared = Shared(partitions=2)
+    async with destinations(2) as places, nodes(tmp_path, "one", shared=shared) as (one,):
+        names = [await one.accepted(place, order_key="k", delay="1h") for place in places]
+        before = await _in_memory(one)
+        for log_name in ("t0", "t1", "d1", "t0"):
+            one.happened.told.clear()
+            one.logs.made[log_name].lose(LogUnknown("no majority"))
+            number = int(log_name[1:])
+            await _told(one, ("in doubt", number, LogUnknown))
+            await _told(one, ("opened", number))
+            for name in names:
+                await _found(one, name)
+        assert await _in_memory(one) == before
+        assert one.server.pending == 2
+        await one.accepted(places[0], order_key="l")
+        await places[0].received(1)
+
+
+async def test_node_without_a_partition_takes_messages_for_others(tmp_path: Path) -> None:
+    """It is ready, and gives them to a node that has one."""
+    async with (
+        destinations(1) as (place,),
+        nodes(tmp_path, "one", "two", shared=Shared(partitions=1)) as both,
+    ):
+        _, without = both if both[0].open else reversed(both)
+        assert without.open == []
+        assert (await without.api("/readyz"))[0] == 200
+        assert (await without.accepted(place))[:4] == "0000"
+        await place.received(1)
+
+
+async def test_cluster_whose_nodes_were_all_stopped_goes_on(tmp_path: Path) -> None:
+    """What waited is there."""
+    shared = Shared()
+    async with destinations(4) as places:
+        async with nodes(tmp_path / "first", "one", "two", shared=shared) as (one, _):
+            for place in places:
+                await one.accepted(place, order_key="k", delay="2s")
+        async with nodes(tmp_path / "second", "one", "two", shared=shared):
+            for place in places:
+                await place.received(1)
+
+
+async def _found(node: Node, name: str) -> None:
+    """A message is found: 503 while its partition moves, never 404."""
+    async with asyncio.timeout(30):
+        while (status := (await node.api(f"/v1/messages/{name}"))[0]) != 200:
+            assert status == 503
+            await asyncio.sleep(0.02)
+
+
+async def _told(node: Node, happened: tuple[object, ...]) -> None:
+    for _ in range(3000):
+        if happened in node.happened.told:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"{happened} was not told: {node.happened.told}")
+
+
+async def _in_memory(node: Node) -> tuple[int, ...]:
+    """How many partitions, desks and logs there are: what ended may be closing for a moment."""
+    found: tuple[int, ...] = ()
+    for _ in range(50):
+        gc.collect()
+        kinds = [type(one) for one in gc.get_objects()]
+        found = tuple(kinds.count(kind) for kind in (Partition, Desk, MemoryLog))
+        if found[0] == len(node.open):
+            break
+        await asyncio.sleep(0.1)
+    return found

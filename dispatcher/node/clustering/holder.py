@@ -45,7 +45,10 @@ class NodeHolder:
             TRANSACTION: found.log.bounds().end,
             DEAD_LETTER: found.dead_log.bounds().end,
         }
-        return {**ends, **self._server.desk_ends} if partition == 0 else ends
+        in_cluster = self._server.in_cluster
+        if partition == 0 and in_cluster is not None:
+            ends |= in_cluster.desk_ends
+        return ends
 
     def abandon(self, partition: int) -> None:
         """See `Holder`."""
