@@ -108,9 +108,7 @@ class Keeping:
             try:
                 await self._holder.open(partition, epoch, ends)
             except (LogFenced, LogUnknown) as error:
-                if lease.state is not State.FAILED:
-                    self._lost_while_opening(partition, epoch, error)
-                    return
+                self._lost_while_opening(partition, epoch, error)
             except (LogUnavailable, LogLocked) as error:  # LogBusy too
                 if tries == len(AGAIN_S):
                     self._observer.partition_waits(partition, error)
@@ -122,8 +120,14 @@ class Keeping:
             else:
                 self._opened(partition, epoch)
                 return
-            is_failed, pause_s = lease.state is State.FAILED, AGAIN_S[min(tries, len(AGAIN_S)) - 1]
-            await asyncio.sleep(FAILED_AGAIN_S if is_failed else pause_s)
+            if not self._is_meant(partition, epoch):
+                return
+            if lease.state is not State.FAILED:
+                await asyncio.sleep(AGAIN_S[min(tries, len(AGAIN_S)) - 1])
+                continue
+            await asyncio.sleep(FAILED_AGAIN_S)
+            if self._is_meant(partition, epoch):
+                epoch = lease.tries_again()
 
     def _is_meant(self, partition: int, epoch: int) -> bool:
         lease = self._leases[partition]
@@ -140,7 +144,8 @@ class Keeping:
         self._changed()
 
     def _lost_while_opening(self, partition: int, epoch: int, error: LogError) -> None:
-        if self._is_meant(partition, epoch):
+        is_failed = self._leases[partition].state is State.FAILED
+        if self._is_meant(partition, epoch) and not is_failed:
             self.lost(partition, error)
 
     def _failed(self, partition: int, epoch: int, error: Exception) -> None:

@@ -291,6 +291,13 @@ class Lease:
         self.why = why
         return self._go(Event.FAIL)
 
+    def tries_again(self) -> int:
+        """What failed is opened again: under the latest epoch that is its own, that of its last
+        renewal. So leases that were restored as they were before a log's last fence come after it
+        some time. Returns the epoch."""
+        self.epoch = self.writing.revision
+        return self.epoch
+
     def lost(self, why: str, *, is_fenced: bool = False) -> Do:
         """Its logs have to be opened anew, if it is still ours. When they are fenced by a later
         epoch although the lease is ours, and again after a claim that is later than all: then it is

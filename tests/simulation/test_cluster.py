@@ -504,6 +504,22 @@ def test_a_log_with_a_higher_epoch_than_the_leases_can_give_fails_loudly() -> No
     live(main)
 
 
+def test_a_log_that_is_a_little_ahead_of_its_leases_is_open_soon() -> None:
+    """As after a backup whose copy of the leases is older than that of the log."""
+
+    async def main(world: World) -> None:
+        world.logs[3].fence = 500
+        a = world.node("a")
+        a.boot()
+        await asyncio.sleep(10)
+        assert a.member.directory.partitions[3].phase is Phase.FAILED
+        await world.whole(within_s=60)
+        assert a.held[3].epoch > 500
+        assert a.told.count(("failed", 3)) == 1
+
+    live(main)
+
+
 def test_how_far_a_log_reaches_is_in_its_lease_also_after_a_takeover() -> None:
     """Whoever opens it can tell that it was cut."""
 
