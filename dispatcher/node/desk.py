@@ -165,8 +165,14 @@ class Desk:
         """
         if self._others is not None:
             self._others.epoch = epoch
-        await self.functions.open(owner, epoch)
-        await self.trail.open(owner, epoch)
+        trail = asyncio.ensure_future(self.trail.open(owner, epoch))
+        try:
+            await self.functions.open(owner, epoch)
+            await trail
+        finally:
+            if not trail.done():
+                trail.cancel()
+                await asyncio.wait([trail])
 
     async def start(self) -> None:
         """Begin to run calls, to fire schedules and to watch: after partition 0 was started."""
@@ -174,7 +180,10 @@ class Desk:
             self._others.start()
         self.functions.start()
         self.trail.start()
-        await self.outlook.start()
+        if self._directory is None:
+            await self.outlook.start()
+        else:  # messages need not wait until the other nodes have said what they count
+            self._supervisor.spawn("history", self.outlook.start())
         self._notifier.watch(
             self._supervisor,
             space=lambda: self._disks.space.get(TRANSACTION),

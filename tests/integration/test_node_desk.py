@@ -36,10 +36,12 @@ from dispatcher.settings import Settings
 from dispatcher.telemetry.events import Events
 from dispatcher.telemetry.log import open_log
 from dispatcher.testing.destination import FakeDestination, Wait
+from dispatcher.testing.jetstream import Streams, StreamsLink
 from dispatcher.testing.queue import Notes
 from dispatcher.txlog import TransactionLog
 from dispatcher.txlog.files import FileLog
 from dispatcher.txlog.memory import MemoryLog, MemoryStore
+from dispatcher.txlog.nats.log import NatsLog
 
 DISPATCH = "/dispatch.sdk.v1.DispatchService/Dispatch"
 PROTO = {"Content-Type": "application/proto", "Connect-Protocol-Version": "1"}
@@ -49,28 +51,37 @@ LIVES = 3
 class Logs:
     """The logs of partition 0 and of the desk, which outlive both."""
 
-    def __init__(self, directory: Path | None) -> None:
-        """In files of a directory; None: in memory."""
+    def __init__(self, keeps: str, directory: Path) -> None:
+        """In "files" of a directory, in "memory", or in "streams"."""
+        self._keeps = keeps
         self._directory = directory
-        if directory is not None:
-            directory.mkdir()
+        directory.mkdir()
         self._stores: dict[str, MemoryStore] = {}
+        self._streams: dict[str, Streams] = {}
         self.made: dict[str, TransactionLog] = {}
 
     def log(self, name: str) -> TransactionLog:
         """One of them, not open yet."""
-        if self._directory is not None:
+        if self._keeps == "files":
             made: TransactionLog = FileLog(self._directory / name)
+        elif self._keeps == "streams":
+            link = StreamsLink(self._streams.setdefault(name, Streams()))
+            made = NatsLog(link, name, self._directory)
         else:
             made = MemoryLog(self._stores.setdefault(name, MemoryStore()))
         self.made[name] = made
         return made
 
-    def lose(self, name: str, error: Exception) -> None:
-        """One of them is another owner's from now on."""
+    async def lose(self, name: str, error: Exception, epoch: int) -> None:
+        """One of them is another owner's from now on, with this epoch."""
         log = self.made[name]
-        assert log.on_lost is not None
-        log.on_lost(error)  # type: ignore[arg-type]
+        if self._keeps == "streams" and isinstance(error, LogFenced):
+            another = self.log(name)
+            await another.open("another", epoch)
+            await another.close()
+        else:
+            assert log.on_lost is not None
+            log.on_lost(error)  # type: ignore[arg-type]
 
     @property
     def of_desk(self) -> DeskLogs:
@@ -271,7 +282,8 @@ class Life:
             await first.drain(0.1)
         else:
             losses = len(one.lost)
-            one.logs.lose("transaction", error)
+            one.epoch += 1
+            await one.logs.lose("transaction", error, one.epoch)
             await until(lambda: len(one.lost) > losses)
             one.abandon(first, desk)
             assert not one.messages.pool.in_flight
@@ -279,7 +291,7 @@ class Life:
         one.messages.pool.abandon_all_of(first.settling)
 
 
-@pytest.mark.parametrize("keeps", ["files", "memory"])
+@pytest.mark.parametrize("keeps", ["files", "memory", "streams"])
 @pytest.mark.parametrize("error", [LogFenced("another"), LogUnknown("nobody answers"), None])
 def test_desk_is_lost_and_made_again_and_nothing_of_it_stays(
     tmp_path: Path, keeps: str, error: Exception | None
@@ -289,7 +301,7 @@ def test_desk_is_lost_and_made_again_and_nothing_of_it_stays(
     same where it is handed over."""
 
     async def test() -> None:
-        logs = Logs(tmp_path / "desk" if keeps == "files" else None)
+        logs = Logs(keeps, tmp_path / "desk")
         application = FakeDestination(default=[Wait(600)])
         async with application, node(tmp_path, logs) as one:
             before = tasks()
@@ -314,7 +326,7 @@ def test_desk_that_could_not_be_opened_leaves_nothing(tmp_path: Path) -> None:
     """Where a log of it is another owner's by then; the next one has all there is."""
 
     async def test() -> None:
-        logs = Logs(None)
+        logs = Logs("memory", tmp_path / "desk")
         async with node(tmp_path, logs) as one:
             before = tasks()
             first, desk = one.make()
