@@ -9,24 +9,14 @@ Processor time is that of all processes of a server, the parent's too.
 from __future__ import annotations
 
 import contextlib
-import time
 from argparse import Namespace
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import arguments, nginx, procfs, report, wrk
+from benchmarks import arguments, nginx, report, wrk
+from benchmarks.measured import Measured, measure
 from benchmarks.process import HOST, free_port, workspace
 from benchmarks.server import Dispatcher, Site, dispatcher
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """One load on one server: messages a second, processor time of each, and wrk's own view."""
-
-    rate: float
-    cpu_us: float
-    load: wrk.Load
 
 
 def main() -> None:
@@ -86,32 +76,14 @@ def _rounds(
 ) -> Results:
     results: Results = {(load, of): [] for load in scripts for of in servers}
     for server in servers.values():  # warm
-        _load(server, scripts["full"], 2, options.connections)
+        measure(server, scripts["full"], 2, options.connections)
     for number in range(options.rounds):
         for load, script in scripts.items():
             for of in list(servers) if number % 2 == 0 else reversed(list(servers)):
-                measured = _load(servers[of], script, options.seconds, options.connections)
+                measured = measure(servers[of], script, options.seconds, options.connections)
                 results[load, of].append(measured)
         report.progress(f"round {number + 1} of {options.rounds}")
     return results
-
-
-def _load(server: Dispatcher, script: Path, seconds: int, connections: int) -> Measured:
-    delivered, spent = server.delivered(), cpu_seconds(server.pid)
-    load = wrk.run(server.site.port, script, seconds=seconds, connections=connections)
-    ended = time.monotonic()
-    load.check()
-    server.drain(timeout_s=60)
-    elapsed = load.seconds + time.monotonic() - ended
-    delivered = server.delivered() - delivered
-    if delivered < load.requests:
-        raise SystemExit(f"{load.requests} messages accepted, but only {delivered} delivered")
-    return Measured(delivered / elapsed, (cpu_seconds(server.pid) - spent) / delivered * 1e6, load)
-
-
-def cpu_seconds(pid: int) -> float:
-    """Processor time of a process, and of those that it has started and that still live."""
-    return sum(procfs.cpu_seconds(one) for one in (pid, *procfs.children(pid)))
 
 
 def _print(results: Results, several: int) -> None:

@@ -9,24 +9,14 @@ delivered, and the time until the last one was delivered counts.
 from __future__ import annotations
 
 import contextlib
-import time
 from argparse import Namespace
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import arguments, nginx, procfs, report, wrk
+from benchmarks.measured import Measured, measure
 from benchmarks.process import HOST, find_program, free_port, running, workspace
-from benchmarks.server import Dispatcher, Site, dispatcher
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """One side of one round: messages a second, CPU time for each, and wrk's own view."""
-
-    rate: float
-    cpu_us: float
-    load: wrk.Load
+from benchmarks.server import Site, dispatcher
 
 
 def main() -> None:
@@ -54,7 +44,7 @@ def main() -> None:
         )
 
         def ours(seconds: int) -> Measured:
-            return _dispatcher(server, script, seconds, options.connections)
+            return measure(server, script, seconds, options.connections)
 
         def theirs(seconds: int) -> Measured:
             return _proxy(proxy_pid, proxy_port, script, seconds, options.connections)
@@ -81,21 +71,6 @@ def _options() -> Namespace:
         "--profile", type=Path, help="a file for py-spy's profile of one more round (speedscope)"
     )
     return parser.parse_args()
-
-
-def _dispatcher(server: Dispatcher, script: Path, seconds: int, connections: int) -> Measured:
-    delivered, spent = server.delivered(), procfs.cpu_seconds(server.pid)
-    load = wrk.run(server.site.port, script, seconds=seconds, connections=connections)
-    ended = time.monotonic()
-    load.check()
-    server.drain(timeout_s=60)
-    elapsed = load.seconds + time.monotonic() - ended
-    delivered = server.delivered() - delivered
-    spent = procfs.cpu_seconds(server.pid) - spent
-    # wrk does not count the requests that were under way when its time was over: more is right.
-    if delivered < load.requests:
-        raise SystemExit(f"{load.requests} messages accepted, but only {delivered} delivered")
-    return Measured(delivered / elapsed, spent / delivered * 1e6, load)
 
 
 def _proxy(pid: int, port: int, script: Path, seconds: int, connections: int) -> Measured:

@@ -29,7 +29,7 @@ import uvloop
 from dispatcher.core.rules.table import Rules
 from dispatcher.errors import DispatcherError
 from dispatcher.node.collecting import THRESHOLDS, Collecting, set_aside
-from dispatcher.node.early_stop import EarlyStop
+from dispatcher.node.early_stop import STOP, EarlyStop
 from dispatcher.node.opening import open_log_of, open_output, tell_start
 from dispatcher.node.places import check_places
 from dispatcher.node.preparing import prepare
@@ -44,7 +44,6 @@ from dispatcher.telemetry.output import LineOutput
 from dispatcher.telemetry.stdlib import ToEvents
 from dispatcher.telemetry.supervisor import Supervisor
 
-_STOP: Final = (signal.SIGTERM, signal.SIGINT)
 _FAILED: Final = 1
 
 
@@ -223,13 +222,13 @@ class Process:
 
     def _handle_signals(self) -> None:
         loop = asyncio.get_running_loop()
-        for number in _STOP:
+        for number in STOP:
             loop.add_signal_handler(number, self._on_stop, number)
         loop.add_signal_handler(signal.SIGHUP, self._on_reload)
         caught = self._early.end()
         if caught is not None:
             self._on_stop(caught)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, (*_STOP, signal.SIGHUP))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (*STOP, signal.SIGHUP))
 
     def _begin_pulse(self) -> None:
         if self._manager.is_listening:

@@ -123,6 +123,7 @@ class Server:
         elif messages.neighbours is not None:
             tell(messages, messages.neighbours, self.health)
         if cluster is not None:
+            # Only here: other servers would begin later for what they do not use.
             from dispatcher.node.in_cluster import InCluster
 
             self.in_cluster = InCluster(
