@@ -6,15 +6,18 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.node.processes import plan, shares
+from dispatcher.node.layout import Layout
+from dispatcher.node.processes import handing, plan, shares
 from dispatcher.node.processes.life import Timings
 from dispatcher.node.processes.line import ALIVE, READY, Heard, said
 from dispatcher.settings import Settings
+from dispatcher.settings.rules import load
 from dispatcher.telemetry.events import Events
 from dispatcher.telemetry.log import open_log
 from dispatcher.telemetry.plain import PlainLog
@@ -165,3 +168,38 @@ def test_plain_log_writes_what_the_log_writes() -> None:
 def _without_time(line: str) -> str:
     time = json.loads(line)["timestamp"]
     return line.replace(time, "")
+
+
+def test_children_are_handed_settings_and_rules_as_they_were_read(tmp_path: Path) -> None:
+    """Compiled too, where what is frozen cannot be set field by field."""
+    file = tmp_path / "dispatcher.toml"
+    file.write_text(
+        """
+        [[destination]]
+        match = "https://api.example.com"
+        rate = "50/s"
+        concurrency = 4
+        headers = { Authorization = "env:TOKEN" }
+
+        [[destination]]
+        match = "*.partner.example/orders"
+        timeout = "1m"
+        ack = [409]
+
+        [[group]]
+        name = "all"
+        members = ["https://a.example", "b.example:8443/base"]
+        """
+    )
+    environ = {"DISPATCHER_CONFIG": str(file), "TOKEN": "secret", "LISTEN": "127.0.0.1:0"}
+    settings = Settings.load(environ)
+    rules = load(environ)
+    assert len(rules.rules) == 2
+    found_settings, found_rules, layout = handing.decode(
+        handing.encode((settings, rules, Layout(2)))
+    )
+    assert found_settings == settings
+    assert found_rules == rules
+    assert layout == Layout(2)
+    origins = [group.members for group in rules.groups]
+    assert [group.members for group in found_rules.groups] == origins

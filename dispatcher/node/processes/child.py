@@ -15,7 +15,6 @@ import asyncio
 import faulthandler
 import gc
 import os
-import pickle
 import socket
 import sys
 import time
@@ -32,7 +31,7 @@ from dispatcher.listening.given import GivenSockets
 from dispatcher.node.assignment import Assignment
 from dispatcher.node.layout import Layout
 from dispatcher.node.opening import open_log_of, open_output
-from dispatcher.node.processes import line, plan, shares
+from dispatcher.node.processes import handing, line, plan, shares
 from dispatcher.settings import Settings
 from dispatcher.telemetry.events import Events
 from dispatcher.telemetry.output import FileTurns
@@ -80,7 +79,7 @@ class ToParent:
     def keep(self, settings: Settings, rules: Rules) -> None:
         """Have the parent give this to those that it starts from now on. When it does not hear,
         they have what is older, and read the settings again as this one did."""
-        file = plan.write_taken(pickle.dumps((settings, rules)))
+        file = plan.write_taken(handing.encode((settings, rules)))
         try:
             with suppress(OSError):
                 socket.send_fds(self._line, [line.said(line.TAKEN)], [file])
@@ -179,9 +178,9 @@ class Child:
         self.rules: Rules
         self.layout: Layout
         self._every: tuple[int, ...]
-        self.whole, self.rules, self.layout, self._every = pickle.loads(common)
+        self.whole, self.rules, self.layout, self._every = handing.decode(common)
         if taken >= 0:
-            self.whole, self.rules = pickle.loads(plan.read_taken(taken))
+            self.whole, self.rules = handing.decode(plan.read_taken(taken))
             os.close(taken)
         self.settings = shares.of_child(self.whole, self.number, self.plan.processes)
         self.given = _given(self.plan)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import pickle
 import socket
 import sys
 import time
@@ -28,7 +27,7 @@ from dispatcher.node.early_stop import EarlyStop
 from dispatcher.node.layout import Layout, lay_out
 from dispatcher.node.opening import is_for_people, open_log_of, open_output, tell_start
 from dispatcher.node.places import check_places
-from dispatcher.node.processes import plan
+from dispatcher.node.processes import handing, plan
 from dispatcher.node.processes.life import Timings
 from dispatcher.node.public import Whereabouts
 from dispatcher.node.systemd import Systemd
@@ -89,7 +88,7 @@ def run_processes(
             ready=_ready(settings, bound),
             watchdog_s=Systemd(environ).watchdog_s,
         ),
-        pickle.dumps((settings, rules, layout, every)),
+        handing.encode((settings, rules, layout, every)),
     )
     command = [*python(_PARENT), str(file)]
     caught = None if early is None else early.end()
