@@ -99,6 +99,16 @@ class ServerProcess:
         """Where the API is."""
         return _address(self.event("server.ready")["api_listen"])
 
+    @property
+    def apis(self) -> list[tuple[str, int]]:
+        """Where each node says what concerns it alone."""
+        return [self.api]
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nothing more will be logged: what it said is all there."""
+        return not any(reader.is_alive() for reader in self._readers)
+
     def event(self, name: str) -> Line:
         """Wait for an event, and return the first of that name.
 
@@ -107,7 +117,7 @@ class ServerProcess:
         """
         deadline = time.monotonic() + self._timeout_s
         while time.monotonic() < deadline:
-            ended = not any(reader.is_alive() for reader in self._readers)
+            ended = self.is_silent
             for line in self.events(name):
                 return line
             if ended:

@@ -1,6 +1,7 @@
 """One server for each file of tests, and a fresh destination for each test.
 
-A file that needs settings has `SETTINGS`, as in the environment.
+A file that needs settings has `SETTINGS`, as in the environment. With ACCEPTANCE_NODES all servers
+are clusters (`served`, `clustered`), and what is about one server alone is skipped.
 """
 
 from __future__ import annotations
@@ -10,10 +11,45 @@ from pathlib import Path
 
 import pytest
 
-from dispatcher.testing.process import ServerProcess
+from tests.acceptance import clustered
 from tests.acceptance.functions import Client, Endpoint, exits
+from tests.acceptance.of_one_server import why_not
 from tests.acceptance.receiver import Receiver, Receivers
 from tests.acceptance.running import quick
+from tests.acceptance.served import NODES, ServerProcess
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what a cluster does not promise."""
+    for item in items if NODES else ():
+        if item.path.parent == Path(__file__).parent:
+            reason = why_not(item.path.stem, item.name.partition("[")[0])
+            if reason is not None:
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _nats_of_clusters() -> Iterator[None]:
+    """NATS, where there are clusters, ends after all tests."""
+    yield
+    clustered.end()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _clusters_of_a_file() -> Iterator[None]:
+    """What clusters have stored goes with the file of tests."""
+    yield
+    clustered.forget()
+
+
+@pytest.fixture(autouse=True)
+def _clusters_of_a_test(request: pytest.FixtureRequest) -> Iterator[None]:
+    """And that of a test's own clusters with the test."""
+    is_needed = NODES and "tmp_path" in request.fixturenames
+    place: Path | None = request.getfixturevalue("tmp_path") if is_needed else None
+    yield
+    if place is not None:
+        clustered.forget(place)
 
 
 @pytest.fixture(scope="session")

@@ -26,8 +26,8 @@ from dispatcher.protocol.messages import (
 )
 from dispatcher.protocol.statuses import Status
 from dispatcher.testing.ports import KeptPort
-from dispatcher.testing.process import ServerProcess
 from tests.acceptance.receiver import eventually
+from tests.acceptance.served import ServerProcess
 from tests.acceptance.wire import Answer, Caller, request
 
 DISPATCH = "/dispatch.sdk.v1.DispatchService/Dispatch"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
-from dispatcher.testing.process import Line, ServerProcess
 from tests.acceptance.receiver import eventually
+from tests.acceptance.served import Line, ServerProcess
 
 
 class Ruled:

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dispatcher.testing.destination import Request
-from dispatcher.testing.process import Line, ServerProcess
 from tests.acceptance.receiver import Receiver, eventually
+from tests.acceptance.served import NODES, Line, ServerProcess
 from tests.acceptance.wire import Answer, ask, get, post
 
 ROOT = Path(__file__).parents[2]
@@ -79,15 +79,28 @@ def _event(server: ServerProcess, name: str, number: str, timeout_s: float) -> L
 
 
 def metrics(server: ServerProcess, *headers: str) -> dict[str, float]:
-    """Every sample of `/metrics`, by name and labels."""
-    answer = get(server.api, "/metrics", *headers)
-    assert answer.status == 200
-    samples = {}
-    for line in answer.body.decode().splitlines():
-        if line and not line.startswith("#"):
-            name, _, value = line.rpartition(" ")
-            samples[name] = float(value)
+    """Every sample of `/metrics`, by name and labels; of several nodes the sum."""
+    samples: dict[str, float] = {}
+    for api in server.apis:
+        answer = get(api, "/metrics", *headers)
+        assert answer.status == 200
+        for line in answer.body.decode().splitlines():
+            if line and not line.startswith("#"):
+                name, _, value = line.rpartition(" ")
+                samples[name] = samples.get(name, 0) + float(value)
     return samples
+
+
+def pending_at_start(server: ServerProcess) -> int:
+    """How many messages its start has found. Nodes find theirs one partition after the other, once
+    they are ready: then it is what waits, and what became of the rest since."""
+    if not NODES:
+        found: int = server.event("server.ready")["pending"]
+        return found
+    stats = get(server.api, "/v1/stats").json
+    waiting = sum(stats[name] for name in ("ready", "scheduled", "in_flight"))
+    ended: int = stats["delivered_total"] + stats["dead_total"]
+    return waiting + ended
 
 
 def settled(server: ServerProcess, count: int) -> None:

@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 
 from dispatcher.testing.destination import answer
-from dispatcher.testing.process import ServerProcess
 from tests.acceptance.receiver import Receivers, attempts_of, gaps
 from tests.acceptance.running import accept
+from tests.acceptance.served import ServerProcess
 from tests.acceptance.wire import Caller, post
 
 

@@ -7,9 +7,9 @@ from contextlib import ExitStack
 
 import pytest
 
-from dispatcher.testing.process import ServerProcess
 from tests.acceptance.receiver import Receiver, Receivers
 from tests.acceptance.running import forwarded, metrics
+from tests.acceptance.served import ServerProcess
 from tests.acceptance.wire import ORIGIN, ORIGINAL, Caller, ask, chunked, get, post, request
 
 # The origin header

@@ -7,9 +7,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from dispatcher.testing.process import ServerProcess
 from tests.acceptance.receiver import Receiver, eventually
 from tests.acceptance.running import accept, quick, run
+from tests.acceptance.served import ServerProcess
 from tests.acceptance.test_operating import call
 
 KEY = "a-key-that-is-long-enough"

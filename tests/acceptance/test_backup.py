@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from dispatcher.testing.destination import answer
-from dispatcher.testing.process import ServerProcess
 from tests.acceptance.receiver import Receiver, Receivers, eventually
 from tests.acceptance.running import accept, dead, quick, run
+from tests.acceptance.served import ServerProcess
 from tests.acceptance.test_operating import call, ok
 from tests.acceptance.wire import ask, get, post, request
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from dispatcher.testing.destination import Request, answer
-from dispatcher.testing.process import ServerProcess
 from tests.acceptance.receiver import Gate, Receiver, Receivers, eventually
 from tests.acceptance.running import accept, dead, quick, run
+from tests.acceptance.served import ServerProcess
 from tests.acceptance.wire import ask, get, request
 
 SETTINGS = quick(RETRYLIMIT="1")

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from dispatcher.testing.destination import answer
-from dispatcher.testing.process import ServerProcess
 from tests.acceptance.functions import Client, Endpoint, an_any, exits, fails
 from tests.acceptance.receiver import Receiver, Receivers, eventually
 from tests.acceptance.running import ROOT, accept, dead, lines_of, quick, run
+from tests.acceptance.served import ServerProcess
 
 _GOLDEN = ROOT / "tests/golden/first_dispatcher"
 _LARGE = bytes(range(256)) * 3000

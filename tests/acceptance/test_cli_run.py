@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from dispatcher.testing.process import ServerProcess
 from tests.acceptance.local_run import SECONDS, Local
 from tests.acceptance.receiver import eventually
 from tests.acceptance.running import ROOT
+from tests.acceptance.served import ServerProcess
 from tests.integration.cli_terminal import INTERRUPT, Terminal
 
 APPLICATION = str(Path(__file__).with_name("local_application.py"))

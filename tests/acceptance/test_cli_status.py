@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 from dispatcher.testing.destination import answer
-from dispatcher.testing.process import ServerProcess
 from tests.acceptance.receiver import Receivers, eventually
 from tests.acceptance.running import accept, quick, run
+from tests.acceptance.served import ServerProcess
 
 
 def test_status_ends_as_the_server_is(tmp_path: Path, receivers: Receivers) -> None:

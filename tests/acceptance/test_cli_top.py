@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from dispatcher.testing.destination import answer
-from dispatcher.testing.process import ServerProcess
 from tests.acceptance.receiver import Receiver, eventually
 from tests.acceptance.running import accept, dead, quick, run
+from tests.acceptance.served import ServerProcess
 from tests.integration.cli_terminal import ENTERED, INTERRUPT, LEFT, Terminal
 
 ENTER, ESCAPE, DOWN = "\r", "\x1b", "\x1b[B"

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from dispatcher.testing.destination import Close, Reset, Script, Send, Wait, answer
-from dispatcher.testing.process import ServerProcess
 from tests.acceptance.receiver import Receiver, Receivers, eventually
 from tests.acceptance.running import accept, dead, failed, metrics, quick
+from tests.acceptance.served import ServerProcess
 from tests.acceptance.wire import ORIGIN, ask, post, request
 
 SETTINGS = {"RETRYLIMIT": "3", "DEFAULT_TIMEOUT": "60000", "WORKER": "20", "LOG_LEVEL": "debug"}

@@ -30,7 +30,6 @@ import pytest
 
 from dispatcher.errors import ConfigError
 from dispatcher.testing.destination import Wait, answer
-from dispatcher.testing.process import ServerProcess
 from tests.acceptance.documented import (
     BY_CI,
     COMMANDS,
@@ -47,6 +46,7 @@ from tests.acceptance.documented import (
 )
 from tests.acceptance.receiver import Receiver, Receivers
 from tests.acceptance.running import ROOT, accept, dead, failed
+from tests.acceptance.served import ServerProcess
 from tests.acceptance.wire import ask, post, request
 
 _TIMEOUT_S = 120

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from dispatcher.testing.destination import Wait, answer
-from dispatcher.testing.process import ServerProcess
 from tests.acceptance.receiver import Gate, Receiver, Receivers, eventually
-from tests.acceptance.running import accept, metrics, quick, run, settled
+from tests.acceptance.running import accept, metrics, pending_at_start, quick, run, settled
+from tests.acceptance.served import ServerProcess
 from tests.acceptance.wire import Caller, ask, get, post, request
 
 LATER = quick(RETRY_DELAY="400", RETRY_MAX_DELAY="400", WORKER="1")
@@ -61,14 +61,14 @@ def test_undelivered_messages_are_delivered_after_a_crash_oldest_first(
     bodies = [b"small", b"", bytes(range(256)) * 4000, b"last"]
     numbers = leave_behind(tmp_path, receiver, bodies)
     with ServerProcess(tmp_path, **LATER) as server:
-        assert server.event("server.ready")["pending"] == 4
+        assert pending_at_start(server) == 4
         assert ids(receiver, 4) == numbers
         assert [bytes(one.body) for one in receiver.requests] == bodies
         eventually(lambda: metrics(server)['dispatcher_messages{state="in_flight"}'] == 0)
         assert metrics(server)["dispatcher_messages_accepted_total"] == 0
         assert server.stop() == 0
     with ServerProcess(tmp_path, **LATER) as server:
-        assert server.event("server.ready")["pending"] == 0
+        assert pending_at_start(server) == 0
         time.sleep(0.1)
     assert len(receiver.requests) == 4
 
@@ -168,7 +168,7 @@ def test_signal_lets_what_is_in_flight_finish(
         assert server.wait() == 0
         assert server.event("server.stopped")["exit_code"] == 0
     with ServerProcess(tmp_path, **settings) as server:
-        assert server.event("server.ready")["pending"] == 0
+        assert pending_at_start(server) == 0
         time.sleep(0.1)
     assert len(receiver.requests) == 1
 
@@ -405,4 +405,4 @@ def test_nothing_is_stored_of_what_is_refused(tmp_path: Path, receiver: Receiver
         assert metrics(server)["dispatcher_log_records_total"] == before
         server.kill()
     with ServerProcess(tmp_path, **quick()) as server:
-        assert server.event("server.ready")["pending"] == 0
+        assert pending_at_start(server) == 0

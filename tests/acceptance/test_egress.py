@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from dispatcher.testing.process import ServerProcess
 from tests.acceptance.receiver import Receiver, Receivers
 from tests.acceptance.running import accept, dead, metrics, quick
+from tests.acceptance.served import ServerProcess
 from tests.acceptance.wire import ask, post
 
 NEVER = [

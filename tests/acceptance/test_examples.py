@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 from dispatcher.testing.ports import KeptPort
-from dispatcher.testing.process import ServerProcess
 from tests.acceptance.receiver import eventually
 from tests.acceptance.running import ROOT, metrics, quick
+from tests.acceptance.served import ServerProcess
 from tests.acceptance.wire import ask, post
 
 

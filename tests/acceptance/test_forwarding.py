@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from dispatcher.testing.process import ServerProcess
 from tests.acceptance.receiver import Receiver, Receivers, eventually
 from tests.acceptance.running import forwarded, lines_of, metrics, quick
+from tests.acceptance.served import ServerProcess
 from tests.acceptance.wire import ORIGIN, Caller, ask, chunked, post, request
 
 SETTINGS = {"DEFAULT_TIMEOUT": "10000"}

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from dispatcher.testing.process import ServerProcess
 from tests.acceptance.functions import (
     Client,
     Endpoint,
@@ -20,6 +19,7 @@ from tests.acceptance.functions import (
 )
 from tests.acceptance.receiver import Gate, Receivers, eventually
 from tests.acceptance.running import accept
+from tests.acceptance.served import ServerProcess
 
 SETTINGS = {"WORKER": "1", "WORKER_SLOW": "1", "CALL_WORKER": "1", "DRAIN_TIMEOUT": "100"}
 HANGS_S = 60.0

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from dispatcher.protocol.messages import Call, RunRequest, RunResponse
-from dispatcher.testing.process import ServerProcess
 from tests.acceptance.functions import Client, exits, polls
 from tests.acceptance.receiver import eventually
+from tests.acceptance.served import ServerProcess
 from tests.acceptance.wire import Answer, Caller
 
 SETTINGS = {

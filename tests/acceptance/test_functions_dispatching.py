@@ -11,9 +11,9 @@ from collections.abc import Iterator
 import pytest
 
 from dispatcher.protocol.messages import Any, Call, DispatchRequest, DispatchResponse, Duration
-from dispatcher.testing.process import ServerProcess
 from tests.acceptance.functions import DISPATCH, PROTO, Client, Endpoint, an_any, exits
 from tests.acceptance.receiver import eventually
+from tests.acceptance.served import ServerProcess
 
 SETTINGS = {
     "API_KEYS": "app:dispatch:sd,other:dispatch:so,looks:read:sr,boss:admin:sa",

@@ -18,7 +18,6 @@ from dispatcher.protocol.connect import ConnectError
 from dispatcher.protocol.messages import Call, DispatchRequest, RunResponse
 from dispatcher.protocol.statuses import Status
 from dispatcher.protocol.verifying import Verifier
-from dispatcher.testing.process import ServerProcess
 from tests.acceptance.functions import (
     Client,
     Endpoint,
@@ -35,6 +34,7 @@ from tests.acceptance.functions import (
 )
 from tests.acceptance.receiver import eventually
 from tests.acceptance.running import run
+from tests.acceptance.served import ServerProcess
 from tests.acceptance.wire import Caller
 
 SETTINGS = {

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from dispatcher.protocol.messages import Call, RunResponse
-from dispatcher.testing.process import ServerProcess
 from tests.acceptance.functions import Client, Endpoint, Held, Http, Reply, Run, exits, polls
 from tests.acceptance.receiver import eventually
+from tests.acceptance.served import ServerProcess
 
 SETTINGS = {
     "CALL_RETRY_DELAY": "3600000",

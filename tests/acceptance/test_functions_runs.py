@@ -18,7 +18,6 @@ from dispatcher.protocol.messages import Call, CallResult, Exit, RunResponse
 from dispatcher.protocol.statuses import Status
 from dispatcher.protocol.verifying import Verifier
 from dispatcher.testing.ports import KeptPort
-from dispatcher.testing.process import ServerProcess
 from tests.acceptance.functions import (
     PROTO,
     Client,
@@ -34,6 +33,7 @@ from tests.acceptance.functions import (
     polls,
 )
 from tests.acceptance.receiver import eventually
+from tests.acceptance.served import ServerProcess
 
 SETTINGS = {
     "CALL_RETRY_DELAY": "30",

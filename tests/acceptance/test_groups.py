@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from dispatcher.testing.destination import Request, answer
-from dispatcher.testing.process import ServerProcess
 from tests.acceptance.receiver import Gate, Receiver, Receivers, eventually
 from tests.acceptance.ruled import Ruled
-from tests.acceptance.running import ROOT, dead, metrics, quick
+from tests.acceptance.running import ROOT, dead, metrics, pending_at_start, quick
+from tests.acceptance.served import ServerProcess
 from tests.acceptance.wire import Caller, ask, get, post, request
 
 SETTINGS = quick(DISPATCHER_CONFIG="rules.toml", RETRYLIMIT="1")
@@ -196,7 +196,7 @@ def test_all_members_get_it_after_a_kill(
         one.fake.default = answer()
         one.requests.clear()
     with ServerProcess(directory, **SETTINGS) as server:
-        assert server.event("server.ready")["pending"] == 3
+        assert pending_at_start(server) == 3
         assert numbers(*members) == ids
         assert [bytes(came(one)[0].body) for one in members] == [body] * 3
 
@@ -216,7 +216,7 @@ def test_members_that_had_it_do_not_get_it_again_after_a_kill(
     members[2].fake.default = answer()
     members[2].requests.clear()
     with ServerProcess(directory, **SETTINGS) as server:
-        assert server.event("server.ready")["pending"] == 2
+        assert pending_at_start(server) == 2
         assert numbers(members[2]) == ids[2:]
         assert [len(one.requests) for one in members] == [1, 1, 1]
 
@@ -271,7 +271,7 @@ def test_kill_amid_a_body_leaves_nothing(directory: Path, members: list[Receiver
         eventually(lambda: metrics(server)["dispatcher_log_live_bytes"] > 2 * len(LARGE))
         server.kill()
     with ServerProcess(directory, **SETTINGS) as server:
-        assert server.event("server.ready")["pending"] == 0
+        assert pending_at_start(server) == 0
         assert len(ids_of(server, post("group:all"))) == 3
         assert [bytes(came(one)[0].body) for one in members] == [b""] * 3
 
@@ -297,7 +297,7 @@ def test_kill_at_any_moment_leaves_all_or_none(directory: Path, members: list[Re
     for one in members:
         one.fake.default = answer()
     with ServerProcess(directory, **SETTINGS) as server:
-        pending = server.event("server.ready")["pending"]
+        pending = pending_at_start(server)
         assert pending % 3 == 0
         eventually(lambda: metrics(server)["dispatcher_messages_delivered_total"] == pending)
         targets = [{line_of(one).split(" ")[1] for one in member.requests} for member in members]

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from dispatcher.testing.destination import Wait, answer
-from dispatcher.testing.process import ServerProcess
 from tests.acceptance.receiver import Receiver, eventually
 from tests.acceptance.running import accept, metrics, quick
+from tests.acceptance.served import ServerProcess
 from tests.acceptance.wire import ask, get, post, request
 
 SETTINGS = {"API_KEYS": "one,two", "RETRYLIMIT": "0"}

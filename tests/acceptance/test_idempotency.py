@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from dispatcher.testing.destination import Wait, answer
-from dispatcher.testing.process import ServerProcess
 from tests.acceptance.receiver import Receiver, eventually
 from tests.acceptance.running import dead, metrics, quick, run
+from tests.acceptance.served import ServerProcess
 from tests.acceptance.wire import Answer, Caller, ask, chunked, get, post, request
 
 KEY = "X-Dispatcher-Idempotency-Key: order-4711"

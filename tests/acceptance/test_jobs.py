@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from dispatcher.testing.destination import answer
-from dispatcher.testing.process import ServerProcess
 from tests.acceptance.receiver import Receiver, eventually
 from tests.acceptance.running import accept, dead, quick
+from tests.acceptance.served import ServerProcess
 from tests.acceptance.test_operating import call, ok
 
 LETTERS = 50

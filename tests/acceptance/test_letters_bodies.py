@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from dispatcher.testing.destination import Request, answer
-from dispatcher.testing.process import ServerProcess
 from tests.acceptance.receiver import Receiver
 from tests.acceptance.running import accept, dead, run
+from tests.acceptance.served import ServerProcess
 from tests.acceptance.wire import ask, get, request
 
 LARGE = bytes(range(256)) * 12_000  # in more than one piece

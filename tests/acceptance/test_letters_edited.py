@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from dispatcher.testing.destination import Request, answer
-from dispatcher.testing.process import ServerProcess
 from tests.acceptance.receiver import Receiver, Receivers, eventually
 from tests.acceptance.running import accept, dead, quick, run
+from tests.acceptance.served import ServerProcess
 from tests.acceptance.test_moving import call, shown
 from tests.acceptance.wire import Answer
 

@@ -9,9 +9,9 @@ from urllib.parse import urlencode
 import pytest
 
 from dispatcher.testing.destination import answer
-from dispatcher.testing.process import ServerProcess
 from tests.acceptance.receiver import Receiver
 from tests.acceptance.running import dead, run
+from tests.acceptance.served import ServerProcess
 from tests.acceptance.test_operating import ok
 from tests.acceptance.wire import ask, get, request
 

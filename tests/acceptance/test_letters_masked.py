@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from dispatcher.testing.destination import answer
-from dispatcher.testing.process import ServerProcess
 from tests.acceptance.receiver import Receiver, eventually
 from tests.acceptance.running import accept, dead, run
+from tests.acceptance.served import ServerProcess
 from tests.acceptance.wire import get
 
 SETTINGS = {

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from dispatcher.testing.process import ServerProcess
 from tests.acceptance.receiver import Receiver
 from tests.acceptance.running import metrics
+from tests.acceptance.served import ServerProcess
 from tests.acceptance.wire import ORIGIN, Caller, ask, chunked, get, post, request
 
 SETTINGS = {"MAX_BODY": "1000", "LISTEN_KEYS": "alpha, beta-2"}

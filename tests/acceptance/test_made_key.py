@@ -5,8 +5,8 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
-from dispatcher.testing.process import ServerProcess
 from tests.acceptance.running import quick, run
+from tests.acceptance.served import ServerProcess
 from tests.acceptance.wire import get
 
 _SERVE = ("sh", "-c", 'exec "$0" -m dispatcher serve --make-api-key')

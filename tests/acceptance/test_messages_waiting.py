@@ -10,9 +10,9 @@ from urllib.parse import quote
 import pytest
 
 from dispatcher.testing.destination import answer
-from dispatcher.testing.process import ServerProcess
 from tests.acceptance.receiver import Receiver, eventually
 from tests.acceptance.running import accept, failed, quick, run
+from tests.acceptance.served import ServerProcess
 from tests.acceptance.test_operating import call, ok
 from tests.acceptance.wire import ask, get, post
 

@@ -9,9 +9,9 @@ from urllib.parse import quote
 
 import pytest
 
-from dispatcher.testing.process import ServerProcess
 from tests.acceptance.receiver import Receiver, Receivers, eventually
 from tests.acceptance.running import accept, dead, quick
+from tests.acceptance.served import ServerProcess
 from tests.acceptance.wire import Answer, ask, request
 
 

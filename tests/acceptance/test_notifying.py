@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from dispatcher.testing.destination import answer
-from dispatcher.testing.process import ServerProcess
 from tests.acceptance.functions import Client, Endpoint, fails
 from tests.acceptance.receiver import Receiver, Receivers, eventually
 from tests.acceptance.ruled import Ruled
 from tests.acceptance.running import accept, dead, quick, run
+from tests.acceptance.served import ServerProcess
 from tests.acceptance.wire import ask, get, post
 
 

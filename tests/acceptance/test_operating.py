@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from dispatcher.testing.destination import answer
-from dispatcher.testing.process import ServerProcess
 from tests.acceptance.receiver import Receiver, eventually
 from tests.acceptance.running import accept, dead, failed, quick
+from tests.acceptance.served import ServerProcess
 
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 _UNKNOWN = "0" * 28

@@ -10,9 +10,9 @@ from urllib.parse import quote
 import pytest
 
 from dispatcher.testing.destination import Wait, answer
-from dispatcher.testing.process import ServerProcess
 from tests.acceptance.receiver import Receiver, eventually
 from tests.acceptance.running import accept, dead, failed, quick
+from tests.acceptance.served import ServerProcess
 from tests.acceptance.wire import Caller, ask, get, post, request
 
 SETTINGS = quick(RETRYLIMIT="3", LOG_LEVEL="debug")

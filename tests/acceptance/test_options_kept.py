@@ -6,9 +6,9 @@ import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from dispatcher.testing.process import ServerProcess
 from tests.acceptance.receiver import Receiver
 from tests.acceptance.running import accept, quick, run
+from tests.acceptance.served import ServerProcess
 from tests.acceptance.wire import get
 
 OPTIONS = (

@@ -13,9 +13,9 @@ from typing import Any, Self
 import pytest
 
 from dispatcher.testing.destination import answer
-from dispatcher.testing.process import ServerProcess
 from tests.acceptance.receiver import Receiver, eventually
 from tests.acceptance.running import accept, dead, failed, quick, run
+from tests.acceptance.served import ServerProcess
 from tests.acceptance.wire import Answer, ask, get, request
 
 SETTINGS = quick(RETRYLIMIT="0", LOG_LEVEL="debug", API_KEYS="")

@@ -10,9 +10,9 @@ from typing import Any
 
 from dispatcher import __version__
 from dispatcher.testing.destination import answer
-from dispatcher.testing.process import ServerProcess
 from tests.acceptance.receiver import Receiver, Receivers, eventually
 from tests.acceptance.running import accept, dead
+from tests.acceptance.served import ServerProcess
 from tests.acceptance.test_operating import instant, ok
 
 SETTINGS = {"RETRYLIMIT": "1000"}

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import trustme
 
-from dispatcher.testing.process import ServerProcess
 from tests.acceptance.receiver import Receiver, Receivers, eventually
 from tests.acceptance.running import dead, lines_of, metrics, quick, run
+from tests.acceptance.served import ServerProcess
 from tests.acceptance.wire import Answer, Caller, ask, chunked, request
 
 SETTINGS = {"PROXY_LISTEN": "127.0.0.1:0"}

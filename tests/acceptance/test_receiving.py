@@ -29,9 +29,9 @@ from dispatcher.receiver import (
 )
 from dispatcher.receiver.rules import RequestRefused
 from dispatcher.testing.ports import KeptPort
-from dispatcher.testing.process import ServerProcess
 from tests.acceptance.receiver import eventually
 from tests.acceptance.running import ROOT, metrics, quick, settled
+from tests.acceptance.served import ServerProcess
 from tests.acceptance.wire import ask, post
 
 SECRET = "whsec_bm90IGEgc2VjcmV0IGFueSBtb3Jl"

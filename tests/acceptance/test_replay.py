@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from dispatcher.testing.destination import answer
-from dispatcher.testing.process import ServerProcess
 from tests.acceptance.receiver import Receiver, Receivers, eventually
 from tests.acceptance.running import accept, dead, lines_of, quick, run, settled
+from tests.acceptance.served import ServerProcess
 from tests.acceptance.test_carrying import commanded
 from tests.acceptance.test_durability import segments
 from tests.acceptance.test_operating import ok

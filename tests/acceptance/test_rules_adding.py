@@ -20,11 +20,11 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from dispatcher.protocol.verifying import Verifier
 from dispatcher.testing.destination import Request, answer
-from dispatcher.testing.process import ServerProcess
 from tests.acceptance.functions import Client, Endpoint
 from tests.acceptance.receiver import Receiver, Receivers
 from tests.acceptance.ruled import Ruled
 from tests.acceptance.running import dead, failed, forwarded, lines_of, quick
+from tests.acceptance.served import ServerProcess
 from tests.acceptance.wire import ORIGIN, ask, chunked, get, post, request
 
 OF_ENVIRONMENT = "hush-of-the-environment"

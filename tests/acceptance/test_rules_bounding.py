@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from dispatcher.testing.destination import answer
-from dispatcher.testing.process import ServerProcess
 from tests.acceptance.functions import Client, Endpoint
 from tests.acceptance.receiver import Gate, Receiver, eventually
 from tests.acceptance.ruled import Ruled
 from tests.acceptance.running import accept, metrics, quick
+from tests.acceptance.served import ServerProcess
 from tests.acceptance.wire import ask, get, post
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from dispatcher.testing.destination import Request, answer
-from dispatcher.testing.process import ServerProcess
 from tests.acceptance.receiver import Gate, Receiver, eventually
 from tests.acceptance.ruled import Ruled
 from tests.acceptance.running import accept, dead, failed, quick
+from tests.acceptance.served import ServerProcess
 from tests.acceptance.wire import ask, get, post
 
 

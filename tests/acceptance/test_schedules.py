@@ -10,8 +10,8 @@ from typing import Any
 
 from dispatcher.testing.application import exits
 from dispatcher.testing.destination import answer
-from dispatcher.testing.process import ServerProcess
 from tests.acceptance.receiver import Receiver, eventually
+from tests.acceptance.served import ServerProcess
 from tests.acceptance.wire import ask, request
 
 SECONDS = 60.0

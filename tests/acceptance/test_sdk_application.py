@@ -17,9 +17,9 @@ import pytest
 import dispatcher.sdk as dispatch
 from dispatcher.sdk.client.blocking import SyncClient
 from dispatcher.sdk.exceptions import Cancelled
-from dispatcher.testing.process import ServerProcess
 from tests.acceptance.receiver import eventually
 from tests.acceptance.running import quick
+from tests.acceptance.served import ServerProcess
 
 pytestmark = pytest.mark.crash
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from dispatcher.testing.ports import KeptPort
-from dispatcher.testing.process import ServerProcess
 from tests.acceptance.running import ROOT
+from tests.acceptance.served import ServerProcess
 
 _PAGE = (ROOT / "docs" / "functions.md").read_text()
 _SHOWN = re.compile(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.M | re.S)

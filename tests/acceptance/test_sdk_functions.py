@@ -15,8 +15,8 @@ import pytest
 import dispatcher.sdk as dispatch
 from dispatcher.sdk.functions import apps
 from dispatcher.sdk.serving.serve import serving
-from dispatcher.testing.process import ServerProcess
 from tests.acceptance.running import quick
+from tests.acceptance.served import ServerProcess
 
 pytestmark = pytest.mark.crash
 

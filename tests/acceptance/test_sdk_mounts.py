@@ -16,7 +16,7 @@ import pytest
 import dispatcher.sdk as dispatch
 from dispatcher.protocol.keys import new_private_key, private_key_pem, public_key_base64
 from dispatcher.testing.ports import KeptPort
-from dispatcher.testing.process import ServerProcess
+from tests.acceptance.served import ServerProcess
 
 
 class Settings(TypedDict):

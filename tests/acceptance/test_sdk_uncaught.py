@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from dispatcher.testing.process import ServerProcess
+from tests.acceptance.served import ServerProcess
 
 _APPLICATION = """\
 import asyncio

@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 from dispatcher.testing.ports import KeptPort
-from dispatcher.testing.process import ServerProcess
 from tests.acceptance.receiver import Receiver, eventually
 from tests.acceptance.running import ROOT, accept, run
+from tests.acceptance.served import ServerProcess
 from tests.acceptance.test_tls_listening import held_open
 from tests.acceptance.wire import ask, get, post
 

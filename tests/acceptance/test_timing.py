@@ -19,9 +19,9 @@ from pathlib import Path
 import pytest
 
 from dispatcher.testing.destination import Close, Reset, Script, Wait, answer
-from dispatcher.testing.process import Line, ServerProcess
 from tests.acceptance.receiver import Gate, Receiver, Receivers, attempts_of, eventually, gaps
 from tests.acceptance.running import accept, dead, settled
+from tests.acceptance.served import Line, ServerProcess
 from tests.acceptance.slow import SLOW
 from tests.acceptance.wire import Caller, post, request
 

@@ -10,9 +10,9 @@ import pytest
 import trustme
 
 from dispatcher.testing.destination import Wait, answer
-from dispatcher.testing.process import ServerProcess
 from tests.acceptance.receiver import Receiver, Receivers
 from tests.acceptance.running import dead, failed, forwarded, lines_of, quick
+from tests.acceptance.served import ServerProcess
 from tests.acceptance.wire import ask, post
 
 

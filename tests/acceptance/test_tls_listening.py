@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 import trustme
 
-from dispatcher.testing.process import ServerProcess
 from tests.acceptance.receiver import Receiver, eventually
 from tests.acceptance.running import ROOT, dead, quick, run
+from tests.acceptance.served import ServerProcess
 from tests.acceptance.wire import Caller, ask, chunked, get, post, request
 
 

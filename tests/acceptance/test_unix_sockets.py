@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from dispatcher.testing.process import ServerProcess
 from tests.acceptance.receiver import Receiver
 from tests.acceptance.running import ROOT, quick, run
+from tests.acceptance.served import ServerProcess
 from tests.acceptance.wire import post
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from dispatcher.testing.destination import Close, Reset, Script, Send, Wait, answer
-from dispatcher.testing.process import ServerProcess
 from tests.acceptance.receiver import Gate, Receiver, Receivers, eventually
 from tests.acceptance.running import accept, quick
+from tests.acceptance.served import ServerProcess
 from tests.acceptance.wire import Answer, Caller, ask, chunked, get, post, request
 
 SETTINGS = quick(RETRYLIMIT="0")

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 import dispatcher
-from dispatcher.testing.process import ServerProcess
 from tests.acceptance.receiver import Receiver
 from tests.acceptance.running import ROOT, accept, quick
+from tests.acceptance.served import ServerProcess
 
 _TIMEOUT_S = 400
 """For each command of pip: a slow index is no failure, nor is compiling beside other tests."""
