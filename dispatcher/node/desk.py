@@ -187,7 +187,7 @@ class Desk:
         self._notifier.watch(
             self._supervisor,
             space=lambda: self._disks.space.get(TRANSACTION),
-            elsewhere=None if self._others is None else self._others.failing,
+            elsewhere=self._others,
         )
 
     def close(self) -> None:

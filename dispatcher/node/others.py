@@ -20,6 +20,8 @@ from dispatcher.node.figures import Figures, Sight, sums_of
 from dispatcher.node.holds import FIRST, Held, HoldOnly, Holds, Told
 from dispatcher.node.merged.following import Following
 from dispatcher.node.merged.whole import Merged
+from dispatcher.node.notifying.conditions import Over
+from dispatcher.node.notifying.failing import first_of
 from dispatcher.node.problems import Ailing
 from dispatcher.node.standing import Standing
 from dispatcher.node.sums import Processes
@@ -182,6 +184,17 @@ class Others:
                 other.failing = told
         return [one for other in self._others.values() for one in other.failing]
 
+    async def why_over(self, destinations: Sequence[str]) -> list[Over | None]:
+        """Why these do not fail in any of them any more; None: one does. One that is of an older
+        version says nothing."""
+        answers = await self._all(lambda face: _whys(face, destinations))
+        told = [whys for _, whys in answers if whys is not None]
+        return (
+            [first_of(reasons) for reasons in zip(*told, strict=True)]
+            if told
+            else [Over.IDLE for _ in destinations]
+        )
+
     async def metrics(self, own: str, incarnation: int) -> str:
         """The metrics of all processes, with those of this one, as those of one server."""
         answers = await self._all(lambda face: face.metrics())
@@ -284,6 +297,14 @@ class Others:
             for number, facts in enumerate(self._directory.partitions)
             if facts.owner == other.peer.process
         )
+
+
+async def _whys(face: ProcessFace, destinations: Sequence[str]) -> list[Over | None] | None:
+    try:
+        told = await face.why_over(destinations)
+    except ValueError:  # nobody knows there what is asked
+        return None
+    return [Over.__members__.get(name, Over.IDLE) if name else None for name in told]
 
 
 async def _said(ask: Callable[[ProcessFace], Awaitable[A]], face: ProcessFace) -> A | None:

@@ -160,8 +160,8 @@ class Server:
         """Whether messages are accepted and the log is healthy."""
         if not self._started:
             return Health(self._phase, self._progress())
-        if self._is_leaving:
-            return Health("shutting_down")
+        if self._is_leaving or self.drain_s is not None:
+            return Health("shutting_down")  # also a node of a cluster, which passes on what comes
         queues = self.messages.queues
         if any(queue.dead_letters.full for queue in queues):
             return Health("disk_full")

@@ -24,6 +24,7 @@ from dispatcher.node.merged.whole import Served
 from dispatcher.node.message_service import MessageService
 from dispatcher.node.metrics import Metrics
 from dispatcher.node.neighbours import Neighbours
+from dispatcher.node.notifying.failing import why_over
 from dispatcher.node.problems import Ailing
 from dispatcher.node.standing import Standing, standings_of
 from dispatcher.peers.answers import Answers
@@ -76,6 +77,10 @@ class ProcessFace(Protocol):
 
     async def failing(self) -> Sequence[Ailing]:
         """Destinations that fail, with messages waiting: those with most of them."""
+
+    async def why_over(self, destinations: Sequence[str]) -> Sequence[str]:
+        """Why destinations do not fail there any more, each as the name of an `Over`; empty: it
+        does."""
 
     async def standings(self) -> Sequence[Standing]:
         """How its partitions stand."""
@@ -130,6 +135,12 @@ class Told:
         whole = self._messages.whole
         found = await find_ailing(whole.destinations, whole.clock, self._pace, most=MOST_FAILING)
         return [ailing(lane, whole.clock) for lane in found.failing]
+
+    async def why_over(self, destinations: Sequence[str]) -> Sequence[str]:
+        """See `ProcessFace`."""
+        lanes = self._messages.whole.destinations
+        found = [why_over(lanes, name) for name in destinations]
+        return ["" if why is None else why.name for why in found]
 
     async def standings(self) -> Sequence[Standing]:
         """See `ProcessFace`."""
@@ -216,6 +227,10 @@ class RemoteProcess:
     async def failing(self) -> Sequence[Ailing]:
         """See `ProcessFace`."""
         return await self._asking.look(ProcessFace.failing)
+
+    async def why_over(self, destinations: Sequence[str]) -> Sequence[str]:
+        """See `ProcessFace`."""
+        return await self._asking.look(ProcessFace.why_over, destinations)
 
     async def standings(self) -> Sequence[Standing]:
         """See `ProcessFace`."""

@@ -128,7 +128,7 @@ class ClusteredServer:
         """Wait for an event, and return the first of that name."""
         if name == "server.ready":
             self._until_ready()
-        self._wait_for(lambda: self.events(name) or self._is_silent(), name)
+        self._wait_for(lambda: self.events(name) or self.is_silent, name)
         found = self.events(name)
         if not found:
             raise TimeoutError(f"no {name}; {self._told()}")
@@ -214,8 +214,9 @@ class ClusteredServer:
     def _has_api(self) -> bool:
         return get(self._front.api, "/v1/stats").status != _MOVED
 
-    def _is_silent(self) -> bool:
-        """Whether nothing more will be logged that is waited for."""
+    @property
+    def is_silent(self) -> bool:
+        """Whether nothing more will be logged by any."""
         return all(node.is_silent for node in self._every)
 
     def _wait_for(self, holds: Callable[[], object], what: str) -> None:

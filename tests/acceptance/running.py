@@ -98,7 +98,7 @@ def pending_at_start(server: ServerProcess) -> int:
         found: int = server.event("server.ready")["pending"]
         return found
     stats = get(server.api, "/v1/stats").json
-    waiting = sum(stats[name] for name in ("ready", "scheduled", "in_flight"))
+    waiting: int = sum(stats[name] for name in ("ready", "scheduled", "in_flight"))
     ended: int = stats["delivered_total"] + stats["dead_total"]
     return waiting + ended
 

@@ -73,6 +73,10 @@ class Face:
         """See `ProcessFace`."""
         return ()
 
+    async def why_over(self, destinations: Sequence[str]) -> Sequence[str]:
+        """See `ProcessFace`."""
+        raise AssertionError("nobody is told of anything")
+
     async def hold_only(self, destinations: Sequence[str], *, epoch: int = 0) -> None:
         """See `ProcessFace`."""
         self.told.append((tuple(destinations), epoch))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from dispatcher.core.rules.rule import Header, Secret
 from dispatcher.node.disks import Space
 from dispatcher.node.notifying import moments, wording
 from dispatcher.node.notifying.conditions import Conditions, Failing, Over, about
-from dispatcher.node.notifying.failing import LANES_AT_ONCE, look_at_lanes
+from dispatcher.node.notifying.failing import LANES_AT_ONCE, first_of, look_at_lanes
 from dispatcher.node.notifying.happening import Happening, State
 from dispatcher.node.notifying.limiter import Limiter, Told
 from dispatcher.node.notifying.notifier import Notifier
@@ -251,7 +252,12 @@ def test_destination_whose_lane_is_gone_is_told_to_be_over() -> None:
 
 
 def test_destination_that_fails_in_another_process_is_told_once_and_not_over_before_it_is() -> None:
-    """Also where there is no lane for it here."""
+    """Also where there is no lane for it here; why it is over the other process says."""
+    there: list[Over | None] = [None, Over.ANSWERS]
+
+    async def why(names: Sequence[str]) -> list[Over | None]:
+        assert names == ["http://a.example"]
+        return [there.pop(0)]
 
     async def test(bench: Bench) -> None:
         conditions = Conditions(table(), "x")
@@ -269,15 +275,25 @@ def test_destination_that_fails_in_another_process_is_told_once_and_not_over_bef
                 [conditions],
                 lambda _, happening: told.append(happening.text),
                 elsewhere,
+                why,
             )
             return told
 
         (began,) = await look(fails, lately, shut)
         assert began.startswith("http://a.example has been failing for 5 minutes (timed out); 3")
         assert await look(fails, lately, shut) == []
-        assert await look(lately) == ["Nothing waits for http://a.example any more."]
+        assert await look(lately) == []  # it fails there again, or still
+        assert await look(lately) == ["http://a.example answers again."]
 
     simulate(test)
+
+
+def test_reason_that_counts_is_the_one_that_somebody_knows() -> None:
+    """A hold is everywhere; who has nothing for a destination knows nothing of it."""
+    assert first_of([Over.IDLE, Over.ANSWERS]) is Over.ANSWERS
+    assert first_of([Over.ANSWERS, Over.HELD, Over.IDLE]) is Over.HELD
+    assert first_of([Over.IDLE, Over.IDLE]) is Over.IDLE
+    assert first_of([Over.ANSWERS, None]) is None
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ what was told, and worded for whoever is told. So all of that is done lane by la
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Final, TypeAlias
 
 from dispatcher.core.clock import QueueUs, SteadyClock
 from dispatcher.core.destination import Destination
@@ -25,6 +25,8 @@ LANES_AT_ONCE: Final = 16
 something to be told."""
 
 Tell = Callable[[Conditions, Happening], None]
+WhyOver: TypeAlias = Callable[[Sequence[str]], Awaitable[Sequence[Over | None]]]
+"""Says of destinations why they do not fail any more; None: they do."""
 
 
 async def look_at_lanes(
@@ -34,9 +36,11 @@ async def look_at_lanes(
     tables: Sequence[Conditions],
     tell: Tell,
     elsewhere: Sequence[Ailing] = (),
+    why_elsewhere: WhyOver | None = None,
 ) -> None:
     """Tell which destinations fail by now, here or in another process (`elsewhere`), and which of
-    those told do not any more. Lanes may come and go meanwhile."""
+    those told do not any more: why, `why_elsewhere` says of those that nothing waits for here.
+    Lanes may come and go meanwhile."""
     tables = [table for table in tables if table.has_destinations]
     if not tables:
         return
@@ -51,16 +55,42 @@ async def look_at_lanes(
             await pace.rest()
         _tell_of_other(one, clock, tables, tell)
     for table in tables:
+        over: dict[str, Over] = {}
         for number, name in enumerate(table.told):
             if name in failing_elsewhere:
                 continue
             if not number % LANES_AT_ONCE and pace.is_over:
                 await pace.rest()
-            found = lanes.find(name.encode("ascii"))
-            if found is None or not _fails(found):
-                over = Over.IDLE if found is None else _why_over(found.peer)
-                if (happening := table.is_over(name, over, clock.wall_us())) is not None:
-                    tell(table, happening)
+            if (why := why_over(lanes, name)) is not None:
+                over[name] = why
+        idle = [name for name, why in over.items() if why is Over.IDLE]
+        if idle and why_elsewhere is not None:
+            for name, there in zip(idle, await why_elsewhere(idle), strict=True):
+                if there is None:
+                    del over[name]
+                else:
+                    over[name] = there
+        for number, (name, why) in enumerate(over.items()):
+            if not number % LANES_AT_ONCE and pace.is_over:
+                await pace.rest()
+            if (happening := table.is_over(name, why, clock.wall_us())) is not None:
+                tell(table, happening)
+
+
+def why_over(lanes: Destinations, name: str) -> Over | None:
+    """Why a destination does not fail any more, as far as is known here; None: it does."""
+    found = lanes.find(name.encode("ascii"))
+    if found is None:
+        return Over.IDLE
+    return None if _fails(found) else _why_over(found.peer)
+
+
+def first_of(reasons: Iterable[Over | None]) -> Over | None:
+    """The reason that counts, of what several processes say of one destination."""
+    said = list(reasons)
+    if None in said:
+        return None
+    return next((one for one in (Over.HELD, Over.ANSWERS) if one in said), Over.IDLE)
 
 
 def _fails(lane: AnyLane) -> bool:

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final, TypeAlias
+from typing import Final, Protocol
 
 from dispatcher.core.callbacks import place_of
 from dispatcher.core.destination import Origin
@@ -27,7 +27,7 @@ from dispatcher.core.rules.notify import Kind, Notify
 from dispatcher.errors import Refused
 from dispatcher.node.disks import Space
 from dispatcher.node.notifying import moments, wording
-from dispatcher.node.notifying.conditions import Conditions
+from dispatcher.node.notifying.conditions import Conditions, Over
 from dispatcher.node.notifying.failing import look_at_lanes
 from dispatcher.node.notifying.happening import Happening
 from dispatcher.node.notifying.limiter import Limiter, Told
@@ -38,7 +38,16 @@ from dispatcher.queue.ports import Acceptor
 from dispatcher.telemetry.supervisor import Supervisor
 
 LOOK_S: Final = 2.0
-Elsewhere: TypeAlias = Callable[[], Awaitable[Sequence[Ailing]]]
+
+
+class Elsewhere(Protocol):
+    """The other processes."""
+
+    async def failing(self) -> Sequence[Ailing]:
+        """Destinations that fail in them, with messages waiting."""
+
+    async def why_over(self, destinations: Sequence[str]) -> Sequence[Over | None]:
+        """Why these do not fail in them any more; None: one does."""
 
 
 @dataclass(slots=True)
@@ -107,8 +116,7 @@ class Notifier:
         elsewhere: Elsewhere | None = None,
     ) -> None:
         """Tell what lasts too, as long as `supervisor` runs. `space` says how much the disk of the
-        log has, None where nobody knows it; `elsewhere` gives the destinations that fail in other
-        processes."""
+        log has, None where nobody knows it; `elsewhere` are the other processes."""
         look = partial(self._look, space, elsewhere)
         supervisor.forever("notify_look", look, every_s=0.01)
 
@@ -183,9 +191,15 @@ class Notifier:
         whole = self._whole
         others: Sequence[Ailing] = ()
         if elsewhere is not None and any(table.has_destinations for table in tables):
-            others = await elsewhere()
+            others = await elsewhere.failing()
         await look_at_lanes(
-            whole.destinations, whole.clock, whole.pace, tables, self._lasts, others
+            whole.destinations,
+            whole.clock,
+            whole.pace,
+            tables,
+            self._lasts,
+            others,
+            None if elsewhere is None else elsewhere.why_over,
         )
         if (space := space_of()) is not None:
             for table in tables:
