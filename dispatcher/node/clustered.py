@@ -12,7 +12,7 @@ from dispatcher.cluster.holder import Ends
 from dispatcher.errors import LogError
 from dispatcher.node.desk_logs import DeskLogs
 from dispatcher.node.metrics import LeaseFigures
-from dispatcher.peers.gate import Address, Gate
+from dispatcher.peers.gate import Address, Gate, read_address
 from dispatcher.queue.ports import LogName
 from dispatcher.txlog import TransactionLog
 
@@ -106,7 +106,4 @@ class Clustered:
     def address_of(self, number: int) -> Address | None:
         """Where another node is reached."""
         facts = self.others().get(number)
-        if facts is None:
-            return None
-        host, _, port = facts.address.rpartition(":")
-        return Address(host.strip("[]"), int(port)) if port.isdecimal() else None
+        return None if facts is None else read_address(facts.address)

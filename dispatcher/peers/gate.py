@@ -155,5 +155,11 @@ class _Seldom:
         self._observer.handshake_failed(address, reason, detail or TEXTS[reason], unheard)
 
 
+def read_address(text: str) -> Address | None:
+    """Of `host:port`, as members tell where they are; None: it is something else."""
+    host, _, port = text.rpartition(":")
+    return Address(host.strip("[]"), int(port)) if port.isdecimal() else None
+
+
 Lookup = Callable[[int], Address | None]
 """Where the member with a number is; None: nobody knows."""

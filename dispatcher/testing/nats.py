@@ -69,6 +69,13 @@ class NatsServer:
         if self.process is not None:
             self.process.send_signal(signal.SIGSTOP if hangs else signal.SIGCONT)
 
+    def reconfigure(self, text: str) -> None:
+        """Have it read another configuration while it runs."""
+        self.text = text
+        (self.directory / "nats.conf").write_text(text, encoding="utf-8")
+        if self.process is not None:
+            self.process.send_signal(signal.SIGHUP)
+
     def asked(self, path: str) -> dict[str, Any]:
         """Return what its monitoring says. Raises OSError."""
         url = f"http://127.0.0.1:{self.monitoring_port}{path}"

@@ -101,6 +101,7 @@ def test_node_that_is_alone_has_everything(cluster: Cluster) -> None:
         ("NODE", "a", 4, "another node is called a and is a member"),
         ("TRANSACTION_LOG", "{directory}/a", 4, "Give each its own"),
         ("PARTITIONS", "3", 2, "PARTITIONS=3: expected 2"),
+        ("CLUSTER_KEY", "another-key-than-a", 2, "CLUSTER_KEY: expected that of the other nodes"),
         ("SIGNING_KEY", "own.pem", 2, "Copy the file from another node"),
         ("CLUSTER_LISTEN", "192.0.2.1:8082", 3, "192.0.2.1:8082"),
         ("CLUSTER_MONITORING", "http://127.0.0.1:1", 2, "3 are needed at least"),

@@ -6,7 +6,8 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,8 @@ from dispatcher.testing.nats import NatsServers, find_server, servers
 from dispatcher.testing.nats_accounts import make_accounts
 from dispatcher.testing.ports import KeptPort
 from dispatcher.txlog.nats.access import Access
-from dispatcher.txlog.nats.client import connect
-from dispatcher.txlog.nats.link import Silence
+from dispatcher.txlog.nats.client import NatsLink, connect
+from dispatcher.txlog.nats.link import Answer, Silence
 from dispatcher.txlog.nats.log import NatsLog
 from dispatcher.txlog.nats.servers import check_servers
 from tests.conformance.conftest import Run
@@ -54,6 +55,20 @@ async def works(urls: list[str], access: Access | None) -> bool:
         await link.close()
 
 
+def certificate(directory: Path) -> tuple[str, ssl.SSLContext]:
+    """One for loopback, as a server is told of it, and as its clients show and check it."""
+    authority = trustme.CA()
+    names = {name: directory / f"{name}.pem" for name in ("ca", "cert", "key")}
+    authority.cert_pem.write_to_path(names["ca"])
+    issued = authority.issue_cert("127.0.0.1")
+    issued.private_key_pem.write_to_path(names["key"])
+    (chain,) = issued.cert_chain_pems
+    chain.write_to_path(names["cert"])
+    context = ssl.create_default_context(cafile=names["ca"])
+    issued.configure_cert(context)
+    return ", ".join(f'{name}_file: "{path}"' for name, path in names.items()), context
+
+
 async def test_user_is_let_in_with_its_password_only(start: Start) -> None:
     """Waiting for a server that says no would never end."""
     run = start('authorization {user: shop, password: "s@:/%"}\n')
@@ -75,20 +90,9 @@ async def test_file_of_credentials_lets_us_in(start: Start, directory: Path) -> 
 
 async def test_certificate_is_asked_for_on_both_sides(start: Start, directory: Path) -> None:
     """With `tls://`: who has none of the same authority is not connected to."""
-    authority = trustme.CA()
-    names = {name: directory / f"{name}.pem" for name in ("ca", "cert", "key")}
-    authority.cert_pem.write_to_path(names["ca"])
-    issued = authority.issue_cert("127.0.0.1")
-    issued.private_key_pem.write_to_path(names["key"])
-    for blob in issued.cert_chain_pems:
-        blob.write_to_path(names["cert"], append=True)
-    run = start(
-        f'tls {{cert_file: "{names["cert"]}", key_file: "{names["key"]}",'
-        f' ca_file: "{names["ca"]}", verify: true}}\n'
-    )
+    files, context = certificate(directory)
+    run = start(f"tls {{{files}, verify: true}}\n")
     urls = [url.replace("nats://", "tls://") for url in run.urls]
-    context = ssl.create_default_context(cafile=names["ca"])
-    issued.configure_cert(context)
     assert await works(urls, Access(tls=context))
     with pytest.raises(Silence):
         await connect(urls, access=Access(tls=ssl.create_default_context()), timeout_s=1)
@@ -110,6 +114,93 @@ async def test_nobody_is_waited_for_without_end() -> None:
         await connect([f"nats://127.0.0.1:{nobody.number}"], timeout_s=0.5)
     await asyncio.sleep(0)
     assert asyncio.all_tasks() == before
+
+
+async def answers(link: NatsLink) -> float:
+    """Wait until a server answers over the link; returns how long that took."""
+    loop = asyncio.get_running_loop()
+    began_s = loop.time()
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                await link.request("$JS.API.INFO", timeout_s=0.5)
+            except Silence:
+                await asyncio.sleep(0.02)
+            else:
+                return loop.time() - began_s
+
+
+async def test_user_who_was_not_let_in_for_a_moment_comes_back(start: Start) -> None:
+    """A server ends the connection of a user who is none any more. When he is one again the same
+    link works, and hears what it listened to."""
+    access = 'authorization {user: shop, password: "right"}\n'
+    (server,) = (run := start(access)).servers
+    link = await connect(run.urls, access=Access("shop", "right"), timeout_s=60)
+    heard = asyncio.Event()
+    await link.listen("news", lambda subject, data: heard.set())
+    was = server.text
+    server.reconfigure(was.replace("right", "wrong"))
+    async with asyncio.timeout(60):
+        while link.server is not None:  # noqa: ASYNC110  # there is no event to wait for
+            await asyncio.sleep(0.02)
+    with pytest.raises(Silence):
+        await link.request("$JS.API.INFO", timeout_s=0.2)
+    server.reconfigure(was)
+    await answers(link)
+    async with asyncio.timeout(60):
+        while not heard.is_set():
+            with suppress(Silence):
+                await link.request("news", timeout_s=0.1)
+    await link.close()
+
+
+async def test_next_connection_is_made_with_what_lets_it_in_by_then(
+    start: Start, directory: Path
+) -> None:
+    """Certificates and credentials are replaced while nodes run."""
+    files, context = certificate(directory)
+    (server,) = (run := start(f"tls {{{files}, verify: true}}\n")).servers
+    urls = [url.replace("nats://", "tls://") for url in run.urls]
+    link = await connect(urls, access=Access(tls=context), timeout_s=60)
+    await answers(link)
+    link.use(Access(tls=certificate(directory)[1]))
+    server.stop()
+    server.start()
+    await answers(link)
+    await link.close()
+
+
+@pytest.mark.parametrize("scheme", ["nats", "tls"])
+async def test_server_that_hangs_is_left_for_the_next(directory: Path, scheme: str) -> None:
+    """Within seconds, whatever it has not taken: nobody waits for it to end the connection."""
+    files, context = certificate(directory)
+    runs = [servers(directory / name) for name in "ab"]
+    try:
+        for run in runs:
+            if scheme == "tls":
+                run.servers[0].text += f"tls {{{files}, verify: true}}\n"
+            run.start()
+        urls = [run.urls[0].replace("nats://", f"{scheme}://") for run in runs]
+        link = await connect(urls, access=Access(tls=context), timeout_s=60)
+        await answers(link)
+        runs[0].servers[0].hang(hangs=True)
+        unsent = [link.request("large", bytes(1 << 20), timeout_s=2) for _ in range(24)]
+        assert all(await asyncio.gather(*map(is_silent, unsent)))
+        assert await answers(link) < 5
+        assert link.server == runs[1].urls[0].removeprefix("nats://")
+        await link.close()
+    finally:
+        for run in runs:
+            run.stop()
+
+
+async def is_silent(request: Awaitable[Answer]) -> bool:
+    """Whether nobody answers it."""
+    try:
+        await request
+    except Silence:
+        return True
+    return False
 
 
 async def test_server_that_is_away_keeps_nobody_from_starting(run_servers: Run) -> None:

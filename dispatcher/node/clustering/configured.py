@@ -28,7 +28,7 @@ def config_of(settings: Settings) -> ClusterConfig:
     servers = settings.cluster
     return ClusterConfig(
         servers=[one.url for one in servers],
-        access=_access(settings),
+        access=access_of(settings),
         monitoring=settings.cluster_monitoring or [one.monitoring for one in servers],
         partitions=settings.partitions,
         node=node,
@@ -40,7 +40,12 @@ def config_of(settings: Settings) -> ClusterConfig:
     )
 
 
-def _access(settings: Settings) -> Access:
+def access_of(settings: Settings) -> Access:
+    """How NATS servers let this node in, as the files that say so are now.
+
+    Raises:
+        ConfigError: they cannot be used.
+    """
     users = [one for one in settings.cluster if one.user is not None]
     user, password = (users[0].user, users[0].password) if users else (None, None)
     has_tls = settings.cluster[0].scheme == "tls"

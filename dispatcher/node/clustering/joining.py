@@ -101,14 +101,14 @@ async def join(config: ClusterConfig, waits: Waits) -> Joined:
 
     name = f"dispatcher {config.node}"
     each_s = len(config.servers) * _CONNECT_S
-    link = await _patiently(
+    link = await patiently(
         lambda: connect(config.servers, name=name, access=config.access, timeout_s=each_s), waits
     )
     try:
         fewest = min(FEWEST, config.replicas)
-        unheard = await _patiently(lambda: check_servers(config.monitoring, fewest=fewest), waits)
+        unheard = await patiently(lambda: check_servers(config.monitoring, fewest=fewest), waits)
         store = NatsStore(link, replicas=config.replicas)
-        await _patiently(store.made, waits)
+        await patiently(store.made, waits)
     except BaseException:
         await link.close()
         raise
@@ -126,7 +126,7 @@ async def agree(
         ConfigError: something is not the same here.
     """
     ours = ClusterRecord(partitions, " ".join(signing_keys))
-    await _patiently(lambda: _agree(store, ours), waits)
+    await patiently(lambda: _agree(store, ours), waits)
 
 
 async def _agree(store: LeaseStore, ours: ClusterRecord) -> None:
@@ -169,7 +169,7 @@ def _agreed(value: bytes, ours: ClusterRecord) -> ClusterRecord | None:
     return None if agreed == theirs else agreed
 
 
-async def _patiently(act: Callable[[], Awaitable[T]], waits: Waits) -> T:
+async def patiently(act: Callable[[], Awaitable[T]], waits: Waits) -> T:
     """Do something until the servers answer."""
     while True:
         try:

@@ -14,8 +14,9 @@ import signal
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from dispatcher.apart import apart
 from dispatcher.cluster.member import Member
@@ -26,9 +27,10 @@ from dispatcher.errors import ConfigError, LogBusy
 from dispatcher.functions.signing.file import SigningKeyFile
 from dispatcher.node.clustered import Clustered
 from dispatcher.node.clustering.config import ClusterConfig
-from dispatcher.node.clustering.configured import config_of
+from dispatcher.node.clustering.configured import access_of, config_of
+from dispatcher.node.clustering.greeting import greet
 from dispatcher.node.clustering.holder import NodeHolder
-from dispatcher.node.clustering.joining import agree, join, take_directory
+from dispatcher.node.clustering.joining import agree, join, patiently, take_directory
 from dispatcher.node.clustering.observing import MemberEvents
 from dispatcher.node.clustering.streams import Streams
 from dispatcher.node.early_stop import STOP, EarlyStop
@@ -42,7 +44,11 @@ from dispatcher.settings import Settings
 from dispatcher.telemetry.events import Events
 from dispatcher.telemetry.output import LineOutput
 from dispatcher.telemetry.supervisor import Supervisor
+from dispatcher.txlog.nats.access import Access
 from dispatcher.txlog.nats.servers import FEWEST, check_servers
+
+if TYPE_CHECKING:
+    from dispatcher.txlog.nats.client import NatsLink
 
 _TAKEN: Final = 4
 """The exit code of a node whose number is another's now."""
@@ -114,6 +120,7 @@ class _Node:
         self._mutual: Mutual | None = None
         self._keys: list[str] = []
         self._store: LeaseStore
+        self._link: NatsLink
 
     async def join(self) -> Clustered:
         """Become a member that claims nothing yet.
@@ -126,13 +133,14 @@ class _Node:
         joined = await join(config, waits)
         self._stack.push_async_callback(joined.link.close)
         self._tell_unheard(joined.unheard)
-        self._store = joined.store
+        self._link, self._store = joined.link, joined.store
         self._keys = await self._signing_keys()
         await agree(joined.store, config.partitions, self._keys, waits)
         self._mutual = await self._tls()
         gate = Gate(config.key, _Refused(events), self._mutual)
         self._stack.push_async_callback(gate.close)
         await gate.listen(config.listen.host, config.listen.port)
+        await patiently(lambda: greet(joined.store, gate, node=config.node), waits)
         nonce = random.SystemRandom().getrandbits(63)
         member = Member(
             joined.store,
@@ -181,10 +189,27 @@ class _Node:
             return await server.load_signing_keys() or is_other
 
         async def load_tls() -> bool:
-            return tls is not None and await apart(tls.load, name="certificates")
+            assert tls is not None
+            access = await self._access()
+            if not await apart(tls.load, name="certificates"):
+                return False
+            self._link.use(access)
+            return True
+
+        async def load_credentials() -> bool:
+            before, access = self._link.access, await self._access()
+            self._link.use(access)
+            return access.credentials != before.credentials
 
         found: dict[str, Callable[[], Awaitable[bool]]] = {"SIGNING_KEY": load_signing_keys}
-        return found if tls is None else found | {"CLUSTER_TLS_CERT": load_tls}
+        if tls is not None:
+            found["CLUSTER_TLS_CERT"] = load_tls
+        if self._settings.cluster_credentials is not None:
+            found["CLUSTER_CREDENTIALS"] = load_credentials
+        return found
+
+    async def _access(self) -> Access:
+        return await apart(partial(access_of, self._settings), name="access to NATS")
 
     async def _agree_again(self) -> bool:
         """Keys that are replaced one by one are known to all nodes after each step. Says whether
