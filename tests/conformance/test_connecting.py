@@ -154,6 +154,26 @@ async def test_user_who_was_not_let_in_for_a_moment_comes_back(start: Start) -> 
     await link.close()
 
 
+async def test_connection_whose_end_the_client_has_not_heard_of_is_silent(
+    run_servers: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the event loop raises then is no failure of a log."""
+    link = await connect(run_servers(1).urls, timeout_s=60)
+
+    async def ended(*_: object, **__: object) -> None:
+        raise RuntimeError("unable to perform operation; the handler is closed")
+
+    for name in ("request", "subscribe"):
+        monkeypatch.setattr(link._client, name, ended)
+    with pytest.raises(Silence):
+        await link.request("news", timeout_s=1)
+    with pytest.raises(Silence):
+        await link.gather("news", b"", timeout_s=1)
+    with pytest.raises(Silence):
+        await link.listen("news", lambda subject, data: None)
+    await link.close()
+
+
 async def test_next_connection_is_made_with_what_lets_it_in_by_then(
     start: Start, directory: Path
 ) -> None:
@@ -168,6 +188,35 @@ async def test_next_connection_is_made_with_what_lets_it_in_by_then(
     server.start()
     await answers(link)
     await link.close()
+
+
+async def test_error_that_a_server_says_is_not_the_end_of_the_link() -> None:
+    """Such as that a user's credentials have expired: by the next connection they may be others."""
+    links = 0
+    came_back = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal links
+        links += 1
+        writer.write(b'INFO {"server_id": "x", "max_payload": 1000, "headers": true}\r\n')
+        while b"PING" not in await reader.readline():
+            pass
+        writer.write(b"PONG\r\n")
+        if links == 1:
+            writer.write(b"-ERR 'User Authentication Expired'\r\n")
+        else:
+            came_back.set()
+        with suppress(ConnectionError):
+            await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        link = await connect([f"nats://127.0.0.1:{port}"], timeout_s=60)
+        async with asyncio.timeout(60):
+            await came_back.wait()
+        await link.close()
 
 
 @pytest.mark.parametrize("scheme", ["nats", "tls"])

@@ -39,6 +39,9 @@ _REFUSED: Final = "Authorization Violation"
 it while it connects."""
 _ALONE: Final = "503"
 """The status of an answer that says that nobody listens."""
+_FAILED: Final = (Error, OSError, TimeoutError, RuntimeError)
+"""What the client raises where a connection is no good. The last one is of uvloop, whose transport
+was written to after its end: the client may not have heard of that yet."""
 
 
 async def connect(
@@ -109,7 +112,7 @@ class _Making:
                     pending_size=_PENDING_BYTES,
                     error_cb=self._meet,
                 )
-        except (Error, OSError, TimeoutError) as error:
+        except (*_FAILED, ValueError) as error:  # the last one of a line without an end
             await self._meet(error)
         except BaseException:
             _cut(client)
@@ -151,7 +154,7 @@ class NatsLink:
                     timeout=timeout_s,
                     headers=None if headers is None else dict(headers),
                 )
-        except (Error, OSError, TimeoutError) as error:
+        except _FAILED as error:
             raise Silence(str(error)) from error
         return Answer(answer.data, answer.headers or {})
 
@@ -173,7 +176,7 @@ class NatsLink:
                 found.append(Answer(answer.data, headers))
                 if status is not None:
                     return found
-        except (Error, OSError, TimeoutError) as error:
+        except _FAILED as error:
             raise Silence(str(error)) from error
         finally:
             if subscription is not None:
@@ -186,7 +189,7 @@ class NatsLink:
         try:
             await listening.begin(client)
             await client.flush(timeout=1)
-        except (Error, OSError, TimeoutError) as error:
+        except _FAILED as error:
             raise Silence(str(error)) from error
         self._listening.append(listening)
 
@@ -232,7 +235,7 @@ class NatsLink:
             _cut(self._client)
             await _close(self._client)
             self._client = await self._making.one()
-            with suppress(Error, OSError):  # lost again
+            with suppress(*_FAILED):  # lost again
                 for listening in self._listening:
                     await listening.begin(self._client)
 
@@ -259,13 +262,13 @@ class _Listening:
 
 
 async def _end(subscription: Subscription) -> None:
-    with suppress(Error, OSError, TimeoutError, ValueError):
+    with suppress(*_FAILED, ValueError):
         await subscription.unsubscribe()  # else it ended with the connection
 
 
 async def _close(client: Client) -> None:
     """In the orderly way, if the server takes part."""
-    with suppress(Error, OSError, TimeoutError):
+    with suppress(*_FAILED):
         async with asyncio.timeout(_CLOSE_S):
             await client.close()
     _cut(client)
