@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dispatcher.errors import LogError, LogFenced
+from dispatcher.errors import LogCorrupt, LogError, LogFenced, LogUnknown
 from dispatcher.testing.jetstream import Streams, StreamsLink, Trouble
 from dispatcher.txlog import each
 from dispatcher.txlog.nats.asking import Patience
+from dispatcher.txlog.nats.batch import Fence, encode_fence, sequence_of
 from dispatcher.txlog.nats.link import Answer, Silence
 from dispatcher.txlog.nats.log import NatsLog
 
@@ -151,6 +153,74 @@ def test_history_is_one_chain_that_holds_what_was_acknowledged(
             assert world.is_trimmed or len(kept) == len(world.acked)
 
     asyncio.run(main())
+
+
+class _Between(StreamsLink):
+    """Before the second publish of a batch something else happens to the stream."""
+
+    def __init__(self, streams: Streams, first: Trouble) -> None:
+        super().__init__(streams, self._next)
+        self.between: Callable[[], object] | None = None
+        self._first = first
+        self._tries = 0
+
+    def _next(self) -> Trouble:
+        if self.between is None:
+            return Trouble.NONE
+        self._tries += 1
+        if self._tries == 2:
+            self.between()
+        return self._first if self._tries == 1 else Trouble.NONE
+
+
+@pytest.mark.parametrize("first", [Trouble.UNANSWERED, Trouble.LOST])
+async def test_batch_whose_place_was_trimmed_before_its_verdict_may_have_been_stored(
+    tmp_path: Path, first: Trouble
+) -> None:
+    """The next owner has delivered and trimmed what it found, so nobody can tell any more whether
+    the batch was among it: its callers must not be told that it was not."""
+    streams = Streams()
+    link = _Between(streams, first)
+    log = NatsLog(link, "log", tmp_path, replicas=1, patience=AT_ONCE)
+    await log.open("owner", 1)
+    await log.append([b"before"])
+
+    def others_take_over() -> None:
+        for epoch in (2, 3):
+            streams.publish("log.e", encode_fence(Fence(epoch, epoch, "next")), {})
+        streams.asked("PURGE", {"seq": streams.last})
+
+    link.between = others_take_over
+    with pytest.raises(LogUnknown, match="may have been stored"):
+        await log.append([b"batch"])
+    await log.close()
+
+
+async def test_batch_whose_only_try_was_refused_is_not_stored(tmp_path: Path) -> None:
+    """Its place was trimmed too, but the only request for it was answered."""
+    streams = Streams()
+    log = NatsLog(StreamsLink(streams), "log", tmp_path, replicas=1, patience=AT_ONCE)
+    await log.open("owner", 1)
+    for epoch in (2, 3):
+        streams.publish("log.e", encode_fence(Fence(epoch, epoch, "next")), {})
+    streams.asked("PURGE", {"seq": streams.last})
+    with pytest.raises(LogFenced):
+        await log.append([b"batch"])
+    await log.close()
+
+
+async def test_message_that_is_lost_between_others_stops_the_log(tmp_path: Path) -> None:
+    """It is not waited for, as one is that a server has not got yet."""
+    streams = Streams()
+    soon = Patience(again_s=0.0, open_s=0.05)
+    log = NatsLog(StreamsLink(streams), "log", tmp_path, replicas=1, patience=soon)
+    await log.open("owner", 1)
+    positions = [(await log.append([payload]))[0] for payload in (b"a", b"b", b"c")]
+    await log.close()
+    lost = sequence_of(positions[1])
+    del streams.messages[lost]
+    with pytest.raises(LogCorrupt, match=f"message {lost}"):
+        await NatsLog(StreamsLink(streams), "log", tmp_path, replicas=1, patience=soon).open("b", 2)
 
 
 async def test_positions_of_very_many_batches_are_right(tmp_path: Path) -> None:

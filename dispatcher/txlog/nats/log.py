@@ -166,7 +166,7 @@ class NatsLog:
         """`visit` is called on the loop, which has turns in between."""
         self._loop = asyncio.get_running_loop()
         stream = self._stream
-        await stream.ready()
+        await self._check_end()
         await check_epoch(stream, epoch)
         self.fence = Fence(int.from_bytes(self._random(8), "little"), epoch, owner)
         # Before the fence is there: what comes after it has to be heard.
@@ -181,11 +181,19 @@ class NatsLog:
         self._publisher = Publisher(
             stream, token=self.fence.token, epoch=epoch, last=last, fence=last
         )
-        bounds = self.bounds()
-        if bounds.end < self._at_least:
-            await self.close()
-            raise stream.damaged(last, f"it ends before position {self._at_least:#x}, as it did")
-        return bounds
+        return self.bounds()
+
+    async def _check_end(self) -> None:
+        """Nothing is written to a log that has lost its end: fences would take the place of what is
+        lost, and nobody would miss it. A new leader may have to catch up first."""
+        stream, until = self._stream, self._loop.time() + self.patience.open_s
+        held = await stream.ready()
+        while position_of(held.last + 1, 0) < self._at_least:
+            if self._loop.time() >= until:
+                why = f"the log ends behind it, and had reached position {self._at_least:#x}"
+                raise stream.damaged(held.last, why)
+            await asyncio.sleep(self.patience.again_s)
+            held = await stream.held()
 
     async def _replay(self, last: int, epoch: int, visit: Visit | None) -> None:
         held = await self._stream.held()

@@ -49,7 +49,7 @@ class Publisher:
             while True:
                 word = await self._try(data, sent, is_first_try=is_first_try)
                 if word is Word.LOOK:
-                    word = await self._look(sent)
+                    word = await self._look(sent, is_first_try=is_first_try)
                 match word:
                     case Word.STORED:
                         return self._stored(sent)
@@ -89,7 +89,7 @@ class Publisher:
             self.fence = self.last
         return self.last
 
-    async def _look(self, sent: Batch | Fence) -> Word:
+    async def _look(self, sent: Batch | Fence, *, is_first_try: bool) -> Word:
         """Say what became of a message, of the one that stands in its place."""
         try:
             found = await self._stream.at(self.last + 1)
@@ -110,20 +110,26 @@ class Publisher:
                     " to be opened again."
                 )
             case Whose.NOBODYS:
-                return await self._look_further()
+                return await self._look_further(is_first_try=is_first_try)
             case Whose.DAMAGED:
                 why = found if isinstance(found, str) else "it is none of those that were stored"
                 raise self._stream.damaged(self.last + 1, why)
 
-    async def _look_further(self) -> Word:
-        """Nothing is where ours should be: another owner may have stored some and trimmed."""
+    async def _look_further(self, *, is_first_try: bool) -> Word:
+        """Nothing is where ours should be: another owner may have stored some and trimmed. Then an
+        earlier try of ours may have been among them, and have been delivered since."""
         try:
             held = await self._stream.held()
         except LogBusy:
             return Word.AGAIN
-        if held.first > self.last + 1:
+        if held.first <= self.last + 1:
+            return Word.AGAIN
+        if is_first_try:
             raise self._fenced()
-        return Word.AGAIN
+        raise LogUnknown(
+            f"stream {self._stream.name}: another owner has opened the log, and trimmed the place"
+            " of a batch that had no verdict. It may have been stored."
+        )
 
     def _fenced(self) -> LogError:
         return LogFenced(f"stream {self._stream.name}: another owner has opened the log")

@@ -26,6 +26,7 @@ async def fetch(stream: Stream, first: int, last: int) -> list[tuple[int, bytes]
     Raises:
         LogBusy: no server gives them now.
         LogTrimmed: `first` is not there any more.
+        LogCorrupt: `first` is not there, and should be.
     """
     loop = asyncio.get_running_loop()
     until = loop.time() + stream.patience.open_s
@@ -40,8 +41,18 @@ async def fetch(stream: Stream, first: int, last: int) -> list[tuple[int, bytes]
         if held.first > first:
             raise LogTrimmed(f"stream {stream.name}: message {first} was trimmed away")
         if loop.time() >= until:
+            if await _is_missing(stream, first):
+                raise stream.damaged(first, "it is not there, and those around it are")
             raise stream.busy()
         await asyncio.sleep(stream.patience.again_s)
+
+
+async def _is_missing(stream: Stream, sequence: int) -> bool:
+    """Whether the leader itself has not got a message that lies between those that it has."""
+    if await stream.at(sequence) is not None:
+        return False
+    held = await stream.held()
+    return held.first <= sequence < held.last
 
 
 async def fetch_all(
