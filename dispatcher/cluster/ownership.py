@@ -119,7 +119,7 @@ TRANSITIONS: Final[Mapping[tuple[State, Event], tuple[State, Do]]] = {
     #
     (State.GIVING, Event.OURS): (State.GIVING, Do.NOTHING),
     (State.GIVING, Event.UNCLEAR): (State.GIVING, Do.NOTHING),
-    (State.GIVING, Event.LOSE): (State.GIVING, Do.ABANDON),
+    (State.GIVING, Event.LOSE): (State.RELEASING, Do.ABANDON),  # nothing is left to hand over
     (State.GIVING, Event.GIVE): (State.GIVING, Do.NOTHING),
     (State.GIVING, Event.GIVEN): (State.RELEASING, Do.NOTHING),
     (State.GIVING, Event.ANOTHERS): (State.FOREIGN, Do.ABANDON),

@@ -91,7 +91,7 @@ class Members:
                 lease.opened()
             case "given" if lease.state is State.GIVING:
                 self.told(who, lease.given())
-            case "lose" if lease.state in {State.OPENING, State.OWNED}:
+            case "lose" if lease.state in {State.OPENING, State.OWNED, State.GIVING}:
                 self.told(who, lease.lost("no verdict"))
             case "give" if lease.state is State.OWNED:
                 self.told(who, lease.give(is_leaving=False))

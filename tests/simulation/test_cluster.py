@@ -364,6 +364,26 @@ def test_a_node_that_joins_is_given_its_share_one_partition_at_a_time() -> None:
     live(main)
 
 
+def test_what_is_lost_while_it_is_handed_over_is_others_at_once() -> None:
+    """Its log gave no verdict: there is nothing left to hand over, and nobody waits for that."""
+
+    async def main(world: World) -> None:
+        a, b, c = await three(world)
+        a.hand_over_s = 60
+        partition = next(iter(a.held))
+        leaving = asyncio.ensure_future(a.leave())
+        await asyncio.sleep(0.5)
+        del a.held[partition]
+        a.member.lost(partition, LogUnknown("20 s"))
+        await world.until(lambda: partition in b.held or partition in c.held, within_s=1)
+        assert a.held, "the others are handed over in their own time"
+        await asyncio.wait_for(leaving, 65)
+        await world.whole(within_s=3)
+        assert sizes(world) == [0, 8, 8]
+
+    live(main)
+
+
 def test_what_cannot_be_handed_over_in_time_is_taken_over() -> None:
     """A node that is killed while it leaves."""
 
