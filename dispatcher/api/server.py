@@ -63,6 +63,7 @@ from dispatcher.api.room import BodyRoom
 from dispatcher.api.routes import JSON, SAFE_METHODS, AnyRoute, Asked, Route
 from dispatcher.api.schedules import ScheduleCalls
 from dispatcher.api.sessions import SessionCalls
+from dispatcher.api.still_here import still_here_middleware
 from dispatcher.api.stream import MAX_READERS, EventStream
 from dispatcher.core.clock import SystemClock
 from dispatcher.core.keys import Key, Keyring, Role
@@ -112,11 +113,12 @@ class ApiServer:
         sockets: Sequence[socket.socket] = (),
         pace: Pace | None = None,
         is_fronted: bool = False,
+        is_here: Callable[[], bool] = lambda: True,
     ) -> None:
         """It listens as `Doors` say. Open `keys`: everybody is let in.
         `tls` secures connections; None: they are plain. `pace` is that of all who work in slices;
         None: it has one of its own. `is_fronted`: all requests come through a `front`, which says
-        whose they are.
+        whose they are. `is_here` says whether nobody else can have what it speaks for.
         Imported and edited bodies have at most `max_body` bytes. In `lines` requests wait for
         their turn.
         Without `functions` there are no calls about them, without `sessions` none to fetch what
@@ -127,6 +129,7 @@ class ApiServer:
         self._keys = keys
         self._needs_key = not keys.is_open
         self._is_fronted = is_fronted
+        self._is_here = is_here
         self._described: asyncio.Future[str] | None = None
         self._building: asyncio.Future[None] | None = None
         self._health = health
@@ -303,6 +306,7 @@ class ApiServer:
                 error_middleware(events),
                 entrance.middleware(),
                 beginning_middleware(self._health, open_paths=open_paths),
+                still_here_middleware(self._is_here),
             ],
         )
         for route in self._routes:

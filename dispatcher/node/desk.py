@@ -388,6 +388,7 @@ class Desk:
             unix=self._behind or configs.unix_place(settings, settings.api_listen),
             sockets=sockets,
             is_fronted=self._behind is not None,
+            is_here=self._first.tenure.holds,
             pace=messages.whole.pace,
         )
 

@@ -224,9 +224,10 @@ class Node:
         assert answered.status == 202, await answered.text()
         return answered.headers["X-Dispatcher-Message-Id"]
 
-    async def api(self, path: str) -> tuple[int, Any]:
+    async def api(self, path: str, method: str = "GET", body: object = None) -> tuple[int, Any]:
         """Ask the API; the status, and what it says."""
-        async with self._session.get(f"http://{self.ready['api_listen']}{path}") as answered:
+        url = f"http://{self.ready['api_listen']}{path}"
+        async with self._session.request(method, url, json=body) as answered:
             text = await answered.text()
             return answered.status, json.loads(text) if text[:1] in "{[" else text
 

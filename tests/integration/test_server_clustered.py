@@ -66,6 +66,37 @@ async def test_node_that_is_cut_off_loses_its_partitions(tmp_path: Path) -> None
         assert (await there.api("/readyz"))[0] == 200
 
 
+async def test_api_of_a_node_that_is_cut_off_does_not_say_that_something_is_not_there(
+    tmp_path: Path,
+) -> None:
+    """The other one has accepted it since. What was there before is still shown."""
+    shared = Shared()
+    async with destinations(4) as places, nodes(tmp_path, "one", "two", shared=shared) as both:
+        away, there = both if 0 in both[0].open else reversed(both)
+        before = await away.accepted(places[0], order_key="k", delay="1h")
+        away.link.is_cut = True
+        async with asyncio.timeout(20):
+            while len(there.open) < 4:  # noqa: ASYNC110  # what it looks at changes
+                await asyncio.sleep(0.02)
+        since = await there.accepted(places[0], order_key="k", delay="1h")
+        assert 0 in away.open, "it does not know better"
+        for path in (f"/v1/messages/{since}", f"/v1/dead-letters/{since}", "/v1/schedules/daily"):
+            status, said = await away.api(path)
+            assert (status, said["error"]) == (503, "moved")
+        assert (await away.api(f"/v1/messages/{before}"))[0] == 200
+        wanted = {"ids": [since]}
+        for method, path, body in (
+            ("DELETE", f"/v1/messages/{since}", None),
+            ("POST", "/v1/dead-letters/redrive", wanted),
+        ):
+            status, said = await away.api(path, method, body)
+            assert (status, said["error"]) == (503, "moved")
+        assert (await away.api("/v1/nothing"))[0] == 404
+        assert (await there.api("/v1/schedules/daily"))[0] == 404
+        away.link.is_cut = False
+        await _found(away, since)
+
+
 async def test_messages_of_all_partitions_are_delivered(tmp_path: Path) -> None:
     """Any node takes them: one with a key goes where its partition is, one without stays, if the
     node has a partition. One whose log is new waits until the desk has said what operators hold;

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -28,14 +28,18 @@ class Part(Protocol):
         """What is asked. It raises `Refused` with `moved` where the partition left meanwhile or
         its process does not answer."""
 
+    def is_here(self) -> bool:
+        """Whether nobody else can have it, so that what it does not know is nowhere."""
+
 
 @dataclass(frozen=True, slots=True)
 class LocalPart:
-    """A partition of this process (`Part`)."""
+    """A partition of this process, or one that says `moved` itself (`Part`)."""
 
     number: int
     admin: Admin
     process: int = 0
+    is_here: Callable[[], bool] = lambda: True
 
 
 class Parts:
@@ -95,7 +99,7 @@ class Parts:
         """The ids of each part by its number, and those that none knows.
 
         Raises:
-            Refused: a part is not here now.
+            Refused: a part is not here now, or may not be.
         """
         shares: dict[int, list[str]] = {}
         unknown: list[str] = []
@@ -103,6 +107,8 @@ class Parts:
             part = self.of(one)
             if part is None:
                 unknown.append(one)
+            elif not part.is_here():
+                raise Refused(MOVED)
             else:
                 shares.setdefault(part.number, []).append(one)
         return shares, unknown

@@ -47,7 +47,7 @@ class Merged:
         """A partition is in this process from now on."""
         number = part.config.partition
         self._here[number] = part
-        self.admin.add(LocalPart(number, part.admin, self._process))
+        self.admin.add(LocalPart(number, part.admin, self._process, part.tenure.holds))
         self.carrier.add(number, part.carrying)
         self.replayer.add(part.replaying)
 
