@@ -182,6 +182,7 @@ class Partition(Wiring):
         await self.reclaimer.stop()
         await self.dead_letters.stop()
         await self.committer.stop()
+        self.answers.none_will_be_told()
         self.lanes.leave()
         self._is_stopped = True
         self.log.on_lost = self.dead_log.on_lost = None
@@ -211,6 +212,7 @@ class Partition(Wiring):
         self.stop_timers()
         self.committer.abandon(error)
         self.dead_letters.committer.abandon(error)
+        self.answers.none_will_be_told()
 
     def fail(self, log: LogName, error: Exception) -> None:
         """A log can't be read or written any more: nothing more is stored, and the partition ends,

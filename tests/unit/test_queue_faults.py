@@ -381,6 +381,28 @@ def test_callers_who_wait_for_an_end_hear_that_it_is_open_when_the_partition_is_
     assert len(lost) == 1
 
 
+@pytest.mark.parametrize("is_handed_over", [False, True])
+def test_callers_who_wait_for_an_end_do_not_wait_for_the_next_owners(
+    is_handed_over: bool,
+) -> None:
+    """Whether the partition was taken away or handed over: what becomes of their messages is heard
+    of elsewhere."""
+
+    async def test(bench: Bench) -> None:
+        await accepted(bench)
+        (sent,) = bench.deliverer.flying
+        waiter = _Waits()
+        bench.queue.intake.await_end(sent, waiter)
+        if is_handed_over:
+            assert not await bench.queue.drain(0.1)
+            await bench.queue.stop()
+        else:
+            bench.queue.abandon(LogFenced("another node has it"))
+        assert waiter.told == ["undecided"]
+
+    simulate(test, lost=lambda error: None)
+
+
 class _Waits:
     def __init__(self) -> None:
         self.told: list[str] = []
