@@ -57,6 +57,7 @@ class DeskBeside:
     def __init__(self, desk: Desk, here: Callable[[Desk | None], None]) -> None:
         self._desk = desk
         self._here = here
+        self._is_over = False
 
     async def open(self, owner: str, epoch: int) -> None:
         """See `Companion`."""
@@ -66,7 +67,10 @@ class DeskBeside:
         """See `Companion`."""
         await self._desk.start()
         await self._desk.listen()
-        self._here(self._desk)
+        if self._is_over:  # meanwhile
+            await self._desk.leave()
+        else:
+            self._here(self._desk)
 
     async def drain(self, timeout_s: float) -> bool:
         """See `Companion`."""
@@ -74,11 +78,13 @@ class DeskBeside:
 
     def abandon(self) -> None:
         """See `Companion`."""
+        self._is_over = True
         self._here(None)
         self._desk.abandon()
 
     async def stop(self) -> None:
         """See `Companion`."""
+        self._is_over = True
         self._here(None)
         await self._desk.leave()
         await self._desk.stop()
