@@ -23,10 +23,12 @@ from pathlib import Path
 from benchmarks import arguments, nginx, procfs, report, wrk
 from benchmarks.process import HOST, free_port, workspace
 from benchmarks.server import Dispatcher, Site, dispatcher
+from dispatcher.functions.signing.file import SigningKeyFile
 from dispatcher.testing.nats import NatsServers, servers
 
 _NODES = 3
 _WORKER = "64"
+_KEY_FILE = "signing.pem"
 _LOST_S = 120
 
 
@@ -97,6 +99,7 @@ def _options() -> Namespace:
 @contextlib.contextmanager
 def _cluster(directory: Path) -> Iterator[Side]:
     nats = servers(directory / "nats", count=_NODES)
+    SigningKeyFile(directory / _KEY_FILE).load()
     nats.start()
     try:
         with contextlib.ExitStack() as stack:
@@ -123,7 +126,7 @@ def _site(directory: Path, nats: NatsServers, number: int) -> Site:
             "CLUSTER_LISTEN": links,
             "CLUSTER_ADVERTISE": links,
             "NODE": f"node{number}",
-            "SIGNING_KEY": str(directory / "signing.pem"),
+            "SIGNING_KEY": str(directory / _KEY_FILE),
         },
     )
 

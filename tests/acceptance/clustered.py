@@ -20,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from dispatcher.functions.signing.file import SigningKeyFile
 from dispatcher.testing.ports import KeptPort
 from dispatcher.testing.process import Line, ServerProcess
 from tests.acceptance.nats_of_clusters import NatsOfClusters
@@ -247,8 +248,11 @@ class _Home:
     def settings(self, number: int, given: Mapping[str, str]) -> dict[str, str]:
         """Those of a node, of which the front has all that was given."""
         port = self._ports.setdefault(number, KeptPort()).number
+        key = self._directory / "signing.pem"
+        if "SIGNING_KEY" not in given:
+            SigningKeyFile(key).load()  # no node of a cluster makes one
         found = {
-            "SIGNING_KEY": str(self._directory / "signing.pem"),
+            "SIGNING_KEY": str(key),
             **given,
             **self._nats.settings(self._account, number),
             "CLUSTER_KEY": "the-same-on-every-node-of-these-tests",

@@ -28,6 +28,8 @@ class Cluster:
     def __init__(self, directory: Path, nats: NatsServers) -> None:
         self.directory = directory
         self.key = SigningKeyFile(directory / "signing.pem")
+        for name in ("signing.pem", "own.pem"):
+            SigningKeyFile(directory / name).load()
         self._nats = nats
         self._made = 0
         self.a: ServerProcess
@@ -102,7 +104,8 @@ def test_node_that_is_alone_has_everything(cluster: Cluster) -> None:
         ("TRANSACTION_LOG", "{directory}/a", 4, "Give each its own"),
         ("PARTITIONS", "3", 2, "PARTITIONS=3: expected 2"),
         ("CLUSTER_KEY", "another-key-than-a", 2, "CLUSTER_KEY: expected that of the other nodes"),
-        ("SIGNING_KEY", "own.pem", 2, "Copy the file from another node"),
+        ("SIGNING_KEY", "{directory}/own.pem", 2, "Copy the file from another node"),
+        ("SIGNING_KEY", "missing.pem", 2, "SIGNING_KEY=missing.pem: there is no such file"),
         ("CLUSTER_LISTEN", "192.0.2.1:8082", 3, "192.0.2.1:8082"),
         ("CLUSTER_MONITORING", "http://127.0.0.1:1", 2, "3 are needed at least"),
         ("CLUSTER_CREDENTIALS", "missing.creds", 2, "CLUSTER_CREDENTIALS=missing.creds"),

@@ -37,6 +37,16 @@ def test_key_is_made_for_its_owner_only_when_the_file_is_missing(file: SigningKe
     assert os.listdir(file.path.parent) == ["signing.pem"]
 
 
+def test_key_of_a_cluster_is_never_made(file: SigningKeyFile) -> None:
+    """Each node would have its own; one that was made elsewhere is read."""
+    with pytest.raises(ConfigError, match="there is no such file") as refused:
+        file.of_cluster()
+    assert str(file.path) in str(refused.value)
+    assert not file.path.parent.exists()
+    made = ids(file)
+    assert [key.id for key in file.of_cluster().public] == made
+
+
 def test_public_key_is_shown_as_dispatch_py_and_cryptography_read_it(file: SigningKeyFile) -> None:
     """Base64 of 32 bytes, and PEM, of the key that signs."""
     keys = file.load()

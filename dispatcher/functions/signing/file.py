@@ -58,6 +58,22 @@ class SigningKeyFile:
                 self._make()
             return self._read()
 
+    def of_cluster(self) -> SigningKeys:
+        """Read the keys of a file that all nodes of a cluster have: none is made.
+
+        Raises:
+            ConfigError: it is not there, can't be read, or is no file of keys.
+        """
+        with self._translated():
+            try:
+                return self._read()
+            except FileNotFoundError as error:
+                raise ConfigError(
+                    f"SIGNING_KEY={self.path}: there is no such file; expected the one that all "
+                    "nodes of the CLUSTER have. Make it once (`dispatcher keys show` does), and "
+                    "copy it to each of them"
+                ) from error
+
     def rotate(self) -> SigningKeys:
         """Make a second key. The first still signs.
 

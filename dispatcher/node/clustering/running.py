@@ -129,12 +129,12 @@ class _Node:
             DispatcherError: what has to be changed first.
         """
         config, events = self._config, self._events
+        self._keys = await self._signing_keys()
         waits = _Seldom(lambda reason: events.cluster_waiting(reason=reason))
         joined = await join(config, waits)
         self._stack.push_async_callback(joined.link.close)
         self._tell_unheard(joined.unheard)
         self._link, self._store = joined.link, joined.store
-        self._keys = await self._signing_keys()
         await agree(joined.store, config.partitions, self._keys, waits)
         self._mutual = await self._tls()
         gate = Gate(config.key, _Refused(events), self._mutual)
@@ -240,8 +240,9 @@ class _Node:
         return _TAKEN if self._taken.is_set() else code
 
     async def _signing_keys(self) -> list[str]:
-        """Ids of the keys of this node, which are made where nobody else has made any."""
-        keys = await apart(SigningKeyFile(self._settings.signing_key).load, name="signing-keys")
+        """Ids of the keys of this node."""
+        file = SigningKeyFile(self._settings.signing_key)
+        keys = await apart(file.of_cluster, name="signing-keys")
         return [key.id for key in keys.public]
 
     async def _tls(self) -> Mutual | None:
