@@ -341,7 +341,8 @@ class Settings(BaseModel):
     def _contradictions_of_cluster(self) -> Iterator[str]:
         if not self.cluster:
             for name, field in type(self).model_fields.items():
-                if name.startswith("cluster_") and getattr(self, name) != field.get_default():
+                is_of_one = name.startswith("cluster_") or name == "partitions"
+                if is_of_one and getattr(self, name) != field.get_default():
                     yield (
                         f"{field.validation_alias}: expected CLUSTER too, the addresses of NATS "
                         "servers; without it the logs are files of this machine"

@@ -263,6 +263,16 @@ async def test_server_that_is_away_keeps_nobody_from_starting(run_servers: Run) 
             await check_servers([addresses[0], *away])
 
 
+async def test_one_server_is_not_taken_for_three(run_servers: Run) -> None:
+    """However often it is named: the others were not asked whether they sync."""
+    address, other, _ = [
+        f"http://127.0.0.1:{one.monitoring_port}" for one in run_servers(3).servers
+    ]
+    for twice in (address, f"{address}/"):
+        with pytest.raises(ConfigError, match="of one NATS server"):
+            await check_servers([address, other, twice])
+
+
 @pytest.mark.parametrize("count", [1, 3])
 async def test_stream_without_space_is_refused_with_what_it_needs(
     directory: Path, count: int

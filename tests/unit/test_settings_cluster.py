@@ -142,6 +142,7 @@ def test_cluster_is_refused_with_what_it_cannot_have(environ: dict[str, str], sa
         ("CLUSTER_QUOTA", "2GiB"),
         ("CLUSTER_CREDENTIALS", "file"),
         ("CLUSTER_MONITORING", "http://a:1"),
+        ("PARTITIONS", "8"),
     ],
 )
 def test_setting_of_a_cluster_is_refused_without_one(name: str, value: str) -> None:

@@ -39,6 +39,7 @@ async def check_servers(
         found = await asyncio.gather(*asking, return_exceptions=True)
     silent: list[str] = []
     wrong: list[str] = []
+    named: dict[str, str] = {}
     for address, one in zip(monitoring, found, strict=True):
         if isinstance(one, LogBusy):
             silent.append(address)
@@ -46,6 +47,13 @@ async def check_servers(
             raise one
         elif (why := wrong_with_server(one)) is not None:
             wrong.append(why)
+        elif (other := named.get(server := str(one.get("server_id")))) is not None:
+            wrong.append(
+                f"{other} and {address} are the monitoring of one NATS server: expected each once, "
+                "as CLUSTER_MONITORING, or port 8222 of the hosts of CLUSTER"
+            )
+        else:
+            named[server] = address
     if wrong:
         raise ConfigError("; ".join(wrong))
     if len(silent) > (len(monitoring) - 1) // 2:
