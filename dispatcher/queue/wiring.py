@@ -34,6 +34,7 @@ from dispatcher.queue.commit.endings import Endings
 from dispatcher.queue.commit.retries import Retries
 from dispatcher.queue.commit.settlements import Settlements
 from dispatcher.queue.commit.stalls import STALLED_SECONDS, StallWatch, tell_pace
+from dispatcher.queue.commit.stalls import Pace as LogPace
 from dispatcher.queue.compaction.large import LargeBodies
 from dispatcher.queue.compaction.messages import Messages
 from dispatcher.queue.compaction.reclaimer import Reclaimer
@@ -78,14 +79,15 @@ from dispatcher.txlog import TransactionLog
 @dataclass(frozen=True, slots=True)
 class Late:
     """After how many seconds a log that gives no verdict on a batch is late, and why nobody's
-    messages are accepted then."""
+    messages are accepted then; whether those `wait` that came before and are not with the log."""
 
     after_s: float
     refusal: Refusal
+    wait: bool
 
 
-LATE_DISK: Final = Late(STALLED_SECONDS, DISK_STALLED)
-LATE_STREAM: Final = Late(2.0, LOG_LATE)
+LATE_DISK: Final = Late(STALLED_SECONDS, DISK_STALLED, wait=True)
+LATE_STREAM: Final = Late(2.0, LOG_LATE, wait=False)
 """A healthy cluster answers within milliseconds, and another of its nodes may be asked."""
 
 
@@ -254,11 +256,13 @@ class Wiring:
         )
 
         late = config.late
-        self.stalls = StallWatch(
-            self.committer,
-            partial(tell_pace, observer, LogName.TRANSACTION),
-            stalled_s=late.after_s,
-        )
+
+        def pace_changed(before: LogPace, now: LogPace, waited_s: float) -> None:
+            tell_pace(observer, LogName.TRANSACTION, before, now, waited_s)
+            if now is LogPace.STALLED and not late.wait:
+                self.intake.refuse_waiting()
+
+        self.stalls = StallWatch(self.committer, pace_changed, stalled_s=late.after_s)
         self.dead_stalls = StallWatch(
             self.dead_letters.committer,
             partial(tell_pace, observer, LogName.DEAD_LETTER),

@@ -138,20 +138,69 @@ def test_stall_is_told_and_new_callers_are_refused() -> None:
 
 
 def test_callers_are_refused_while_the_servers_of_a_log_do_not_answer() -> None:
-    """After two seconds, with `log_late`; who waits gets its answer with the verdict."""
+    """After two seconds, with `log_late`, and so are those who came before and are not with the
+    log; what is with it is answered with the verdict."""
 
     async def test(bench: Bench) -> None:
         bench.log.append_s = 4.0
-        waiting = bench.accept(message())
+        waiting = bench.accept(message(name="with the log"))
+        behind = [bench.accept(message(name=f"behind {number}")) for number in range(2)]
         await asyncio.sleep(1.9)
         assert bench.queue.intake.refusal() is None
+        assert [one.answer for one in behind] == [None, None]
         await asyncio.sleep(0.2)
         refusal = bench.queue.intake.refusal()
         assert refusal is not None
         assert (refusal.status, refusal.slug, refusal.retry_after_s) == (503, "log_late", 1)
+        assert [one.answer for one in behind] == [refusal, refusal]
         await asyncio.sleep(3)
         assert isinstance(waiting.answer, Message)
         assert bench.queue.intake.refusal() is None
+        assert bench.queue.pending.index.count == 1, "what was refused is not stored"
+
+    simulate(test, late=LATE_STREAM)
+
+
+class _Connection:
+    """A caller who has sent several messages, and is told in their order (`ports.Receipt`)."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def accepted(self, message: Message) -> None:
+        self.told.append("accepted")
+
+    def duplicate(self, message_id: bytes) -> None:
+        raise AssertionError("they have no keys")
+
+    def refused(self, refusal: Refusal) -> None:
+        self.told.append(refusal.slug)
+
+
+class _PassedOn(_Connection):
+    """One that stands for another."""
+
+    def __init__(self, receipt: _Connection) -> None:
+        self.receipt = receipt
+        self.told = receipt.told
+
+
+def test_who_is_told_in_order_is_not_refused_before_what_is_with_the_log() -> None:
+    """The first of a connection may be stored: its answer must not be the second one's."""
+
+    async def test(bench: Bench) -> None:
+        bench.log.append_s = 4.0
+        both, second = _Connection(), _Connection()
+        accept = bench.queue.intake.accept
+        accept(message(name="first"), both)
+        accept(message(name="behind it"), both)
+        accept(message(name="passed on"), _PassedOn(both))
+        accept(message(name="another's"), second)
+        accept(message(name="its next"), second)
+        await asyncio.sleep(2.1)
+        assert (both.told, second.told) == ([], ["log_late", "log_late"])
+        await asyncio.sleep(8)
+        assert both.told == ["accepted"] * 3
 
     simulate(test, late=LATE_STREAM)
 

@@ -194,6 +194,15 @@ class Committer:
                 self._state = _State.STARTING
                 self._loop.call_soon(self._start_batch)
 
+    def refuse_waiting(self, which: Callable[[Waiter | None], bool], refusal: Refusal) -> None:
+        """Refuse these waiters, if their records can be refused and were not handed to the log."""
+        tell_refused(self._waiting.normal.drop_some(which), refusal, self._died)
+
+    @property
+    def waiters_with_log(self) -> list[Waiter | None]:
+        """Of the records that can be refused, and are with the log."""
+        return [] if self._with_log is None else self._with_log[1].waiters
+
     def submit_urgent(self, payload: bytes, waiter: Waiter | None = None) -> None:
         """Queue a record that must get there; it is refused only after a failure. Starts no batch:
         see `wake` and `wake_lazily`."""

@@ -8,6 +8,7 @@ first, and never a part of a unit.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 from dispatcher.queue.commit.copies import Modest
 from dispatcher.queue.commit.telling import Waiter
@@ -72,10 +73,17 @@ class Records:
     def drop_modest(self, *, copies_only: bool = False) -> list[Waiter | None]:
         """Forget the records that give way (`copies`). Returns their waiters, who have to be
         told."""
+        return self.drop_some(
+            lambda waiter: isinstance(waiter, Modest) and (waiter.is_copy or not copies_only)
+        )
+
+    def drop_some(self, which: Callable[[Waiter | None], bool]) -> list[Waiter | None]:
+        """Forget the records of these waiters, none of a unit. Returns them, who have to be
+        told."""
         all_ = self.take(sys.maxsize)
         dropped: list[Waiter | None] = []
         for payload, waiter in zip(all_.payloads, all_.waiters, strict=True):
-            if isinstance(waiter, Modest) and (waiter.is_copy or not copies_only):
+            if which(waiter):
                 dropped.append(waiter)
             else:
                 self.add(payload, waiter)

@@ -136,6 +136,18 @@ class Intake:
             return OVERLOADED
         return self._backlog_refusal() if self._max_backlog_bytes else None
 
+    def refuse_waiting(self) -> None:
+        """The log gives no verdict for so long that nothing more is accepted: refuse what was not
+        handed to it, too. Who waits behind a message that was, on the same connection, goes on
+        waiting, as that has to be told first."""
+        with_log = self._committer.waiters_with_log
+        first = {id(one.told) for one in with_log if isinstance(one, _Acceptance)}
+
+        def may_be_told(waiter: object) -> bool:
+            return isinstance(waiter, _Acceptance) and id(waiter.told) not in first
+
+        self._committer.refuse_waiting(may_be_told, self._late)
+
     @property
     def owes(self) -> bool:
         """Whether somebody still waits to hear whether a message was stored."""
@@ -315,6 +327,11 @@ class _Acceptance:
         self._receipt = receipt
         self._size = size
         self._upload = upload
+
+    @property
+    def told(self) -> object:
+        """Who is told, in the order of its messages: a receipt may pass it on to another."""
+        return getattr(self._receipt, "receipt", self._receipt)
 
     def stored(self, position: int) -> None:
         """The record is durable: the message exists from here on."""
