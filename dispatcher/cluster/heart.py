@@ -97,6 +97,10 @@ class Heart:
             self._since_s = sent_s
         self._last_s = sent_s
 
+    def silent_s(self, now_s: float) -> float:
+        """How long ago the record was sent that is known to be stored."""
+        return now_s - self._last_s
+
     def steady_s(self, now_s: float) -> float | None:
         """Since when it is stored time after time, if it is, and for `grace_s` at least."""
         if now_s - self._last_s > self._times.steady_s:

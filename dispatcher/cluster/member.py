@@ -159,6 +159,11 @@ class Member:
         ends = [one.acts_until_s for one in self._all if one.state.is_held]
         return max((now_s - (end_s - self._times.act_s) for end_s in ends), default=0.0)
 
+    def silent_s(self) -> float:
+        """How long ago what it said of itself was sent, as far as it was stored: it may be cut off
+        from the store, or all are."""
+        return self._its_heart.silent_s(asyncio.get_running_loop().time())
+
     @property
     def _its_heart(self) -> Heart:
         assert self._heart is not None, "not started"

@@ -67,6 +67,9 @@ class Member(Protocol):
     def late_s(self) -> float:
         """How long ago the eldest renewal was sent that its leases rest on."""
 
+    def silent_s(self) -> float:
+        """How long ago it was last heard."""
+
 
 @dataclass(frozen=True, slots=True)
 class Clustered:

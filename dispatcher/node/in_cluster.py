@@ -30,6 +30,8 @@ from dispatcher.telemetry.metrics import process_text
 
 _HAND_OVER_S: Final = 10.0
 """How long handing over partitions may take beyond the end of their attempts."""
+CUT_OFF_S: Final = 10.0
+"""NATS may take nine seconds to elect a leader; who is not heard for longer is cut off."""
 
 
 class InCluster:
@@ -70,6 +72,12 @@ class InCluster:
     def bound(self) -> list[tuple[str, int]]:
         """Where operators find this node."""
         return self._front.bound
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether NATS takes nothing of this node, for so long that messages are better sent to
+        another one, if any is better off."""
+        return self._cluster.member.silent_s() >= CUT_OFF_S
 
     @property
     def desk_ends(self) -> dict[str, int]:

@@ -168,7 +168,10 @@ class Server:
         if Pace.STALLED in (*(queue.dead_stalls.pace for queue in queues), *self._results_pace):
             return Health("disk_stalled" if self.in_cluster is None else "log_late")
         refusal = self.messages.acceptor.refusal()
-        return Health(None if refusal is None else refusal.slug)
+        if refusal is not None:
+            return Health(refusal.slug)
+        is_cut_off = self.in_cluster is not None and self.in_cluster.is_cut_off
+        return Health("log_late" if is_cut_off else None)
 
     @property
     def _results_pace(self) -> list[Pace]:

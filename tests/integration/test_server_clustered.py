@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from dispatcher.errors import LogUnknown
+from dispatcher.node import in_cluster
 from dispatcher.node.desk import Desk
 from dispatcher.queue.partition import Partition
 from dispatcher.txlog.memory import MemoryLog
@@ -64,6 +68,20 @@ async def test_node_that_is_cut_off_loses_its_partitions(tmp_path: Path) -> None
                 await asyncio.sleep(0.02)
         assert ("lost", number, there.name) in away.happened.told
         assert (await there.api("/readyz"))[0] == 200
+
+
+async def test_idle_node_that_is_cut_off_is_not_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No message has to find it out first; the other one is, and so is this one afterwards."""
+    monkeypatch.setattr(in_cluster, "CUT_OFF_S", 2.5)
+    async with nodes(tmp_path, "one", "two") as (away, there):
+        away.link.is_cut = True
+        status, said = await _ready(away, 503)
+        assert (status, said["error"]) == (503, "log_late")
+        assert (await there.api("/readyz"))[0] == 200
+        away.link.is_cut = False
+        await _ready(away, 200)
 
 
 async def test_api_of_a_node_that_is_cut_off_does_not_say_that_something_is_not_there(
@@ -168,6 +186,14 @@ async def _found(node: Node, name: str) -> None:
         while (status := (await node.api(f"/v1/messages/{name}"))[0]) != 200:
             assert status == 503
             await asyncio.sleep(0.02)
+
+
+async def _ready(node: Node, wanted: int) -> tuple[int, Any]:
+    """What `/readyz` says as soon as it is this."""
+    async with asyncio.timeout(30):
+        while (answer := await node.api("/readyz"))[0] != wanted:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    return answer
 
 
 async def _told(node: Node, happened: tuple[object, ...]) -> None:
