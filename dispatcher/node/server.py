@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 from dispatcher.api.health import Health
 from dispatcher.core.authority import authority
 from dispatcher.core.rules.table import Rules
-from dispatcher.errors import PortTaken
+from dispatcher.errors import LogUnknown, PortTaken
 from dispatcher.listening.given import GivenSockets, addresses
 from dispatcher.node import certificates
 from dispatcher.node.assignment import Assignment
@@ -391,7 +391,9 @@ class Server:
     def _abandon_logs(self) -> None:
         self.is_abandoned = True
         self._events.server_log_abandoned(pending=self.pending)
+        # Of a batch on servers that go on without this one nobody may be told anything.
+        error = None if self.in_cluster is None else LogUnknown("the node stops")
         for queue in self.messages.queues:
-            queue.abandon()
+            queue.abandon(error)
         if self.desk is not None:
             self.desk.abandon()

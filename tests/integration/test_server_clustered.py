@@ -7,6 +7,7 @@ import gc
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from dispatcher.errors import LogUnknown
@@ -68,6 +69,29 @@ async def test_node_that_is_cut_off_loses_its_partitions(tmp_path: Path) -> None
                 await asyncio.sleep(0.02)
         assert ("lost", number, there.name) in away.happened.told
         assert (await there.api("/readyz"))[0] == 200
+
+
+async def test_caller_hears_nothing_where_a_stop_does_not_wait_for_the_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The batch may be stored, whatever becomes of the node; 503 would say that it is not."""
+    monkeypatch.setattr(in_cluster, "_HAND_OVER_S", 0.2)
+    async with (
+        destinations(1) as (place,),
+        nodes(tmp_path, "one", shared=Shared(partitions=1)) as made,
+    ):
+        one = made.pop()
+        log, (queue,) = one.logs.made["t0"], one.server.messages.queues
+        log.gate.clear()
+        sending = asyncio.ensure_future(one.post(place))
+        async with asyncio.timeout(20):
+            while not queue.committer.is_appending:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        await one.server.stop(0.1)
+        with pytest.raises(aiohttp.ServerDisconnectedError):
+            await sending
+        log.gate.set()
+        await one.member.stop()
 
 
 async def test_idle_node_that_is_cut_off_is_not_ready(
