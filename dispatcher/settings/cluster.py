@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
@@ -22,7 +23,9 @@ _MONITORING_EXPECTED: Final = (
     "where NATS servers are monitored, separated by commas, each http://host:port or "
     "https://host:port"
 )
-_REACHED_EXPECTED: Final = "host:port, with a port from 1 to 65535"
+_REACHED_EXPECTED: Final = (
+    "host:port, as other nodes connect to this one, with a port from 1 to 65535"
+)
 _NODE_EXPECTED: Final = "a name of 1 to 64 letters, digits, dots, dashes and underscores"
 _LEAST_KEY: Final = 16
 _KEY_EXPECTED: Final = (
@@ -113,9 +116,17 @@ def reached(raw: object) -> Address | None:
         found = Address.parse(text)
     except ValueError:
         raise ValueError(_REACHED_EXPECTED) from None
-    if not found.host or not found.port:
+    if not found.host or not found.port or _is_everywhere(found.host):
         raise ValueError(_REACHED_EXPECTED)
     return found
+
+
+def _is_everywhere(host: str) -> bool:
+    """Whether it is an address to listen on: who connects to it connects to itself."""
+    try:
+        return ip_address(host).is_unspecified
+    except ValueError:
+        return False
 
 
 def node_name(raw: object) -> str:

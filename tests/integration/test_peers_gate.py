@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -135,13 +136,15 @@ class Stranger:
         return said
 
 
-def _mutual(directory: Path, name: str, authority: trustme.CA, host: str = HOST) -> Mutual:
+def _mutual(
+    directory: Path, name: str, authority: trustme.CA, host: str = HOST, *, at: str = HOST
+) -> Mutual:
     made = authority.issue_cert(host)
     cert, key, ca = (directory / f"{name}.{part}" for part in ("cert", "key", "ca"))
     made.cert_chain_pems[0].write_to_path(str(cert))
     made.private_key_pem.write_to_path(str(key))
     authority.cert_pem.write_to_path(str(ca))
-    return Mutual(ca, cert, key)
+    return Mutual(ca, cert, key, host=at)
 
 
 @pytest.mark.parametrize("is_secured", [False, True])
@@ -408,7 +411,7 @@ def test_with_tls_both_sides_show_a_certificate_of_the_authority(
                     await other.gate.connect(one.address, Purpose.API, Ear())
                 assert failed.value.reason is Reason.WRONG_KEY
             assert len(one.made) == 1
-        elsewhere = _mutual(tmp_path, "elsewhere", authority, "node7.example")
+        elsewhere = _mutual(tmp_path, "elsewhere", authority, "node7.example", at="node7.example")
         async with node(tls=elsewhere) as one, node(tls=good) as other:
             with pytest.raises((HandshakeFailed, OSError)):
                 await other.gate.connect(one.address, Purpose.API, Ear())
@@ -434,3 +437,25 @@ def test_files_of_tls_are_read_again(tmp_path: Path) -> None:
     _mutual(tmp_path, "one", authority)
     assert mutual.load()
     assert mutual.certificate is not before
+
+
+def test_certificate_that_others_would_refuse_is_refused_as_it_is_read(tmp_path: Path) -> None:
+    """Of an authority that is not named, or for another host; at a start and with SIGHUP, where the
+    one before stays. One that has expired is not: its node works for itself."""
+    authority, another = trustme.CA(), trustme.CA()
+    with pytest.raises(ConfigError, match=r"would refuse it .*expected a certificate for 127"):
+        _mutual(tmp_path, "host", authority, "node7.example")
+    mutual = _mutual(tmp_path, "one", authority)
+    foreign = another.issue_cert(HOST)
+    foreign.cert_chain_pems[0].write_to_path(str(tmp_path / "one.cert"))
+    foreign.private_key_pem.write_to_path(str(tmp_path / "one.key"))
+    before = mutual.certificate
+    with pytest.raises(ConfigError, match=r"would refuse it .*CLUSTER_TLS_CA=.*one\.ca"):
+        mutual.load()
+    assert mutual.certificate is before
+    another.cert_pem.write_to_path(str(tmp_path / "one.ca"), append=True)
+    assert mutual.load()
+    old = authority.issue_cert(HOST, not_after=datetime.now(UTC) - timedelta(days=1))
+    old.cert_chain_pems[0].write_to_path(str(tmp_path / "one.cert"))
+    old.private_key_pem.write_to_path(str(tmp_path / "one.key"))
+    assert mutual.load()

@@ -105,7 +105,7 @@ class Nodes:
         made.cert_chain_pems[0].write_to_path(str(cert))
         made.private_key_pem.write_to_path(str(key))
         self._authority.cert_pem.write_to_path(str(ca))
-        return Mutual(ca, cert, key)
+        return Mutual(ca, cert, key, host=HOST)
 
     def address_of(self, number: int) -> Address | None:
         port = self.all[number].gate.port

@@ -97,6 +97,8 @@ def test_key_is_refused_when_it_is_short_or_not_one(key: str) -> None:
         ("NODE", "x" * 65, "a name of 1 to 64"),
         ("CLUSTER_ADVERTISE", ":8082", "host:port"),
         ("CLUSTER_ADVERTISE", "a:0", "host:port"),
+        ("CLUSTER_ADVERTISE", "0.0.0.0:8082", "host:port"),
+        ("CLUSTER_ADVERTISE", "[::]:8082", "host:port"),
         ("CLUSTER_LISTEN", "unix:/x", "host:port"),
         ("CLUSTER_MONITORING", "a:8222", "http://host:port"),
         ("CLUSTER_MONITORING", "http://a:8222/varz", "http://host:port"),

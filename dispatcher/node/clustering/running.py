@@ -38,7 +38,7 @@ from dispatcher.node.opening import open_log_of, open_output, tell_start
 from dispatcher.node.process import Process, run_loop
 from dispatcher.node.server import Server
 from dispatcher.node.systemd import Systemd
-from dispatcher.peers.gate import Gate
+from dispatcher.peers.gate import Gate, read_address
 from dispatcher.peers.tls import Mutual
 from dispatcher.settings import Settings
 from dispatcher.telemetry.events import Events
@@ -249,7 +249,10 @@ class _Node:
         files = self._config.tls
         if files is None:
             return None
-        return await asyncio.to_thread(Mutual, files.ca, files.cert, files.key)
+        reached = read_address(self._config.advertise)
+        assert reached is not None
+        make = partial(Mutual, files.ca, files.cert, files.key, host=reached.host)
+        return await asyncio.to_thread(make)
 
     async def _end_when_taken(self, process: Process) -> None:
         await self._taken.wait()
