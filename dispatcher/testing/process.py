@@ -105,6 +105,11 @@ class ServerProcess:
         return [self.api]
 
     @property
+    def desk(self) -> ServerProcess:
+        """The process that has the API."""
+        return self
+
+    @property
     def is_silent(self) -> bool:
         """Whether nothing more will be logged: what it said is all there."""
         return not any(reader.is_alive() for reader in self._readers)

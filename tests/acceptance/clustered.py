@@ -199,6 +199,7 @@ class ClusteredServer:
         for node in self._every:
             node.event("server.ready")
         self._wait_for(self._is_open, "every partition is open")
+        self._wait_for(self._is_linked, "all nodes speak with each other")
         if self._api_is_plain:
             self._wait_for(self._has_api, "the API is reached")
         self._is_ready = True
@@ -211,6 +212,11 @@ class ClusteredServer:
     def _is_open(self) -> bool:
         opened = {line["partition"] for line in self.events("partition.opened")}
         return len(opened) == PARTITIONS or self.has_ended
+
+    def _is_linked(self) -> bool:
+        others = len(self._every) - 1
+        known = [{line["peer"] for line in node.events("peer.connected")} for node in self._every]
+        return all(len(peers) == others for peers in known) or self.has_ended
 
     def _has_api(self) -> bool:
         return get(self._front.api, "/v1/stats").status != _MOVED

@@ -13,6 +13,7 @@ _FILES: Final = "reads or damages the files of a log, which are streams in a clu
 _BACKUP: Final = "backups of a cluster are those of its streams"
 _KEEPS: Final = "EVENT_SOURCING needs files"
 _OWN: Final = "is about how one process starts, and what it shows of itself"
+_ALL_STOP: Final = "all nodes stop at once, and a job may end as the partition of another one goes"
 _RUN: Final = "is about `dispatcher run`, which has a server of its own"
 
 OF_ONE_SERVER: Final = {
@@ -35,6 +36,7 @@ OF_ONE_SERVER: Final = {
     "test_audit::test_audit_that_the_disk_cannot_read_harms_nothing": _FILES,
     "test_audit::test_audit_with_a_pipe_for_a_file_holds_up_no_start": _FILES,
     "test_audit::test_backup_has_the_audit_and_a_restore_puts_it_back": _BACKUP,
+    "test_jobs::test_a_stop_names_the_jobs_that_it_ends": _ALL_STOP,
     "test_durability::test_torn_tail_is_cut_off_and_reported": _FILES,
     "test_durability::test_damage_elsewhere_stops_the_start_with_file_and_offset": _FILES,
     "test_durability::test_verify_of_an_intact_log_exits_0": _FILES,

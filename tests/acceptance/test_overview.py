@@ -40,12 +40,12 @@ def metric(server: ServerProcess, name: str) -> float:
 
 
 def test_overview_of_a_server_with_nothing_to_do_says_who_it_is(server: ServerProcess) -> None:
-    """And that nothing is wrong."""
+    """And that nothing is wrong; of a cluster, which of its nodes it is that answers."""
     said = overview(server)
     assert (said["version"], said["instance"]) == (__version__, socket.gethostname())
-    assert (said["pid"], said["problems"]) == (server.pid, [])
-    assert said["listen"] == ["{}:{}".format(*server.listen)]
-    assert said["api_listen"] == ["{}:{}".format(*server.api)]
+    assert (said["pid"], said["problems"]) == (server.desk.pid, [])
+    assert said["listen"] == ["{}:{}".format(*server.desk.listen)]
+    assert said["api_listen"] == ["{}:{}".format(*server.desk.api)]
     assert said["waiting"] == {"count": 0, "oldest_at": None}
     assert said["dead"] == {"count": 0, "last": []}
     disk = os.statvfs("/tmp")
