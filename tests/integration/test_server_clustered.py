@@ -14,6 +14,7 @@ from dispatcher.errors import LogUnknown
 from dispatcher.node import in_cluster
 from dispatcher.node.desk import Desk
 from dispatcher.queue.partition import Partition
+from dispatcher.testing.destination import Wait
 from dispatcher.txlog.memory import MemoryLog
 from tests.integration.clustered import Node, Shared, nodes, owned
 from tests.integration.partitioned import destinations
@@ -75,19 +76,22 @@ async def test_caller_hears_nothing_where_a_stop_does_not_wait_for_the_verdict(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The batch may be stored, whatever becomes of the node; 503 would say that it is not."""
-    monkeypatch.setattr(in_cluster, "_HAND_OVER_S", 0.2)
+    monkeypatch.setattr(in_cluster, "_HAND_OVER_S", -29.5)  # of 30
     async with (
         destinations(1) as (place,),
         nodes(tmp_path, "one", shared=Shared(partitions=1)) as made,
     ):
         one = made.pop()
         log, (queue,) = one.logs.made["t0"], one.server.messages.queues
+        place.script([Wait(60)])
+        await one.accepted(place)
+        await place.received(1)
         log.gate.clear()
         sending = asyncio.ensure_future(one.post(place))
         async with asyncio.timeout(20):
             while not queue.committer.is_appending:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
-        await one.server.stop(0.1)
+        await one.server.stop(30)
         with pytest.raises(aiohttp.ServerDisconnectedError):
             await sending
         log.gate.set()
