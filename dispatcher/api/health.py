@@ -11,6 +11,7 @@ _MESSAGES = {
     "disk_full": "There is no space for the log. Make space; accepting resumes by itself.",
     "disk_stalled": "The disk of a log does not answer. Look at it; accepting resumes by itself.",
     "log_late": "The servers of the cluster do not answer; accepting resumes by itself.",
+    "moved": "No node has a partition that messages could be put in; one takes it over.",
     "backlog_full": "MAX_BACKLOG_BYTES are waiting to be delivered; accepting resumes by itself.",
     "overloaded": "Requests come faster than the disk takes them; accepting resumes by itself.",
     "log_failed": "A write to the log or a sync of it failed; the process ends.",

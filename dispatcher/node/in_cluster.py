@@ -171,13 +171,14 @@ class InCluster:
 
     def _make_front(self, sockets: Sequence[socket]) -> Front:
         settings, messages = self._messages.settings, self._messages
+        self._disks = Disks({TRANSACTION: settings.transaction_log})
         self._metrics = Metrics(
             messages.whole,
             messages.pool,
             messages.listener,
             operators=dict,
             certificates=messages.certificates,
-            disks=Disks({TRANSACTION: settings.transaction_log}),
+            disks=self._disks,
             leases=self._cluster.leases,
         )
         return Front(
@@ -197,4 +198,5 @@ class InCluster:
         """Those of this node, and of the desk where that is here."""
         if self.desk is not None:
             return await self.desk.metrics_text()
+        await self._disks.look()
         return await self._metrics.text() + await asyncio.to_thread(process_text)

@@ -289,7 +289,7 @@ class Links:
         if task is not None:
             task.cancel()
         self._lost.pop(number, None)
-        peer.close("it has left")
+        peer.close("it has left, or is not heard of")
 
     async def start(self) -> None:
         """Listen, and connect to the others, which goes on until `stop`; nobody is connected when

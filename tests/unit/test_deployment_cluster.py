@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from dispatcher import __version__
 from dispatcher.settings import Settings
 from dispatcher.settings.sources import Names
 from dispatcher.testing.nats import find_server
@@ -80,6 +81,20 @@ def test_variables_of_a_node_are_settings() -> None:
     for node in NODES:
         assert environment(node).keys() - SETTINGS == set()
     assert values("dispatcher").keys() - SETTINGS == OF_NATS
+
+
+@pytest.mark.parametrize("name", ["cluster", "dispatcher"])
+def test_image_that_is_named_is_of_this_version(name: str) -> None:
+    """An older one does not know all settings of the file."""
+    (found,) = re.findall(r"/dispatcher:(\S+)$", read(f"config/kubernetes/{name}.yaml"), re.M)
+    assert found == __version__
+
+
+def test_image_of_compose_is_built_by_one_service() -> None:
+    """Builds of one name at a time fail, as each finds the name taken."""
+    services = compose()["services"]
+    assert [name for name in NODES if "build" in services[name]] == ["dispatcher1"]
+    assert {services[name]["image"] for name in NODES} == {"dispatcher"}
 
 
 def test_settings_of_a_cluster_are_accepted() -> None:

@@ -13,8 +13,8 @@ from dispatcher.queue.admin.course import Course
 OF_STREAMS: Final = Refusal(
     409,
     "backup_of_streams",
-    "In a cluster the logs are streams of NATS, each on three servers; copy those, for example "
-    "with `nats stream backup`, one for each stream whose name begins with dispatcher-.",
+    "In a cluster the logs are streams of NATS, each on three servers; copy all of them, for "
+    "example with `nats account backup`.",
 )
 
 

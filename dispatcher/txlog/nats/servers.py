@@ -67,9 +67,10 @@ async def _varz(session: ClientSession, address: str) -> Mapping[str, Any]:
         async with session.get(url) as answer:
             fields = await answer.json(content_type=None)
     except (ClientError, OSError, TimeoutError, ValueError) as error:
+        why = str(error) or "no answer in time"
         raise LogBusy(
-            f"{url} says nothing about its NATS server ({error!r}). Start it with `http: 8222`, or"
-            " name its monitoring."
+            f"{url} says nothing about its NATS server ({why}). Start it with `http: 8222`, or name"
+            " its monitoring in CLUSTER_MONITORING"
         ) from error
     if not isinstance(fields, dict):
         raise LogBusy(f"{url} is not the monitoring of a NATS server")
