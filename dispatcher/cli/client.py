@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
@@ -17,12 +18,15 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from dispatcher.cli.address import Server
-from dispatcher.cli.errors import CommandError
+from dispatcher.cli.errors import CommandError, Moved, RefusedNow
 from dispatcher.cli.translating import decoded, refuse, translated
 
 Json = dict[str, Any]
 
 ACCEPTED: Final = 202
+PATIENCE_SECONDS: Final = 8.0
+"""What a node had is elsewhere within 6 s, as a rule."""
+_MOVED_SECONDS: Final = 0.5
 _MAX_LINE_BYTES: Final = 1 << 20
 _PIECE_BYTES: Final = 1 << 18
 _LINES: Final = "application/x-ndjson"
@@ -31,13 +35,36 @@ _LINES: Final = "application/x-ndjson"
 class Api:
     """The calls of docs/api.md. Every method raises a `CommandError` with the fitting exit code."""
 
-    def __init__(self, server: Server, key: str | None) -> None:
+    def __init__(
+        self, server: Server, key: str | None, *, patience_s: float = PATIENCE_SECONDS
+    ) -> None:
+        """For so long `get` waits for an API that is on its way to another node."""
         self.server = server
         self._key = key
+        self._patience_s = patience_s
 
     def get(self, path: str, query: Mapping[str, object] | None = None) -> Json:
         """Return what is at a path."""
-        return self._object(self._call("GET", _with_query(path, query)))
+        path, deadline_s = _with_query(path, query), time.monotonic() + self._patience_s
+        while True:
+            try:
+                return self._object(self._call("GET", path))
+            except Moved as moved:
+                if time.monotonic() >= deadline_s:
+                    raise RefusedNow(f"{moved} {self._why_not_ready()}".rstrip()) from moved
+            time.sleep(_MOVED_SECONDS)
+
+    def _why_not_ready(self) -> str:
+        """What the node that was asked says of itself; empty: it is ready."""
+        with self._translated():
+            connection = self.server.connect()
+            try:
+                answer = self._send(connection, "GET", "/readyz", None, "application/json")
+                content = answer.read()
+            finally:
+                connection.close()
+        told = decoded(content) or {}
+        return f"Its /readyz: {told['message']} ({told['error']})" if "message" in told else ""
 
     def post(self, path: str, body: Json | None = None) -> Json:
         """Ask for a change. Returns the answer, durable when this returns."""

@@ -55,5 +55,9 @@ class RefusedNow(CommandError):
     exit_code = 9
 
 
+class Moved(RefusedNow):
+    """What was asked for is on its way to another process or node."""
+
+
 INTERRUPTED = 130
 """128 + SIGINT, as a shell says it."""

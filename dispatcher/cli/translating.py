@@ -16,6 +16,7 @@ from dispatcher.cli.errors import (
     BadUsage,
     CommandError,
     KeyRefused,
+    Moved,
     NotConnected,
     NotFound,
     RefusedNow,
@@ -66,6 +67,8 @@ def refuse(
             raise NotFound(shown)
         case 404:
             raise CommandError(f"{shown}: not a dispatcher's API, or an older version of it")
+        case 503 if slug == "moved":
+            raise Moved(shown)
         case 409 | 429 | 503:
             raise RefusedNow(shown)
         case _:

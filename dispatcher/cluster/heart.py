@@ -48,6 +48,12 @@ class Heart:
     def __repr__(self) -> str:
         return f"<Heart of member {self.me.number}: {self.state.value}>"
 
+    @property
+    def stored_s(self) -> float:
+        """When what was stored last was sent; infinite while there is nothing to store."""
+        is_writing = self.said is not None and not self.is_taken
+        return self._last_s if is_writing and self.said is not MemberState.LEFT else math.inf
+
     def is_now(self, state: MemberState) -> None:
         """Say so at once."""
         self.state = state

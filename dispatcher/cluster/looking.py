@@ -19,6 +19,9 @@ from dispatcher.errors import LogBusy
 
 PATIENCE_S: Final = 2.0
 """A store that keeps its promise has answered before."""
+_STORES_NOTHING: Final = (
+    "its servers store nothing now; look whether most of them run, reach each other and have space"
+)
 
 
 class Looking:
@@ -34,22 +37,21 @@ class Looking:
         *,
         keys: Callable[[], Sequence[str]],
         found: Callable[[Mapping[str, Entry]], bool],
+        stored_s: Callable[[], float],
     ) -> None:
+        """`keys` are what is looked at. `stored_s` is when this member sent what was stored last;
+        infinite while it has nothing to store."""
         self._store = store
         self._observer = observer
         self._times = times
         self._random = random
         self._keys = keys
         self._found = found
+        self._stored_s = stored_s
         self._next_s = -math.inf
         self._is_under_way = self.is_wanted = False
         self._awaited: dict[str, float] = {}
         self._away_s: float | None = None
-
-    @property
-    def is_away(self) -> bool:
-        """Whether the store did not answer the last look."""
-        return self._away_s is not None
 
     def soon(self) -> None:
         """Begin one more look at the next turn, after what is so now."""
@@ -100,6 +102,10 @@ class Looking:
             self._observer.store_away(error)
 
     def _answered(self, now_s: float) -> None:
-        if self._away_s is not None:
+        """A store without a majority can be looked at, but stores nothing: it is away as long."""
+        stored_s = self._stored_s()
+        if now_s - stored_s > self._times.act_s:
+            self._failed(LogBusy(_STORES_NOTHING), now_s)
+        elif self._away_s is not None and stored_s > self._away_s:
             self._observer.store_back(now_s - self._away_s)
             self._away_s = None

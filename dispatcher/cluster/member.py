@@ -10,6 +10,7 @@ on: what it has is renewed when the store is back, if nobody else took it meanwh
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
@@ -89,7 +90,15 @@ class Member:
         self._leases = {number: Lease(nonce, times) for number in range(partitions)}
         self._heart: Heart | None = None
         self._keeping = Keeping(holder, self._leases, observer, self._supervisor, self._wake)
-        self._looking = Looking(store, observer, times, random, keys=self._keys, found=self._found)
+        self._looking = Looking(
+            store,
+            observer,
+            times,
+            random,
+            keys=self._keys,
+            found=self._found,
+            stored_s=self._stored_s,
+        )
         self._awake, self._progress = asyncio.Event(), asyncio.Event()
         self._stop_listening: Stop | None = None
         self._former: dict[int, str] = {}
@@ -327,6 +336,10 @@ class Member:
     async def _look(self) -> None:
         await self._looking.look()
         self._wake()
+
+    def _stored_s(self) -> float:
+        heart = self._heart
+        return math.inf if heart is None else heart.stored_s
 
     def _look_again(self) -> bool:
         self._looking.soon()

@@ -295,9 +295,9 @@ class Events:
     def log_failed(self, *, path: str, reason: str) -> None:
         """A write or sync failed. The process ends with exit code 1; look at the disk."""
 
-    @_event("error", "partition.lost")
+    @_event("info", "partition.lost")
     def partition_lost(self, *, partition: int, reason: str) -> None:
-        """Another node has this log, or nobody reaches it. Other partitions go on."""
+        """This node lets go of it: another one has its log, or nobody reaches that."""
 
     @_event("warning", "cluster.waiting")
     def cluster_waiting(self, *, reason: str) -> None:

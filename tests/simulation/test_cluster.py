@@ -183,6 +183,27 @@ def test_without_a_majority_nothing_is_claimed_and_all_have_what_they_had(
     live(main)
 
 
+def test_a_store_without_a_majority_is_told_as_away_until_it_stores_again() -> None:
+    """Looks are answered all the while; once each, as nobody wants to read it every second."""
+
+    async def main(world: World) -> None:
+        nodes = await three(world)
+        await asyncio.sleep(10)
+        assert not any(("away", -1) in node.told for node in nodes)
+        world.leases.lose_majority()
+        await asyncio.sleep(6)
+        for node in nodes:
+            assert node.told.count(("away", -1)) == 1
+        await asyncio.sleep(60)
+        assert not any(("back", -1) in node.told for node in nodes)
+        world.leases.regain_majority(is_kept=False)
+        await asyncio.sleep(4)
+        for node in nodes:
+            assert node.told.count(("away", -1)) == node.told.count(("back", -1)) == 1
+
+    live(main)
+
+
 def test_a_store_that_answers_nobody_for_minutes_costs_no_partition() -> None:
     """All are suspended, and go on with what they had."""
 
