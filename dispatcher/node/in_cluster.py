@@ -13,7 +13,6 @@ from typing import Final
 
 from dispatcher.api.front.server import Front
 from dispatcher.api.health import Health
-from dispatcher.cluster.times import Times
 from dispatcher.core.keys import Key, Keyring
 from dispatcher.node import certificates, configs
 from dispatcher.node.beside import ApiPlace, DeskBeside
@@ -29,7 +28,6 @@ from dispatcher.peers.tunnel import Tunnel
 from dispatcher.queue.partition import Partition
 from dispatcher.telemetry.metrics import process_text
 
-_LATE_S: Final = Times().ttl_s
 _HAND_OVER_S: Final = 10.0
 """How long handing over partitions may take beyond the end of their attempts."""
 CUT_OFF_S: Final = 10.0
@@ -69,12 +67,6 @@ class InCluster:
     def __repr__(self) -> str:
         where = "elsewhere" if self.desk is None else "here"
         return f"<InCluster: member {self._cluster.number}, the desk is {where}>"
-
-    @property
-    def is_late(self) -> bool:
-        """Whether leases of this node have run out that it could not renew: others may have taken
-        over what it had, or nobody reaches NATS."""
-        return self._cluster.leases.late_s() > _LATE_S
 
     @property
     def bound(self) -> list[tuple[str, int]]:

@@ -167,8 +167,6 @@ class Server:
             return Health("disk_full")
         if Pace.STALLED in (*(queue.dead_stalls.pace for queue in queues), *self._results_pace):
             return Health("disk_stalled" if self.in_cluster is None else "log_late")
-        if self.in_cluster is not None and self.in_cluster.is_late:
-            return Health("log_late")
         refusal = self.messages.acceptor.refusal()
         if refusal is not None:
             return Health(refusal.slug)

@@ -297,7 +297,8 @@ class Events:
 
     @_event("info", "partition.lost")
     def partition_lost(self, *, partition: int, reason: str) -> None:
-        """This node lets go of it: another one has its log, or nobody reaches that."""
+        """This node lets go of it: another one has its log, or nobody reaches that. What follows is
+        `partition.taken` or `partition.in_doubt`."""
 
     @_event("warning", "cluster.waiting")
     def cluster_waiting(self, *, reason: str) -> None:
@@ -324,12 +325,12 @@ class Events:
 
     @_event("warning", "cluster.store_away")
     def cluster_store_away(self, *, reason: str) -> None:
-        """NATS does not answer, or has no majority. Within 3 s this node starts no attempt until it
-        does."""
+        """NATS does not answer, or stores nothing, as it has no majority. Within 3 s this node
+        starts no attempt until it does."""
 
     @_event("info", "cluster.store_back")
     def cluster_store_back(self, *, after_ms: int) -> None:
-        """It answers again."""
+        """It answers, and stores again."""
 
     @_event("info", "partition.claimed")
     def partition_claimed(self, *, partition: int, epoch: int, former: str) -> None:

@@ -57,8 +57,6 @@ async def test_node_that_is_cut_off_loses_its_partitions(tmp_path: Path) -> None
             while len(there.open) < 4:  # noqa: ASYNC110  # what it looks at changes
                 await asyncio.sleep(0.02)
         await _found(there, name)
-        assert away.server.health().reason == "log_late", "a balancer leaves it"
-        assert there.server.health().is_ready
         figures = (await there.api("/metrics"))[1]
         assert 'dispatcher_partition_owned{partition="3"} 1.0' in figures
         assert f"dispatcher_takeovers_total {there.member.takeovers_total}.0" in figures
