@@ -10,11 +10,16 @@ from hypothesis import HealthCheck, settings
 
 from dispatcher.settings import Settings
 from dispatcher.settings.sources import Names
+from tests.effort import times
 
 # No deadline: on a busy machine an example that took long says nothing about the code. A failing
 # example is printed with what it takes to run it again (--hypothesis-seed, @reproduce_failure).
 settings.register_profile(
-    "dispatcher", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+    "dispatcher",
+    deadline=None,
+    max_examples=times(40),
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("dispatcher")
 

@@ -41,16 +41,24 @@ def wheel(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def command(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The `dispatcher` command of a virtual environment with nothing but the wheel in it.
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A virtual environment for one wheel after the other: what they depend on is installed once.
 
-    The environment has no pip of its own: making one takes longer than everything else.
+    It has no pip of its own: making one with it takes longer than everything else.
     """
     directory = tmp_path_factory.mktemp("venv")
     venv.create(directory, with_pip=False)
-    python = directory / "bin" / "python"
-    _run(sys.executable, "-m", "pip", "--python", python, "install", wheel)
-    return directory / "bin" / "dispatcher"
+    return directory / "bin"
+
+
+@pytest.fixture(scope="module")
+def command(environment: Path, wheel: Path) -> Path:
+    """The `dispatcher` command, where there is nothing but the wheel and what it depends on."""
+    command = environment / "dispatcher"
+    again = ("--no-deps", "--force-reinstall") if command.exists() else ()
+    python = environment / "python"
+    _run(sys.executable, "-m", "pip", "--python", python, "install", *again, wheel)
+    return command
 
 
 def _run(*given: str | Path, **environment: str) -> str:

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dispatcher.cluster.assignment import next_move, turns
+from tests.effort import times
 
 PARTITIONS = st.integers(1, 40)
 MEMBERS = st.sets(st.integers(0, 250), min_size=1, max_size=9)
@@ -63,7 +64,7 @@ def test_nobody_claims_where_nobody_is_there() -> None:
     assert turns({0: 3}, [3]) == {}
 
 
-@settings(max_examples=50)
+@settings(max_examples=times(20))
 @given(st.integers(1, 24), st.integers(1, 6), st.integers(0, 2), st.data())
 def test_moves_end_with_everybodys_share_and_move_no_more_than_needed(
     partitions: int, members: int, away: int, data: st.DataObject

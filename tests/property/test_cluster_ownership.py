@@ -13,6 +13,7 @@ from dispatcher.cluster.ownership import Do, Lease, Me, State, Turn
 from dispatcher.cluster.records import LeaseRecord
 from dispatcher.cluster.store import Entry
 from dispatcher.cluster.times import Times
+from tests.effort import times
 
 TIMES = Times()
 MEMBERS = range(3)
@@ -143,7 +144,7 @@ class Members:
         assert self.epochs == sorted(set(self.epochs)), "each opening has a later epoch"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=times(70), deadline=None)
 @given(STEPS)
 def test_no_two_members_may_act_for_a_partition(steps: list[tuple[str, int, object]]) -> None:
     """Nor does one believe that it has what it has not, once it knows; and when everything is

@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from dispatcher.core.breaker import FAILURES_TO_OPEN, Breaker, Signal, State
 from dispatcher.core.limit import Limit
 from dispatcher.testing.clock import SimulatedClock
+from tests.effort import times
 
 WORKER = 16
 LONGEST_PAUSE_MS = 5_000
@@ -120,7 +121,7 @@ class Lane(RuleBasedStateMachine):
             assert self.breaker.state is (State.CLOSED if closed else State.OPEN)
 
 
-Lane.TestCase.settings = settings(max_examples=100, stateful_step_count=60, deadline=None)
+Lane.TestCase.settings = settings(max_examples=times(40), stateful_step_count=60, deadline=None)
 TestLane = Lane.TestCase
 
 

@@ -7,7 +7,6 @@ without what nothing needs any more, and has to be the same.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -46,6 +45,7 @@ from dispatcher.functions.machine import Machine
 from dispatcher.functions.model import NONE, Call, How, Phase, StateArm
 from dispatcher.functions.runs.resuming import plan_resume
 from dispatcher.testing.machine import Bench, a_new, clone, picture
+from tests.effort import times
 
 APP = "http://app.example"
 ENDPOINTS = st.sampled_from([APP, APP, APP, "promise:p", "promise:q", "channel:c"])
@@ -579,7 +579,7 @@ def _bytes(bench: Bench) -> dict[int, list[bytes]]:
 
 TestFunctionMachine = FunctionMachine.TestCase
 TestFunctionMachine.settings = settings(
-    max_examples=int(os.environ.get("CALL_EXAMPLES", "100")),
+    max_examples=times(35),
     stateful_step_count=60,
     deadline=None,
     phases=(HypothesisPhase.explicit, HypothesisPhase.reuse, HypothesisPhase.generate),

@@ -14,6 +14,7 @@ from dispatcher.testing.clock import SimulatedClock
 from dispatcher.testing.loop import run
 from dispatcher.testing.queue import Receipts, destination
 from dispatcher.testing.spread import SpreadNode
+from tests.effort import times
 
 PLACES = [destination(f"{name}.example") for name in "abcd"]
 
@@ -107,7 +108,7 @@ async def live(clock: SimulatedClock, program: list[object]) -> None:
     await node.stop()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=times(20))
 @given(steps)
 def test_keys_keep_meeting_whatever_the_numbers_of_partitions(program: list[object]) -> None:
     """Also where messages come at once, and where those of a key wait in a partition of before."""

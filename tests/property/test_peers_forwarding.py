@@ -17,6 +17,7 @@ from dispatcher.testing.loop import run
 from dispatcher.testing.peered import Process, keyed, peered, place_in
 from dispatcher.testing.peers import Network
 from dispatcher.testing.queue import Receipts
+from tests.effort import times
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +146,7 @@ class World:
                     assert at == sorted(at), "out of order"
 
 
-@settings(max_examples=150)
+@settings(max_examples=times(50))
 @given(
     st.lists(st.one_of(sends, sends, sends, cuts, waits), max_size=40),
     st.integers(),
@@ -179,7 +180,7 @@ def test_two_processes_are_as_one_whatever_becomes_of_their_link(
     run(main)
 
 
-@settings(max_examples=100)
+@settings(max_examples=times(40))
 @given(st.lists(sends, max_size=40))
 def test_without_a_loss_each_message_is_answered_as_one_process_would(steps: list[Send]) -> None:
     """Every message is accepted, or a duplicate of the first with its key."""

@@ -22,6 +22,7 @@ from dispatcher.testing.clustered import Cluster, clustered
 from dispatcher.testing.loop import run
 from dispatcher.testing.peered import keyed, place_in
 from dispatcher.testing.queue import message
+from tests.effort import times
 
 MEMBERS, PARTITIONS = 3, 2
 
@@ -241,7 +242,7 @@ def _succeed(settling: Settling, sent: Message) -> None:
     settling.delivered(sent, 200)
 
 
-@settings(max_examples=100)
+@settings(max_examples=times(40))
 @given(
     st.lists(st.one_of(sends, sends, sends, sends, moves, cuts, looks, waits), max_size=50),
     st.sets(st.integers(0, MEMBERS - 1)),

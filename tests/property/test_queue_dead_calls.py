@@ -19,6 +19,7 @@ from dispatcher.testing.deadcalls import call_id, call_letter
 from dispatcher.testing.log import Space
 from dispatcher.testing.loop import run
 from dispatcher.testing.queue import Bench
+from tests.effort import times
 
 COUNT = 4
 SIZES = (3, CHUNK_BYTES + 5, 0, 2 * CHUNK_BYTES)
@@ -150,7 +151,7 @@ class _World:
         assert not self.bench.notes.lost
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=times(25), deadline=None)
 @example([("redrive", ALL, 0.002), ("crash", ALL, 1.0)], frozenset())
 @example([("redrive", ALL, 0.002), ("crash and keep", ALL, 1.0)], ALL)
 @given(st.lists(st.tuples(OPERATIONS, NUMBERS, PAUSES), max_size=20), NUMBERS)

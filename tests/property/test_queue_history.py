@@ -20,6 +20,7 @@ from dispatcher.queue.records.ids import wire_id
 from dispatcher.queue.records.kinds import Kind
 from dispatcher.queue.records.messages import decode_stored
 from dispatcher.testing.queue import Bench, destination, failed, message, simulate
+from tests.effort import times
 
 T0: Final = 1_704_067_200_000_000
 Step = tuple[str, int]
@@ -160,7 +161,7 @@ async def stored_from(bench: Bench, position: int) -> list[Sent]:
     return found
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=times(30), deadline=None)
 @given(STEPS, st.none() | st.tuples(st.integers(0, 40), st.integers(0, 40)), st.integers(0, 20))
 def test_replay_sends_exactly_what_was_delivered(
     steps: list[Step], span: tuple[int, int] | None, stop_after: int

@@ -18,6 +18,7 @@ from dispatcher.queue.records.keys import KEY_BYTES
 from dispatcher.queue.registry.idempotency import directory, entries
 from dispatcher.queue.registry.idempotency.block import Entry
 from dispatcher.queue.registry.idempotency.entries import Entries
+from tests.effort import IS_THOROUGH, times
 
 WINDOW_US = 24_000_000
 TICK_US = 1 << 16
@@ -169,10 +170,10 @@ class EntriesMachine(RuleBasedStateMachine):
 
 
 TestEntries = EntriesMachine.TestCase
-TestEntries.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestEntries.settings = settings(max_examples=times(30), stateful_step_count=40, deadline=None)
 
 
-@pytest.mark.parametrize("count", [20_000, 95_000])
+@pytest.mark.parametrize("count", [20_000, 95_000] if IS_THOROUGH else [20_000])
 def test_a_key_takes_64_bytes_at_most(count: int) -> None:
     """Just before the tables grow and just after it."""
     tracemalloc.start()

@@ -30,6 +30,7 @@ from dispatcher.queue.pending.index import NO_SLOT, State
 from dispatcher.testing.clock import SimulatedClock
 from dispatcher.testing.loop import SimulatedLoop
 from dispatcher.testing.queue import Bench, Receipts, destination, failed, message
+from tests.effort import times
 
 T = TypeVar("T")
 POLICY = RetryPolicy(retry_limit=2, delay_ms=100, max_delay_ms=5_000, retry_on=frozenset({409}))
@@ -409,7 +410,7 @@ class LinesMachine(RuleBasedStateMachine):
 
 TestLinesMachine = LinesMachine.TestCase
 TestLinesMachine.settings = settings(
-    max_examples=100,
+    max_examples=times(35),
     stateful_step_count=40,
     deadline=None,
     phases=(Phase.explicit, Phase.reuse, Phase.generate),  # shrinking takes minutes: do it by hand

@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import json
 import math
-import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import suppress
@@ -57,6 +56,7 @@ from dispatcher.testing.clock import SimulatedClock
 from dispatcher.testing.log import FaultyLog, Space
 from dispatcher.testing.loop import SimulatedLoop
 from dispatcher.testing.queue import Bench, Receipts, destination, failed, message
+from tests.effort import times
 from tests.property.understood import (
     Waiting,
     copies_in,
@@ -2001,7 +2001,7 @@ def _chained_in_timers(queue: Partition) -> list[int]:
 
 TestQueueMachine = QueueMachine.TestCase
 TestQueueMachine.settings = settings(
-    max_examples=int(os.environ.get("QUEUE_EXAMPLES", "150")),
+    max_examples=times(50),
     stateful_step_count=40,
     phases=(Phase.explicit, Phase.reuse, Phase.generate),  # shrinking takes minutes: do it by hand
 )

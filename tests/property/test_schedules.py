@@ -26,6 +26,7 @@ from dispatcher.testing.callstore import CallBench
 from dispatcher.testing.clock import SimulatedClock
 from dispatcher.testing.loop import run
 from dispatcher.testing.queue import failed
+from tests.effort import times
 
 MINUTE_US: Final = 60_000_000
 PLAN: Final = Plan("* * * * *", "UTC", PlannedMessage("http://a.example"), catch_up=CatchUp.ALL)
@@ -96,7 +97,7 @@ class Server:
                 await self.start()
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=times(20), suppress_health_check=list(HealthCheck))
 @given(steps=STEPS, overlap=st.sampled_from(Overlap))
 def test_each_firing_is_one_message_whatever_happens(
     steps: list[tuple[str, float]], overlap: Overlap

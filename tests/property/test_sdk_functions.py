@@ -31,6 +31,7 @@ from dispatcher.sdk.replay.model import (
 )
 from dispatcher.sdk.values import encode
 from dispatcher.testing.playing import BEGAN_US, argument
+from tests.effort import times
 
 
 @dispatch.function
@@ -200,7 +201,7 @@ def shown(outcome: Outcome) -> object:
 
 
 @given(PROGRAMS, st.integers(0, 2**16))
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=times(40), deadline=None)
 def test_program_run_cold_does_what_it_does_warm(program: Program, seed: int) -> None:
     """Whatever it waits for, and in whatever order that ends: the same calls, steps, cancels and
     timers come out at each activation, and the same result."""

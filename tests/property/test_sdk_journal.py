@@ -42,6 +42,7 @@ from dispatcher.testing.durable import (
     step,
     value,
 )
+from tests.effort import times
 
 texts = st.text(max_size=8)
 names = st.text(st.characters(exclude_characters="\0"), max_size=8)
@@ -107,14 +108,14 @@ def _merged(first: Columns, second: Columns) -> Columns:
 
 
 @given(columns())
-@settings(max_examples=60)
+@settings(max_examples=times(25))
 def test_record_is_read_as_it_was_written(record: Columns) -> None:
     """Numbers, texts with lone surrogates, and values of any type."""
     assert decode(encode(record, whole=True)) == record
 
 
 @given(columns(), columns())
-@settings(max_examples=25)
+@settings(max_examples=times(10))
 def test_concatenation_is_merging_when_a_piece_is_appended(first: Columns, piece: Columns) -> None:
     """A server that knows nothing of the format puts the piece behind the state."""
     assume(not set(first.paths) & set(piece.paths))
@@ -125,7 +126,7 @@ def test_concatenation_is_merging_when_a_piece_is_appended(first: Columns, piece
 
 
 @given(columns(), st.lists(columns(most=60), min_size=1, max_size=6))
-@settings(max_examples=12)
+@settings(max_examples=times(6))
 def test_compaction_changes_the_bytes_and_nothing_that_is_in_them(
     first: Columns, pieces: list[Columns]
 ) -> None:
@@ -156,7 +157,7 @@ def _read(state: bytes) -> None:
 
 
 @given(columns(), st.data())
-@settings(max_examples=100)
+@settings(max_examples=times(40))
 def test_damaged_state_is_bad_and_raises_nothing_else(record: Columns, draw: st.DataObject) -> None:
     """Bytes changed, lost, added or moved: either it can be read all the same, or `BadState` says
     that it can't, which is INCOMPATIBLE_STATE and never an HTTP 500."""
@@ -186,7 +187,7 @@ close_all()
 
 
 @given(st.data())
-@settings(max_examples=100)
+@settings(max_examples=times(40))
 def test_damaged_state_gives_an_outcome_whatever_it_says(draw: st.DataObject) -> None:
     """One that can be read may say what the body never did: that is a contradiction."""
     state = bytearray(STATE)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -17,9 +16,10 @@ from dispatcher.testing.programs.plan import Plan
 from dispatcher.testing.programs.player import KINDS
 from dispatcher.testing.programs.quiet import apart, silent
 from dispatcher.testing.programs.server import Regime
+from tests.effort import times
 
-PROGRAMS = int(os.environ.get("PROGRAMS", "100"))  # by hand: thousands
-FEW = max(1, PROGRAMS // 4)
+PROGRAMS = times(35)
+FEW = times(9)
 HOURS_US = 3_600_000_000
 
 

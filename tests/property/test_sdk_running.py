@@ -33,6 +33,7 @@ from dispatcher.testing.runnables import (
     runner,
     sleeps,
 )
+from tests.effort import times
 
 Node = tuple[str, object]
 """What a body does: a call, a step, a sleep, several of these in order or at once."""
@@ -275,7 +276,7 @@ def _number(data: bytes) -> int:
 
 
 @pytest.mark.parametrize("loses", [False, True])
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=times(20), deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     node=NODES,
     seed=st.integers(0, 2**32),

@@ -20,6 +20,7 @@ from dispatcher.sdk.replay.model import Failure, Value
 from dispatcher.sdk.values import Signature, decode, decode_arguments, encode, encode_arguments
 from dispatcher.sdk.values.marks import EXCEPTION
 from dispatcher.sdk.values.wire import _UNPACKERS
+from tests.effort import times
 
 
 class Colour(Enum):
@@ -94,7 +95,7 @@ def hinted(draw: st.DrawFn, depth: int = 0) -> tuple[Any, st.SearchStrategy[Any]
             return made, st.builds(made, values, SCALARS[int])
 
 
-@settings(max_examples=250)
+@settings(max_examples=times(80))
 @given(st.data())
 def test_what_fits_a_hint_comes_back(data: st.DataObject) -> None:
     """As the same value of the same type; with equal bytes each time."""
@@ -109,7 +110,7 @@ def test_what_fits_a_hint_comes_back(data: st.DataObject) -> None:
     assert encode(again, hint) == sent
 
 
-@settings(max_examples=250)
+@settings(max_examples=times(80))
 @given(plain)
 def test_what_needs_no_hint_comes_back(value: object) -> None:
     """Types and all. Sets may be walked in another order."""
@@ -120,7 +121,7 @@ def test_what_needs_no_hint_comes_back(value: object) -> None:
     assert "{" in repr(value) or repr(again) == repr(value)
 
 
-@settings(max_examples=150)
+@settings(max_examples=times(50))
 @given(st.lists(plain, max_size=3), st.dictionaries(st.sampled_from("xyz"), plain))
 def test_arguments_come_back(args: list[object], kwargs: dict[str, object]) -> None:
     """By position and by name, whatever they are."""
@@ -175,7 +176,7 @@ wire = st.one_of(
 def takes(a: int, b: list[Point | None] = [], **more: datetime) -> None: ...  # noqa: B006
 
 
-@settings(max_examples=400)
+@settings(max_examples=times(130))
 @given(wire, hinted())
 def test_no_bytes_do_anything_but_decode_or_be_refused(value: Value, hint: Any) -> None:
     """Whatever somebody sends; what was decoded without a hint can be sent again."""
@@ -187,7 +188,7 @@ def test_no_bytes_do_anything_but_decode_or_be_refused(value: Value, hint: Any) 
         encode(decode(value))
 
 
-@settings(max_examples=150)
+@settings(max_examples=times(50))
 @given(
     marked | st.binary(max_size=30).map(lambda data: b"N." + data),
     texts,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 
 import pytest
@@ -14,8 +13,9 @@ from dispatcher.testing.programs import strategies
 from dispatcher.testing.programs.node import Node
 from dispatcher.testing.programs.quiet import apart, silent
 from dispatcher.testing.programs.whole import program
+from tests.effort import times
 
-PROGRAMS = int(os.environ.get("WHOLE_PROGRAMS", "15"))  # by hand: thousands
+PROGRAMS = times(5)
 
 
 @pytest.fixture(autouse=True, scope="module")

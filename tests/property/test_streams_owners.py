@@ -22,6 +22,7 @@ from dispatcher.txlog.nats.asking import Patience
 from dispatcher.txlog.nats.batch import Fence, encode_fence, sequence_of
 from dispatcher.txlog.nats.link import Answer, Silence
 from dispatcher.txlog.nats.log import NatsLog
+from tests.effort import times
 
 AT_ONCE = Patience(again_s=0.0)
 """What is silent says so at once here."""
@@ -135,7 +136,7 @@ async def play(world: World, steps: list[tuple[str, int, Trouble]]) -> list[byte
     return found
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=times(50), deadline=None)
 @given(STEPS)
 def test_history_is_one_chain_that_holds_what_was_acknowledged(
     steps: list[tuple[str, int, Trouble]],

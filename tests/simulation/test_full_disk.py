@@ -31,8 +31,11 @@ from dispatcher.testing.queue import POLICY, Notes, Receipts, destination, faile
 from dispatcher.txlog.files import FileLog
 from dispatcher.txlog.files.disk import Disk
 from dispatcher.txlog.files.segment import MIB
+from tests.effort import IS_THOROUGH
 
 _AT_ONCE = 200
+_KEYED_BYTES = 400 if IS_THOROUGH else 2000
+"""The smaller messages are, the more of a log is keys, and the longer it takes."""
 _SETTLED_SECONDS = 1.5
 """After that what was settled is durable."""
 
@@ -247,7 +250,7 @@ def test_full_disk_goes_on_although_all_messages_had_keys() -> None:
         await node.start()
         node.destinations.down = {"a", "b"}
         node.begin()
-        await node.fill(lambda: node.accept(400, ["a", "b"], keyed=True))
+        await node.fill(lambda: node.accept(_KEYED_BYTES, ["a", "b"], keyed=True))
         node.destinations.up()
         await until(lambda: not node.queue.pending.index.count)
         await node.accepts()

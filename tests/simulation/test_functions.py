@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from pathlib import Path
 from random import Random
 
 from dispatcher.queue.deadletters.burial import MAX_WAITING_BYTES
 from dispatcher.testing.clock import SimulatedClock
 from dispatcher.testing.disk import Fate, SimulatedDisk
+from tests.effort import each
 from tests.simulation.engine_log import Power, run
 from tests.simulation.functions_application import World
 from tests.simulation.functions_life import Life, live
 from tests.simulation.workload import base_seed
 
-STRIDE = int(os.environ.get("SIMULATION_STRIDE", "16"))
+STRIDE = each(24)
 
 
 def test_calls_end_as_they_should(tmp_path: Path) -> None:
@@ -28,7 +28,7 @@ def test_calls_end_as_they_should(tmp_path: Path) -> None:
 
 
 def test_nothing_is_lost_wherever_the_power_is_cut(tmp_path: Path) -> None:
-    """At every `SIMULATION_STRIDE`-th write and sync of the three logs, all of them with 1; often
+    """At one write and sync of the three logs of many, with enough effort at all of them; often
     again in what follows."""
     seed = base_seed()
     random = Random(seed)

@@ -14,6 +14,7 @@ from dispatcher.queue.ports import CHUNK_BYTES
 from dispatcher.testing.clock import SimulatedClock
 from dispatcher.testing.disk import Fate, SimulatedDisk
 from dispatcher.testing.queue import POLICY, HeldDeliverer, Notes, destination, message
+from tests.effort import each
 from tests.simulation.engine_log import EngineLog, Power, run
 from tests.simulation.workload import base_seed
 
@@ -137,8 +138,9 @@ def test_power_cut_at_every_write_leaves_all_messages_of_a_group_or_none() -> No
         queue.stop_timers()
 
     changes = one_life(None, Fate.CHANCE)
-    for at in range(1, changes + 1):
+    stride = each(3)
+    for at in range(1 + base_seed() % stride, changes + 1, stride):
         for fate in (Fate.LOST, Fate.KEPT, Fate.CHANCE):
             one_life(at, fate)
     print(f"{changes} changes, {seen}")
-    assert min(seen.values()) > 20
+    assert min(seen.values()) > 5

@@ -12,6 +12,7 @@ from dispatcher.delivery.collecting import UNCOUNTED_BYTES, Collecting
 from dispatcher.delivery.progress import BODY_BYTES, Progress
 from dispatcher.delivery.response import Response
 from dispatcher.testing.delivery import RecordingHome
+from tests.effort import times
 from tests.unit.test_delivery_collecting import Tap, chunked, feed, got, pieces
 
 MIB = 1024 * 1024
@@ -50,7 +51,7 @@ def feed_until(response: Response, raw: list[bytes]) -> Progress:
     return progress
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=times(20), deadline=None)
 @given(
     size=st.sampled_from([0, 1, 65_535, 65_536, 65_537, 200_000, MIB - 1, MIB, MIB + 1, 2 * MIB]),
     most=st.sampled_from([UNCOUNTED_BYTES, MIB]),

@@ -18,6 +18,7 @@ from dispatcher.functions.spans import Span, length_of, offset_of, span
 from dispatcher.functions.store.records import chunks_of, decoded, encoded
 from dispatcher.queue.records.kinds import RecordError
 from dispatcher.testing.call_fields import FIELDS
+from tests.effort import times
 
 U64 = st.integers(0, 2**64 - 1)
 U128 = st.integers(1, 2**96 - 1)
@@ -172,7 +173,7 @@ def copies(draw: st.DrawFn) -> Copied:
 
 
 @given(event=copies())
-@settings(max_examples=200)
+@settings(max_examples=times(70))
 def test_whole_call_comes_back_as_it_was(event: Copied) -> None:
     """All its fields, and its bytes in the order of its spans."""
     payload = encoded(event).small()
