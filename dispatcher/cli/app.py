@@ -16,7 +16,7 @@ Exit codes:
   1    anything else
   2    the command or a setting is wrong
   3    serve: a port is taken
-  4    serve, log: another process uses the log; serve: another node has its name
+  4    serve, log: another process uses the log; serve: NODE is taken
   5    serve, log: the log is damaged
   6    there is no such message, call, job or dead letter
   7    the API or the listener cannot be reached

@@ -420,9 +420,11 @@ class QueueMachine(RuleBasedStateMachine):
         self.forget_ages()
 
     def are_answered(self) -> bool:
-        """Whether everything that was handed in is stored, or refused."""
+        """Whether everything that was handed in is stored, or refused, and what was redirected is
+        where it goes."""
         new = [told for told in self.told.values() if told.life == self.lives]
-        return all(told.receipt.answer is not None for told in new)
+        is_stored = all(told.receipt.answer is not None for told in new)
+        return is_stored and not any(told.moving for told in self.told.values())
 
     def forget_ages(self) -> None:
         for told in self.told.values():
