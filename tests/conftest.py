@@ -54,6 +54,14 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _garbage_of_one_file() -> None:
+    """The same for what tests of other files have left: a hundred tests later it is millions of
+    objects, and each run on a simulated loop ends with a look at all of them."""
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_configure() -> None:
     """Let commands that tests start be interrupted. A shell starts what runs in the background with
     SIGINT ignored, and every process inherits that."""

@@ -31,10 +31,11 @@ from tests.acceptance.functions import (
     polls,
 )
 from tests.acceptance.receiver import eventually
+from tests.effort import times
 
 pytestmark = pytest.mark.crash
 
-_ROUNDS = 5
+_ROUNDS = times(3)
 _CHILDREN = 4
 _QUICK = {
     "CALL_RETRY_DELAY": "50",

@@ -89,13 +89,10 @@ async def _held_by(work: Coroutine[Any, Any, T]) -> tuple[T, float]:
     longest_s = 0.0
     task = asyncio.ensure_future(work)
     last_s = time.process_time()
-    try:
-        while not task.done():
-            await asyncio.sleep(0)
-            now_s = time.process_time()
-            longest_s, last_s = max(longest_s, now_s - last_s), now_s
-    finally:
-        gc.unfreeze()
+    while not task.done():
+        await asyncio.sleep(0)
+        now_s = time.process_time()
+        longest_s, last_s = max(longest_s, now_s - last_s), now_s
     return task.result(), longest_s
 
 

@@ -29,6 +29,7 @@ from dispatcher.testing.admin import message_id
 from dispatcher.testing.api import ApiBench
 from dispatcher.testing.function_service import MemoryFunctions, call_id
 from dispatcher.testing.sessions import MemorySessions
+from tests.effort import times
 
 schemathesis.serializer.alias("application/x-ndjson", "text/plain")
 schemathesis.serializer.alias("message/http", "text/plain")
@@ -98,7 +99,7 @@ def test_every_answer_is_as_described_for_requests_made_from_the_description(
     """Status, content type and shape. Wrong requests are refused; none makes the server fail."""
 
     @settings(
-        max_examples=20,
+        max_examples=times(7),
         database=None,
         suppress_health_check=list(HealthCheck),
         deadline=None,

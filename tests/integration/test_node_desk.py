@@ -45,7 +45,7 @@ from dispatcher.txlog.nats.log import NatsLog
 
 DISPATCH = "/dispatch.sdk.v1.DispatchService/Dispatch"
 PROTO = {"Content-Type": "application/proto", "Connect-Protocol-Version": "1"}
-LIVES = 3
+LIVES = 2
 
 
 class Logs:

@@ -8,6 +8,7 @@ import pytest
 
 from dispatcher.queue.admin.pace import Pace
 from dispatcher.queue.admin.surface import LaneFilter, LaneOrder, LaneTrouble, LaneView
+from dispatcher.queue.lanes.forgetting import IDLE_LANE_SECONDS
 from dispatcher.testing.queue import Bench, destination, message, simulate
 
 
@@ -140,6 +141,7 @@ def test_idle_lanes_are_forgotten_some_at_a_time() -> None:
         lanes, peers = bench.queue.lanes, bench.queue.traffic.peers
         assert len(lanes) == len(peers) == 3500
         gone = []
+        await asyncio.sleep(IDLE_LANE_SECONDS - 2)
         for _ in range(400_000):
             before = len(lanes)
             await asyncio.sleep(0.001)

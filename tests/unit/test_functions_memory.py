@@ -10,7 +10,7 @@ from dispatcher.testing.callstore import BEGAN_US, CallBench, created, new, poll
 from dispatcher.testing.clock import SimulatedClock
 from dispatcher.testing.loop import run
 
-CALLS = 6_000
+CALLS = 2_000
 MOST_BYTES = 500
 
 

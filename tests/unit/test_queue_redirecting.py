@@ -21,6 +21,7 @@ from dispatcher.queue.admin.surface import (
     Touched,
 )
 from dispatcher.queue.compaction.source import ReclaimPolicy
+from dispatcher.queue.partition import Partition
 from dispatcher.queue.ports import CHUNK_BYTES
 from dispatcher.testing.log import FaultyLog, Space
 from dispatcher.testing.queue import Bench, destination, failed, message, simulate
@@ -315,7 +316,12 @@ def test_idempotency_key_stays_at_the_old_destination() -> None:
         await _restart(bench)
         assert await again(OLD) == message_id.encode()
 
-    _held(test)
+    _held(test, prepare=_small_extents)
+
+
+def _small_extents(queue: Partition) -> None:
+    """What is copied out of the newest one, and into it, is copied until it is full."""
+    queue.pending.extents.extent_bytes = 1000
 
 
 def test_order_key_goes_along_and_lines_up_behind_those_that_are_there() -> None:

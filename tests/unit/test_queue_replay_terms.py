@@ -269,7 +269,8 @@ def test_keys_that_were_written_again_together_are_what_they_are_one_by_one() ->
             together.keys.visit_keys(encode_keys(keys))
             for key in keys:
                 one_by_one.keys.visit_keys(encode_keys([key]))
-            assert _state(together, hashes) == _state(one_by_one, hashes)
+            if record % 30 == 29:
+                assert _state(together, hashes) == _state(one_by_one, hashes)
 
     run(main)
 

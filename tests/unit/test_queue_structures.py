@@ -36,7 +36,7 @@ def test_a_waiting_message_takes_64_bytes_at_most() -> None:
     lanes = lanes_of()
     pending = Pending()
     lane = lanes.of(destination())
-    count = 200_000
+    count = 50_000
     tracemalloc.start()
     try:
         for n in range(count):
@@ -273,13 +273,13 @@ def test_timers_are_never_early_and_a_tick_late_at_most() -> None:
     assert timers.count == 0
 
 
-def test_a_million_timers_expire_in_small_steps() -> None:
+def test_a_crowd_of_timers_expires_in_small_steps() -> None:
     """A crowd that is due at one moment does not stop the loop: each call has a budget, and says
     by `next_at` that there is more."""
     now = 1_704_067_200_000_000
     due = now + 3_600_000_000
-    index, timers = _timers([due] * 1_000_000, now)
-    found = bytearray(1_000_000)
+    index, timers = _timers([due] * 50_000, now)
+    found = bytearray(50_000)
     calls = 0
     while (at := timers.next_at()) is not None:
         now = max(now, at)
@@ -290,7 +290,7 @@ def test_a_million_timers_expire_in_small_steps() -> None:
             found[slot] += 1
         calls += 1
     assert set(found) == {1}
-    assert 1000 <= calls <= 5000
+    assert 50 <= calls <= 250
 
 
 def test_next_timer_stays_in_the_past_while_the_budget_cuts_the_work() -> None:
@@ -322,12 +322,12 @@ def _served(turns: Turns, index: Index, count: int) -> list[str]:
     return served
 
 
-def test_a_lane_with_a_million_messages_and_one_with_one_get_equal_turns() -> None:
+def test_a_lane_with_many_messages_and_one_with_one_get_equal_turns() -> None:
     """Round robin: the small lane is served second, not last."""
     lanes, turns = lanes_and_turns()
     index = Index()
     big, small = lanes.of(destination("big")), lanes.of(destination("small"))
-    for n in range(1_000_000):
+    for n in range(10_000):
         big.push(index, index.add(n + 1, INCARNATION, big.number, 1), warm=True)
     turns.enter(big)
     small.push(index, index.add(1 << 40, INCARNATION, small.number, 1), warm=True)

@@ -56,15 +56,19 @@ async def told(asked: Asking, *args: object) -> list[RunResponse]:
     return answers
 
 
-async def test_a_function_makes_its_calls_in_parts_when_they_are_too_many() -> None:
+async def test_a_function_makes_its_calls_in_parts_when_they_are_too_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Each call once, in order, also where it is replayed for each part; then it waits for all, and
     has their results."""
+    assert parts.MOST_CALLS == 10_000
+    monkeypatch.setattr(parts, "MOST_CALLS", 1_000)
     asked = asking(warm=0)
-    answers = await told(asked, 25_000)
-    assert [len(answer.poll.calls) for answer in answers] == [10_000, 10_000, 5_000]
-    assert [id for answer in answers for id in ids(answer.poll)] == list(range(25_000))
+    answers = await told(asked, 2_500)
+    assert [len(answer.poll.calls) for answer in answers] == [1_000, 1_000, 500]
+    assert [id for answer in answers for id in ids(answer.poll)] == list(range(2_500))
     assert not answers[-1].poll.HasField("max_wait")
-    assert returned(await asked.resume(dict.fromkeys(range(25_000), 1))) == 25_000
+    assert returned(await asked.resume(dict.fromkeys(range(2_500), 1))) == 2_500
 
 
 @pytest.mark.parametrize("features", [ALL, ALL - {"append"}])

@@ -14,7 +14,8 @@ from dispatcher.txlog.files.frame import HEADER_BYTES, offset_of, segment_of
 from dispatcher.txlog.files.recovery import survey
 from dispatcher.txlog.files.scan import Damage, Found
 from dispatcher.txlog.files.segment import HEADER_SPACE, name_of
-from tests.simulation.workload import LOG, TINY, Life, Records
+from tests.effort import times
+from tests.simulation.workload import LOG, TINY, Life, Records, base_seed
 
 SEED = 11
 
@@ -66,7 +67,7 @@ def ranges(content: bytes, random: Random) -> Iterator[tuple[int, int]]:
     yield 0, HEADER_SPACE
     yield HEADER_SPACE, HEADER_SPACE + 1
     yield HEADER_SPACE, len(content)
-    for _ in range(60):
+    for _ in range(times(12)):
         start = random.randrange(HEADER_SPACE, len(content))
         yield start, start + 1
         yield start, min(len(content), start + random.choice((20, 100, 700, 1500)))
@@ -77,7 +78,7 @@ def test_repair_loses_only_what_was_hit(life: Life, garbage: bool) -> None:
     """Whatever range is destroyed: the log opens after the repair, and each record that has no byte
     in the range is there, at its position. Only the batch that the log ends in then is cut as a
     whole."""
-    random = Random(SEED)
+    random = Random(base_seed())
     whole = records_of(life, copy_of(life))
     image = life.disk.image()
     repaired = 0
@@ -95,14 +96,15 @@ def test_repair_loses_only_what_was_hit(life: Life, garbage: bool) -> None:
                 assert len(copies) >= 1
                 assert planned.losses
             found = records_of(life, disk)
-            missing = [record for record in whole if record not in set(found)]
-            assert [record for record in whole if record in set(found)] == found
+            there = set(found)
+            missing = [record for record in whole if record not in there]
+            assert [record for record in whole if record in there] == found
             for record in missing:
                 at_the_end = all(later in missing for later in whole[whole.index(record) :])
                 assert hit(record, name, start, stop) or at_the_end, (name, start, stop)
             cut = [record for record in missing if not hit(record, name, start, stop)]
             assert len({batch_of(life, record) for record in cut}) <= 1
-    assert repaired > 100
+    assert repaired > 50
 
 
 @pytest.mark.parametrize("index", [1, 2])
