@@ -56,8 +56,8 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(autouse=True, scope="module")
 def _garbage_of_one_file() -> None:
-    """The same for what tests of other files have left: a hundred tests later it is millions of
-    objects, and each run on a simulated loop ends with a look at all of them."""
+    """The same for what tests of other files have left. Each run on a simulated loop ends with a
+    look at everything, and so do others: that must not take longer than they do."""
     gc.collect()
     gc.freeze()
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-import pytest
 import uvloop
 from hypothesis import given, settings
 
@@ -14,19 +13,13 @@ from dispatcher.testing.programs.comparing import CALM, ROUGH, compare, play_aga
 from dispatcher.testing.programs.node import Node
 from dispatcher.testing.programs.plan import Plan
 from dispatcher.testing.programs.player import KINDS
-from dispatcher.testing.programs.quiet import apart, silent
+from dispatcher.testing.programs.quiet import silent
 from dispatcher.testing.programs.server import Regime
 from tests.effort import times
 
 PROGRAMS = times(35)
 FEW = times(9)
 HOURS_US = 3_600_000_000
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _apart() -> Iterator[None]:
-    with apart():
-        yield
 
 
 @settings(max_examples=PROGRAMS)

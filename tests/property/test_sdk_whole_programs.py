@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
-import pytest
 from hypothesis import given, settings
 
 from dispatcher.sdk.testing import Environment
 from dispatcher.testing.programs import strategies
 from dispatcher.testing.programs.node import Node
-from dispatcher.testing.programs.quiet import apart, silent
+from dispatcher.testing.programs.quiet import silent
 from dispatcher.testing.programs.whole import program
 from tests.effort import times
 
 PROGRAMS = times(5)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _apart() -> Iterator[None]:
-    with apart():
-        yield
 
 
 @settings(max_examples=PROGRAMS)

@@ -7,7 +7,7 @@ import asyncio
 import inspect
 import itertools
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -19,7 +19,7 @@ from dispatcher.sdk.replay.model import Event
 from dispatcher.testing.programs.comparing import compare
 from dispatcher.testing.programs.node import Node, n
 from dispatcher.testing.programs.plan import Batches, Plan
-from dispatcher.testing.programs.quiet import apart, silent
+from dispatcher.testing.programs.quiet import silent
 
 CALLS = [n("call", number) for number in range(1, 10)]
 GROUP_THAT_FAILS = n("gather_all", 0, n("group", 0, n("call", 10), *CALLS))
@@ -69,12 +69,6 @@ MUTANTS: list[tuple[Mutant, Node]] = [
     (closed_instead_of_thrown_into, STUBBORN),
     (two_events_a_drain, FIRST),
 ]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _apart() -> Iterator[None]:
-    with apart():
-        yield
 
 
 def _play(program: Node) -> None:

@@ -16,18 +16,6 @@ from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def apart() -> Iterator[None]:
-    """Collect what other tests have left, which may say something, and look at the rest no more:
-    each collection would."""
-    gc.collect()
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
-
-
-@contextlib.contextmanager
 def silent() -> Iterator[None]:
     """Raises: AssertionError with what was said, also by what is collected at the end."""
     said = io.StringIO()
