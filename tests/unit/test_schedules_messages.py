@@ -56,6 +56,8 @@ class Server:
     async def start(self) -> None:
         """Begin, or go on after a crash."""
         await self.bench.start()
+        for watch in (self.bench.queue.stalls, self.bench.queue.dead_stalls):
+            watch.stop()  # it looks twice a second, and hours pass here in which no log stalls
         self.supervisor = Supervisor(lambda name, error: self.died.append(error))
         store = self.bench.store
         maker = MessageMaker(self.queue, self.queue.build, self.clock.now_us)
