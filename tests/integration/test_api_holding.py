@@ -44,7 +44,7 @@ PART = 1 / 8
 """Of what all of it takes in one go: several times what a portion takes."""
 TRIES = 20
 """What the work does by itself it does every time, what a busy machine adds it does not."""
-MANY = 20_000
+MANY = 8_000
 AT_US = 1_767_225_600_000_000
 ROOT = "/v1/dead-letters"
 
