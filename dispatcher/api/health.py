@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 _MESSAGES = {
     "recovering": "The log is being read; messages are accepted when that is done.",
-    "starting": "The log was read; messages are accepted in a moment.",
+    "starting": "The server begins; messages are accepted in a moment.",
     "shutting_down": "The server is stopping: send no more messages here.",
     "disk_full": "There is no space for the log. Make space; accepting resumes by itself.",
     "disk_stalled": "The disk of a log does not answer. Look at it; accepting resumes by itself.",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Final
 from urllib.request import urlopen
@@ -125,13 +127,25 @@ def test_node_that_cannot_be_one_says_why(
     assert not cluster.a.events("cluster.number_taken")
 
 
-def test_node_that_waits_for_nats_is_stopped_like_any_other(cluster: Cluster) -> None:
-    """It has promised nothing to anybody."""
+def test_node_that_waits_for_nats_answers_probes_and_is_stopped_like_any_other(
+    cluster: Cluster,
+) -> None:
+    """It lives, and says what it waits for. It has promised nothing to anybody."""
     with (
         KeptPort() as nobody,
-        cluster.start("b", CLUSTER=f"nats://127.0.0.1:{nobody.number}") as b,
+        KeptPort() as port,
+        cluster.start(
+            "b",
+            CLUSTER=f"nats://127.0.0.1:{nobody.number}",
+            API_LISTEN=f"127.0.0.1:{port.number}",
+        ) as b,
     ):
         assert "no NATS server answers" in b.event("cluster.waiting")["reason"]
+        assert _answer(port.number, "/healthz")[0] == 200
+        status, told = _answer(port.number, "/readyz")
+        assert (status, told["error"]) == (503, "log_late")
+        assert "No NATS server answers" in told["message"], "as the log has it"
+        assert _answer(port.number, "/v1/cluster")[0] == 503
         assert b.stop() == 0
         assert b.events("server.stopped")
 
@@ -158,3 +172,14 @@ def test_node_that_is_stopped_hands_everything_over(cluster: Cluster) -> None:
     """Also when there is nobody to take it yet."""
     assert cluster.a.stop() == 0
     assert {one["partition"] for one in cluster.a.events("partition.released")} == {0, 1}
+
+
+def _answer(port: int, path: str) -> tuple[int, dict[str, str]]:
+    """Of an API: the status, and the body."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+    finally:
+        connection.close()

@@ -29,15 +29,15 @@ class MemberEvents:
 
     def partition_in_doubt(self, partition: int, error: Exception) -> None:
         """See `Observer`."""
-        self._events.partition_in_doubt(partition=partition, reason=str(error) or repr(error))
+        self._events.partition_in_doubt(partition=partition, reason=_why(error))
 
     def partition_waits(self, partition: int, error: Exception) -> None:
         """See `Observer`."""
-        self._events.partition_waits(partition=partition, reason=str(error) or repr(error))
+        self._events.partition_waits(partition=partition, reason=_why(error))
 
     def partition_failed(self, partition: int, error: Exception) -> None:
         """See `Observer`."""
-        self._events.partition_failed(partition=partition, reason=str(error) or repr(error))
+        self._events.partition_failed(partition=partition, reason=_why(error))
 
     def partition_released(self, partition: int) -> None:
         """See `Observer`."""
@@ -50,8 +50,15 @@ class MemberEvents:
 
     def store_away(self, error: Exception) -> None:
         """See `Observer`."""
-        self._events.cluster_store_away(reason=str(error) or repr(error))
+        self._events.cluster_store_away(reason=_why(error))
 
     def store_back(self, after_s: float) -> None:
         """See `Observer`."""
         self._events.cluster_store_back(after_ms=int(after_s * 1000))
+
+
+def _why(error: Exception) -> str:
+    """In words also where a time ran out, which has none."""
+    if isinstance(error, TimeoutError) and not str(error):
+        return "NATS has not answered in time"
+    return str(error) or repr(error)

@@ -26,6 +26,7 @@ from dispatcher.core.rules.table import Rules
 from dispatcher.errors import ConfigError, LogBusy
 from dispatcher.functions.signing.file import SigningKeyFile
 from dispatcher.node.clustered import Clustered
+from dispatcher.node.clustering.anteroom import Anteroom
 from dispatcher.node.clustering.config import ClusterConfig
 from dispatcher.node.clustering.configured import access_of, config_of
 from dispatcher.node.clustering.greeting import greet
@@ -80,8 +81,12 @@ def run_member(
 
     async def serve() -> int:
         async with AsyncExitStack() as stack:
-            node = _Node(settings, config, events, stack)
+            anteroom = Anteroom(settings, events)
+            stack.push_async_callback(anteroom.stop)
+            node = _Node(settings, config, events, stack, anteroom.waits)
+            await anteroom.start()
             clustered = await _unless_stopped(node.join(), early, events, output)
+            await anteroom.stop()
             server = Server(settings, events, rules, cluster=clustered)
             node.holder.serve(server)
             process = Process(
@@ -107,9 +112,16 @@ class _Node:
     """What a node has beside its server. All of it is closed by `stack`."""
 
     def __init__(
-        self, settings: Settings, config: ClusterConfig, events: Events, stack: AsyncExitStack
+        self,
+        settings: Settings,
+        config: ClusterConfig,
+        events: Events,
+        stack: AsyncExitStack,
+        waits: Callable[[str], None],
     ) -> None:
+        """`waits` is told what the start waits for, each time anew."""
         self.holder = NodeHolder()
+        self._waits = waits
         self._settings = settings
         self._config = config
         self._events = events
@@ -130,7 +142,12 @@ class _Node:
         """
         config, events = self._config, self._events
         self._keys = await self._signing_keys()
-        waits = _Seldom(lambda reason: events.cluster_waiting(reason=reason))
+        seldom = _Seldom(lambda reason: events.cluster_waiting(reason=reason))
+
+        def waits(reason: str) -> None:
+            seldom(reason)
+            self._waits(reason)
+
         joined = await join(config, waits)
         self._stack.push_async_callback(joined.link.close)
         self._tell_unheard(joined.unheard)
