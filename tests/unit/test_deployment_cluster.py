@@ -86,7 +86,8 @@ def test_variables_of_a_node_are_settings() -> None:
 @pytest.mark.parametrize("name", ["cluster", "dispatcher"])
 def test_image_that_is_named_is_of_this_version(name: str) -> None:
     """An older one does not know all settings of the file."""
-    (found,) = re.findall(r"/dispatcher:(\S+)$", read(f"config/kubernetes/{name}.yaml"), re.M)
+    text = read(f"config/kubernetes/{name}.yaml")
+    (found,) = re.findall(r"^ +image: \S+/dispatcher:(\S+)$", text, re.MULTILINE)
     assert found == __version__
 
 
