@@ -11,7 +11,7 @@ from dispatcher.core.outcome import Failure
 from dispatcher.core.rate import Rate
 from dispatcher.core.retry import RetryPolicy
 from dispatcher.core.terms import Terms
-from dispatcher.errors import LogTooNew
+from dispatcher.errors import LogTooNew, Refused
 from dispatcher.queue.admin.surface import (
     Cancelled,
     Course,
@@ -26,6 +26,7 @@ from dispatcher.queue.flow.recent import MOST, Recent
 from dispatcher.queue.ports import CHUNK_BYTES
 from dispatcher.queue.recovery.replay import Recovery
 from dispatcher.testing.admin import whole
+from dispatcher.testing.log import Space
 from dispatcher.testing.queue import Bench, destination, failed, message, simulate
 
 EVERYTHING = LetterFilter()
@@ -365,6 +366,37 @@ def test_a_paused_destination_gets_nothing_until_it_is_resumed(restart: bool) ->
         await bench.queue.admin.resume("a.example")
         await settle_down()
         assert "/held" in [one.target for one in bench.deliverer.flying]
+        await bench.crash()
+        await bench.start()
+        assert not [one for one in (await bench.queue.admin.lanes()).items if one.held]
+
+    simulate(test)
+
+
+def test_destination_that_has_filled_the_disk_while_it_was_held_can_be_resumed() -> None:
+    """Else its messages had to be cancelled to make room for that. Another one cannot be held then,
+    and where nothing is left at all the operator is told."""
+
+    async def test(bench: Bench) -> None:
+        admin = bench.queue.admin
+        await admin.hold("a.example")
+        await accepted(bench, "held")
+        bench.log.space = Space.RESERVE
+        bench.accept(message(name="refused"))
+        await asyncio.sleep(0.1)
+        assert bench.queue.committer.full
+        with pytest.raises(Refused):
+            await admin.hold("b.example")
+        await admin.resume("a.example")
+        await settle_down()
+        assert [one.target for one in bench.deliverer.flying] == ["/held"]
+        bench.log.space = Space.NOTHING
+        bench.end(bench.deliverer.flying[0])
+        await asyncio.sleep(1)
+        assert bench.queue.committer.is_stuck
+        with pytest.raises(Refused):
+            await admin.resume("a.example")
+        bench.log.space = Space.ENOUGH
         await bench.crash()
         await bench.start()
         assert not [one for one in (await bench.queue.admin.lanes()).items if one.held]

@@ -42,6 +42,9 @@ class Pauses:
     async def change(self, key: bytes, *, held: bool) -> None:
         """Write down that a destination is held, or is not; returns when that is durable.
 
+        That one is not held any more may use what is kept back of a full disk: it may be full of
+        messages to that one.
+
         Raises:
             Refused: there is no space for it now, or `MOST` others are held.
         """
@@ -49,7 +52,9 @@ class Pauses:
             keys = self.keys | {key} if held else self.keys - {key}
             if len(keys) > max(MOST, len(self.keys)):
                 raise Refused(TOO_MANY_HELD)
-            await self._set(keys, self._committer.submit)
+            committer = self._committer
+            is_urgent = not held and committer.full and not committer.is_stuck
+            await self._set(keys, committer.submit_urgent if is_urgent else committer.submit)
 
     async def _set(self, keys: Iterable[bytes], submit: Callable[[bytes, Waiter], None]) -> None:
         wanted = frozenset(keys)
