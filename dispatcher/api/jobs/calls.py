@@ -107,8 +107,9 @@ class JobCalls:
             raise ApiError(
                 404,
                 "job_unknown",
-                f"No job {job_id} is known: it never was, or it ended long ago or before the "
-                "server's last start. `GET /v1/jobs` lists those that are.",
+                f"No job {job_id} is known: it never was, or it ended long ago or with the process "
+                "that ran it: before the server's last start, in a cluster before the API came to "
+                "the node that has it. `GET /v1/jobs` lists those that are.",
             )
         return job
 
