@@ -7,7 +7,7 @@ anything to it: what has a key of theirs would be refused everywhere else.
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from typing import Final, cast
 
 from dispatcher.cluster.records import MemberRecord
 from dispatcher.cluster.sight import Sight
@@ -58,5 +58,4 @@ class _Goodbye(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
-        assert isinstance(transport, asyncio.WriteTransport)
-        transport.abort()
+        cast(asyncio.WriteTransport, transport).abort()  # uvloop's is none of its subclasses
