@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 from dispatcher.cluster.store import Conflict, Entry, NoVerdict, Stop
@@ -59,15 +59,20 @@ class NatsStore:
         self._asking = Asking(link, BUCKET, patience)
         self._configuration = _configuration(replicas)
 
-    async def made(self) -> None:
-        """Make the stream where there is none.
+    async def made(self, first: Callable[[], Awaitable[int]] | None = None) -> None:
+        """Make the stream where there is none; its revisions begin with what `first` returns, else
+        with 1.
 
         Raises:
             LogBusy: its servers do not answer, or have no leader now.
             LogUnavailable: they have no space for it.
             ConfigError: a stream of that name is something else.
+            Exception: what `first` raised.
         """
-        await self._asking.made(self._configuration)
+        if first is None or await self._asking.exists():
+            await self._asking.made(self._configuration)
+        else:
+            await self._asking.made(self._configuration | {"first_seq": await first()})
 
     async def look(self, keys: Sequence[str]) -> dict[str, Entry]:
         """See the seam."""

@@ -18,11 +18,13 @@ from typing import Final
 
 import pytest
 
+from dispatcher.cluster.nats_store import BUCKET
+from dispatcher.txlog.nats.client import connect
 from tests.cluster.ledger import Ledger
 from tests.cluster.load import Load
 from tests.cluster.long_runs import in_long_runs
 from tests.cluster.sink import Sink
-from tests.cluster.site import PARTITIONS, Node, Site, delivered, until
+from tests.cluster.site import PARTITIONS, PATIENCE_S, Node, Site, delivered, until
 
 pytestmark = [pytest.mark.crash, pytest.mark.asyncio(loop_scope="module")]
 
@@ -200,6 +202,24 @@ async def test_power_fails_everywhere_and_nothing_is_lost(
     async with Load(ledger, made.addresses, sink.origins):
         await asyncio.sleep(_BEFORE_S)
         await asyncio.to_thread(made.kill_all)
+    await made.whole()
+    await made.reached(ledger, sink.origins)
+    ledger.check(made.tenures())
+
+
+@in_long_runs
+async def test_bucket_is_lost_and_nodes_that_start_again_go_on(
+    made: Site, ledger: Ledger, sink: Sink
+) -> None:
+    """Who had what is forgotten; what is in the logs is not."""
+    assert made.nats is not None
+    async with Load(ledger, made.addresses, sink.origins):
+        await asyncio.sleep(_BEFORE_S)
+        link = await connect(made.nats.urls, timeout_s=PATIENCE_S)
+        await link.request(f"$JS.API.STREAM.DELETE.{BUCKET}", timeout_s=PATIENCE_S)
+        await link.close()
+        for node in made.nodes:
+            await node.stop()
     await made.whole()
     await made.reached(ledger, sink.origins)
     ledger.check(made.tenures())

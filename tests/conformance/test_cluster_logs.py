@@ -167,3 +167,37 @@ async def test_logs_of_the_desk_are_streams_of_their_own(logs: Streams) -> None:
     beyond = logs.desk({"audit": end + (9 << 20)})
     with pytest.raises(LogCorrupt):
         await beyond.make_audit().open("c", 3)
+
+
+async def _without_a_bucket(joined: Joined) -> None:
+    await joined.link.request(f"$JS.API.STREAM.DELETE.{BUCKET}", timeout_s=60)
+
+
+async def test_bucket_that_is_made_anew_gives_epochs_above_those_of_all_logs(
+    joined: Joined, logs: Streams, run_servers: Run
+) -> None:
+    """So owners who have lost it are not refused by their logs. Who joins later finds the same."""
+    logs_of_3 = logs.of(3, {})
+    await logs_of_3.log.open("a", 700)
+    await logs_of_3.dead_log.open("a", 500)
+    await logs_of_3.log.close()
+    await logs_of_3.dead_log.close()
+    await _without_a_bucket(joined)
+    for revision in (701, 702):
+        again = await join(config_of(run_servers(1)), print)
+        try:
+            assert await again.store.put(f"p.{revision}", b"", after=0) == revision
+        finally:
+            await again.link.close()
+
+
+async def test_number_of_partitions_is_that_of_the_streams_where_the_bucket_is_gone(
+    joined: Joined, logs: Streams, run_servers: Run
+) -> None:
+    """Nothing else knows it, and with another one messages would not be delivered."""
+    log = logs.of(3, {}).log
+    await log.open("a", 1)
+    await log.close()
+    await _without_a_bucket(joined)
+    with pytest.raises(ConfigError, match="PARTITIONS=3: expected 4: the bucket"):
+        await join(replace(config_of(run_servers(1)), partitions=3), print)

@@ -19,9 +19,12 @@ from dispatcher.cluster.records import CLUSTER_KEY, ClusterRecord, Unreadable, r
 from dispatcher.cluster.store import Conflict, LeaseStore, NoVerdict
 from dispatcher.errors import ConfigError, LogBusy, LogLocked
 from dispatcher.node.clustering.config import ClusterConfig
+from dispatcher.node.clustering.streams import STREAMS, partition_of
 from dispatcher.node.places import has_log, numbers_in, place_of
 from dispatcher.settings import Settings
-from dispatcher.txlog.nats.link import Silence
+from dispatcher.txlog.nats.asking import Patience
+from dispatcher.txlog.nats.epochs import epochs
+from dispatcher.txlog.nats.link import Link, Silence
 from dispatcher.txlog.nats.servers import FEWEST, check_servers
 
 if TYPE_CHECKING:
@@ -31,6 +34,7 @@ _AGAIN_S: Final = 1.0
 _CONNECT_S: Final = 1.5
 """For each server of NATS: one that does not answer at all costs a second."""
 _LOCK: Final = "node.lock"
+_PATIENCE: Final = Patience()
 
 T = TypeVar("T")
 
@@ -88,8 +92,9 @@ async def join(config: ClusterConfig, waits: Waits) -> Joined:
     """Connect to NATS, and make the bucket where there is none. Waits for its servers.
 
     Raises:
-        ConfigError: they cannot keep logs, or do not let us in, or the bucket is something else.
-        LogError: they have no space for the bucket.
+        ConfigError: they cannot keep logs, or do not let us in, or the bucket is something else, or
+            it is not there and there are logs of another number of partitions.
+        LogError: they have no space for the bucket, or it is not there and a log is damaged.
     """
     try:
         from dispatcher.txlog.nats.client import connect
@@ -108,11 +113,30 @@ async def join(config: ClusterConfig, waits: Waits) -> Joined:
         fewest = min(FEWEST, config.replicas)
         unheard = await patiently(lambda: check_servers(config.monitoring, fewest=fewest), waits)
         store = NatsStore(link, replicas=config.replicas)
-        await patiently(store.made, waits)
+        await patiently(lambda: store.made(lambda: _first_revision(link, config)), waits)
     except BaseException:
         await link.close()
         raise
     return Joined(link, store, unheard)
+
+
+async def _first_revision(link: Link, config: ClusterConfig) -> int:
+    """Where the revisions of a bucket begin that is made anew: those of its claims are epochs, and
+    a log takes no owner whose epoch is lower than one it had. So they go on above all of them, and
+    a bucket that was lost keeps nobody from serving.
+
+    Raises:
+        ConfigError: there are logs of another number of partitions.
+        LogError: what the logs hold cannot be seen, for now where it is a LogBusy.
+    """
+    found = await epochs(link, STREAMS, _PATIENCE)
+    number = 1 + max(map(partition_of, found), default=-1)
+    if number not in (0, config.partitions):
+        raise ConfigError(
+            f"PARTITIONS={config.partitions}: expected {number}: the bucket KV_dispatcher is gone, "
+            "and there are streams of so many partitions"
+        )
+    return 1 + max(found.values(), default=0)
 
 
 async def agree(

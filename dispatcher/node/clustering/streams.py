@@ -22,8 +22,10 @@ from dispatcher.queue.ports import LogName
 from dispatcher.txlog.nats.link import Link
 from dispatcher.txlog.nats.log import NatsLog
 
-RESULTS_STREAM: Final = "dispatcher-results"
-AUDIT_STREAM: Final = "dispatcher-audit"
+STREAMS: Final = "dispatcher-"
+"""How all of them begin."""
+RESULTS_STREAM: Final = f"{STREAMS}results"
+AUDIT_STREAM: Final = f"{STREAMS}audit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ class Streams:
 
     def of(self, number: int, ends: Ends) -> PartitionLogs:
         """Those of a partition."""
-        name, dead_name = f"dispatcher-{number}", f"dispatcher-{number}-dead"
+        name, dead_name = f"{STREAMS}{number}", f"{STREAMS}{number}-dead"
         return PartitionLogs(
             self._make(name, ends, TRANSACTION),
             self._make(dead_name, ends, DEAD_LETTER),
@@ -81,6 +83,12 @@ class Streams:
             quota_bytes=self._quota_bytes,
             at_least=ends.get(log, 0),
         )
+
+
+def partition_of(stream: str) -> int:
+    """Return the partition whose log a stream is; 0 for those that belong to partition 0."""
+    number = stream.removeprefix(STREAMS).partition("-")[0]
+    return int(number) if number.isdecimal() else 0
 
 
 def _told(stream: str) -> str:

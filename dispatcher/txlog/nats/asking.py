@@ -72,6 +72,11 @@ class Asking:
         await self._grow(fields["config"], configuration)
         return fields
 
+    async def exists(self) -> bool:
+        """Return whether there is the stream. Raises LogBusy."""
+        fields = await self.asked("INFO", {})
+        return not (isinstance(fields, ApiError) and fields.code == NO_STREAM)
+
     async def _grow(self, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
         """Let the stream take more, if it is to. One that has less space than it might have goes on
         with that; one that may take less from now on keeps what it has, for servers might remove

@@ -64,7 +64,7 @@ def configuration(
     }
 
 
-_MAY_DIFFER: Final = frozenset({"name", "subjects", "max_bytes"})
+_MAY_DIFFER: Final = frozenset({"name", "subjects", "max_bytes", "first_seq"})
 
 
 def wrong_in(found: Mapping[str, Any], wanted: Mapping[str, object]) -> str | None:
