@@ -5,13 +5,31 @@ A member is one process of a cluster. What they agree on are a few records in a 
 record is replaced only by who names the revision that it replaces, so of two who want the same
 partition one gets it, and the revision of the claim, the epoch, grows with every owner.
 
+What is decided, without I/O:
+
     records      what the records say, as bytes
-    nats_store   the store of them: a bucket of NATS
-    ownership    PURE: one partition as one member sees it, and what is to be done
-    assignment   PURE: whose turn it is, and what moves
-    numbers      PURE: which number a member takes
-    sight        PURE: what was seen of the others, and since when
-    member       drives them: looks, renews, claims; tells the node (`holder.Holder`)
+    times        how long is waited for what
+    ownership    one partition as one member sees it, and what is to be done
+    heart        the member's own record
+    writing      what became of what was sent for one record
+    sight        what was seen of the others, and since when
+    numbers      which number a member takes
+    assignment   whose turn it is, and what moves, for all who see the same
+    shares       the same, as one member sees the cluster now
+    hints        whether a record that is being stored is worth a look
+    shown        what the directory shows of all that
+
+What is done:
+
+    member       drives them: takes a number, renews, claims, releases
+    looking      when the store is looked at
+    keeping      has the node open, hand over and abandon partitions
+
+What it is given, and gives:
+
+    store        the records, as a seam; nats_store: in a bucket of NATS
+    holder       the node, which holds the partitions: a seam
+    observer     who writes down what happens: a seam
     directory    who has what, for everybody who asks
 
 That nothing is lost rests on the log alone: whoever opens it keeps every earlier epoch out. The

@@ -53,7 +53,7 @@ class PartitionFacts:
 
 
 class Directory:
-    """Of one member, with this number. `peers.directory.Directory`."""
+    """Who has what, as the member with this number knows it (`peers.directory.Directory`)."""
 
     def __init__(
         self, number: int, partitions: int, look_again: Callable[[], bool] = lambda: False

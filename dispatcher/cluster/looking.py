@@ -18,15 +18,15 @@ from dispatcher.core.clock import Random
 from dispatcher.errors import LogBusy
 
 PATIENCE_S: Final = 2.0
-"""A store that keeps its promise has answered before."""
+"""Twice what a store may take (`store.LeaseStore`): one that keeps its promise answers before."""
 _STORES_NOTHING: Final = (
     "its servers store nothing now; look whether most of them run, reach each other and have space"
 )
 
 
 class Looking:
-    """One look at a time. `found` is told what each has found; False: not all was looked at, so
-    another one `is_wanted` at once."""
+    """Looks at the store, one look at a time. `found` is told what each look has found, and answers
+    False where it has to be followed by another one at once (`is_wanted`)."""
 
     def __init__(
         self,

@@ -26,6 +26,7 @@ _SUBJECTS: Final = "$KV.dispatcher."
 _PATIENCE: Final = Patience(ask_s=0.5, append_s=0.75, again_s=0.02, open_s=0.7)
 """Whoever asks asks again, and by then needs the answer to another question."""
 _FEW: Final = 4
+"""So many keys are asked for one by one, of the leader: then nobody has to ask how far it is."""
 _TOGETHER: Final = 512
 """Of so many subjects the last messages are asked for at once; servers refuse 1024 and more."""
 _AT_ONCE: Final = 32

@@ -228,7 +228,7 @@ class Lease:
         try:
             record = read_lease(entry.value)
         except Unreadable:
-            self._is_unreadable = True  # somebody has it, whom nobody here understands
+            self._is_unreadable = True  # a later version has it: never claimed from here
             return self._anothers(None, now_s)
         if self.record is None and not record.is_held:
             self._was_nobodys = True

@@ -17,7 +17,8 @@ _RESTING: Final = (State.FOREIGN, State.OWNED, State.FAILED)
 
 
 class Shares:
-    """Of the member whose heart, leases and sight these are."""
+    """What one member may claim, and what has to move: decided of its own record (`heart`), its
+    leases, and what it has seen of the others (`sight`)."""
 
     def __init__(
         self, heart: Heart, leases: Mapping[int, Lease], sight: Sight, times: Times

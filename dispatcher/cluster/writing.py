@@ -12,8 +12,8 @@ import math
 
 
 class Writing:
-    """Of one key. `revision` is the latest that is known, 0 while there is none; `is_under_way`
-    whether a try is. Another one is then not sent: one at a time."""
+    """The tries to write one key. `revision` is the latest one that is known, 0 while there is
+    none; `is_under_way` says whether a try has no verdict yet: then no other one is sent."""
 
     __slots__ = ("_is_behind", "_is_silent", "_tries", "is_under_way", "revision", "sent_s")
 

@@ -26,7 +26,7 @@ class Deciding(Acceptor, Protocol):
 
 
 class Arrivals:
-    """Those for one partition (`ports.Acceptor`)."""
+    """What other processes send for one partition (`ports.Acceptor`)."""
 
     __slots__ = ("_intake", "_partition", "_router", "spreads_keys")
 

@@ -68,7 +68,8 @@ def _named_in(settings: Settings) -> Iterator[_Files]:
 
 
 class Certificates:
-    """Those of one server; `of` gives what secures a listener, None where nothing does."""
+    """The certificates of one server; `of` gives what secures a listener, None where nothing
+    does."""
 
     def __init__(self, settings: Settings, events: Events) -> None:
         """Read them.

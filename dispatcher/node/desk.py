@@ -60,7 +60,7 @@ from dispatcher.txlog.files import FileLog
 
 
 class Desk:
-    """That of a node, over the messages of its process."""
+    """The desk of a node, over the messages of its process."""
 
     def __init__(
         self,
@@ -77,10 +77,10 @@ class Desk:
         behind: UnixPlace | None = None,
     ) -> None:
         """`first` is partition 0, not open yet, and `notifier` the process's. `directory` says
-        where partitions are that move. The API listens on
-        `sockets`, where there are some. `health` is what `/readyz` says, `addresses` where callers
-        and operators find the node, and `restarts` as `Server` has it. Where the API is `behind`
-        the fronts of nodes it listens there and nowhere else."""
+        where partitions are that move. The API listens on `sockets`, where there are some. `health`
+        is what `/readyz` says, `addresses` where callers and operators find the node, and
+        `restarts` as `Server` has it. Where the API is `behind` the fronts of nodes it listens
+        there and nowhere else."""
         self._behind = behind
         self._messages = messages
         self._first = first

@@ -41,7 +41,7 @@ class Other(Protocol):
 
 
 class FormerSpreads:
-    """Those of a node, as one of its processes knows them."""
+    """The former spreads of a node, as one of its processes knows them."""
 
     def __init__(
         self,

@@ -35,7 +35,8 @@ CUT_OFF_S: Final = 10.0
 
 
 class InCluster:
-    """That of one node. `desk` is None while it is elsewhere."""
+    """What one node of a cluster has beside its partitions. `desk` is None while another node has
+    it."""
 
     def __init__(
         self,

@@ -204,7 +204,7 @@ class PlacedReceipt:
 
 
 class PlacedGroupReceipt:
-    """The same of a group (`ports.GroupReceipt`)."""
+    """As `PlacedReceipt`, for the messages of a group (`ports.GroupReceipt`)."""
 
     __slots__ = ("_placement", "_receipt")
 

@@ -55,8 +55,8 @@ if TYPE_CHECKING:  # OpenTelemetry is imported only where it is asked for, and s
 
 
 class MessageService:
-    """That of one process. `queues` are the partitions that it has now, in the order of their
-    numbers."""
+    """Accepts and delivers the messages of one process. `queues` are the partitions that it has
+    now, in the order of their numbers."""
 
     def __init__(
         self,

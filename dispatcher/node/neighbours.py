@@ -36,7 +36,8 @@ RUN: Final = "run"
 
 
 class Neighbours:
-    """Those of one process: the others on its machine, or the other nodes of a cluster."""
+    """The neighbours of one process: the others on its machine, or the other nodes of a
+    cluster."""
 
     @classmethod
     def of_node(

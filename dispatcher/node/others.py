@@ -36,7 +36,7 @@ A = TypeVar("A")
 
 
 class _Other:
-    """One of them."""
+    """Another process or node, and what it told last."""
 
     def __init__(self, peer: Peer) -> None:
         self.peer = peer
@@ -49,7 +49,7 @@ class _Other:
 
 
 class Others:
-    """All of them, as `links` has them."""
+    """All other processes or nodes, as `links` has them."""
 
     def __init__(
         self,

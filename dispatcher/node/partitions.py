@@ -3,8 +3,8 @@
     open ─▶ (begin) start, routed ─▶ lost: out of the router, attempts dropped, callers told, closed
                                  └─▶ close: out of the router, drained, written down, closed
 
-What a partition has beside it, its companion, begins after it and ends before it.
-What belongs to the process (the pool, `Traffic`, the router) is given to it and outlives all of
+What a partition has beside it, its companion, begins after it and ends before it. What belongs to
+the process (the pool, `Traffic`, the router) is given to it and outlives all of
 them. Whoever loses a partition says why and keeps nothing of it.
 """
 
@@ -28,7 +28,7 @@ Lost = Callable[[Exception], None]
 
 
 class Routes(Protocol):
-    """Who has to know which partitions accept messages: the router, where there are several."""
+    """Has to know which partitions accept messages: the router, where there are several."""
 
     def add(self, number: int, intake: Intake) -> None:
         """A partition accepts messages from now on."""
@@ -45,7 +45,7 @@ class Make(Protocol):
 
 
 class Members(Protocol):
-    """Who has to know which partitions are here, whether they accept messages or not."""
+    """Has to know which partitions are here, whether they accept messages or not."""
 
     def add(self, part: Partition) -> None:
         """It is open, and not started yet."""
@@ -106,8 +106,8 @@ class _Here:
 
 
 class Partitions:
-    """Those that are open, by number. `members` are told of each that comes and goes; of those that
-    are here as the process ends, nothing."""
+    """The partitions that are open, by number. `members` are told of each that comes and goes, but
+    not of those that are still here when the process ends."""
 
     def __init__(
         self,

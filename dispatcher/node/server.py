@@ -84,7 +84,7 @@ class Server:
         self._phase = "recovering" if cluster is None else "starting"
         self._is_leaving = False
         self.in_cluster: InCluster | None = None
-        """What it has as a node of one."""
+        """What it has as a node of a cluster; None where it is none."""
         self.drain_s: float | None = None
         """How long attempts may go on, once it is told to stop."""
         if cluster is not None:

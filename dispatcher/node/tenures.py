@@ -14,7 +14,8 @@ from dispatcher.queue.partition import Partition
 
 
 class Tenures:
-    """Those of one process. Without another word a partition is this process's for good."""
+    """The tenures of one process's partitions. A partition of which nothing is said is this
+    process's for good."""
 
     def __init__(self) -> None:
         self._until_s: dict[Partition, float] = {}

@@ -95,7 +95,7 @@ class Joined:
 
 
 class Destinations:
-    """Those that any of the partitions has a lane for."""
+    """The destinations that any of the partitions has a lane for."""
 
     def __init__(self, parts: Sequence[Partition], peers: Peers) -> None:
         self._parts = parts

@@ -41,7 +41,7 @@ _MOST_UPLOADED: Final = 256 * 1024 * 1024
 
 
 class Answers:
-    """All of them of one process."""
+    """Answers all calls that other processes make to this one."""
 
     def __init__(self, died: Died) -> None:
         """`died` is told of mistakes."""

@@ -29,6 +29,7 @@ from dispatcher.queue.refusals import MOVED, UNANSWERED
 CALLS: Final = 100
 """The kind of question that `answers.Answers` answers."""
 ANSWER_S: Final = 2.0
+"""Several times `answers.PATIENCE_S`, within which every answer says at least that it goes on."""
 _PIECE_BYTES: Final = 1024 * 1024
 
 F = TypeVar("F")
@@ -61,7 +62,7 @@ class OverLink:
 
 
 class Calls:
-    """Those to one process."""
+    """The calls to one other process."""
 
     def __init__(self, link: Asks, *, answer_s: float = ANSWER_S) -> None:
         self._link = link

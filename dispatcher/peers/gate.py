@@ -42,7 +42,7 @@ class GateObserver(Protocol):
 
 
 class Gate:
-    """That of one node."""
+    """The port of one node, and the connections to those of others."""
 
     def __init__(self, key: bytes, observer: GateObserver, tls: Mutual | None = None) -> None:
         """`key` is the same for all nodes, and not empty."""

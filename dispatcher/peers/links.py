@@ -30,8 +30,11 @@ from dispatcher.telemetry.supervisor import Died, Supervisor
 
 ASK_TIMEOUT_S: Final = 10.0
 _FIRST_PAUSE_S: Final = 0.05
+"""Before a connection is made again; twice that after each try, up to `_LONGEST_PAUSE_S`."""
 _LONGEST_PAUSE_S: Final = 1.0
+"""For so long at most it goes unnoticed that another process is back."""
 _HELLO_TIMEOUT_S: Final = 5.0
+"""As long as a whole handshake between nodes may take (`admission.HANDSHAKE_S`)."""
 
 NewLink = Callable[[], Link]
 
@@ -416,7 +419,7 @@ class Links:
 
 
 class _Answer:
-    """Who awaits an answer (`Waiter`)."""
+    """The future of one answer (`Waiter`)."""
 
     __slots__ = ("future",)
 

@@ -113,7 +113,7 @@ class _Buffer:
 
 
 class RemoteAdmin:
-    """That of one partition, by its number (`Admin`)."""
+    """What operators see and do in one partition of another process, by its number (`Admin`)."""
 
     def __init__(self, calls: Calls, partition: int) -> None:
         self._asking = Asking(Admin, calls, partition)

@@ -23,7 +23,7 @@ from dispatcher.queue.admin.surface import (
 
 
 class RemoteCarrier:
-    """That of one partition, by its number (`Carrier`)."""
+    """Export from one partition of another process, and import into it (`Carrier`)."""
 
     def __init__(self, calls: Calls, partition: int) -> None:
         self._asking = Asking(Carrier, calls, partition)
@@ -54,7 +54,7 @@ class RemoteCarrier:
 
 
 class RemoteReplayer:
-    """That of one partition, by its number (`PartReplayer`)."""
+    """The history of one partition of another process (`PartReplayer`)."""
 
     def __init__(self, calls: Calls, partition: int) -> None:
         self.partition = partition

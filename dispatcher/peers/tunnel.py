@@ -24,12 +24,14 @@ from dispatcher.peers.handshake import Purpose
 from dispatcher.telemetry.supervisor import Supervisor
 
 _CONNECT_S: Final = 5.0
+"""For the unix socket of this machine; between nodes the gate has a bound of its own."""
 _UNREAD_BYTES: Final = 64 * 1024
 """Kept for who reads slowly, in each direction; the socket is not read beyond."""
 
 
 class Tunnel:
-    """That of one node. `connect` is what the front of the API asks for (`api.front.Upstream`)."""
+    """The way of one node to the API. `connect` is what the front of the API asks for
+    (`api.front.Upstream`)."""
 
     def __init__(
         self,

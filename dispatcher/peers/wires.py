@@ -17,6 +17,7 @@ from dispatcher.listening.unix import UnixPlace, UnixSocket, unix_socket
 from dispatcher.peers.links import NewLink
 
 _TRIES: Final = 50
+"""Five seconds: as long as a child waits for the logs of the one before it."""
 _PAUSE_S: Final = 0.1
 
 

@@ -17,10 +17,13 @@ from dispatcher.errors import DispatcherError, Refused
 from dispatcher.queue.refusals import MOVED, NO_VERDICT
 
 CONNECT_SECONDS: Final = 5.0
+"""For a connection to the API; callers are told `moved` then, and ask again."""
 IDLE_SECONDS: Final = 5.0
 """For how long a connection to the API is kept: it closes those of strangers after ten."""
 _MOST_IDLE: Final = 16
+"""Connections that are kept while nobody uses them."""
 _TRIES: Final = 2
+"""The second one over a new connection: a kept one may be closed as it is taken."""
 _ADDED: Final = frozenset(("content-type", "date", "server"))
 """Headers that aiohttp gives an answer without them."""
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from dispatcher.txlog.nats.client import NatsLink
 
 _AGAIN_S: Final = 1.0
+"""Between tries while servers of NATS do not answer."""
 _CONNECT_S: Final = 1.5
 """For each server of NATS: one that does not answer at all costs a second."""
 _LOCK: Final = "node.lock"

@@ -54,8 +54,11 @@ if TYPE_CHECKING:
 _TAKEN: Final = 4
 """The exit code of a node whose number is another's now."""
 _QUIET_S: Final = 10.0
+"""Before the log says again that it waits for the same thing."""
 _ASK_S: Final = 10.0
+"""Between looks at whether a server of NATS that was away says how it is configured."""
 _AGREE_S: Final = 5.0
+"""For NATS to answer a SIGHUP: whoever sent it is told, and sends it again."""
 
 
 def run_member(

@@ -43,7 +43,7 @@ class LocalPart:
 
 
 class Parts:
-    """Those that can be asked now, by number, of `expected` ones that there are. Until it
+    """The parts that can be asked now, by number, of the `expected` ones that there are. Until it
     `knows_all` of them there may be others."""
 
     def __init__(self) -> None:

@@ -18,7 +18,8 @@ from dispatcher.queue.partition import Partition
 
 
 class Merged:
-    """Those of this process, and of others as they are met."""
+    """All partitions of a node as one: those of this process, and those of others as these are
+    met."""
 
     def __init__(
         self,
@@ -30,9 +31,10 @@ class Merged:
         *,
         keeps_history: bool,
     ) -> None:
-        """Those of this process, which has this number, of `every` one of the node. Places are
-        spread over so many partitions (`core.placing`), and were over others before where there is
-        a `meeting`. `keeps_history` says whether their logs do."""
+        """`parts` are those of this process, which has the number `process`; `every` are the
+        numbers of all partitions of the node. Places are spread over so many (`spread`, see
+        `core.placing`), and were over others before where there is a `meeting`. `keeps_history`
+        says whether their logs keep what was delivered."""
         self.admin = MergedAdmin()
         self.carrier = MergedCarrier(spread, meeting)
         self.replayer = MergedReplayer(keeps_history=keeps_history)

@@ -28,11 +28,11 @@ class Told:
 
 
 class Limiter:
-    """That of one kind for one `[[notify]]`. Times are microseconds of a clock that does not go
-    back."""
+    """Limits how often one kind is told for one `[[notify]]`. Times are microseconds of a clock
+    that does not go back."""
 
     def __init__(self, rate: Rate, among: Callable[[], int] = lambda: 1) -> None:
-        """So many tell, `among` whom the rate is shared: it may change."""
+        """`among` says how many processes share the rate; that may change."""
         self._rate = rate
         self._among = among
         self._told_at: deque[int] = deque(maxlen=rate.count)

@@ -78,7 +78,7 @@ class _Teller:
 
 
 class Notifier:
-    """That of one process.
+    """Tells people what happens in one process.
 
     Where there are several, of one node or of a cluster, each tells what happens in it, at its
     share of how often somebody is told; what lasts is told by the one with the desk alone

@@ -35,7 +35,7 @@ _AVOIDED_S: Final = 1.0
 
 
 class Anywhere:
-    """That of one process."""
+    """Takes the messages without a key of a process that has no partition (`ports.Acceptor`)."""
 
     spreads_keys = True
 

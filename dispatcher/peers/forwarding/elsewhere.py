@@ -14,9 +14,9 @@ from dispatcher.queue.ports import Acceptor
 
 
 class Elsewhere:
-    """What the router has of them, each made when it is asked for. `verdicts` are of messages of
-    all of them that callers of this process wait for, wherever they went on to.
-    """
+    """The partitions of other processes, as the router has them: each `Remote` is made when it is
+    first asked for. `verdicts` are of the messages that callers of this process wait for, wherever
+    these went on to."""
 
     def __init__(
         self,

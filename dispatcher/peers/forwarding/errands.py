@@ -145,7 +145,7 @@ class _Unsure:
 
 
 class _AllUnsure:
-    """The same of a group (`ports.GroupReceipt`)."""
+    """As `_Unsure`, for the messages of a group (`ports.GroupReceipt`)."""
 
     __slots__ = ("_receipt",)
 

@@ -116,7 +116,7 @@ class Verdict:
 
 
 class Verdicts:
-    """Those of messages that somebody waits for, by their ids (`Awaited`)."""
+    """The verdicts of messages that somebody waits for, by their ids (`Awaited`)."""
 
     __slots__ = ("_by_id",)
 

@@ -15,7 +15,7 @@ with, a checksum."""
 
 
 class Sizes:
-    """Of the messages from `first` on. `total_bytes` is what all of them take."""
+    """The sizes of the messages from `first` on. `total_bytes` is what all of them take."""
 
     __slots__ = ("_sizes", "first", "total_bytes")
 
