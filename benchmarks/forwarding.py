@@ -34,7 +34,8 @@ from dispatcher.peers.forwarding.elsewhere import Elsewhere
 from dispatcher.peers.forwarding.receiving import Receiver
 from dispatcher.peers.forwarding.remote import Remote
 from dispatcher.peers.hello import Hello
-from dispatcher.peers.links import Links, Peer
+from dispatcher.peers.links import Links
+from dispatcher.peers.peer import Peer
 from dispatcher.peers.serving import Table
 from dispatcher.peers.wires import UnixWires
 from dispatcher.queue.ports import Acceptor, Receipt, Upload

@@ -31,7 +31,7 @@ _NOTHING: Final = b"0"
 
 
 class Other(Protocol):
-    """Another process (`peers.links.Peer`)."""
+    """Another process (`peers.peer.Peer`)."""
 
     async def ask(self, kind: int, payload: bytes = b"") -> bytes:
         """Ask something. Raises DispatcherError where it can't be, or fails."""

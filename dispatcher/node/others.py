@@ -27,7 +27,8 @@ from dispatcher.node.standing import Standing
 from dispatcher.node.sums import Processes
 from dispatcher.node.telling import ProcessFace, RemoteProcess
 from dispatcher.peers.calls import Calls, OverLink
-from dispatcher.peers.links import Links, Peer
+from dispatcher.peers.links import Links
+from dispatcher.peers.peer import Peer
 from dispatcher.queue.partition import Partition
 from dispatcher.telemetry.supervisor import Supervisor
 

@@ -13,7 +13,7 @@ from typing import Final
 from dispatcher.errors import DispatcherError, Refused
 from dispatcher.peers.errors import NotConnected
 from dispatcher.peers.kinds import Kind
-from dispatcher.peers.links import Peer
+from dispatcher.peers.peer import Peer
 from dispatcher.peers.serving import Answer, Question
 from dispatcher.queue.records.ids import id_parts
 from dispatcher.schedules.messages import MessageOutcome

@@ -6,6 +6,7 @@
     serving     what a process answers: a handler for each kind
     refusing    refusals as bytes; errors: what a link raises
     link        one connection
+    peer        another process, as other parts have it: connected or not
     links       all connections of a process: made, and made anew
     directory   which process has a partition
     wires       unix sockets between processes of one machine
@@ -24,6 +25,6 @@
                 errors and the courses in it
     remote_…    what operators see and do in a partition of another process
 
-`link` is what other parts of the program use: `Peer.ask` and `Peer.open`, and a `Table` of what
-they answer. It does not know messages, and nothing here whether processes share a machine.
+What other parts of the program use of it: `Peer.ask` and `Peer.open`, and a `Table` of what they
+answer. A link does not know messages, and nothing above it whether processes share a machine.
 """

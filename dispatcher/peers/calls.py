@@ -19,8 +19,8 @@ from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
 from dispatcher.errors import DispatcherError, Refusal, Refused
 from dispatcher.peers.envelopes import Items, unwrap, wrap
 from dispatcher.peers.errors import Broken, LinkError, NotConnected
-from dispatcher.peers.links import Peer
 from dispatcher.peers.methods import Body, Method, Pieces, method
+from dispatcher.peers.peer import Peer
 from dispatcher.peers.steering import Follower, written_course
 from dispatcher.peers.told_errors import read_error
 from dispatcher.queue.admin.surface import Course

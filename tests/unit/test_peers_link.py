@@ -17,7 +17,7 @@ from dispatcher.peers.errors import Broken, Failed, NotConnected
 from dispatcher.peers.frames import HEAD, MOST_BYTES, Type, head_of
 from dispatcher.peers.hello import Hello
 from dispatcher.peers.link import MOST_ASKED, MOST_UNSENT_BYTES
-from dispatcher.peers.links import Peer
+from dispatcher.peers.peer import Peer
 from dispatcher.peers.serving import Question
 from dispatcher.peers.streams import CREDIT_BYTES, Stream
 from dispatcher.testing.linked import Linked

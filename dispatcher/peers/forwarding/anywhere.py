@@ -25,7 +25,7 @@ from dispatcher.errors import Refusal
 from dispatcher.peers.forwarding.remote import Remote
 from dispatcher.peers.forwarding.uploads import RemoteUpload
 from dispatcher.peers.forwarding.waiting import Verdicts
-from dispatcher.peers.links import Peer
+from dispatcher.peers.peer import Peer
 from dispatcher.queue.flow.intake import Intake
 from dispatcher.queue.ports import GroupReceipt, Receipt, Upload, Waiter
 from dispatcher.queue.refusals import MOVED

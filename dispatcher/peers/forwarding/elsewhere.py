@@ -9,7 +9,8 @@ from dispatcher.peers.directory import Directory
 from dispatcher.peers.forwarding.anywhere import Anywhere
 from dispatcher.peers.forwarding.remote import Remote
 from dispatcher.peers.forwarding.waiting import Verdicts
-from dispatcher.peers.links import Links, Peer
+from dispatcher.peers.links import Links
+from dispatcher.peers.peer import Peer
 from dispatcher.queue.ports import Acceptor
 
 

@@ -18,7 +18,7 @@ from dispatcher.peers.errors import Broken, NotConnected
 from dispatcher.peers.forwarding.encoding import Head, encode_group
 from dispatcher.peers.forwarding.telling import All, is_keyed, tell_one
 from dispatcher.peers.kinds import Kind
-from dispatcher.peers.links import Peer
+from dispatcher.peers.peer import Peer
 from dispatcher.queue.ports import Acceptor, GroupReceipt, Receipt
 from dispatcher.queue.records.messages import encode_message
 from dispatcher.queue.refusals import (

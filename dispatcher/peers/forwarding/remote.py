@@ -35,7 +35,7 @@ from dispatcher.peers.forwarding.errands import (
 from dispatcher.peers.forwarding.telling import All, One
 from dispatcher.peers.forwarding.uploads import RemoteUpload
 from dispatcher.peers.forwarding.waiting import Verdicts, Waited
-from dispatcher.peers.links import Peer
+from dispatcher.peers.peer import Peer
 from dispatcher.queue.ports import Acceptor, GroupReceipt, Receipt, Upload, Waiter
 from dispatcher.queue.refusals import OVERLOADED
 

@@ -21,7 +21,7 @@ from dispatcher.peers.forwarding.errands import Past, Way
 from dispatcher.peers.forwarding.telling import Told
 from dispatcher.peers.forwarding.waiting import Awaited, Verdict
 from dispatcher.peers.kinds import Kind
-from dispatcher.peers.links import Peer
+from dispatcher.peers.peer import Peer
 from dispatcher.peers.streams import Stream
 from dispatcher.queue.ports import CHUNK_BYTES, Acceptor, Upload
 from dispatcher.queue.refusals import MOVED, NO_VERDICT

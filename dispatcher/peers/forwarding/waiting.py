@@ -17,7 +17,7 @@ from dispatcher.peers.forwarding.encoding import STORED, Head, read_outcome
 from dispatcher.peers.forwarding.errands import Past, Way, take
 from dispatcher.peers.forwarding.telling import One, Told
 from dispatcher.peers.kinds import Kind
-from dispatcher.peers.links import Peer
+from dispatcher.peers.peer import Peer
 from dispatcher.peers.streams import Stream
 from dispatcher.queue.ports import Acceptor, Receipt, Waiter
 from dispatcher.queue.records.messages import encode_message
