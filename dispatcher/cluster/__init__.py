@@ -9,7 +9,8 @@ What is decided, without I/O:
 
     records      what the records say, as bytes
     times        how long is waited for what
-    ownership    one partition as one member sees it, and what is to be done
+    ownership    what a partition is for a member, and what is to be done: the table
+    lease        one partition as one member sees it: walks the table, and minds the time
     heart        the member's own record
     writing      what became of what was sent for one record
     sight        what was seen of the others, and since when

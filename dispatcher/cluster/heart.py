@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from dispatcher.cluster.ownership import Me
+from dispatcher.cluster.lease import Me
 from dispatcher.cluster.records import MemberRecord, MemberState, Unreadable, read_member
 from dispatcher.cluster.store import Entry
 from dispatcher.cluster.times import Times

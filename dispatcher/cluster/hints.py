@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from dispatcher.cluster.ownership import Lease, is_news
+from dispatcher.cluster.lease import Lease, is_news
 from dispatcher.cluster.records import Unreadable, read_lease, read_member
 from dispatcher.cluster.sight import Sight
 

@@ -12,8 +12,9 @@ from functools import partial
 from typing import Final
 
 from dispatcher.cluster.holder import Holder
+from dispatcher.cluster.lease import Lease
 from dispatcher.cluster.observer import Observer
-from dispatcher.cluster.ownership import Do, Lease, State
+from dispatcher.cluster.ownership import Do, State
 from dispatcher.errors import (
     DispatcherError,
     LogError,

@@ -2,7 +2,7 @@
 
     start ─▶ (a number is taken, it is heard) ─▶ begin ─▶ (claims, opens, renews) ─▶ leave ─▶ stop
 
-What is decided is decided by `ownership.Lease`, `assignment` and `heart.Heart`; here it is done:
+What is decided is decided by `lease.Lease`, `assignment` and `heart.Heart`; here it is done:
 one thing at a time for each record, all of them side by side. Whatever the store does, this goes
 on: what it has is renewed when the store is back, if nobody else took it meanwhile.
 """
@@ -22,10 +22,11 @@ from dispatcher.cluster.heart import Heart
 from dispatcher.cluster.hints import is_worth_a_look
 from dispatcher.cluster.holder import Holder
 from dispatcher.cluster.keeping import Keeping
+from dispatcher.cluster.lease import Lease, Me
 from dispatcher.cluster.looking import PATIENCE_S, Looking
 from dispatcher.cluster.numbers import number_for
 from dispatcher.cluster.observer import Observer
-from dispatcher.cluster.ownership import Do, Lease, Me, State
+from dispatcher.cluster.ownership import Do, State
 from dispatcher.cluster.records import (
     LeaseRecord,
     MemberRecord,
@@ -281,8 +282,7 @@ class Member:
         if state is State.FOREIGN:
             before = lease.record
             self._former[partition] = before.node if before is not None and before.is_held else ""
-        is_open = state in {State.OWNED, State.GIVING}
-        ends = self._holder.ends(partition) if is_open else {}
+        ends = self._holder.ends(partition) if state.is_open else {}
         after = lease.writing.revision
         record = lease.next_record(me, self._next_n(), now_s, self._clock.now_us(), ends)
         self._supervisor.spawn("lease", self._store_lease(partition, record, after))
@@ -325,7 +325,7 @@ class Member:
             owner = lease.record.node if lease.record is not None else ""
             self._observer.partition_lost(partition, owner)
         self._keeping.do(partition, do)
-        if lease.state in {State.OWNED, State.GIVING} and lease.acts_until_s != until_s:
+        if lease.state.is_open and lease.acts_until_s != until_s:
             self._holder.may_act_until(partition, lease.acts_until_s)
 
     # Looking.

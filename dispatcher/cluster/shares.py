@@ -7,7 +7,8 @@ from typing import Final
 
 from dispatcher.cluster.assignment import Move, next_move, turns
 from dispatcher.cluster.heart import Heart
-from dispatcher.cluster.ownership import Lease, State, Turn
+from dispatcher.cluster.lease import Lease, Turn
+from dispatcher.cluster.ownership import State
 from dispatcher.cluster.records import MemberRecord, MemberState, Phase
 from dispatcher.cluster.sight import Sight
 from dispatcher.cluster.times import Times

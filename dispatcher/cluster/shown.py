@@ -7,7 +7,8 @@ from typing import Final
 
 from dispatcher.cluster.directory import MemberFacts, PartitionFacts
 from dispatcher.cluster.heart import Heart
-from dispatcher.cluster.ownership import Lease, State
+from dispatcher.cluster.lease import Lease
+from dispatcher.cluster.ownership import State
 from dispatcher.cluster.records import Phase
 from dispatcher.cluster.sight import Sight
 from dispatcher.cluster.times import Times

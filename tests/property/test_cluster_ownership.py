@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dispatcher.cluster.ownership import Do, Lease, Me, State, Turn
+from dispatcher.cluster.lease import Lease, Me, Turn
+from dispatcher.cluster.ownership import Do, State
 from dispatcher.cluster.records import LeaseRecord
 from dispatcher.cluster.store import Entry
 from dispatcher.cluster.times import Times
@@ -129,9 +130,14 @@ class Members:
         else:
             self.told(who, lease.stored(record, revision, self.now_s))
 
+    def may_act(self, who: int) -> bool:
+        """Whether a member may start attempts of the partition."""
+        lease = self.leases[who]
+        return lease.state.is_open and self.now_s < lease.acts_until_s
+
     def check(self) -> None:
         """What always holds."""
-        acting = [who for who in MEMBERS if self.leases[who].may_act(self.now_s)]
+        acting = [who for who in MEMBERS if self.may_act(who)]
         assert len(acting) <= 1, f"{acting} may act at {self.now_s}"
         for who, lease in enumerate(self.leases):
             record = lease.record

@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from dispatcher.cluster import numbers, ownership, shares
+from dispatcher.cluster import lease, numbers, shares
 from dispatcher.cluster.heart import Heart
 from dispatcher.cluster.keeping import Keeping
+from dispatcher.cluster.lease import Lease
 from dispatcher.cluster.looking import Looking
 from dispatcher.cluster.numbers import Take
-from dispatcher.cluster.ownership import Do, Event, Lease, State
+from dispatcher.cluster.ownership import TRANSITIONS, Do, Event, State
 from dispatcher.cluster.records import LeaseRecord
 from dispatcher.cluster.shares import Shares
 from dispatcher.cluster.times import Times
@@ -74,8 +75,8 @@ def counts_again_after_a_look_that_failed(patch: pytest.MonkeyPatch) -> None:
     def failed(self: Looking, error: Exception, now_s: float) -> None:
         right(self, error, now_s)
         member = self._found.__self__  # type: ignore[attr-defined]  # a bound method
-        for lease in member._leases.values():
-            lease.seen_s = now_s
+        for one in member._leases.values():
+            one.seen_s = now_s
 
     patch.setattr(Looking, "_failed", failed)
 
@@ -114,9 +115,9 @@ def does_not_know_its_late_claim(patch: pytest.MonkeyPatch) -> None:
 
 def keeps_what_is_anothers(patch: pytest.MonkeyPatch) -> None:
     """Sees another's record and tells nobody."""
-    table = dict(ownership.TRANSITIONS)
+    table = dict(TRANSITIONS)
     table[State.OWNED, Event.ANOTHERS] = (State.FOREIGN, Do.NOTHING)
-    patch.setattr(ownership, "TRANSITIONS", table)
+    patch.setattr(lease, "TRANSITIONS", table)
 
 
 def believes_what_was_so_before(patch: pytest.MonkeyPatch) -> None:

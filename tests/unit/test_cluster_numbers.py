@@ -6,8 +6,8 @@ import pytest
 
 from dispatcher.cluster.heart import Heart
 from dispatcher.cluster.hints import is_worth_a_look
+from dispatcher.cluster.lease import Lease, Me
 from dispatcher.cluster.numbers import NodeTaken, Take, number_for
-from dispatcher.cluster.ownership import Lease, Me
 from dispatcher.cluster.records import (
     MOST_MEMBERS,
     LeaseRecord,
