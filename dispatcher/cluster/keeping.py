@@ -52,11 +52,6 @@ class Keeping:
         self._changed = changed
         self._work: dict[int, asyncio.Task[None]] = {}
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether nothing is under way."""
-        return all(work.done() for work in self._work.values())
-
     def do(self, partition: int, what: Do) -> None:
         """Begin with it now."""
         match what:

@@ -13,7 +13,7 @@ from typing import Any
 from dispatcher.errors import LogBusy, LogCorrupt, StreamCorrupt
 from dispatcher.txlog.nats.answers import NO_MESSAGE, ApiError, parse
 from dispatcher.txlog.nats.asking import Asking, Patience
-from dispatcher.txlog.nats.batch import Batch, Fence, decode, position_of
+from dispatcher.txlog.nats.batch import Batch, Fence, decode
 from dispatcher.txlog.nats.checks import configuration
 from dispatcher.txlog.nats.link import Link, Silence
 
@@ -104,10 +104,6 @@ class Stream:
     def busy(self) -> LogBusy:
         """Return the error that says that nobody answers now."""
         return self._asking.busy()
-
-    def position(self, sequence: int) -> int:
-        """Return where a message begins."""
-        return position_of(sequence, 0)
 
 
 def _held(fields: Mapping[str, Any]) -> Held:
