@@ -18,9 +18,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
 
-DESK = 0
-"""This partition is not moved as long as there is another one to move: all that there is once in a
-cluster goes with it."""
+from dispatcher.core.placing import FIRST
 
 
 @lru_cache(maxsize=1 << 16)
@@ -83,5 +81,6 @@ def next_move(
     its = [one for one in movable if owners[one] == giver]
     if not its:
         return None
-    chosen = max(its, key=lambda one: (one != DESK, weight(one, taker), one))
+    # Not the first one as long as there is another: all that there is once goes with it.
+    chosen = max(its, key=lambda one: (one != FIRST, weight(one, taker), one))
     return Move(chosen, giver, taker)

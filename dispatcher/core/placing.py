@@ -15,9 +15,14 @@ decided with it: this function is a format, and stays as it is.
 from __future__ import annotations
 
 from hashlib import blake2b
+from typing import Final
 
 from dispatcher.core.idempotency import group_in_place
 from dispatcher.core.terms import Terms
+
+FIRST: Final = 0
+"""The partition that has more than messages: what there is once in a node or a cluster, such as
+function calls and schedules, lies in its logs, and it knows which destinations are held."""
 
 _PERSON = b"partition"
 _HASH_BYTES = 8

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
+from dispatcher.core.placing import FIRST
+
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
@@ -46,7 +48,7 @@ class Assignment:
     @property
     def has_desk(self) -> bool:
         """Whether the API is here, and all that there is once in a node: with partition 0."""
-        return 0 in self.partitions
+        return FIRST in self.partitions
 
     @property
     def is_whole(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Protocol
 
 from dispatcher.cluster.directory import Directory, MemberFacts
 from dispatcher.cluster.holder import Ends
@@ -15,12 +15,6 @@ from dispatcher.node.metrics import LeaseFigures
 from dispatcher.peers.gate import Address, Gate, read_address
 from dispatcher.queue.ports import LogName
 from dispatcher.txlog import TransactionLog
-
-TRANSACTION: Final = "transaction"
-DEAD_LETTER: Final = "dead_letter"
-RESULTS: Final = "results"
-AUDIT: Final = "audit"
-"""What `Ends` call the logs of a partition, and those that partition 0 has besides."""
 
 
 class PartitionLogs(Protocol):

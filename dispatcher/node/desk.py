@@ -39,7 +39,8 @@ from dispatcher.node.backup.making import Backups, Logs
 from dispatcher.node.backup.of_streams import NoBackups
 from dispatcher.node.call_log import CallLog, told_lost
 from dispatcher.node.desk_logs import DeskLogs
-from dispatcher.node.disks import TRANSACTION, Disks
+from dispatcher.node.disks import Disks
+from dispatcher.node.log_names import TRANSACTION
 from dispatcher.node.merged.whole import Merged, faces
 from dispatcher.node.message_service import MessageService
 from dispatcher.node.metrics import Metrics

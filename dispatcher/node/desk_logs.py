@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from dispatcher.node.disks import TRANSACTION
+from dispatcher.node.log_names import DEAD_LETTER, RESULTS, TRANSACTION
 from dispatcher.node.places import audit_of, has_log, results_of
 from dispatcher.settings import Settings
 from dispatcher.txlog import TransactionLog
@@ -53,8 +53,8 @@ def in_files(settings: Settings) -> DeskLogs:
         audit_max_bytes=most - sizes.largest,
         disks={
             TRANSACTION: settings.transaction_log,
-            "dead_letter": settings.dead_letter,
-            "results": results,
+            DEAD_LETTER: settings.dead_letter,
+            RESULTS: results,
         },
         check_free=lambda: _check_free(results, audit),
     )

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-TRANSACTION: Final = "transaction"
-"""The name of the transaction log, as metrics have it."""
 _PATIENCE_S: Final = 2.0
 
 
@@ -23,7 +21,7 @@ class Space:
 
 
 class Disks:
-    """`space` is by the name of the log; empty where nobody knows."""
+    """`space` is by the name of the log (`log_names`); empty where nobody knows."""
 
     def __init__(self, paths: Mapping[str, Path]) -> None:
         """`paths` are the directories of the logs; one that is not there yet has its parent's

@@ -7,14 +7,12 @@ Partition 0 knows what is held: it is told first of each change, and the desk is
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 from dispatcher.core.destination import Destination
+from dispatcher.core.placing import FIRST
 from dispatcher.errors import DispatcherError
 from dispatcher.queue.partition import Partition
-
-FIRST: Final = 0
-"""The number of the partition that knows."""
 
 Held: TypeAlias = Callable[[], Sequence[str]]
 Told: TypeAlias = frozenset[tuple[int, int]]

@@ -14,11 +14,13 @@ from typing import Final
 from dispatcher.api.front.server import Front
 from dispatcher.api.health import Health
 from dispatcher.core.keys import Key, Keyring
+from dispatcher.core.placing import FIRST
 from dispatcher.node import certificates, configs
 from dispatcher.node.beside import ApiPlace, DeskBeside
-from dispatcher.node.clustered import AUDIT, RESULTS, Clustered
+from dispatcher.node.clustered import Clustered
 from dispatcher.node.desk import Desk
-from dispatcher.node.disks import TRANSACTION, Disks
+from dispatcher.node.disks import Disks
+from dispatcher.node.log_names import AUDIT, RESULTS, TRANSACTION
 from dispatcher.node.message_service import MessageService
 from dispatcher.node.metrics import Metrics
 from dispatcher.node.neighbours import RUN
@@ -90,7 +92,7 @@ class InCluster:
 
     def beside(self, number: int, partition: Partition) -> DeskBeside | None:
         """See `partitions.Beside`: partition 0 has the desk."""
-        if number:
+        if number != FIRST:
             return None
         cluster = self._cluster
         desk = Desk(
@@ -164,7 +166,7 @@ class InCluster:
         return Tunnel(
             cluster.number,
             cluster.gate,
-            owner=lambda: cluster.directory.process_of(0),
+            owner=lambda: cluster.directory.process_of(FIRST),
             address_of=cluster.address_of,
             path=self._place.path,
             supervisor=self._messages.supervisor,

@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dispatcher.core.clock import SteadyClock, SystemClock
+from dispatcher.core.placing import FIRST
 from dispatcher.core.rules.table import Rules, RulesInForce
 from dispatcher.delivery.adding import Additions
 from dispatcher.delivery.pool import Pool
@@ -258,7 +259,7 @@ class MessageService:
     def add(self, part: Partition) -> None:
         """A partition is here (`partitions.Members`)."""
         self.whole.add(part)
-        if part.config.partition and not part.recovery.records:
+        if part.config.partition != FIRST and not part.recovery.records:
             self.tenures.wait_for_holds(part)  # the desk's partition has them
 
     def remove(self, part: Partition) -> None:

@@ -17,6 +17,7 @@ from dispatcher.node.certificates import Certificates
 from dispatcher.node.counted import Count, Observed
 from dispatcher.node.disks import Disks
 from dispatcher.node.lane_metrics import Told, find_told, lane_metrics
+from dispatcher.node.log_names import DEAD_LETTER, RESULTS, TRANSACTION
 from dispatcher.node.whole import Whole
 from dispatcher.telemetry.metrics import (
     AnyMetric,
@@ -164,8 +165,8 @@ def metrics(
     def of_logs(
         transaction: float, dead_letter: float, of_results: Callable[[Results], float]
     ) -> Mapping[str, float]:
-        two = {"transaction": transaction, "dead_letter": dead_letter}
-        return two if results is None else {**two, "results": of_results(results)}
+        two = {TRANSACTION: transaction, DEAD_LETTER: dead_letter}
+        return two if results is None else {**two, RESULTS: of_results(results)}
 
     def states() -> Mapping[str, int]:
         return {**whole.count_states(), "dead": whole.dead}

@@ -14,10 +14,11 @@ from functools import partial
 from typing import Final, TypeVar
 
 from dispatcher.cluster.directory import Directory
+from dispatcher.core.placing import FIRST
 from dispatcher.errors import DispatcherError
 from dispatcher.node.backup.elsewhere import RemoteCopying
 from dispatcher.node.figures import Figures, Sight, sums_of
-from dispatcher.node.holds import FIRST, Held, HoldOnly, Holds, Told
+from dispatcher.node.holds import Held, HoldOnly, Holds, Told
 from dispatcher.node.merged.following import Following
 from dispatcher.node.merged.whole import Merged
 from dispatcher.node.notifying.conditions import Over

@@ -27,7 +27,7 @@ from dispatcher.functions.lanes.lane import Lane as CallLane
 from dispatcher.functions.shown import CallState
 from dispatcher.functions.views.overview import Overview as CallOverview
 from dispatcher.ingress.listener import Listener
-from dispatcher.node.disks import TRANSACTION, Disks, Space
+from dispatcher.node.disks import Disks, Space
 from dispatcher.node.figures import (
     Figures,
     Sight,
@@ -38,6 +38,7 @@ from dispatcher.node.figures import (
     used_descriptors,
 )
 from dispatcher.node.history import STEP_S, STEP_US, Forecast, History, Sample, foresee
+from dispatcher.node.log_names import TRANSACTION
 from dispatcher.node.others import Others
 from dispatcher.node.problems import Ailing, Facts, problems
 from dispatcher.node.whole import Whole

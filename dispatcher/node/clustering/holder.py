@@ -6,8 +6,9 @@ from __future__ import annotations
 from typing import Final
 
 from dispatcher.cluster.holder import Ends
+from dispatcher.core.placing import FIRST
 from dispatcher.errors import LogFenced
-from dispatcher.node.clustered import DEAD_LETTER, TRANSACTION
+from dispatcher.node.log_names import DEAD_LETTER, TRANSACTION
 from dispatcher.node.server import Server
 
 _MOVE_S: Final = 2.0
@@ -46,7 +47,7 @@ class NodeHolder:
             DEAD_LETTER: found.dead_log.bounds().end,
         }
         in_cluster = self._server.in_cluster
-        if partition == 0 and in_cluster is not None:
+        if partition == FIRST and in_cluster is not None:
             ends |= in_cluster.desk_ends
         return ends
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Final
 
 from dispatcher.cluster.holder import Ends
-from dispatcher.node.clustered import AUDIT, DEAD_LETTER, RESULTS, TRANSACTION
 from dispatcher.node.desk_logs import DeskLogs
+from dispatcher.node.log_names import AUDIT, DEAD_LETTER, RESULTS, TRANSACTION
 from dispatcher.queue.ports import LogName
 from dispatcher.txlog.nats.link import Link
 from dispatcher.txlog.nats.log import NatsLog

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
-from typing import Final
 
 from dispatcher.core.idempotency import begin_print, print_of
 from dispatcher.core.meeting import keys_of
 from dispatcher.core.message import Message
-from dispatcher.core.placing import partition_of, place_of
+from dispatcher.core.placing import FIRST, partition_of, place_of
 from dispatcher.errors import Refused
 from dispatcher.node.meeting import Meeting
 from dispatcher.queue.admin.surface import (
@@ -22,9 +21,6 @@ from dispatcher.queue.admin.surface import (
     LetterFilter,
 )
 from dispatcher.queue.refusals import MOVED
-
-CALLS: Final = 0
-"""The partition of function calls."""
 
 
 class MergedCarrier:
@@ -100,7 +96,7 @@ class MergedCarrier:
 
     async def take_call(self, call: IncomingCall, body: Sequence[bytes]) -> bool:
         """See `Carrier.take_call`."""
-        return await self._of(CALLS).take_call(call, body)
+        return await self._of(FIRST).take_call(call, body)
 
     def _every(self) -> list[Carrier]:
         """All that there are: what is exported is not to lack a part without a word."""
