@@ -18,31 +18,31 @@ class Tenures:
     process's for good."""
 
     def __init__(self) -> None:
-        self._until_s: dict[Partition, float] = {}
-        self._waiting: set[Partition] = set()
+        self._waiting: dict[Partition, float] = {}
+        """Those that wait for what is held, and until when they may act once they know it."""
 
     def __repr__(self) -> str:
         return f"<Tenures: {len(self._waiting)} wait for holds>"
 
     def wait_for_holds(self, part: Partition) -> None:
         """Act for a partition from `holds_are_known` on."""
-        self._waiting.add(part)
+        self._waiting.setdefault(part, math.inf)
         part.may_act_until(0.0)
 
     def may_act_until(self, part: Partition, until_s: float) -> None:
         """It is this process's until then, by the monotonic clock."""
-        self._until_s[part] = until_s
-        if part not in self._waiting:
+        if part in self._waiting:
+            self._waiting[part] = until_s
+        else:
             part.may_act_until(until_s)
 
     def holds_are_known(self, parts: Iterable[Partition] | None = None) -> None:
         """These partitions (None: all) know which destinations are held. Idempotent."""
         for part in [*self._waiting] if parts is None else parts:
-            if part in self._waiting:
-                self._waiting.remove(part)
-                part.may_act_until(self._until_s.get(part, math.inf))
+            until_s = self._waiting.pop(part, None)
+            if until_s is not None:
+                part.may_act_until(until_s)
 
     def forget(self, part: Partition) -> None:
         """It is not here any more. Idempotent."""
-        self._waiting.discard(part)
-        self._until_s.pop(part, None)
+        self._waiting.pop(part, None)
