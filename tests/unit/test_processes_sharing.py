@@ -16,6 +16,7 @@ from dispatcher.node.layout import Layout
 from dispatcher.node.processes import handing, plan, shares
 from dispatcher.node.processes.life import Timings
 from dispatcher.node.processes.line import ALIVE, READY, Heard, said
+from dispatcher.node.processes.start import Start
 from dispatcher.settings import Settings
 from dispatcher.settings.rules import load
 from dispatcher.telemetry.events import Events
@@ -120,6 +121,18 @@ def test_plan_is_read_as_it_was_written_by_everybody_who_has_the_file() -> None:
         assert written.descriptors == [5, 6]
     finally:
         os.close(file)
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        Start(3, 0, is_again=False, is_reloaded=False, taken=None),
+        Start(3, 1, is_again=True, is_reloaded=True, taken=0),
+    ],
+)
+def test_start_of_a_child_is_read_as_it_was_written(start: Start) -> None:
+    """Its command says all that the parent knows, also with the descriptor 0."""
+    assert Start.read(start.written()) == start
 
 
 # Lines between them

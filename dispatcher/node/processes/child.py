@@ -1,9 +1,6 @@
 """A child: the process of a server, with a parent in place of systemd.
 
-`python -m dispatcher.node.processes.child PLAN NUMBER IS_AGAIN IS_RELOADED TAKEN LINE`: the
-descriptor of the plan, which of the children it is, whether it was started before, whether settings
-were read again since the plan was written, the descriptor of those that were in force after that
-(-1: the plan's still are), and the descriptor of its line to the parent.
+`python -m dispatcher.node.processes.child` with the arguments that `start` lists.
 
 When the parent is gone it stops accepting, finishes what is in flight and ends: nobody would start
 it again, and the next server needs its logs.
@@ -32,6 +29,7 @@ from dispatcher.node.assignment import Assignment
 from dispatcher.node.layout import Layout
 from dispatcher.node.opening import open_log_of, open_output
 from dispatcher.node.processes import handing, line, plan, shares
+from dispatcher.node.processes.start import Start
 from dispatcher.settings import Settings
 from dispatcher.telemetry.events import Events
 from dispatcher.telemetry.output import FileTurns
@@ -156,7 +154,7 @@ class ChildEvents(Events):
 class Child:
     """What one child was given, and what it serves with.
 
-    `settings` are its own part of the node's, `whole` the node's.
+    `start` is what its parent said, `settings` are its own part of the node's, `whole` the node's.
     """
 
     def __init__(
@@ -167,11 +165,10 @@ class Child:
         Raises:
             DispatcherError: the program is another one by now.
         """
-        plan_file, self.number, is_again, is_reloaded, taken = map(int, arguments)
         self.parent = parent
         self.environ = environ
-        self.is_again, self.is_reloaded = bool(is_again), bool(is_reloaded)
-        self.plan, common = plan.read(plan_file)
+        self.start = start = Start.read(arguments)
+        self.plan, common = plan.read(start.plan_file)
         self._check_version()
         parent.watchdog_s = self.plan.watchdog_s
         self.whole: Settings
@@ -179,12 +176,12 @@ class Child:
         self.layout: Layout
         self._every: tuple[int, ...]
         self.whole, self.rules, self.layout, self._every = handing.decode(common)
-        if taken >= 0:
-            self.whole, self.rules = handing.decode(plan.read_taken(taken))
-            os.close(taken)
+        if start.taken is not None:
+            self.whole, self.rules = handing.decode(plan.read_taken(start.taken))
+            os.close(start.taken)
         self.settings = shares.of_child(self.whole, self.number, self.plan.processes)
         self.given = _given(self.plan)
-        self.output = open_output(FileTurns(plan_file))
+        self.output = open_output(FileTurns(start.plan_file))
         self.events = ChildEvents(
             open_log_of(self.settings, self.output, process=self.number), parent
         )
@@ -195,6 +192,11 @@ class Child:
                 f"the program is version {__version__} by now, and the server was started as "
                 f"{self.plan.version}: restart it, for the sake of one version in all processes"
             )
+
+    @property
+    def number(self) -> int:
+        """Which of the children it is."""
+        return self.start.number
 
     @property
     def assignment(self) -> Assignment:
@@ -208,7 +210,7 @@ class Child:
         Raises:
             LogLocked: they were not let go of in time.
         """
-        deadline_s = time.monotonic() + (_LOCK_S if self.is_again else 0)
+        deadline_s = time.monotonic() + (_LOCK_S if self.start.is_again else 0)
         while True:
             try:
                 check_free()
@@ -285,7 +287,7 @@ def serve(child: Child) -> int:
 
         async def before() -> None:
             await child.wait_for_locks(server.check_free)
-            if child.is_reloaded:
+            if child.start.is_reloaded:
                 await process.reload()
 
         child.parent.start(lambda: process.begin_stop(_NOBODY), [child.output.flush])

@@ -21,7 +21,8 @@ _FAILED = 1
 class Fleet:
     """Decides for `count` children, whose numbers begin at 0.
 
-    `restarts` counts starts after the first of each child. `was_ready`: all were, at one time.
+    `starts` counts those of each child, `restarts` all that were not the first. `was_ready`: all
+    were, at one time.
     """
 
     def __init__(self, count: int, timings: Timings, now_s: float) -> None:
@@ -29,7 +30,7 @@ class Fleet:
         self.restarts = 0
         self.was_ready = False
         self.is_stopping = False
-        self._started: set[int] = set()
+        self.starts = [0] * count
         self._well_s = [0.0] * count
         self._exit_code = 0
 
@@ -64,8 +65,8 @@ class Fleet:
         ]
         for number, act in acts:
             if act is Act.START:
-                self.restarts += number in self._started
-                self._started.add(number)
+                self.restarts += self.starts[number] > 0
+                self.starts[number] += 1
         return acts
 
     def postpone(self, by_s: float) -> None:

@@ -23,6 +23,7 @@ from dispatcher.node.processes import line, plan
 from dispatcher.node.processes.children import Child, close_all, without_manager, write_stacks
 from dispatcher.node.processes.fleet import Fleet
 from dispatcher.node.processes.life import Act, Event
+from dispatcher.node.processes.start import Start
 from dispatcher.node.processes.wakeup import Wakeup
 from dispatcher.node.systemd import Systemd
 from dispatcher.telemetry.events import Events
@@ -58,7 +59,6 @@ class Parent:
         self._systemd = Systemd(environ)
         self._fleet = Fleet(the_plan.processes, the_plan.timings, time.monotonic())
         self._children: dict[int, Child] = {}
-        self._started: set[int] = set()
         self._reloading: set[int] = set()
         """Children that have not said yet that they read their settings again."""
         self._was_reloaded = False
@@ -80,8 +80,8 @@ class Parent:
         while self._fleet.outcome is None:
             self._carry_out(self._fleet.on_time(time.monotonic()))
             self._wait()
-            for child in list(self._children):
-                self._hear(child)
+            for number in list(self._children):
+                self._hear(number)
             self._take_signals()
             self._show_stacks()
             self._reap()
@@ -251,15 +251,19 @@ class Parent:
                     self._events.process_hung(process=number, pid=child.pid, signal=sent.name)
 
     def _start(self, number: int) -> None:
-        is_again = number in self._started
-        self._started.add(number)
-        command = [*self._plan.child, str(self._plan_file), str(number), str(int(is_again))]
-        taken = [] if self._taken is None else [self._taken]
-        inherited = [self._plan_file, *self._plan.descriptors, *taken]
+        start = Start(
+            self._plan_file,
+            number,
+            is_again=self._fleet.starts[number] > 1,
+            is_reloaded=self._was_reloaded,
+            taken=self._taken,
+        )
+        inherited = [self._plan_file, *self._plan.descriptors]
+        if self._taken is not None:
+            inherited.append(self._taken)
         try:
             with self._wakeup.held():
-                command += [str(int(self._was_reloaded)), str(taken[0] if taken else -1)]
-                child = Child(command, inherited, self._environ)
+                child = Child([*self._plan.child, *start.written()], inherited, self._environ)
         except OSError as error:  # no descriptors, memory or processes left, for now
             self._fleet.lives[number].on(Event.EXITED, time.monotonic())
             self._events.process_ended(
