@@ -20,6 +20,17 @@ from dispatcher.telemetry.log import open_log
 from dispatcher.telemetry.output import LineOutput, Turns
 
 
+def begin_log(
+    settings: Settings, rules: Rules, environ: Mapping[str, str], *, made_key: Path | None
+) -> tuple[LineOutput, Events]:
+    """Open the log of this process, and write which settings are in force and what is odd about
+    them. `environ` is where they were read from, `made_key` a file that was made for them."""
+    output = open_output()
+    events = Events(open_log_of(settings, output))
+    _tell_start(settings, rules, environ, events, made_key=made_key)
+    return output, events
+
+
 def open_output(turns: Turns | None = None) -> LineOutput:
     """Return where lines go: standard output. Nowhere when we were started without one, and not to
     the file that got its number."""
@@ -45,7 +56,7 @@ def open_log_of(
     return log if process is None else log.bind(process=process)
 
 
-def tell_start(
+def _tell_start(
     settings: Settings,
     rules: Rules,
     environ: Mapping[str, str],
@@ -53,8 +64,6 @@ def tell_start(
     *,
     made_key: Path | None,
 ) -> None:
-    """Log which settings are in force, and what is odd about them. `made_key` is a file that was
-    made for them."""
     events.server_starting(
         version=__version__,
         pid=os.getpid(),

@@ -30,7 +30,7 @@ from dispatcher.core.rules.table import Rules
 from dispatcher.errors import DispatcherError
 from dispatcher.node.collecting import THRESHOLDS, Collecting, set_aside
 from dispatcher.node.early_stop import STOP, EarlyStop
-from dispatcher.node.opening import open_log_of, open_output, tell_start
+from dispatcher.node.opening import begin_log
 from dispatcher.node.places import check_places
 from dispatcher.node.preparing import prepare
 from dispatcher.node.pulse import Pulse
@@ -65,9 +65,7 @@ def run(
     """
     check_places(settings)
     rules = rules or Rules()
-    output = open_output()
-    events = Events(open_log_of(settings, output))
-    tell_start(settings, rules, environ, events, made_key=made_key)
+    output, events = begin_log(settings, rules, environ, made_key=made_key)
 
     async def serve() -> int:
         layout, assignment = await prepare(settings, max(0, time.time_ns() // 1000))

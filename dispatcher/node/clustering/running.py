@@ -35,7 +35,7 @@ from dispatcher.node.clustering.joining import agree, join, patiently, take_dire
 from dispatcher.node.clustering.observing import MemberEvents
 from dispatcher.node.clustering.streams import Streams
 from dispatcher.node.early_stop import STOP, EarlyStop
-from dispatcher.node.opening import open_log_of, open_output, tell_start
+from dispatcher.node.opening import begin_log
 from dispatcher.node.process import Process, run_loop
 from dispatcher.node.server import Server
 from dispatcher.node.systemd import Systemd
@@ -78,9 +78,7 @@ def run_member(
     early = early or EarlyStop()
     config = config_of(settings)
     held = take_directory(settings)
-    output = open_output()
-    events = Events(open_log_of(settings, output))
-    tell_start(settings, rules, environ, events, made_key=made_key)
+    output, events = begin_log(settings, rules, environ, made_key=made_key)
 
     async def serve() -> int:
         async with AsyncExitStack() as stack:

@@ -25,14 +25,13 @@ from dispatcher.listening.sockets import listening_sockets
 from dispatcher.listening.unix import UnixPlace, unix_socket
 from dispatcher.node.early_stop import EarlyStop
 from dispatcher.node.layout import Layout, lay_out
-from dispatcher.node.opening import is_for_people, open_log_of, open_output, tell_start
+from dispatcher.node.opening import begin_log, is_for_people
 from dispatcher.node.places import check_places
 from dispatcher.node.processes import handing, plan
 from dispatcher.node.processes.life import Timings
 from dispatcher.node.public import Whereabouts
 from dispatcher.node.systemd import Systemd
 from dispatcher.settings import Address, Settings, UnixAddress
-from dispatcher.telemetry.events import Events
 from dispatcher.txlog.files.disk import RealDisk
 from dispatcher.txlog.files.place import check_free
 
@@ -63,9 +62,7 @@ def run_processes(
     check_places(settings)
     processes = settings.process_count
     rules = rules or Rules()
-    output = open_output()
-    events = Events(open_log_of(settings, output))
-    tell_start(settings, rules, environ, events, made_key=made_key)
+    output, _ = begin_log(settings, rules, environ, made_key=made_key)
     output.close()
     bound = _bind(settings)
     try:
