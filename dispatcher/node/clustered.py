@@ -4,7 +4,7 @@ logs of all partitions are."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from dispatcher.cluster.directory import Directory, MemberFacts
@@ -69,10 +69,7 @@ class Member(Protocol):
 class Clustered:
     """`number` is this node's, from 0, and `nonce` another one each time it starts. Places are
     spread over so many partitions (`spread`), which are all that there are. `gate` lets the others
-    in, and listens already.
-
-    `ends` are how far the logs of partitions are known to have reached that are being opened here.
-    """
+    in, and listens already."""
 
     number: int
     nonce: int
@@ -81,7 +78,6 @@ class Clustered:
     member: Member
     logs: Logs
     gate: Gate
-    ends: dict[int, Ends] = field(default_factory=dict)
 
     @property
     def leases(self) -> LeaseFigures:

@@ -13,6 +13,7 @@ from typing import Final
 
 from dispatcher.api.front.server import Front
 from dispatcher.api.health import Health
+from dispatcher.cluster.holder import Ends
 from dispatcher.core.keys import Key, Keyring
 from dispatcher.core.placing import FIRST
 from dispatcher.node import certificates, configs
@@ -90,7 +91,7 @@ class InCluster:
         logs = {RESULTS: self.desk.functions.results.log, AUDIT: self.desk.trail.log}
         return {name: log.bounds().end for name, log in logs.items() if log is not None}
 
-    def beside(self, number: int, partition: Partition) -> DeskBeside | None:
+    def beside(self, number: int, partition: Partition, ends: Ends) -> DeskBeside | None:
         """See `partitions.Beside`: partition 0 has the desk."""
         if number != FIRST:
             return None
@@ -98,7 +99,7 @@ class InCluster:
         desk = Desk(
             self._messages,
             partition,
-            cluster.logs.desk(cluster.ends.get(number, {})),
+            cluster.logs.desk(ends),
             self._notifier,
             sockets=(),
             health=self._health,

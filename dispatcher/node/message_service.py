@@ -30,7 +30,7 @@ from dispatcher.node.layout import Layout
 from dispatcher.node.neighbours import Neighbours
 from dispatcher.node.observer import EventObserver, Hearing
 from dispatcher.node.on_disk import OnDisk
-from dispatcher.node.partitions import Beside, Lost, Partitions, nothing_beside
+from dispatcher.node.partitions import OWNER, Beside, Lost, Partitions, nothing_beside
 from dispatcher.node.places import has_log, results_of
 from dispatcher.node.router import Router
 from dispatcher.node.tenures import Tenures
@@ -230,28 +230,20 @@ class MessageService:
         every = [one.dead_letters.letters for one in self.queues]
         return [one for one in every if one is not letters]
 
-    def _made(self, number: int, lost: Lost | None = None) -> Partition:
+    def _made(self, number: int, lost: Lost, ends: Ends) -> Partition:
         """One whose logs are files, which nobody takes away."""
+        return self._on_disk(number)
+
+    def _on_disk(self, number: int) -> Partition:
         partition = self.whole.find(number)
         assert partition is not None, "it was made before anything was opened"
         return partition
 
     # Partitions that come and go: in a cluster.
 
-    async def open_one(self, number: int, epoch: int, ends: Ends) -> None:
-        """Recover a partition, accept messages for it, and be ready to deliver them. `ends` are how
-        far its logs reach at least.
-
-        Raises:
-            LogError: see `Partitions.open`.
-        """
+    def _make_anew(self, number: int, lost: Lost, ends: Ends) -> Partition:
         assert self.cluster is not None
-        self.cluster.ends[number] = ends
-        await self.partitions.open(number, "dispatcher", epoch)
-
-    def _make_anew(self, number: int, lost: Lost) -> Partition:
-        assert self.cluster is not None
-        logs = self.cluster.logs.of(number, self.cluster.ends.get(number, {}))
+        logs = self.cluster.logs.of(number, ends)
         partition = self._make_partition(number, logs.log, logs.dead_log, logs.names, lost)
         partition.may_act_until(0.0)  # until it is said
         return partition
@@ -308,7 +300,7 @@ class MessageService:
             return
         for one in self.on_disk:
             if not has_log(one.places.transaction):
-                self.tenures.wait_for_holds(self._made(one.number))
+                self.tenures.wait_for_holds(self._on_disk(one.number))
 
     def holds_are_known(self, parts: Iterable[Partition] | None = None) -> None:
         """The desk has said to these partitions (None: all) which destinations are held.
@@ -341,7 +333,7 @@ class MessageService:
         Raises:
             LogLocked, LogCorrupt: as they say.
         """
-        await self.partitions.open_all(self.assignment.partitions, "dispatcher", 0)
+        await self.partitions.open_all(self.assignment.partitions, OWNER, 0)
 
     def begin(self) -> None:
         """Accept and deliver."""
@@ -362,7 +354,7 @@ class MessageService:
         for one in self.on_disk:
             self.events.log_opened(
                 path=str(one.places.transaction),
-                messages=self._made(one.number).pending.index.count,
+                messages=self._on_disk(one.number).pending.index.count,
                 size_bytes=one.log.size_bytes,
                 took_ms=int((time.monotonic() - began_s) * 1000),
             )

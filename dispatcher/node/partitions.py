@@ -14,15 +14,23 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, Protocol
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, Protocol
 
 from dispatcher.delivery.pool import Pool
 from dispatcher.queue.flow.intake import Intake
 from dispatcher.queue.partition import Partition
 from dispatcher.telemetry.supervisor import Died, Supervisor
 
+if TYPE_CHECKING:  # a server without a cluster imports nothing of one
+    from dispatcher.cluster.holder import Ends
+
 AT_ONCE: Final = 4
 """Logs that are read at the same time: each takes a thread and a part of the loop."""
+OWNER: Final = "dispatcher"
+"""Who opens logs, as they are told. It is the same for all nodes: epochs tell them apart."""
+NOTHING_KNOWN: Final[Ends] = MappingProxyType({})
+"""How far logs reach of which nobody knows more than they say themselves."""
 
 Lost = Callable[[Exception], None]
 
@@ -40,8 +48,9 @@ class Routes(Protocol):
 class Make(Protocol):
     """Makes a partition that is not open yet."""
 
-    def __call__(self, number: int, lost: Lost) -> Partition:
-        """Partition `number` of this process; `lost` is for it."""
+    def __call__(self, number: int, lost: Lost, ends: Ends) -> Partition:
+        """Partition `number` of this process; `lost` is for it, and `ends` are how far its logs
+        are known to reach at least."""
 
 
 class Members(Protocol):
@@ -77,11 +86,11 @@ class Companion(Protocol):
 class Beside(Protocol):
     """Makes a companion for a partition that is not open yet, where it has one."""
 
-    def __call__(self, number: int, partition: Partition) -> Companion | None:
-        """That of partition `number`."""
+    def __call__(self, number: int, partition: Partition, ends: Ends) -> Companion | None:
+        """The companion of partition `number`; `ends` as for `Make`."""
 
 
-def nothing_beside(number: int, partition: Partition) -> None:
+def nothing_beside(number: int, partition: Partition, ends: Ends) -> None:
     """No partition has one."""
 
 
@@ -151,9 +160,11 @@ class Partitions:
         here = self._open.get(number)
         return None if here is None else here.partition
 
-    async def open(self, number: int, owner: str, epoch: int) -> Partition:
+    async def open(
+        self, number: int, owner: str, epoch: int, ends: Ends = NOTHING_KNOWN
+    ) -> Partition:
         """Recover a partition; it accepts and delivers from then on, or from `begin` on. A few are
-        read at once, the others wait.
+        read at once, the others wait. `ends` are how far its logs reach at least.
 
         Raises:
             LogError: as its logs say, or those of its companion; also where it is lost before its
@@ -165,7 +176,7 @@ class Partitions:
         try:
             if (before := self._closing.get(number)) is not None:
                 await asyncio.wait([before])
-            here = await self._read(number, owner, epoch)
+            here = await self._read(number, owner, epoch, ends)
         finally:
             self._opening.discard(number)
         self._open[number] = here
@@ -177,9 +188,9 @@ class Partitions:
             self._route(number, here.partition)
         return here.partition
 
-    async def _read(self, number: int, owner: str, epoch: int) -> _Here:
-        partition = self._make(number, partial(self._lost, number))
-        here = _Here(partition, self._beside(number, partition))
+    async def _read(self, number: int, owner: str, epoch: int, ends: Ends) -> _Here:
+        partition = self._make(number, partial(self._lost, number), ends)
+        here = _Here(partition, self._beside(number, partition, ends))
         try:
             async with self._reading:
                 await partition.open(owner, epoch)

@@ -33,7 +33,7 @@ from dispatcher.node.layout import Layout
 from dispatcher.node.message_service import MessageService
 from dispatcher.node.notifying.notifier import Notifier
 from dispatcher.node.outlook import Addresses
-from dispatcher.node.partitions import Companion
+from dispatcher.node.partitions import OWNER, Companion
 from dispatcher.node.patience import ends_unless_stalled
 from dispatcher.node.public import PUBLIC_NOT_READY, PUBLIC_READY, PublicHealth, Whereabouts
 from dispatcher.node.pulse import Condition
@@ -44,6 +44,7 @@ from dispatcher.settings import Settings
 from dispatcher.telemetry.events import Events
 
 if TYPE_CHECKING:  # they are imported only where there is a cluster
+    from dispatcher.cluster.holder import Ends
     from dispatcher.node.clustered import Clustered
     from dispatcher.node.in_cluster import InCluster
 
@@ -136,9 +137,9 @@ class Server:
             )
         self.prepare_rules(rules or Rules())()
 
-    def _beside(self, number: int, partition: Partition) -> Companion | None:
+    def _beside(self, number: int, partition: Partition, ends: Ends) -> Companion | None:
         """See `partitions.Beside`."""
-        return None if self.in_cluster is None else self.in_cluster.beside(number, partition)
+        return None if self.in_cluster is None else self.in_cluster.beside(number, partition, ends)
 
     @property
     def desk(self) -> Desk | None:
@@ -268,7 +269,7 @@ class Server:
         began = time.monotonic()
         await self.messages.open()
         if self.desk is not None:
-            await self.desk.open("dispatcher", 0)
+            await self.desk.open(OWNER, 0)
         self.messages.tell_opened(began)
 
     async def load_signing_keys(self) -> bool:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
+from dispatcher.cluster.holder import Ends
 from dispatcher.core.clock import SteadyClock, SystemClock
 from dispatcher.core.destination import Origin
 from dispatcher.core.placing import partition_of
@@ -70,7 +71,7 @@ class Live:
         )
         self.listener = Listener(self.router, IngressConfig("127.0.0.1", 0), lambda: PUBLIC_READY)
 
-    def _make(self, number: int, lost: Lost) -> Partition:
+    def _make(self, number: int, lost: Lost, ends: Ends) -> Partition:
         transactions, letters = self.stores[number]
         self.logs[number] = MemoryLog(transactions)
         return Partition(
@@ -409,7 +410,7 @@ async def test_companion_lives_within_its_partition(places: list[FakeDestination
     made: list[Beside] = []
     failing: list[LogError | None] = [None]
 
-    def beside(number: int, partition: Partition) -> Beside | None:
+    def beside(number: int, partition: Partition, ends: Ends) -> Beside | None:
         if number:
             return None
         made.append(Beside(partition))
@@ -470,7 +471,7 @@ async def test_partition_that_is_lost_while_its_companion_begins_is_not_open() -
     server = Live(Logs())
     made: list[Beside] = []
 
-    def beside(number: int, partition: Partition) -> Beside:
+    def beside(number: int, partition: Partition, ends: Ends) -> Beside:
         made.append(Beside(partition))
         made[-1].starting.clear()
         return made[-1]

@@ -9,6 +9,7 @@ from dispatcher.cluster.holder import Ends
 from dispatcher.core.placing import FIRST
 from dispatcher.errors import LogFenced
 from dispatcher.node.log_names import DEAD_LETTER, TRANSACTION
+from dispatcher.node.partitions import OWNER
 from dispatcher.node.server import Server
 
 _MOVE_S: Final = 2.0
@@ -28,7 +29,7 @@ class NodeHolder:
 
     async def open(self, partition: int, epoch: int, ends: Ends) -> None:
         """See `Holder`."""
-        await self._server.messages.open_one(partition, epoch, ends)
+        await self._server.messages.partitions.open(partition, OWNER, epoch, ends)
 
     def may_act_until(self, partition: int, until_s: float) -> None:
         """See `Holder`."""
