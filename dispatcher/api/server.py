@@ -20,7 +20,6 @@ from aiohttp.typedefs import Handler
 
 import dispatcher
 from dispatcher.api import openapi
-from dispatcher.api.accepting import Accepting, forget_handlers
 from dispatcher.api.answers import finish_headers, response
 from dispatcher.api.audit import Audit, Keeper
 from dispatcher.api.audit_calls import AuditCalls
@@ -48,6 +47,7 @@ from dispatcher.api.jobs.calls import JobCalls
 from dispatcher.api.jobs.running import Jobs
 from dispatcher.api.json_line import LINE_END
 from dispatcher.api.letters import LetterCalls
+from dispatcher.api.listening import STOP_SECONDS, Listening, expected_later
 from dispatcher.api.masking import Headers, Masking
 from dispatcher.api.messages import MessageCalls
 from dispatcher.api.models import Nothing
@@ -67,7 +67,6 @@ from dispatcher.api.still_here import still_here_middleware
 from dispatcher.api.stream import MAX_READERS, EventStream
 from dispatcher.core.clock import SystemClock
 from dispatcher.core.keys import Key, Keyring, Role
-from dispatcher.errors import DispatcherError
 from dispatcher.functions.bridge.sessions import Sessions
 from dispatcher.functions.surface import Functions
 from dispatcher.listening.tls import Secured
@@ -78,8 +77,6 @@ from dispatcher.schedules.surface import Schedules
 from dispatcher.telemetry.events import Events
 
 DEFAULT_CONNECTIONS = 256
-STOP_SECONDS = 0.5
-"""How long calls under way have to end when the server stops, and once more until they are cut."""
 
 
 class ApiServer:
@@ -125,7 +122,6 @@ class ApiServer:
         they are asked, and without `schedules` none about these. `masking` says which headers are
         secret."""
         self._host = host
-        self._doors = Doors(host, port, unix=unix, sockets=sockets)
         self._keys = keys
         self._needs_key = not keys.is_open
         self._is_fronted = is_fronted
@@ -165,32 +161,27 @@ class ApiServer:
             )
             self._routes += self._sessions.routes()
         self._by_call = {(route.method, route.path): route for route in self._routes}
-        self._runner = web.AppRunner(
-            self._application(events, lines or Lines()), shutdown_timeout=STOP_SECONDS
+        self._listening = Listening(
+            self._application(events, lines or Lines()),
+            self.connections,
+            keys,
+            Doors(host, port, unix=unix, sockets=sockets),
+            tls=tls,
         )
-        self._accepting = Accepting(self._runner, self.connections, tls)
 
     @property
     def bound(self) -> list[tuple[str, int]]:
-        """Addresses and ports it listens on; empty before `start` and after `stop`, and for a unix
-        socket."""
-        return self._doors.bound
+        """See `Listening.bound`."""
+        return self._listening.bound
 
     async def start(self) -> None:
         """Listen. Returns when requests are answered.
 
         Raises:
-            PortTaken: the port is in use, or the address may not be bound.
-            ConfigError: the host has no address, or there can be no such unix socket.
+            PortTaken, ConfigError: as `Listening.start`.
         """
         await self._pages.read()
-        await self._runner.setup()
-        try:
-            await self._doors.open(self._accepting.connect)
-        except DispatcherError:
-            await self.stop()
-            raise
-        self.connections.start()
+        await self._listening.start()
         self._building = asyncio.ensure_future(build(models_of(self._routes), self.pace))
 
     async def stop(self) -> None:
@@ -198,23 +189,14 @@ class ApiServer:
         if self._building is not None:
             self._building.cancel()
             await asyncio.wait([self._building])
-        self._doors.close()
-        await self.jobs.stop(STOP_SECONDS)
-        self._doors.leave()
-        await self._runner.cleanup()
+        self._listening.close()
+        await self.jobs.stop(STOP_SECONDS)  # whoever waits for one hears how it ended
+        await self._listening.stop()
         await self._expensive.stop()
-        self.connections.stop()
-        forget_handlers()
 
     def replace_keys(self, keys: Iterable[Key]) -> None:
-        """Let operators show these keys from now on, and no others; whoever has shown another one
-        is cut off.
-
-        Raises:
-            ValueError: as `Keyring.replace`; nothing has changed.
-        """
-        self._keys.replace(keys)
-        self.connections.keep_only(self._keys)
+        """See `Listening.replace_keys`."""
+        self._listening.replace_keys(keys)
 
     def _table(
         self,
@@ -314,10 +296,12 @@ class ApiServer:
             handler = self._handler(route)
             methods = ("GET", "HEAD") if route.method == "GET" else (route.method,)
             for method in methods:
-                application.router.add_route(method, path, handler, expect_handler=_later)
+                application.router.add_route(method, path, handler, expect_handler=expected_later)
                 if route.is_rpc:  # clients put it behind an address that may end with a slash
                     twice = f"/{path}"
-                    application.router.add_route(method, twice, handler, expect_handler=_later)
+                    application.router.add_route(
+                        method, twice, handler, expect_handler=expected_later
+                    )
         pages.add_to(application.router)
         application.on_response_prepare.append(finish_headers)
         application.on_shutdown.append(self._let_readers_go)
@@ -368,7 +352,3 @@ def _pattern(path: str, routes: Sequence[AnyRoute]) -> str:
     words = {route.path.removeprefix(f"{front}/") for route in routes} - {last}
     fixed = "|".join(sorted(word for word in words if word.isalpha()))
     return f"{front}/{{{last[1:-1]}:(?!(?:{fixed})$)[^{{}}/]+}}" if fixed else path
-
-
-async def _later(_: web.Request) -> None:
-    """`Expect` is looked at when the request is read, after its key."""

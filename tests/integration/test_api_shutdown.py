@@ -15,7 +15,6 @@ import aiohttp
 import pytest
 import uvloop
 
-from dispatcher.api import server as api
 from dispatcher.node.server import Server
 from dispatcher.settings import Settings
 from dispatcher.telemetry.events import Events
@@ -173,7 +172,7 @@ def test_stop_does_not_wait_for_readers_of_events(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither for one that reads, who is told of the last deliveries, nor for one that does not."""
-    monkeypatch.setattr(api, "STOP_SECONDS", 60.0)
+    monkeypatch.setattr("dispatcher.api.listening.STOP_SECONDS", 60.0)
 
     async def test() -> None:
         async with running(tmp_path) as (server, _), aiohttp.ClientSession() as session:

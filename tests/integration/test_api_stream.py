@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from dispatcher.api import server, stream
+from dispatcher.api import stream
 from dispatcher.api.errors import ApiError
 from dispatcher.api.stream import EventStream
 from dispatcher.core.keys import Key, Keyring, Role
@@ -118,7 +118,7 @@ async def test_queue_is_listened_to_only_while_somebody_reads(api: ApiBench) -> 
 
 async def test_stop_lets_readers_go(monkeypatch: pytest.MonkeyPatch) -> None:
     """At once: their streams end, and nobody listens any more."""
-    monkeypatch.setattr(server, "STOP_SECONDS", 600.0)
+    monkeypatch.setattr("dispatcher.api.listening.STOP_SECONDS", 600.0)
     async with ApiBench() as api, listening(api) as reader:
         async with asyncio.timeout(60):
             await api.server.stop()
@@ -130,7 +130,7 @@ async def test_stop_does_not_wait_for_a_reader_that_reads_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its buffers are full, and so are the system's."""
-    monkeypatch.setattr(server, "STOP_SECONDS", 600.0)
+    monkeypatch.setattr("dispatcher.api.listening.STOP_SECONDS", 600.0)
     async with ApiBench() as api:
         reader, writer = await asyncio.open_connection(*api.address, limit=1024)
         writer.write(b"GET /v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n")

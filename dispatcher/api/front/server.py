@@ -6,12 +6,11 @@ import socket
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from dispatcher.api.accepting import Accepting, forget_handlers
 from dispatcher.api.answers import finish_headers, response
 from dispatcher.api.audit import Audit
 from dispatcher.api.auth import key_guard, shown
@@ -24,20 +23,17 @@ from dispatcher.api.front.exchange import Upstream
 from dispatcher.api.front.passing import Passed, Passing
 from dispatcher.api.guard import page_guard
 from dispatcher.api.health import Health
+from dispatcher.api.listening import Listening, expected_later
 from dispatcher.api.process import PROBES, ProcessCalls
 from dispatcher.api.reading import read
 from dispatcher.api.routes import AnyRoute
 from dispatcher.audit.entries import Entry, EntryFilter, EntryPage
 from dispatcher.core.clock import SystemClock
 from dispatcher.core.keys import Key, Keyring
-from dispatcher.errors import DispatcherError
 from dispatcher.listening.tls import Secured
 from dispatcher.listening.unix import UnixPlace
 from dispatcher.queue.admin.pace import Pace
 from dispatcher.telemetry.events import Events
-
-_STOP_SECONDS: Final = 0.5
-"""As of the API itself."""
 
 
 class Front:
@@ -64,60 +60,45 @@ class Front:
         here wait for their turn; others do so there. `tls` secures connections; None: they are
         plain."""
         self._host = host
-        self._doors = Doors(host, port, unix=unix, sockets=sockets)
         self._keys = keys
         self.connections = Connections(max_connections, time.monotonic)
-        self.audit = Audit(events, time.monotonic, keeper=_Elsewhere(), now_us=SystemClock().now_us)
+        self.audit = Audit(events, time.monotonic, keeper=_NoAudit(), now_us=SystemClock().now_us)
         self._expensive = Expensive(time.monotonic)
         self._guard = self._make_guard()
         self._passing = Passing(upstream, time.monotonic)
         routes = ProcessCalls(health, metrics, self._expensive).routes()
         self._own_paths = frozenset(route.path for route in routes)
-        application = self._application(routes, events, lines or Lines())
-        self._runner = web.AppRunner(
-            application, shutdown_timeout=_STOP_SECONDS, handler_cancellation=True
+        self._listening = Listening(
+            self._application(routes, events, lines or Lines()),
+            self.connections,
+            keys,
+            Doors(host, port, unix=unix, sockets=sockets),
+            tls=tls,
+            cancels_handlers=True,  # whoever goes away ends its request where the API is, too
         )
-        self._accepting = Accepting(self._runner, self.connections, tls)
 
     @property
     def bound(self) -> list[tuple[str, int]]:
-        """Addresses and ports it listens on; empty before `start` and after `stop`, and for a unix
-        socket."""
-        return self._doors.bound
+        """See `Listening.bound`."""
+        return self._listening.bound
 
     async def start(self) -> None:
         """Listen. Returns when requests are answered.
 
         Raises:
-            PortTaken: the port is in use, or the address may not be bound.
-            ConfigError: the host has no address, or there can be no such unix socket.
+            PortTaken, ConfigError: as `Listening.start`.
         """
-        await self._runner.setup()
-        try:
-            await self._doors.open(self._accepting.connect)
-        except DispatcherError:
-            await self.stop()
-            raise
-        self.connections.start()
+        await self._listening.start()
 
     async def stop(self) -> None:
         """Stop listening and close every connection. Idempotent."""
-        self._doors.close()
-        self._doors.leave()
-        await self._runner.cleanup()
-        forget_handlers()
+        await self._listening.stop()
         await self._expensive.stop()
         self._passing.close()
-        self.connections.stop()
 
     def replace_keys(self, keys: Iterable[Key]) -> None:
-        """As `ApiServer.replace_keys`.
-
-        Raises:
-            ValueError: as `Keyring.replace`; nothing has changed.
-        """
-        self._keys.replace(keys)
-        self.connections.keep_only(self._keys)
+        """See `Listening.replace_keys`."""
+        self._listening.replace_keys(keys)
 
     def _application(
         self, routes: Sequence[AnyRoute], events: Events, lines: Lines
@@ -141,8 +122,10 @@ class Front:
         for route in routes:
             for method in ("GET", "HEAD"):
                 handler = _handler(route)
-                application.router.add_route(method, route.path, handler, expect_handler=_later)
-        application.router.add_route("*", "/{_:.*}", _not_allowed, expect_handler=_later)
+                application.router.add_route(
+                    method, route.path, handler, expect_handler=expected_later
+                )
+        application.router.add_route("*", "/{_:.*}", _not_allowed, expect_handler=expected_later)
         application.on_response_prepare.append(_finish)
         return application
 
@@ -187,10 +170,6 @@ async def _not_allowed(request: web.Request) -> web.StreamResponse:
     raise web.HTTPMethodNotAllowed(request.method, ("GET", "HEAD"))
 
 
-async def _later(_: web.Request) -> None:
-    """`Expect` is for who answers."""
-
-
 async def _finish(request: web.Request, answer: web.StreamResponse) -> None:
     if isinstance(answer, Passed):
         answer.finish_headers()
@@ -198,8 +177,9 @@ async def _finish(request: web.Request, answer: web.StreamResponse) -> None:
         await finish_headers(request, answer)
 
 
-class _Elsewhere:
-    """The audit (`Keeper`) is where the API is; refused keys are told in the log and counted."""
+class _NoAudit:
+    """Keeps nothing (`Keeper`): the audit is where the API is. Refused keys are told in the log and
+    counted here."""
 
     unkept: str | None = None
 
