@@ -13,9 +13,7 @@ nothing of it.
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable, Sequence
-from functools import partial
 from socket import socket
 
 from dispatcher.api.cluster import Cluster
@@ -25,35 +23,24 @@ from dispatcher.api.server import ApiServer
 from dispatcher.audit.audit_log import AuditLog
 from dispatcher.cluster.directory import Directory
 from dispatcher.core.keys import Keyring
-from dispatcher.errors import ConfigError
-from dispatcher.functions.config import Events as FunctionEvents
-from dispatcher.functions.ending.reviving import Reviving
 from dispatcher.functions.outside import Outside
-from dispatcher.functions.service import FunctionService
-from dispatcher.functions.signing.file import SigningKeyFile
-from dispatcher.functions.signing.in_force import KeysInForce, UnkeptKey
-from dispatcher.ingress.planned import message_of
 from dispatcher.listening.unix import UnixPlace
 from dispatcher.node import certificates, configs
+from dispatcher.node.all_partitions import AllPartitions
 from dispatcher.node.backup.making import Backups, Logs
 from dispatcher.node.backup.of_streams import NoBackups
-from dispatcher.node.call_log import CallLog, told_lost
+from dispatcher.node.desk_calls import make_calls
 from dispatcher.node.desk_logs import DeskLogs
 from dispatcher.node.disks import Disks
 from dispatcher.node.log_names import TRANSACTION
-from dispatcher.node.merged.whole import Merged, faces
 from dispatcher.node.message_service import MessageService
 from dispatcher.node.metrics import Metrics
 from dispatcher.node.nodes_seen import NodesSeen
 from dispatcher.node.notifying.notifier import Notifier
-from dispatcher.node.others import Others
 from dispatcher.node.outlook import Addresses, NodeOutlook
 from dispatcher.node.processes_seen import ProcessesSeen
-from dispatcher.node.telling import hold_here
 from dispatcher.queue.commit.stalls import Pace
 from dispatcher.queue.partition import Partition
-from dispatcher.queue.ports import LogName
-from dispatcher.schedules.messages import MessageMaker
 from dispatcher.telemetry.metrics import process_text
 from dispatcher.telemetry.supervisor import Supervisor
 from dispatcher.txlog import TransactionLog
@@ -90,33 +77,8 @@ class Desk:
         self._notifier = notifier
         self._supervisor = Supervisor(first.observer.died)
         settings = messages.settings
-        self._merged: Merged | None = None
-        self._others: Others | None = None
-        if messages.neighbours is not None:
-            number, spread = messages.assignment.number, messages.assignment.spread
-            every = {*messages.assignment.every, *range(spread)}
-            self._merged = Merged(
-                messages.queues if directory is None else (),
-                spread,
-                number,
-                every,
-                messages.meeting,
-                keeps_history=settings.event_sourcing,
-            )
-            self._others = Others(
-                number,
-                messages.neighbours.links,
-                self._merged,
-                self._supervisor,
-                held=lambda: [key.decode("ascii") for key in first.pauses.keys],
-                directory=directory,
-                hold_here=partial(hold_here, messages),
-            )
-            if directory is not None:
-                messages.partitions.members.append(self._others)
-                for part in messages.queues:
-                    self._others.add(part)
-        self.functions = self._make_functions()
+        self._all = AllPartitions(messages, first, self._supervisor, directory)
+        self.functions = make_calls(messages, first, logs)
         self._disks = disks = Disks(logs.disks)
         self.trail = self._make_trail()
         self._metrics = Metrics(
@@ -141,7 +103,7 @@ class Desk:
             health=health,
             addresses=addresses,
             audit_unkept=lambda: self.trail.unkept,
-            others=self._others,
+            others=self._all.others,
             cluster=self._cluster,
         )
         self._health = health
@@ -164,8 +126,7 @@ class Desk:
         Raises:
             LogError: as the results' log says. Call `stop`.
         """
-        if self._others is not None:
-            self._others.epoch = epoch
+        self._all.open(epoch)
         trail = asyncio.ensure_future(self.trail.open(owner, epoch))
         try:
             await self.functions.open(owner, epoch)
@@ -177,8 +138,7 @@ class Desk:
 
     async def start(self) -> None:
         """Begin to run calls, to fire schedules and to watch: after partition 0 was started."""
-        if self._others is not None:
-            self._others.start()
+        self._all.start()
         self.functions.start()
         self.trail.start()
         if self._directory is None:
@@ -188,7 +148,7 @@ class Desk:
         self._notifier.watch(
             self._supervisor,
             space=lambda: self._disks.space.get(TRANSACTION),
-            elsewhere=self._others,
+            elsewhere=self._all.others,
         )
 
     def close(self) -> None:
@@ -212,7 +172,7 @@ class Desk:
         """Write down what has ended, close its logs, and leave nothing behind in the process: after
         `leave`, and before partition 0 is stopped. Idempotent."""
         self.close()
-        self._leave_others()
+        self._all.leave()
         await self.functions.stop()
         await self.trail.stop()
         await self._supervisor.stop()
@@ -221,23 +181,16 @@ class Desk:
         """Partition 0 is another process's now, or a log does not answer: at once, drop the runs
         that are under way, and tell who waits that nobody knows. `stop` follows, where it can.
         Idempotent."""
-        self._leave_others()
+        self._all.leave()
         self.functions.abandon()
-
-    def _leave_others(self) -> None:
-        others, members = self._others, self._messages.partitions.members
-        if others is not None:
-            others.stop()
-            if others in members:
-                members.remove(others)
 
     # What the process asks of it.
 
     def health(self) -> Health:
         """That of the node: messages are accepted while one of its processes does."""
         health = self._health()
-        if not health.is_ready and health.is_begun and self._others is not None:
-            return Health() if self._others.accept else health
+        if health.is_begun and not health.is_ready and self._all.accept_elsewhere:
+            return Health()
         return health
 
     def check_free(self) -> None:
@@ -267,62 +220,10 @@ class Desk:
 
     def _make_cluster(self) -> Cluster:
         messages, now_us = self._messages, self._messages.steady.wall_us
-        if self._directory is not None and self._others is not None:
-            return NodesSeen(self._directory, messages.whole, self._others, now_us=now_us)
-        return ProcessesSeen(
-            messages.whole, messages.assignment, others=self._others, now_us=now_us
-        )
-
-    def _make_functions(self) -> FunctionService:
-        messages, events = self._messages, self._messages.events
-        settings, first = messages.settings, self._first
-        observer = first.observer
-        functions = FunctionService(
-            first,
-            configs.of_functions(settings, messages.connections, messages.rules),
-            self._read_signing_keys(),
-            make_results_log=self._logs.make_results,
-            has_results=self._logs.has_results,
-            deliverer=messages.pool,
-            clock=first.clock,
-            random=random.Random(),
-            incarnation=messages.incarnation,
-            events=FunctionEvents(
-                warned=lambda function, what: events.call_warned(function=function, what=what),
-                log=CallLog(events, None if messages.tracing is None else messages.tracing.calls),
-                lost=partial(told_lost, events.call_lost, settings.transaction_log),
-                result_lost=partial(told_lost, events.call_result_lost, self._logs.results_place),
-                failed=partial(first.fail, LogName.RESULTS),
-                results_space_changed=lambda full: observer.space_changed(LogName.RESULTS, full),
-            ),
-            planned_messages=MessageMaker(
-                messages.planned,
-                message_of,
-                first.clock.wall_us,
-            ),
-        )
-        first.redriver.calls.reviver = Reviving(
-            functions.machine,
-            functions.store,
-            functions.results,
-            now_us=first.clock.wall_us,
-            new_id=lambda: functions.id_of(functions.next_key()),
-            is_run_again=functions.runner.is_run_again,
-        )
-        return functions
-
-    def _read_signing_keys(self) -> KeysInForce:
-        """The keys that sign runs. Where nobody named their file and none can be made, a server of
-        messages goes on as before, and applications must not check signatures."""
-        settings = self._messages.settings
-        file = SigningKeyFile(settings.signing_key)
-        try:
-            return KeysInForce(file)
-        except ConfigError as error:
-            if "signing_key" in settings.model_fields_set or file.path.exists():
-                raise
-            self._messages.events.signing_key_unkept(path=str(file.path), reason=str(error))
-            return KeysInForce(UnkeptKey())
+        others = self._all.others
+        if self._directory is not None and others is not None:
+            return NodesSeen(self._directory, messages.whole, others, now_us=now_us)
+        return ProcessesSeen(messages.whole, messages.assignment, others=others, now_us=now_us)
 
     def _make_trail(self) -> AuditLog:
         return AuditLog(
@@ -334,8 +235,8 @@ class Desk:
         )
 
     def _make_backups(self) -> Backups | NoBackups:
-        messages = self._messages
-        if messages.cluster is not None:
+        messages, elsewhere = self._messages, self._all.others
+        if self._directory is not None:
             return NoBackups()
         first, *others = messages.on_disk
         logs = Logs(
@@ -351,17 +252,12 @@ class Desk:
             clock=messages.clock,
             events=messages.events,
             supervisor=self._supervisor,
-            processes=[] if self._others is None else self._others.copying,
+            processes=[] if elsewhere is None else elsewhere.copying,
         )
 
     def _make_api(self, sockets: Sequence[socket]) -> ApiServer:
-        messages, functions = self._messages, self.functions
+        messages, functions, every = self._messages, self.functions, self._all
         settings = messages.settings
-        admin, carrier, replayer = faces(
-            messages.queues, messages.assignment.spread, messages.meeting
-        )
-        if (whole := self._merged) is not None:
-            admin, carrier, replayer = whole.admin, whole.carrier, whole.replayer
         return ApiServer(
             *configs.host_and_port(settings.api_listen),
             Keyring(settings.api_keys),
@@ -371,11 +267,11 @@ class Desk:
             cluster=self._cluster,
             backups=self._make_backups(),
             keeper=self.trail,
-            admin=admin,
+            admin=every.admin,
             events=messages.events,
             max_connections=messages.connections.operators,
-            carrier=carrier,
-            replayer=replayer,
+            carrier=every.carrier,
+            replayer=every.replayer,
             functions=Outside(
                 functions,
                 now_us=self._first.clock.wall_us,
@@ -396,9 +292,10 @@ class Desk:
     async def metrics_text(self) -> str:
         """What `/metrics` answers."""
         text = await self._metrics.text() + await asyncio.to_thread(process_text)
-        if self._others is None or self._directory is not None:  # each node tells its own
+        others = self._all.others
+        if others is None or self._directory is not None:  # each node tells its own
             return text
-        return await self._others.metrics(text, self._messages.incarnation)
+        return await others.metrics(text, self._messages.incarnation)
 
 
 def _as_files(log: TransactionLog | None) -> FileLog | None:
