@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,6 +83,12 @@ class NatsServer:
             fields: dict[str, Any] = json.load(answer)
         return fields
 
+    def streams(self) -> Iterator[dict[str, Any]]:
+        """Yield what it says of each stream that it stores; nothing when it does not answer."""
+        with suppress(OSError, ValueError):
+            for account in self.asked("/jsz?streams=true").get("account_details", ()):
+                yield from account.get("stream_detail", ())
+
     def is_ready(self) -> bool:
         """Whether it serves JetStream."""
         try:
@@ -101,6 +107,24 @@ class NatsServers:
     def urls(self) -> list[str]:
         """Where clients connect."""
         return [server.url for server in self.servers]
+
+    def rotated(self, first: int) -> list[NatsServer]:
+        """Return all, beginning with this one, as a client has them whose own server it is."""
+        at = first % len(self.servers)
+        return [*self.servers[at:], *self.servers[:at]]
+
+    def leader(self, stream: str) -> NatsServer:
+        """Return the server that leads a stream.
+
+        Raises:
+            LookupError: none that answers knows of one.
+        """
+        for server in self.servers:
+            for found in server.streams():
+                leader = found.get("cluster", {}).get("leader")
+                if found["name"] == stream and leader:
+                    return self.servers[int(leader.removeprefix("n"))]
+        raise LookupError(f"nobody leads {stream}")
 
     @property
     def replicas(self) -> int:

@@ -20,19 +20,19 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
+from dispatcher.cluster.nats_store import BUCKET
 from dispatcher.testing.nats import NatsServer, NatsServers, servers
 from dispatcher.testing.ports import KeptPort
 from dispatcher.testing.process import Line, ServerProcess
 from tests.cluster.ledger import Ledger, Tenure
 from tests.cluster.load import Address, Caller, send_until_accepted
 from tests.cluster.sink import NODE_HEADER
+from tests.cluster.waiting import PATIENCE_S
 
 PARTITIONS: Final = 16
-PATIENCE_S: Final = 60.0
 _KEY: Final = "the-same-on-every-node-of-these-tests"
 _RULES: Final = '[[destination]]\nmatch = "*"\nheaders = {{{header} = "{node}"}}\n'
 _KEY_FILE: Final = "signing.pem"
-_BUCKET: Final = "KV_dispatcher"
 
 
 class Node:
@@ -150,7 +150,7 @@ class Site:
     def _settings(self, directory: Path, number: int) -> dict[str, str]:
         if self.nats is None:
             return {}
-        own_first = _rotated(self.nats.servers, number)
+        own_first = self.nats.rotated(number)
         monitoring = [f"http://127.0.0.1:{one.monitoring_port}" for one in own_first]
         return {
             "CLUSTER": ",".join(one.url for one in own_first),
@@ -216,17 +216,10 @@ class Site:
         assert self.nats is not None
         return self.nats.servers[node.number]
 
-    def leader(self, stream: str = _BUCKET) -> NatsServer:
-        """The NATS server that leads a stream."""
+    def leader(self) -> NatsServer:
+        """The NATS server that leads the records of who owns what."""
         assert self.nats is not None
-        for one in self.nats.servers:
-            with contextlib.suppress(OSError, ValueError):
-                for account in one.asked("/jsz?streams=true").get("account_details", ()):
-                    for found in account.get("stream_detail", ()):
-                        leader = found.get("cluster", {}).get("leader")
-                        if found["name"] == stream and leader:
-                            return self.nats.servers[int(leader.removeprefix("n"))]
-        raise LookupError(f"nobody leads {stream}")
+        return self.nats.leader(BUCKET)
 
     def kill_machine(self, node: Node) -> None:
         """A node and its NATS server at once."""
@@ -346,11 +339,6 @@ def _make_key(path: Path) -> None:
         timeout=60,
         check=True,
     )
-
-
-def _rotated(every: Sequence[NatsServer], first: int) -> list[NatsServer]:
-    at = first % len(every)
-    return [*every[at:], *every[:at]]
 
 
 def _shown(address: Address) -> str:

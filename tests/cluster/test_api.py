@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any
 
 import aiohttp
 import pytest
@@ -15,13 +15,11 @@ import pytest_asyncio
 
 from tests.cluster.ledger import Ledger
 from tests.cluster.load import Caller, send_until_accepted
+from tests.cluster.promises import PROCESS_S
 from tests.cluster.sink import Sink
 from tests.cluster.site import PARTITIONS, Node, Site, delivered, until
 
 pytestmark = [pytest.mark.crash, pytest.mark.asyncio(loop_scope="module")]
-
-PROCESS_S: Final = 6.0
-"""So long the API may be away when the node that has it is killed."""
 
 
 @pytest_asyncio.fixture(loop_scope="module")

@@ -23,16 +23,12 @@ from dispatcher.txlog.nats.client import connect
 from tests.cluster.ledger import Ledger
 from tests.cluster.load import Load
 from tests.cluster.long_runs import in_long_runs
+from tests.cluster.promises import MACHINE_S, NATS_S, PROCESS_S
 from tests.cluster.sink import Sink
 from tests.cluster.site import PARTITIONS, PATIENCE_S, Node, Site, delivered, until
 
 pytestmark = [pytest.mark.crash, pytest.mark.asyncio(loop_scope="module")]
 
-PROCESS_S: Final = 6.0
-"""So long a partition may stand still that loses its process."""
-MACHINE_S: Final = 12.0
-NATS_S: Final = 10.0
-"""Servers wait for 4 to 9 seconds before they elect another leader, by their own choice."""
 _BEFORE_S: Final = 1.5
 
 

