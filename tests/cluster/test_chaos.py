@@ -102,7 +102,8 @@ class Chaos:
 
 
 async def test_faults_at_random_lose_nothing(made: Site, ledger: Ledger, sink: Sink) -> None:
-    """However they follow each other."""
+    """However faults follow each other, what was answered 202 is delivered, and nothing by an
+    owner that is no more."""
     seed = int(os.environ.get("CHAOS_SEED", random.SystemRandom().randrange(1 << 32)))
     print(f"CHAOS_SEED={seed}")
     chaos, until_s, told = Chaos(made, seed), time.monotonic() + MINUTES * 60, []

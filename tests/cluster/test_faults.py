@@ -93,7 +93,7 @@ async def others_have(made: Site, ledger: Ledger, lost: Node) -> None:
 async def test_node_that_is_killed_loses_its_partitions_to_the_others(
     made: Site, ledger: Ledger, sink: Sink
 ) -> None:
-    """They go on within six seconds, and its messages with them."""
+    """Its partitions go on elsewhere within six seconds, and the messages in them with them."""
     async with under_load(made, ledger, sink.origins, still_s=PROCESS_S):
         victim = made.victim(ledger)
         victim.kill()
@@ -103,7 +103,8 @@ async def test_node_that_is_killed_loses_its_partitions_to_the_others(
 async def test_node_that_stands_still_loses_its_partitions_and_does_not_deliver_when_it_wakes(
     made: Site, ledger: Ledger, sink: Sink
 ) -> None:
-    """It learns that they are another's before it starts an attempt."""
+    """Its partitions go on elsewhere within six seconds; when it wakes it learns that before it
+    starts an attempt."""
     async with under_load(made, ledger, sink.origins, still_s=PROCESS_S):
         victim = made.victim(ledger)
         victim.stand_still()
@@ -116,14 +117,16 @@ async def test_node_that_stands_still_loses_its_partitions_and_does_not_deliver_
 async def test_nats_server_that_leads_is_killed_and_nobody_loses_a_partition_for_long(
     made: Site, ledger: Ledger, sink: Sink
 ) -> None:
-    """The two that are left elect others."""
+    """The two servers that are left elect another leader: no partition stands still for longer
+    than ten seconds."""
     async with under_load(made, ledger, sink.origins, still_s=NATS_S):
         made.leader().stop()
 
 
 @in_long_runs
 async def test_nats_server_that_leads_stands_still(made: Site, ledger: Ledger, sink: Sink) -> None:
-    """Its connections stay open, and nothing is answered on them."""
+    """Its connections stay open and nothing is answered on them; still no partition stands
+    still for longer than ten seconds."""
     async with under_load(made, ledger, sink.origins, still_s=NATS_S):
         leader = made.leader()
         leader.hang(hangs=True)
@@ -134,7 +137,8 @@ async def test_nats_server_that_leads_stands_still(made: Site, ledger: Ledger, s
 async def test_machine_that_is_lost_takes_its_node_and_its_nats_server_with_it(
     made: Site, ledger: Ledger, sink: Sink
 ) -> None:
-    """Streams elect other leaders first, and then partitions other owners."""
+    """Its partitions go on elsewhere within twelve seconds: streams elect other leaders first,
+    and then partitions get other owners."""
     async with under_load(made, ledger, sink.origins, still_s=MACHINE_S):
         victim = made.victim(ledger)
         made.kill_machine(victim)
@@ -166,7 +170,7 @@ async def test_no_quorum_stops_everything_and_owners_go_on_after_it(
 async def test_node_that_is_stopped_hands_its_partitions_over_and_comes_back(
     made: Site, ledger: Ledger, sink: Sink
 ) -> None:
-    """The others go on at once, as in an upgrade."""
+    """The others go on with them at once, as in an upgrade."""
     async with under_load(made, ledger, sink.origins, still_s=PROCESS_S):
         node = made.victim(ledger)
         assert await node.stop() == 0
@@ -179,7 +183,8 @@ async def test_node_that_is_stopped_hands_its_partitions_over_and_comes_back(
 async def test_full_disk_of_one_nats_server_leaves_the_others(
     made: Site, ledger: Ledger, sink: Sink
 ) -> None:
-    """It serves no streams any more; with space again, and started again, it has what it missed."""
+    """The others go on without it within ten seconds; with space again, and started again, it
+    gets what it missed."""
     if made.disk is None:
         pytest.skip("no disk can be mounted here")
     assert made.nats is not None
@@ -194,7 +199,8 @@ async def test_full_disk_of_one_nats_server_leaves_the_others(
 async def test_power_fails_everywhere_and_nothing_is_lost(
     made: Site, ledger: Ledger, sink: Sink
 ) -> None:
-    """All NATS servers and all nodes are killed at once and started again."""
+    """What was answered 202 before all NATS servers and all nodes were killed at once is
+    delivered once they are started again."""
     async with Load(ledger, made.addresses, sink.origins):
         await asyncio.sleep(_BEFORE_S)
         await asyncio.to_thread(made.kill_all)

@@ -33,7 +33,7 @@ TENURES = (Tenure(3, "n0", 7, 0.5), Tenure(3, "n1", 9, 4.5), Tenure(3, "n0", 12,
 
 
 def test_account_of_what_went_well_is_accepted() -> None:
-    """A partition moves, and soon back again."""
+    """Also where a partition has moved, and soon back again: then nothing is called stale."""
     ledger = account(("n0", 1.0), ("n0", 4.6), ("n1", 5.0), ("n0", 7.0), gap_s=0.5)
     ledger.check(TENURES)
     assert ledger.longest_wait_s() == 0.5
@@ -42,7 +42,7 @@ def test_account_of_what_went_well_is_accepted() -> None:
 
 
 def test_delivery_of_an_old_owner_is_found() -> None:
-    """One that comes after the first of the new owner."""
+    """A delivery that comes after the first one of the new owner is one too many."""
     ledger = account(("n0", 1.0), ("n1", 5.0), ("n0", 5.1), ("n1", 5.2))
     assert [one.at_s for one in ledger.stale(TENURES)] == [5.1]
     with pytest.raises(AssertionError, match="an owner that was no more"):
@@ -50,7 +50,7 @@ def test_delivery_of_an_old_owner_is_found() -> None:
 
 
 def test_message_that_never_came_is_found() -> None:
-    """It was answered 202."""
+    """A message that was answered 202 and never delivered fails the account."""
     ledger = account(("n0", 1.0))
     ledger.accept(ledger.begin(10), f"{3:04x}{99:024x}", 2.0)
     with pytest.raises(AssertionError, match="1 accepted and never delivered"):
@@ -58,7 +58,8 @@ def test_message_that_never_came_is_found() -> None:
 
 
 def test_message_that_was_refused_and_came_is_found() -> None:
-    """503 promises that it does not."""
+    """A message that was answered 503 and is delivered fails the account: 503 promises that it
+    is not."""
     ledger = account(("n0", 1.0))
     (one,) = ledger.sent.values()
     one.id, one.refusal = "", "moved"
@@ -67,7 +68,8 @@ def test_message_that_was_refused_and_came_is_found() -> None:
 
 
 def test_message_under_two_ids_is_found() -> None:
-    """As one that two owners of a key have taken."""
+    """A message that came under two ids fails the account, as if two owners of its key had
+    taken it."""
     ledger = account(("n0", 1.0))
     (one,) = ledger.sent.values()
     ledger.arrive(one.target, f"{3:04x}{77:024x}", "n1", 2.0, body_of(one.target, 10))

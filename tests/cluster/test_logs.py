@@ -147,7 +147,8 @@ async def owners(directory: Path) -> AsyncIterator[Owners]:
 
 
 async def test_what_was_acknowledged_stays_when_the_leader_is_killed(tmp_path: Path) -> None:
-    """And when it is back, and another one is."""
+    """The next owner finds every batch that was acknowledged: before, while another server
+    leads, and after the killed one is back."""
     async with owners(tmp_path) as made:
         (writer,) = made.writers
         leader = made.leader()
@@ -161,7 +162,7 @@ async def test_what_was_acknowledged_stays_when_the_leader_is_killed(tmp_path: P
 
 @in_long_runs
 async def test_what_was_acknowledged_stays_when_the_leader_stands_still(tmp_path: Path) -> None:
-    """It takes itself for the leader for a moment when it wakes."""
+    """Also when it takes itself for the leader for a moment as it wakes."""
     async with owners(tmp_path) as made:
         (writer,) = made.writers
         leader = made.leader()
@@ -209,7 +210,8 @@ async def test_what_was_acknowledged_stays_when_all_servers_are_killed(tmp_path:
 
 
 async def test_owner_that_is_replaced_while_servers_die_stores_nothing_more(tmp_path: Path) -> None:
-    """Each next one opens the log while its leader is being killed."""
+    """Each next owner finds what was acknowledged to those before it, though it opens the log
+    while the leader is being killed."""
     async with owners(tmp_path) as made:
         for _ in range(2):
             leader = made.leader()

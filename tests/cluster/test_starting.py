@@ -115,7 +115,7 @@ def test_node_that_is_alone_has_everything(cluster: Cluster) -> None:
 def test_node_that_cannot_be_one_says_why(
     cluster: Cluster, setting: str, value: str, code: int, words: str
 ) -> None:
-    """One line; those that are there notice nothing."""
+    """In one line, with the exit code for it; the nodes that are there notice nothing."""
     value = value.format(directory=cluster.directory)
     with cluster.start("b", **{setting: value}) as b:
         assert b.wait() == code

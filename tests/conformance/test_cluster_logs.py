@@ -63,7 +63,7 @@ def logs(joined: Joined, directory: Path) -> Streams:
 
 
 async def test_joining_waits_until_the_servers_are_there(directory: Path) -> None:
-    """And says what it waits for; the bucket is there then."""
+    """It says what it waits for; when it returns the bucket can be written."""
     run = servers(directory)
     told = list[str]()
     joining = asyncio.ensure_future(join(config_of(run), told.append))
@@ -114,7 +114,7 @@ async def test_server_that_does_not_say_how_it_is_configured_is_named(run_server
 
 
 async def test_logs_of_a_partition_are_found_by_its_next_owner(logs: Streams) -> None:
-    """And who had it before stores nothing more."""
+    """With all that was acknowledged, and who had them before stores nothing more."""
     mine = logs.of(3, {})
     assert mine.names[LogName.TRANSACTION] == "stream dispatcher-3"
     assert mine.names[LogName.DEAD_LETTER] == "stream dispatcher-3-dead"
@@ -136,7 +136,7 @@ async def test_logs_of_a_partition_are_found_by_its_next_owner(logs: Streams) ->
 
 @pytest.mark.parametrize("which", ["transaction", "dead_letter"])
 async def test_log_that_ends_before_its_lease_says_is_damaged(logs: Streams, which: str) -> None:
-    """Each of the two by itself."""
+    """Opening it fails, and the other log of the partition is opened all the same."""
     ends = {"transaction": 0, "dead_letter": 0} | {which: 9 << 20}
     mine = logs.of(3, ends)
     cut, whole = (mine.log, mine.dead_log) if which == "transaction" else (mine.dead_log, mine.log)

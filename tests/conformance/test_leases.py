@@ -79,7 +79,7 @@ async def store(request: pytest.FixtureRequest, run_servers: Run) -> AsyncIterat
 
 
 async def test_record_is_found_as_it_was_stored(store: LeaseStore) -> None:
-    """With the revision that who stored it was told."""
+    """Byte for byte, with the revision that was told to who stored it."""
     revision = await store.put("p.0", b"\x00one", after=0)
     assert revision > 0
     assert await store.look(["p.0"]) == {"p.0": Entry(revision, b"\x00one")}

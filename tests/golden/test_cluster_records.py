@@ -22,7 +22,7 @@ ENDS = {"transaction": 2097152, "dead_letter": 1048576}
 
 
 def test_records_of_version_1_are_read() -> None:
-    """And written in the same bytes."""
+    """They mean what they meant when they were stored, and are written in the same bytes."""
     content = (Path(__file__).parent / "cluster_v1.txt").read_bytes()
     stored = dict(line.split(b" ", 1) for line in content.splitlines())
     expected: dict[bytes, ClusterRecord | MemberRecord | LeaseRecord] = {
