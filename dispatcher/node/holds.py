@@ -15,8 +15,12 @@ from dispatcher.errors import DispatcherError
 from dispatcher.queue.partition import Partition
 
 Held: TypeAlias = Callable[[], Sequence[str]]
-Told: TypeAlias = frozenset[tuple[int, int]]
+"""Returns the destinations that are held now."""
+Owned: TypeAlias = frozenset[tuple[int, int]]
+"""Partitions that somebody has, each with a number that it did not have before: its epoch, or how
+many came before it."""
 HoldOnly: TypeAlias = Callable[[Sequence[str]], Awaitable[None]]
+"""Has somebody hold these destinations and no others."""
 
 
 class Holds:
@@ -25,7 +29,7 @@ class Holds:
     def __init__(self, held: Held) -> None:
         """`held` are those that are held now."""
         self._held = held
-        self._told: dict[Hashable, Told] = {}
+        self._told: dict[Hashable, Owned] = {}
         self._telling: set[Hashable] = set()
         self._is_known = False
 
@@ -41,7 +45,7 @@ class Holds:
         """It is away, or gone. Idempotent."""
         self._told.pop(who, None)
 
-    async def tell(self, who: Hashable, hold_only: HoldOnly, partitions: Told) -> None:
+    async def tell(self, who: Hashable, hold_only: HoldOnly, partitions: Owned) -> None:
         """Tell one that has these partitions, each with its epoch, unless it was told for them, or
         is being told something. To be repeated: it may be away now, or its disk full."""
         if who in self._telling:
@@ -58,7 +62,7 @@ class Holds:
         finally:
             self._telling.discard(who)
 
-    def _knows(self, who: Hashable, partitions: Told) -> bool:
+    def _knows(self, who: Hashable, partitions: Owned) -> bool:
         told = self._told.get(who)
         return told is not None and partitions <= told
 

@@ -24,27 +24,27 @@ MOST_LANES: Final = 100
 
 
 @dataclass(slots=True)
-class Told:
+class ToldLanes:
     """What a scrape found: the destinations that are told one by one, and all of them counted."""
 
     lanes: Sequence[AnyLane] = ()
     ailments: Ailments = field(default_factory=Ailments)
 
 
-async def find_told(lanes: Destinations, clock: SteadyClock, pace: Pace) -> Told:
+async def find_told(lanes: Destinations, clock: SteadyClock, pace: Pace) -> ToldLanes:
     """Look at all lanes, in slices."""
     ailments = await find_ailing(lanes, clock, pace, most=MOST_LANES // 4)
     largest = await select(lanes.in_parts(AT_ONCE), rank=_by_messages, limit=MOST_LANES, pace=pace)
     worst = [*ailments.failing, *ailments.held]
     first = {lane.destination.key: lane for lane in (*worst, *largest.first)}
-    return Told([*first.values()][:MOST_LANES], ailments)
+    return ToldLanes([*first.values()][:MOST_LANES], ailments)
 
 
 def _by_messages(lane: AnyLane) -> Rank:
     return -waiting(lane), lane.destination.key
 
 
-def lane_metrics(told: Callable[[], Told], clock: SteadyClock) -> tuple[AnyMetric, ...]:
+def lane_metrics(told: Callable[[], ToldLanes], clock: SteadyClock) -> tuple[AnyMetric, ...]:
     """As `metrics.metrics`; `told` gives what the scrape found."""
     return (
         Metric(

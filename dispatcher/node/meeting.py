@@ -22,7 +22,7 @@ from dispatcher.errors import Refusal, Refused
 from dispatcher.queue.ports import GroupReceipt, Receipt
 from dispatcher.queue.refusals import MOVED
 
-Told = Callable[[int | None], None]
+OnKnown = Callable[[int | None], None]
 """Is told a bit for each key that is known, the first key's the lowest; None: nobody can say now.
 """
 
@@ -30,7 +30,7 @@ Told = Callable[[int | None], None]
 class Ask(Protocol):
     """Asks a partition, wherever it is."""
 
-    def __call__(self, number: int, keys: Keys, told: Told) -> None:
+    def __call__(self, number: int, keys: Keys, told: OnKnown) -> None:
         """Ask which of these keys the partition knows. `told` is called once, before this returns
         or later; of one partition in the order of the questions. A partition that does not exist
         knows none."""
@@ -157,7 +157,7 @@ class _Asked:
         self._then = then
         self._known: dict[int, int | None] = {}
 
-    def of(self, number: int) -> Told:
+    def of(self, number: int) -> OnKnown:
         """Who is told what this partition says."""
 
         def told(mask: int | None) -> None:

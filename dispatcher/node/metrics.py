@@ -16,7 +16,7 @@ from dispatcher.node.call_metrics import call_metrics
 from dispatcher.node.certificates import Certificates
 from dispatcher.node.counted import Count, Observed
 from dispatcher.node.disks import Disks
-from dispatcher.node.lane_metrics import Told, find_told, lane_metrics
+from dispatcher.node.lane_metrics import ToldLanes, find_told, lane_metrics
 from dispatcher.node.log_names import DEAD_LETTER, RESULTS, TRANSACTION
 from dispatcher.node.whole import Whole
 from dispatcher.telemetry.metrics import (
@@ -58,7 +58,7 @@ class Metrics:
         others."""
         self._whole = whole
         self._pace = whole.pace.another()
-        self._told = Told()
+        self._told = ToldLanes()
         self._functions = functions
         self._call_lanes: Sequence[CallLane] = ()
         self._metrics = metrics(
@@ -151,7 +151,7 @@ def metrics(
     pool: Pool,
     listener: Listener,
     *,
-    told: Callable[[], Told],
+    told: Callable[[], ToldLanes],
     operators: Callable[[], Mapping[str, int]],
     disks: Disks,
     results: Results | None = None,

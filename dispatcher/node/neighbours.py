@@ -124,6 +124,11 @@ class Neighbours:
         self.outcomes = Outcomes(self.elsewhere.peer_of)
         Receiver(router, died).enter(self.table)
 
+    @property
+    def count(self) -> int:
+        """How many there are now, whether they are connected or not."""
+        return len(self.links.by_number)
+
     def tell_outcomes(self, outcome_of: OutcomeOf) -> None:
         """Let the others ask what became of messages of this process's partitions."""
         self.table.on_ask(Kind.OUTCOME, telling(outcome_of))

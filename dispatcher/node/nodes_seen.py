@@ -17,7 +17,7 @@ from dispatcher.api.cluster import (
 from dispatcher.cluster.directory import Directory, MemberFacts, PartitionFacts
 from dispatcher.cluster.records import MemberState as Said
 from dispatcher.cluster.records import Phase
-from dispatcher.node.processes_seen import Since
+from dispatcher.node.since import Since
 from dispatcher.node.standing import Standing, standings_of
 from dispatcher.node.whole import Whole
 
@@ -40,7 +40,7 @@ _PHASES: Final = MappingProxyType(
 )
 
 
-class Elsewhere(Protocol):
+class OtherNodes(Protocol):
     """The other nodes."""
 
     def on_change(self, changed: Callable[[], object]) -> None:
@@ -57,7 +57,7 @@ class NodesSeen:
         self,
         directory: Directory,
         whole: Whole,
-        others: Elsewhere,
+        others: OtherNodes,
         *,
         now_us: Callable[[], int],
     ) -> None:

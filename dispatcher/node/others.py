@@ -18,15 +18,15 @@ from dispatcher.core.placing import FIRST
 from dispatcher.errors import DispatcherError
 from dispatcher.node.backup.elsewhere import RemoteCopying
 from dispatcher.node.figures import Figures, Sight, sums_of
-from dispatcher.node.holds import Held, HoldOnly, Holds, Told
+from dispatcher.node.holds import Held, HoldOnly, Holds, Owned
 from dispatcher.node.merged.following import Following
 from dispatcher.node.merged.whole import Merged
 from dispatcher.node.notifying.conditions import Over
 from dispatcher.node.notifying.failing import first_of
 from dispatcher.node.problems import Ailing
+from dispatcher.node.process_face import ProcessFace, RemoteProcess
 from dispatcher.node.standing import Standing
 from dispatcher.node.sums import Processes
-from dispatcher.node.telling import ProcessFace, RemoteProcess
 from dispatcher.peers.calls import Calls, OverLink
 from dispatcher.peers.links import Links
 from dispatcher.peers.peer import Peer
@@ -284,14 +284,14 @@ class Others:
 
     async def _tell_holds(self, other: _Other) -> None:
         hold_only = partial(other.face.hold_only, epoch=self.epoch)
-        await self._holds.tell(other, hold_only, self._told_to(other))
+        await self._holds.tell(other, hold_only, self._owned_by(other))
 
     async def _tell_holds_here(self) -> None:
         if self._hold_here is not None and self._here.keys() - {FIRST}:
             await self._holds.tell(self, self._hold_here, frozenset(self._here.items()))
 
-    def _told_to(self, other: _Other) -> Told:
-        """What it has to be told anew when that changes: the partitions that it has."""
+    def _owned_by(self, other: _Other) -> Owned:
+        """The partitions that it has: where it has other ones, it has to be told anew."""
         if self._directory is None:
             return frozenset()
         return frozenset(

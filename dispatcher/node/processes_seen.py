@@ -15,27 +15,12 @@ from dispatcher.api.cluster import (
 )
 from dispatcher.node.assignment import Assignment
 from dispatcher.node.others import Others
+from dispatcher.node.since import Since
 from dispatcher.node.standing import Standing, standings_of
 from dispatcher.node.whole import Whole
 
-Told = Mapping[int, Sequence[Standing] | None]
+Standings = Mapping[int, Sequence[Standing] | None]
 """What each process says of its partitions; None: it is away, or does not answer."""
-
-
-class Since:
-    """When each of some things began to be as it is, as far as was looked."""
-
-    def __init__(self, now_us: Callable[[], int]) -> None:
-        """`now_us` is the wall clock."""
-        self._now_us = now_us
-        self._seen: dict[int, tuple[object, int]] = {}
-
-    def of(self, number: int, state: object) -> int:
-        """Since when it is in this state: it is looked at now."""
-        found = self._seen.get(number)
-        if found is None or found[0] != state:
-            found = self._seen[number] = state, self._now_us()
-        return found[1]
 
 
 class ProcessesSeen:
@@ -62,16 +47,16 @@ class ProcessesSeen:
     async def view(self) -> ClusterView:
         """See `Cluster`."""
         others = {} if self._others is None else await self._others.standings()
-        told: Told = {**others, self._assignment.number: standings_of(self._whole)}
+        told: Standings = {**others, self._assignment.number: standings_of(self._whole)}
         members = self._members(told)
         return ClusterView(False, members, self._partitions(told, members))
 
-    def _away(self) -> Told:
+    def _away(self) -> Standings:
         """As far as is known without asking: who is not connected says nothing."""
         away = frozenset() if self._others is None else self._others.away
         return {one: None if one in away else () for one in range(self._assignment.processes)}
 
-    def _members(self, told: Told) -> list[MemberView]:
+    def _members(self, told: Standings) -> list[MemberView]:
         node = socket.gethostname()
         found: list[MemberView] = []
         for number in range(self._assignment.processes):
@@ -81,7 +66,7 @@ class ProcessesSeen:
             found.append(MemberView(number, node, None, state, since_us, has_api))
         return found
 
-    def _partitions(self, told: Told, members: Sequence[MemberView]) -> list[PartitionView]:
+    def _partitions(self, told: Standings, members: Sequence[MemberView]) -> list[PartitionView]:
         """A process has those with its number as remainder (`peers.directory.ByRemainder`)."""
         standing = {one.number: one for each in told.values() for one in each or ()}
         found: list[PartitionView] = []

@@ -30,10 +30,10 @@ from dispatcher.ingress.outbox import Outbox
 from dispatcher.node.arrivals import Arrivals
 from dispatcher.node.meeting import (
     Meeting,
+    OnKnown,
     PlacedGroupReceipt,
     PlacedReceipt,
     Placement,
-    Told,
 )
 from dispatcher.node.placed import PlacedUpload
 from dispatcher.peers.forwarding.anywhere import Anywhere
@@ -318,7 +318,7 @@ class Router:
         if intake is not None:
             intake.forget(message_id)
 
-    def _ask(self, number: int, keys: Keys, told: Told) -> None:
+    def _ask(self, number: int, keys: Keys, told: OnKnown) -> None:
         """See `meeting.Ask`."""
         remote = None
         if number not in self._intakes and number in self._partitions:

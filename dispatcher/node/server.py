@@ -17,7 +17,6 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from dispatcher.api.health import Health
@@ -37,7 +36,7 @@ from dispatcher.node.partitions import OWNER, Companion
 from dispatcher.node.patience import ends_unless_stalled
 from dispatcher.node.public import PUBLIC_NOT_READY, PUBLIC_READY, PublicHealth, Whereabouts
 from dispatcher.node.pulse import Condition
-from dispatcher.node.telling import processes_now, tell
+from dispatcher.node.telling import tell
 from dispatcher.queue.commit.stalls import Pace
 from dispatcher.queue.partition import Partition
 from dispatcher.settings import Settings
@@ -106,7 +105,7 @@ class Server:
             messages.whole,
             messages.acceptor,
             messages.supervisor,
-            among=partial(processes_now, messages),
+            among=self._processes_now,
         )
         messages.hearing.heard = self._notifier
         self._desk: Desk | None = None  # one that is here as long as the process
@@ -140,6 +139,11 @@ class Server:
     def _beside(self, number: int, partition: Partition, ends: Ends) -> Companion | None:
         """See `partitions.Beside`."""
         return None if self.in_cluster is None else self.in_cluster.beside(number, partition, ends)
+
+    def _processes_now(self) -> int:
+        """How many processes of the node, or nodes of the cluster, there are now, with this one."""
+        neighbours = self.messages.neighbours
+        return 1 if neighbours is None else neighbours.count + 1
 
     @property
     def desk(self) -> Desk | None:

@@ -1,11 +1,10 @@
-"""What a process of a node tells the desk of itself, beside what its partitions are asked."""
+"""What this process tells the desk of itself, which is in another process or on another node."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from dispatcher.api.health import Health
 from dispatcher.errors import Refused
@@ -13,7 +12,6 @@ from dispatcher.node.ailing import ailing, find_ailing
 from dispatcher.node.backup.elsewhere import Copying, CopyingHere
 from dispatcher.node.disks import Disks
 from dispatcher.node.figures import (
-    Figures,
     Sight,
     figures_of,
     sight_of,
@@ -26,75 +24,18 @@ from dispatcher.node.metrics import Metrics
 from dispatcher.node.neighbours import Neighbours
 from dispatcher.node.notifying.failing import why_over
 from dispatcher.node.problems import Ailing
+from dispatcher.node.process_face import About, CountedFigures, ProcessFace, Scrape
 from dispatcher.node.standing import Standing, standings_of
 from dispatcher.peers.answers import Answers
-from dispatcher.peers.calls import Asking, Calls
 from dispatcher.queue.refusals import MOVED
 from dispatcher.telemetry.metrics import process_text
 
-
-@dataclass(frozen=True, slots=True)
-class About:
-    """Which partitions a process has. `incarnation` is another number after each of its starts."""
-
-    incarnation: int
-    partitions: Sequence[int]
-
-
-@dataclass(frozen=True, slots=True)
-class Scrape:
-    """Its metrics, in the text format."""
-
-    incarnation: int
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Counted:
-    """Its figures."""
-
-    incarnation: int
-    figures: Figures
-
-
-class ProcessFace(Protocol):
-    """One process of a node, without the desk."""
-
-    async def about(self) -> About:
-        """What it has."""
-
-    async def health(self) -> Health:
-        """Whether it accepts messages."""
-
-    async def metrics(self) -> Scrape:
-        """Its metrics now."""
-
-    async def figures(self) -> Counted:
-        """What it counts."""
-
-    async def sight(self) -> Sight:
-        """What an overview looks at."""
-
-    async def failing(self) -> Sequence[Ailing]:
-        """Destinations that fail, with messages waiting: those with most of them."""
-
-    async def why_over(self, destinations: Sequence[str]) -> Sequence[str]:
-        """Why destinations do not fail there any more, each as the name of an `Over`; empty: it
-        does."""
-
-    async def standings(self) -> Sequence[Standing]:
-        """How its partitions stand."""
-
-    async def hold_only(self, destinations: Sequence[str], *, epoch: int = 0) -> None:
-        """Hold these destinations and no others; what was waiting for that is sent. `epoch` is that
-        of partition 0 where it moves: one with a lower one than another is refused."""
-
-
 MOST_FAILING: Final = 1000
+"""Destinations that fail, of this process, that are told at most."""
 
 
-class Told:
-    """This process (`ProcessFace`)."""
+class ThisProcess:
+    """Answers for this process (`ProcessFace`)."""
 
     def __init__(
         self,
@@ -120,10 +61,10 @@ class Told:
         """See `ProcessFace`."""
         return Scrape(self._messages.incarnation, await self._metrics())
 
-    async def figures(self) -> Counted:
+    async def figures(self) -> CountedFigures:
         """See `ProcessFace`."""
         figures = figures_of(self._messages.whole, self._messages.listener)
-        return Counted(self._messages.incarnation, figures)
+        return CountedFigures(self._messages.incarnation, figures)
 
     async def sight(self) -> Sight:
         """See `ProcessFace`."""
@@ -186,56 +127,5 @@ def tell(messages: MessageService, neighbours: Neighbours, health: Callable[[], 
     if messages.on_disk:
         logs = {one.number: (one.log, one.dead_log) for one in messages.on_disk}
         answers.serve(Copying, CopyingHere(logs))
-    answers.serve(ProcessFace, Told(messages, health, metrics_text))
+    answers.serve(ProcessFace, ThisProcess(messages, health, metrics_text))
     neighbours.answer(answers)
-
-
-def processes_now(messages: MessageService) -> int:
-    """How many processes of the node, or nodes of the cluster, there are now, with this one."""
-    if messages.cluster is None:
-        return messages.assignment.processes
-    members = messages.cluster.directory.members.values()
-    return max(1, sum(one.is_there for one in members))
-
-
-class RemoteProcess:
-    """Another process (`ProcessFace`)."""
-
-    def __init__(self, calls: Calls) -> None:
-        self._asking = Asking(ProcessFace, calls)
-
-    async def about(self) -> About:
-        """See `ProcessFace`."""
-        return await self._asking.look(ProcessFace.about)
-
-    async def health(self) -> Health:
-        """See `ProcessFace`."""
-        return await self._asking.look(ProcessFace.health)
-
-    async def metrics(self) -> Scrape:
-        """See `ProcessFace`."""
-        return await self._asking.look(ProcessFace.metrics)
-
-    async def figures(self) -> Counted:
-        """See `ProcessFace`."""
-        return await self._asking.look(ProcessFace.figures)
-
-    async def sight(self) -> Sight:
-        """See `ProcessFace`."""
-        return await self._asking.look(ProcessFace.sight)
-
-    async def failing(self) -> Sequence[Ailing]:
-        """See `ProcessFace`."""
-        return await self._asking.look(ProcessFace.failing)
-
-    async def why_over(self, destinations: Sequence[str]) -> Sequence[str]:
-        """See `ProcessFace`."""
-        return await self._asking.look(ProcessFace.why_over, destinations)
-
-    async def standings(self) -> Sequence[Standing]:
-        """See `ProcessFace`."""
-        return await self._asking.look(ProcessFace.standings)
-
-    async def hold_only(self, destinations: Sequence[str], *, epoch: int = 0) -> None:
-        """See `ProcessFace`."""
-        await self._asking.change(ProcessFace.hold_only, destinations, epoch=epoch)

@@ -11,7 +11,7 @@ from dispatcher.core.message import Message
 from dispatcher.core.placing import partition_of
 from dispatcher.core.terms import Terms
 from dispatcher.errors import Refused
-from dispatcher.node.meeting import Meeting, PlacedReceipt, Placement, Told
+from dispatcher.node.meeting import Meeting, OnKnown, PlacedReceipt, Placement
 from dispatcher.node.router import Router
 from dispatcher.queue.ports import CHUNK_BYTES
 from dispatcher.queue.refusals import MOVED
@@ -33,10 +33,10 @@ class Partitions:
 
     def __init__(self) -> None:
         self.known: dict[int, int | None] = {0: 0, 1: 0}
-        self.asked: list[tuple[int, Told]] = []
+        self.asked: list[tuple[int, OnKnown]] = []
         self.is_far = False
 
-    def ask(self, number: int, keys: Keys, told: Told) -> None:
+    def ask(self, number: int, keys: Keys, told: OnKnown) -> None:
         """See `meeting.Ask`."""
         self.asked.append((number, told))
         if not self.is_far:

@@ -17,7 +17,7 @@ from dispatcher.node.holds import hold_only
 from dispatcher.node.merged.whole import Merged, Served
 from dispatcher.node.others import Others
 from dispatcher.node.problems import Ailing
-from dispatcher.node.telling import About, Counted, ProcessFace, Scrape
+from dispatcher.node.process_face import About, CountedFigures, ProcessFace, Scrape
 from dispatcher.peers.answers import Answers
 from dispatcher.peers.calls import CALLS
 from dispatcher.queue.admin.surface import Event, LetterFilter, MessageFilter
@@ -61,9 +61,9 @@ class Face:
         """See `ProcessFace`."""
         raise AssertionError("each node is asked for its own")
 
-    async def figures(self) -> Counted:
+    async def figures(self) -> CountedFigures:
         """See `ProcessFace`."""
-        return Counted(self.node.incarnation, figures(self.accepted))
+        return CountedFigures(self.node.incarnation, figures(self.accepted))
 
     async def sight(self) -> Sight:
         """See `ProcessFace`."""
