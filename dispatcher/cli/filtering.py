@@ -1,8 +1,8 @@
-"""Filters that several commands share: their options are written down once, and typed alike.
+"""Options that several commands share, filters above all: they are written down once, and typed
+alike.
 
 typer reads the options of a command from its signature. `taking` puts those of another function in
-place of the command's parameter `filters`, and calls the command with what that function makes of
-them:
+place of one parameter of the command, and calls the command with what that function makes of them:
 
     @taking(waiting_filters)
     def retry(filters: WaitingFilters, ids: SomeIds = None, …) -> None:
@@ -35,26 +35,26 @@ from dispatcher.cli.options import (
 from dispatcher.cli.selection import Filters, WaitingFilters, filters_of
 from dispatcher.cli.signatures import give_parameters, signature_of
 
-_NAME: Final = "filters"
+_FILTERS: Final = "filters"
 
 F = TypeVar("F")
 Command = Callable[..., None]
 
 
-def taking(make: Callable[..., F]) -> Callable[[Command], Command]:
+def taking(make: Callable[..., F], name: str = _FILTERS) -> Callable[[Command], Command]:
     """Give a command the options that are the parameters of `make`, in place of its parameter
-    `filters`, which is what `make` returns for them."""
+    `name`, which is what `make` returns for them."""
     shared = signature_of(make).parameters
 
     def decorate(command: Command) -> Command:
         @functools.wraps(command)
         def run(**options: Any) -> None:
-            given = {name: options.pop(name) for name in shared}
-            command(**{_NAME: make(**given)}, **options)
+            given = {option: options.pop(option) for option in shared}
+            command(**{name: make(**given)}, **options)
 
         parameters: list[inspect.Parameter] = []
         for one in signature_of(command).parameters.values():
-            parameters += shared.values() if one.name == _NAME else [one]
+            parameters += shared.values() if one.name == name else [one]
         by_name = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in parameters]
         give_parameters(run, by_name)
         return run

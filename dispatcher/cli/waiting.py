@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated, Final
 
 import typer
@@ -116,9 +117,37 @@ def body(message_id: MessageId, url: Url = None, key_file: KeyFile = None) -> No
     bodies.print_bytes(where.api(url, key_file), f"{messages.path_of(message_id)}/body")
 
 
-@taking(waiting_filters)
-def cancel(
-    filters: WaitingFilters,
+@dataclass(frozen=True, slots=True)
+class Bulk:
+    """What to do something to, besides filters, and how: `ids`, or `everything`; at which `rate`,
+    as a person writes it."""
+
+    api: Api
+    ids: Sequence[str]
+    everything: bool
+    rate: str | None
+    dry_run: bool
+    yes: bool
+    as_json: bool
+
+    def apply(self, verb: Verb, filters: WaitingFilters, *, asks_if: bool) -> None:
+        """Do it. `asks_if` says whether a person is asked first, who does not say --yes."""
+        selected = select(
+            given_ids([*self.ids], sys.stdin),
+            filters,
+            everything=self.everything,
+            options=WAITING_OPTIONS,
+        )
+        applying.apply(
+            *(self.api, verb, selected),
+            rate=None if self.rate is None else rates.sent(self.rate, "--rate"),
+            dry_run=self.dry_run,
+            must_ask=asks_if and not self.yes,
+            as_json=self.as_json,
+        )
+
+
+def bulk(
     ids: SomeIds = None,
     everything: AllWaiting = False,
     rate: PaceOption = None,
@@ -127,126 +156,50 @@ def cancel(
     url: Url = None,
     key_file: KeyFile = None,
     as_json: AsJson = False,
-) -> None:
+) -> Bulk:
+    """The options of commands that do something to many messages."""
+    api = where.api(url, key_file)
+    return Bulk(api, ids or (), everything, rate, dry_run, yes, as_json)
+
+
+@taking(waiting_filters)
+@taking(bulk, "bulk")
+def cancel(filters: WaitingFilters, bulk: Bulk) -> None:
     """Cancel messages: they are never delivered from then on.
 
     Those that are in flight are left alone. Who names messages is not asked.
     """
-    _apply(
-        CANCEL,
-        *(where.api(url, key_file), ids, filters),
-        everything=everything,
-        rate=rate,
-        dry_run=dry_run,
-        must_ask=not yes and (not ids or STDIN in ids),
-        as_json=as_json,
-    )
+    bulk.apply(CANCEL, filters, asks_if=not bulk.ids or STDIN in bulk.ids)
 
 
 @taking(waiting_filters)
-def retry(
-    filters: WaitingFilters,
-    ids: SomeIds = None,
-    everything: AllWaiting = False,
-    rate: PaceOption = None,
-    dry_run: DryRun = False,
-    yes: Yes = False,
-    url: Url = None,
-    key_file: KeyFile = None,
-    as_json: AsJson = False,
-) -> None:
+@taking(bulk, "bulk")
+def retry(filters: WaitingFilters, bulk: Bulk) -> None:
     """Try messages now that wait for their next attempt, or for a delay that was asked for.
 
     A destination that is held or left alone stays so: `dispatcher destinations retry` tries it.
     """
-    _apply(
-        RETRY,
-        *(where.api(url, key_file), ids, filters),
-        everything=everything,
-        rate=rate,
-        dry_run=dry_run,
-        must_ask=everything and not yes,
-        as_json=as_json,
-    )
+    bulk.apply(RETRY, filters, asks_if=bulk.everything)
 
 
 @taking(waiting_filters)
-def dead_letter(
-    filters: WaitingFilters,
-    ids: SomeIds = None,
-    everything: AllWaiting = False,
-    rate: PaceOption = None,
-    dry_run: DryRun = False,
-    yes: Yes = False,
-    url: Url = None,
-    key_file: KeyFile = None,
-    as_json: AsJson = False,
-) -> None:
+@taking(bulk, "bulk")
+def dead_letter(filters: WaitingFilters, bulk: Bulk) -> None:
     """Move messages to the dead letters: from there they can be redriven.
 
     Those that are in flight are left alone.
     """
-    _apply(
-        DEAD_LETTER,
-        *(where.api(url, key_file), ids, filters),
-        everything=everything,
-        rate=rate,
-        dry_run=dry_run,
-        must_ask=everything and not yes,
-        as_json=as_json,
-    )
+    bulk.apply(DEAD_LETTER, filters, asks_if=bulk.everything)
 
 
 @taking(waiting_filters)
-def redirect(
-    to: To,
-    filters: WaitingFilters,
-    ids: SomeIds = None,
-    everything: AllWaiting = False,
-    rate: PaceOption = None,
-    dry_run: DryRun = False,
-    yes: Yes = False,
-    url: Url = None,
-    key_file: KeyFile = None,
-    as_json: AsJson = False,
-) -> None:
+@taking(bulk, "bulk")
+def redirect(to: To, filters: WaitingFilters, bulk: Bulk) -> None:
     """Send messages to another destination, under their ids and with fresh attempts.
 
     Those that are in flight are left alone.
     """
-    _apply(
-        replace(REDIRECT, more=(("to", to),)),
-        *(where.api(url, key_file), ids, filters),
-        everything=everything,
-        rate=rate,
-        dry_run=dry_run,
-        must_ask=everything and not yes,
-        as_json=as_json,
-    )
-
-
-def _apply(
-    verb: Verb,
-    api: Api,
-    ids: list[str] | None,
-    filters: WaitingFilters,
-    *,
-    everything: bool,
-    rate: str | None,
-    dry_run: bool,
-    must_ask: bool,
-    as_json: bool,
-) -> None:
-    selected = select(
-        given_ids(ids, sys.stdin), filters, everything=everything, options=WAITING_OPTIONS
-    )
-    applying.apply(
-        *(api, verb, selected),
-        rate=None if rate is None else rates.sent(rate, "--rate"),
-        dry_run=dry_run,
-        must_ask=must_ask,
-        as_json=as_json,
-    )
+    bulk.apply(replace(REDIRECT, more=(("to", to),)), filters, asks_if=bulk.everything)
 
 
 def _row(one: Json) -> tuple[object, ...]:
