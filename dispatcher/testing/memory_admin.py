@@ -11,17 +11,14 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count, islice
-from typing import TypeAlias
 
 from dispatcher.core.clock import SystemClock
 from dispatcher.core.destination import Destination
-from dispatcher.core.verdict import DeadReason
 from dispatcher.errors import LogCorrupt, Refusal, Refused
 from dispatcher.queue.admin.message_filter import WAITING
 from dispatcher.queue.admin.pace import Pace
 from dispatcher.queue.admin.surface import (
     EVERY_LANE,
-    MOST_GROUPS,
     MOST_LANES,
     Cancelled,
     Course,
@@ -35,7 +32,6 @@ from dispatcher.queue.admin.surface import (
     LetterDetail,
     LetterEdit,
     LetterFilter,
-    LetterGroup,
     LetterGroups,
     LetterPage,
     LetterView,
@@ -51,12 +47,12 @@ from dispatcher.queue.admin.surface import (
     Touched,
     TriedNow,
 )
+from dispatcher.testing.memory_letters import as_message, given_up, groups, matches
 
 _LIMIT = 10
 _BODY = b'{"hello": "world"}'
 _HEADERS = ((b"Host", b"a.example"), (b"Content-Type", b"application/json"))
 _AT_ONCE = 100
-_Cause: TypeAlias = tuple[str, str | None, int | None, str | None, str]
 _SENTENCES = {
     Reason.WAITING_TURN: "Others are before it, or no worker is free.",
     Reason.SCHEDULED: "The last attempt failed; it waits for the next.",
@@ -191,7 +187,7 @@ class MemoryAdmin:
     async def message(self, message_id: str) -> MessageView | None:
         """See `Admin`."""
         if (detail := self.dead.get(message_id)) is not None and detail.call is None:
-            return _as_message(detail.letter, MessageState.DEAD)
+            return as_message(detail.letter, MessageState.DEAD)
         return self.messages.get(message_id)
 
     async def message_detail(self, message_id: str) -> MessageDetail | None:
@@ -265,7 +261,7 @@ class MemoryAdmin:
         self._refuse()
         too_late = self._too_late(message_id)
         if too_late is None:
-            self.bury(_given_up(self.messages[message_id], self._now_us()))
+            self.bury(given_up(self.messages[message_id], self._now_us()))
         return too_late or Cancelled.DONE
 
     async def redirect(self, message_id: str, to: str) -> Cancelled:
@@ -310,9 +306,7 @@ class MemoryAdmin:
         self, which: MessageFilter | Sequence[str], *, course: Course | None = None
     ) -> Touched:
         """See `Admin`."""
-        self._refuse()
-        self._asked_for(course)
-        found, touched = self._touched(which)
+        found, touched = self._begin(which, course)
         for one in found:
             if one.state is not MessageState.IN_FLIGHT:
                 del self.messages[one.id]
@@ -324,9 +318,7 @@ class MemoryAdmin:
         self, which: MessageFilter | Sequence[str], *, course: Course | None = None
     ) -> Touched:
         """See `Admin`."""
-        self._refuse()
-        self._asked_for(course)
-        found, touched = self._touched(which)
+        found, touched = self._begin(which, course)
         for one in found:
             await self.give_up(one.id)
         if course is not None:
@@ -337,9 +329,7 @@ class MemoryAdmin:
         self, which: MessageFilter | Sequence[str], to: str, *, course: Course | None = None
     ) -> Touched:
         """See `Admin`."""
-        self._refuse()
-        self._asked_for(course)
-        found, touched = self._touched(which)
+        found, touched = self._begin(which, course)
         for one in found:
             await self.redirect(one.id, to)
         if course is not None:
@@ -350,9 +340,7 @@ class MemoryAdmin:
         self, which: MessageFilter | Sequence[str], *, course: Course | None = None
     ) -> Touched:
         """See `Admin`."""
-        self._refuse()
-        self._asked_for(course)
-        found, touched = self._touched(which)
+        found, touched = self._begin(which, course)
         for one in found:
             if one.state is MessageState.SCHEDULED:
                 self.messages[one.id] = replace(
@@ -383,6 +371,13 @@ class MemoryAdmin:
             was_open=was_open,
         )
 
+    def _begin(
+        self, which: MessageFilter | Sequence[str], course: Course | None
+    ) -> tuple[list[MessageView], Touched]:
+        self._refuse()
+        self._asked_for(course)
+        return self._touched(which)
+
     def _touched(self, which: MessageFilter | Sequence[str]) -> tuple[list[MessageView], Touched]:
         if isinstance(which, MessageFilter):
             not_found: list[str] = []
@@ -411,13 +406,7 @@ class MemoryAdmin:
 
     async def letter_groups(self, which: LetterFilter) -> LetterGroups:
         """See `Admin`."""
-        groups: dict[_Cause, list[LetterView]] = {}
-        for one in self._matching(which):
-            cause = (one.destination, one.function, one.last_status, one.last_error, one.reason)
-            groups.setdefault(cause, []).append(one)
-        found = [_group(letters) for letters in groups.values()]
-        found.sort(key=lambda group: -group.count)
-        return LetterGroups(found[:MOST_GROUPS], len(found))
+        return groups(self._matching(which))
 
     async def letter(self, message_id: str) -> LetterDetail | None:
         """See `Admin`."""
@@ -451,7 +440,7 @@ class MemoryAdmin:
             for one in done:
                 detail = self.dead.pop(one)
                 if detail.call is None:
-                    self.messages[one] = _as_message(detail.letter, MessageState.READY)
+                    self.messages[one] = as_message(detail.letter, MessageState.READY)
             failed += damaged
             left += unserved
             course.did(len(done), missed=len(some) - len(done))
@@ -565,7 +554,7 @@ class MemoryAdmin:
                 return Reason.WAITING_TURN
 
     def _matching(self, which: LetterFilter) -> Iterator[LetterView]:
-        return (one.letter for one in self.dead.values() if _matches(one.letter, which))
+        return (one.letter for one in self.dead.values() if matches(one.letter, which))
 
     def _selected(self, which: LetterFilter | Sequence[str]) -> list[str]:
         if isinstance(which, LetterFilter):
@@ -588,74 +577,3 @@ def _lane_fits(lane: LaneView, which: LaneFilter) -> bool:
 
 def _spelling(destination: str) -> str:
     return str(Destination.parse(destination))
-
-
-def _as_message(letter: LetterView, state: MessageState) -> MessageView:
-    is_dead = state is MessageState.DEAD
-    return MessageView(
-        id=letter.id,
-        state=state,
-        destination=letter.destination,
-        method=letter.method,
-        target=letter.target,
-        accepted_at_us=letter.accepted_at_us,
-        attempts=letter.attempts if is_dead else 0,
-        next_attempt_at_us=None,
-        last_error=letter.last_error if is_dead else None,
-        label=letter.label,
-        options=letter.options,
-        size_bytes=letter.size_bytes,
-    )
-
-
-def _given_up(message: MessageView, now_us: int) -> LetterDetail:
-    """The letter of a message that an operator gave up."""
-    view = LetterView(
-        id=message.id,
-        destination=message.destination,
-        method=message.method,
-        target=message.target,
-        accepted_at_us=message.accepted_at_us,
-        dead_at_us=now_us,
-        attempts=message.attempts,
-        last_status=None,
-        last_error=message.last_error,
-        reason=DeadReason.OPERATOR.value,
-        size_bytes=0,
-        label=message.label,
-        options=message.options,
-    )
-    return LetterDetail(view, [], InMemory(b""), "an operator gave it up", 0, [])
-
-
-def _matches(letter: LetterView, which: LetterFilter) -> bool:
-    return (
-        which.kind in (None, letter.kind)
-        and which.destination in (None, letter.destination)
-        and which.function in (None, letter.function)
-        and which.label in (None, letter.label)
-        and which.status in (None, letter.last_status)
-        and which.error in (None, letter.last_error)
-        and which.reason in (None, letter.reason)
-        and which.order_key in (None, letter.options.get("order_key"))
-        and which.method in (None, letter.method)
-        and (which.target is None or letter.target.startswith(which.target))
-        and (which.before_us is None or letter.dead_at_us < which.before_us)
-        and (which.after_us is None or letter.dead_at_us > which.after_us)
-    )
-
-
-def _group(letters: Sequence[LetterView]) -> LetterGroup:
-    first = letters[0]
-    return LetterGroup(
-        destination=first.destination,
-        status=first.last_status,
-        error=first.last_error,
-        reason=first.reason,
-        kind=first.kind,
-        function=first.function,
-        count=len(letters),
-        size_bytes=sum(one.size_bytes for one in letters),
-        oldest_us=min(one.dead_at_us for one in letters),
-        newest_us=max(one.dead_at_us for one in letters),
-    )
