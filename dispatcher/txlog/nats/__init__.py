@@ -7,6 +7,8 @@ One message of the stream is one batch.
     stream      what is asked of the servers about one stream, by `asking`, which asks again
     answers     what an answer means: the table
     fence       keeps earlier owners out; publishing: one message, stored once or not at all
+    watching    hears of another owner while nothing is appended
+    trimming    what is not needed any more, and its removal
     reading     many messages with one request
     copies      what is read back: from the `mirror` on this machine, else from the stream
     walk        reading from the beginning while it is written

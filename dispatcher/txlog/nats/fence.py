@@ -25,9 +25,14 @@ async def check_epoch(stream: Stream, epoch: int) -> None:
 def refuse_higher(stream: Stream, fence: Fence, epoch: int) -> None:
     """Raise LogFenced when a fence is of a higher epoch."""
     if fence.epoch > epoch:
-        raise LogFenced(
-            f"stream {stream.name}: {fence.owner} has opened the log with epoch {fence.epoch}"
-        )
+        raise fenced_by(stream, fence)
+
+
+def fenced_by(stream: Stream, fence: Fence) -> LogFenced:
+    """Return the error that says whose fence it is."""
+    return LogFenced(
+        f"stream {stream.name}: {fence.owner} has opened the log with epoch {fence.epoch}"
+    )
 
 
 async def put_fence(stream: Stream, fence: Fence) -> int:

@@ -10,7 +10,6 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -39,18 +38,18 @@ from dispatcher.txlog.nats.batch import (
 from dispatcher.txlog.nats.chain import Chain
 from dispatcher.txlog.nats.copies import Copies
 from dispatcher.txlog.nats.fence import check_epoch, put_fence, refuse_higher
-from dispatcher.txlog.nats.link import Link, Silence, Stop
+from dispatcher.txlog.nats.link import Link
 from dispatcher.txlog.nats.publishing import Publisher
 from dispatcher.txlog.nats.reading import fetch_all
 from dispatcher.txlog.nats.sizes import Sizes
 from dispatcher.txlog.nats.stream import Held, Stream
+from dispatcher.txlog.nats.trimming import TRIM_BYTES, Trimming
 from dispatcher.txlog.nats.walk import StreamWalk
+from dispatcher.txlog.nats.watching import Watch
 
 _MAX_BATCH_BYTES: Final = 512 * 1024
 _MARGIN_BYTES: Final = 64 << 20
 """What the stream may hold above the quota: for what settles messages, and for fences."""
-_TRIM_BYTES: Final = 1 << 20
-"""Less is not worth a request to the servers."""
 _REFUSED_S: Final = 5.0
 """For how long there is no room after the servers had no space. Only a batch finds out more."""
 _PATIENCE: Final = Patience()
@@ -81,7 +80,6 @@ class NatsLog:
         self.on_lost: Callable[[LogError], object] | None = None
         self.quota_bytes = quota_bytes
         self.sync_us = Histogram(SYNC_US)
-        self._link = link
         self._stream = Stream(
             link,
             stream,
@@ -93,20 +91,18 @@ class NatsLog:
         self._random = random
         self._copies = Copies(self._stream, mirror, self._first, self._last)
         self._sizes = Sizes(1)
+        self._trimming = Trimming(
+            self._stream, self._sizes, fence=self._last_fence, freed=self._freed
+        )
         self._opening = (0, 0)
         self._publisher: Publisher | None = None
         self.fence = Fence(0, 0, "")  # of this owner
         self._number = 0
-        self._first_kept = 1
-        self._dead_before = 1
-        self._dead_bytes = 0
         self._refused_at = -_REFUSED_S
         self._failure: LogError | None = None
         self._is_closed = False
         self._under_way: asyncio.Task[None] | None = None
-        self._purging: asyncio.Task[None] | None = None
-        self._looking: asyncio.Task[None] | None = None
-        self._stop_listening: Stop | None = None
+        self._watch: Watch | None = None
         self._loop: asyncio.AbstractEventLoop
 
     @property
@@ -123,7 +119,7 @@ class NatsLog:
 
     @property
     def oldest_ends_at(self) -> int | None:
-        behind = self._sizes.after(_TRIM_BYTES)
+        behind = self._sizes.after(TRIM_BYTES)
         return None if behind is None else position_of(behind, 0)
 
     @property
@@ -170,8 +166,8 @@ class NatsLog:
         await check_epoch(stream, epoch)
         self.fence = Fence(int.from_bytes(self._random(8), "little"), epoch, owner)
         # Before the fence is there: what comes after it has to be heard.
-        with suppress(Silence):
-            self._stop_listening = await self._link.listen(stream.fences, self._heard)
+        self._watch = Watch(stream, self.fence, lost=self._heard_of, settled=self._settled)
+        await self._watch.start()
         try:
             last = await put_fence(stream, self.fence)
             await self._replay(last, epoch, visit)
@@ -211,7 +207,7 @@ class NatsLog:
     def _begin_at(self, first: int) -> None:
         self._sizes.drop_before(self._sizes.first + len(self._sizes))
         self._sizes.first = first
-        self._first_kept = self._dead_before = first
+        self._trimming.begin_at(first)
 
     async def _read_on(self, last: int, epoch: int, visit: Visit | None) -> None:
         chain = Chain()
@@ -300,11 +296,10 @@ class NatsLog:
                 done.set_result(positions)
 
     async def _store(self, publisher: Publisher, batch: Sequence[bytes]) -> list[int]:
-        if self._dead_before > publisher.fence and self._dead_bytes >= _TRIM_BYTES:
-            # The servers remove what is before a number, and never the fence that counts.
+        if self._trimming.needs_fence(publisher.fence):
             data = encode_fence(self.fence)
             self._stored(await publisher.store(data, self.fence), data)
-            self._purge_soon()
+            self._trimming.purge_soon()
         number = self._number + 1
         data, offsets = encode_batch(self.fence.token, number, batch)
         sequence = await publisher.store(data, Batch(self.fence.token, number, [], []))
@@ -330,30 +325,15 @@ class NatsLog:
         if tell is not None:
             tell(error)
 
-    def _heard(self, subject: str, data: bytes) -> None:
-        """Somebody published a fence; whether it counts the stream says."""
-        found = decode(data)
-        if not isinstance(found, Fence) or found.token == self.fence.token:
-            return
-        if self._looking is None or self._looking.done():
-            self._looking = self._loop.create_task(self._look())
+    def _heard_of(self, error: LogFenced) -> None:
+        """Another owner has opened the log."""
+        if not self._is_closed and self._publisher is not None:
+            self._lose(error)
 
-    async def _look(self) -> None:
-        await asyncio.sleep(self._stream.patience.again_s)  # what is heard is not stored yet
-        with suppress(LogError):
-            last = await self._stream.last_fence()
-            if last is None or self._publisher is None or self._is_closed:
-                return
-            fence = last[1]
-            if fence.token != self.fence.token and fence.epoch >= self.fence.epoch:
-                if self._under_way is not None:
-                    await asyncio.wait([self._under_way])  # it has a verdict of its own
-                self._lose(
-                    LogFenced(
-                        f"stream {self._stream.name}: {fence.owner} has opened the log with epoch"
-                        f" {fence.epoch}"
-                    )
-                )
+    async def _settled(self) -> None:
+        """Wait until no batch is under way."""
+        if self._under_way is not None:
+            await asyncio.wait([self._under_way])
 
     # What is there
 
@@ -363,7 +343,7 @@ class NatsLog:
         return await self._copies.records(positions)
 
     def bounds(self) -> Bounds:
-        return Bounds(position_of(self._first_kept, 0), position_of(self._next(), 0))
+        return Bounds(position_of(self._first(), 0), position_of(self._next(), 0))
 
     def walk(self, upto: int) -> Walk:
         self._check_open()
@@ -379,7 +359,7 @@ class NatsLog:
         return await self._copies.message(sequence)
 
     def _first(self) -> int:
-        return self._first_kept
+        return self._trimming.first
 
     def _last(self) -> int:
         return self._next() - 1
@@ -398,45 +378,20 @@ class NatsLog:
         self._check_open()
         if isinstance(self._failure, LogFenced | LogUnknown):
             raise self._failure
-        before = min(sequence_of(upto), self._next())
-        if before <= self._dead_before:
-            return
-        self._dead_bytes += self._sizes.between(self._dead_before, before)
-        self._dead_before = before
-        if self._dead_bytes >= max(_TRIM_BYTES, self._sizes.total_bytes // 16):
-            self._purge_soon()
-            if self._purging is not None:
-                await asyncio.wait([self._purging])
+        await self._trimming.trim(min(sequence_of(upto), self._next()))
 
-    def _purge_soon(self) -> None:
-        if self._purging is None or self._purging.done():
-            self._purging = self._loop.create_task(self._purge())
+    def _last_fence(self) -> int | None:
+        return None if self._publisher is None else self._publisher.fence
 
-    async def _purge(self) -> None:
-        publisher = self._publisher
-        if publisher is None:
-            return
-        before = min(self._dead_before, publisher.fence)
-        if before <= self._sizes.first:
-            return
-        # First, so that a reader that misses a message knows why.
-        self._first_kept = max(self._first_kept, before)
-        if await self._stream.purge(before):
-            self._dead_bytes -= self._sizes.between(self._sizes.first, before)
-            self._sizes.drop_before(before)
-            self._copies.drop_before(before)
-            self._refused_at = -_REFUSED_S
+    def _freed(self, before: int) -> None:
+        self._copies.drop_before(before)
+        self._refused_at = -_REFUSED_S
 
     async def close(self) -> None:
         """A batch under way is waited for, for as long as its verdict may take."""
         self._is_closed = True
-        for task in (self._purging, self._looking):
-            if task is not None and not task.done():
-                task.cancel()  # nobody needs what they ask for, and nobody may answer
-                await asyncio.wait([task])
-        if self._under_way is not None:
-            await asyncio.wait([self._under_way])
-        stop, self._stop_listening = self._stop_listening, None
-        if stop is not None:
-            await stop()
+        await self._trimming.close()
+        if self._watch is not None:
+            await self._watch.close()
+        await self._settled()
         await self._copies.close()
