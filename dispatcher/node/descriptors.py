@@ -10,7 +10,9 @@ import resource
 from dataclasses import dataclass
 from typing import Final
 
+from dispatcher.settings import Settings
 from dispatcher.settings.descriptors import attainable
+from dispatcher.telemetry.events import Events
 
 _OWN: Final = 48
 """The logs, the listeners, the resolver, the event loop, and some for good measure."""
@@ -32,6 +34,24 @@ class Share:
     idle: int
     callers: int
     operators: int
+
+
+def share_of(settings: Settings, events: Events) -> Share:
+    """Raise the limit of this process as far as it may, and share it out as the settings ask; log
+    which of them ask for more than there is."""
+    limit = raise_limit()
+    found = share(limit, settings.worker, settings.worker_slow, settings.call_worker)
+    asked = [("WORKER", settings.worker, found.workers)]
+    if "worker_slow" in settings.model_fields_set:
+        asked.append(("WORKER_SLOW", settings.worker_slow, found.slow))
+    if "call_worker" in settings.model_fields_set:
+        asked.append(("CALL_WORKER", settings.call_worker, found.calls))
+    for setting, value, in_force in asked:
+        if in_force < value:
+            events.setting_reduced(
+                setting=setting, value=value, in_force=in_force, descriptors=limit
+            )
+    return found
 
 
 def raise_limit() -> int:

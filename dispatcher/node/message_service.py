@@ -24,7 +24,7 @@ from dispatcher.ingress.shared import HealthAnswer
 from dispatcher.listening.given import GivenSockets
 from dispatcher.node import certificates, configs
 from dispatcher.node.assignment import Assignment
-from dispatcher.node.descriptors import raise_limit, share
+from dispatcher.node.descriptors import share_of
 from dispatcher.node.former import FormerSpreads
 from dispatcher.node.layout import Layout
 from dispatcher.node.neighbours import Neighbours
@@ -84,11 +84,7 @@ class MessageService:
         self.clock = SystemClock()
         self.steady = SteadyClock(self.clock)
         self._log_failed = log_failed
-        descriptors = raise_limit()
-        self.connections = share(
-            descriptors, settings.worker, settings.worker_slow, settings.call_worker
-        )
-        self._warn_of_less(descriptors)
+        self.connections = share_of(settings, events)
         self.tracing = self._open_tracing()
         self.hearing = Hearing()
         """Who is told of what is given up, whichever partition it is of."""
@@ -110,23 +106,7 @@ class MessageService:
         router = None if assignment.is_whole else _router(assignment)
         self.meeting = None if router is None else router.meeting
         self.acceptor: Acceptor = router or self.queues[0].intake
-        self.neighbours: Neighbours | None = None
-        if router is not None and cluster is not None:
-            self.neighbours = Neighbours.of_cluster(
-                cluster, events, router, died=self.observer.died
-            )
-        elif router is not None and assignment.processes > 1:
-            self.neighbours = Neighbours.of_node(
-                settings,
-                events,
-                assignment,
-                router,
-                incarnation=self.incarnation,
-                died=self.observer.died,
-            )
-            self._wait_for_holds()
-        if router is not None and self.neighbours is not None:
-            router.bounds = self.rules.bounds
+        self.neighbours = None if router is None else self._make_neighbours(router)
         self.planned = PartitionQueue(
             self.queues,
             self.acceptor,
@@ -134,19 +114,7 @@ class MessageService:
         )
         if self.neighbours is not None:
             self.neighbours.tell_outcomes(self.planned.outcome_here)
-        self.former: FormerSpreads | None = None
-        if self.meeting is not None and layout is not None:
-            self.former = FormerSpreads(
-                layout,
-                self.meeting,
-                self.queues,
-                clock=self.steady,
-                transaction_log=settings.transaction_log,
-                window_ms=settings.idempotency_window_ms,
-                others=() if self.neighbours is None else self.neighbours.links.peers,
-            )
-            if self.neighbours is not None:
-                self.former.enter(self.neighbours.table, self.neighbours.answering)
+        self.former = None if layout is None else self._make_former(layout)
         self.partitions = Partitions(
             self._made if cluster is None else self._make_anew,
             beside=beside,
@@ -199,6 +167,45 @@ class MessageService:
             rules=self.rules,
         )
 
+    def _make_neighbours(self, router: Router) -> Neighbours | None:
+        """The other processes of the node, or the other nodes of the cluster, where there are any:
+        `router` sends messages there, too."""
+        died = self.observer.died
+        if self.cluster is not None:
+            neighbours = Neighbours.of_cluster(self.cluster, self.events, router, died=died)
+        elif self.assignment.processes > 1:
+            neighbours = Neighbours.of_node(
+                self.settings,
+                self.events,
+                self.assignment,
+                router,
+                incarnation=self.incarnation,
+                died=died,
+            )
+            self._wait_for_holds()
+        else:
+            return None
+        router.bounds = self.rules.bounds
+        return neighbours
+
+    def _make_former(self, layout: Layout) -> FormerSpreads | None:
+        """What looks after partitions of former numbers, while there are any."""
+        if self.meeting is None:
+            return None
+        neighbours = self.neighbours
+        former = FormerSpreads(
+            layout,
+            self.meeting,
+            self.queues,
+            clock=self.steady,
+            transaction_log=self.settings.transaction_log,
+            window_ms=self.settings.idempotency_window_ms,
+            others=() if neighbours is None else neighbours.links.peers,
+        )
+        if neighbours is not None:
+            former.enter(neighbours.table, neighbours.answering)
+        return former
+
     def _make_partition(
         self,
         number: int,
@@ -232,9 +239,9 @@ class MessageService:
 
     def _made(self, number: int, lost: Lost, ends: Ends) -> Partition:
         """One whose logs are files, which nobody takes away."""
-        return self._on_disk(number)
+        return self._here(number)
 
-    def _on_disk(self, number: int) -> Partition:
+    def _here(self, number: int) -> Partition:
         partition = self.whole.find(number)
         assert partition is not None, "it was made before anything was opened"
         return partition
@@ -264,20 +271,6 @@ class MessageService:
         if self.cluster is not None and isinstance(error, LogError):
             self.cluster.member.lost(number, error)
 
-    def _warn_of_less(self, descriptors: int) -> None:
-        """Say which settings ask for more than the process may have."""
-        settings, connections = self.settings, self.connections
-        asked = [("WORKER", settings.worker, connections.workers)]
-        if "worker_slow" in settings.model_fields_set:
-            asked.append(("WORKER_SLOW", settings.worker_slow, connections.slow))
-        if "call_worker" in settings.model_fields_set:
-            asked.append(("CALL_WORKER", settings.call_worker, connections.calls))
-        for setting, value, in_force in asked:
-            if in_force < value:
-                self.events.setting_reduced(
-                    setting=setting, value=value, in_force=in_force, descriptors=descriptors
-                )
-
     def _open_tracing(self) -> Otlp | None:
         if self.settings.tracing is Tracing.OFF:
             return None
@@ -300,7 +293,7 @@ class MessageService:
             return
         for one in self.on_disk:
             if not has_log(one.places.transaction):
-                self.tenures.wait_for_holds(self._on_disk(one.number))
+                self.tenures.wait_for_holds(self._here(one.number))
 
     def holds_are_known(self, parts: Iterable[Partition] | None = None) -> None:
         """The desk has said to these partitions (None: all) which destinations are held.
@@ -354,7 +347,7 @@ class MessageService:
         for one in self.on_disk:
             self.events.log_opened(
                 path=str(one.places.transaction),
-                messages=self._on_disk(one.number).pending.index.count,
+                messages=self._here(one.number).pending.index.count,
                 size_bytes=one.log.size_bytes,
                 took_ms=int((time.monotonic() - began_s) * 1000),
             )
