@@ -25,6 +25,7 @@ What is done:
     member       drives them: takes a number, renews, claims, releases
     looking      when the store is looked at
     keeping      has the node open, hand over and abandon partitions
+    reporting    tells the observer what became of them
 
 What it is given, and gives:
 

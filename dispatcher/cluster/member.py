@@ -34,6 +34,7 @@ from dispatcher.cluster.records import (
     member_key,
     partition_key,
 )
+from dispatcher.cluster.reporting import Reporting
 from dispatcher.cluster.shares import Shares
 from dispatcher.cluster.sight import Sight
 from dispatcher.cluster.store import Conflict, Entry, LeaseStore, NoVerdict, Stop
@@ -101,12 +102,11 @@ class Member:
             stored_s=self._stored_s,
         )
         self._awake, self._progress = asyncio.Event(), asyncio.Event()
+        self._reporting = Reporting(observer)
         self._stop_listening: Stop | None = None
-        self._former: dict[int, str] = {}
         self._n = 0
         self._shown_s = 0.0
         self._claims = self._is_running = self._is_changed = False
-        self.takeovers_total = 0
 
     def __repr__(self) -> str:
         held = [number for number, lease in self._leases.items() if lease.state.is_held]
@@ -162,6 +162,11 @@ class Member:
         """The node says that a log of an open partition was fenced, or does not say what is stored,
         and that it has let go of it: it is opened anew, if it is still this member's."""
         self._keeping.lost(partition, error)
+
+    @property
+    def takeovers_total(self) -> int:
+        """How many partitions it has taken over since it started."""
+        return self._reporting.takeovers_total
 
     def late_s(self) -> float:
         """How long ago the renewal was sent that is the eldest of those that count now."""
@@ -280,8 +285,7 @@ class Member:
     def _send(self, partition: int, lease: Lease, now_s: float) -> None:
         me, state = self._its_heart.me, lease.state
         if state is State.FOREIGN:
-            before = lease.record
-            self._former[partition] = before.node if before is not None and before.is_held else ""
+            self._reporting.claims(partition, lease)
         ends = self._holder.ends(partition) if state.is_open else {}
         after = lease.writing.revision
         record = lease.next_record(me, self._next_n(), now_s, self._clock.now_us(), ends)
@@ -315,15 +319,7 @@ class Member:
         lease = self._leases[partition]
         before, until_s = lease.state, lease.acts_until_s
         do = told(lease)
-        if do is Do.OPEN:
-            former = self._former.pop(partition, "") if before is not State.LOST else ""
-            self.takeovers_total += bool(former)
-            self._observer.partition_claimed(partition, lease.epoch, former)
-        elif before is State.RELEASING and lease.state is State.FOREIGN:
-            self._observer.partition_released(partition)
-        elif (before.is_held or before is State.LOST) and lease.state is State.FOREIGN:
-            owner = lease.record.node if lease.record is not None else ""
-            self._observer.partition_lost(partition, owner)
+        self._reporting.changed(partition, before, lease, do)
         self._keeping.do(partition, do)
         if lease.state.is_open and lease.acts_until_s != until_s:
             self._holder.may_act_until(partition, lease.acts_until_s)

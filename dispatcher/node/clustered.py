@@ -44,10 +44,11 @@ class Logs(Protocol):
 
 
 class Member(Protocol):
-    """This node among the others (`cluster.member.Member`). `takeovers_total` counts partitions
-    that it has taken over."""
+    """This node among the others (`cluster.member.Member`)."""
 
-    takeovers_total: int
+    @property
+    def takeovers_total(self) -> int:
+        """How many partitions it has taken over since it started."""
 
     def begin(self) -> None:
         """Claim what nobody has, from now on."""
