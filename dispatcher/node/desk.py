@@ -41,7 +41,6 @@ from dispatcher.node.outlook import Addresses, NodeOutlook
 from dispatcher.node.processes_seen import ProcessesSeen
 from dispatcher.queue.commit.stalls import Pace
 from dispatcher.queue.partition import Partition
-from dispatcher.telemetry.metrics import process_text
 from dispatcher.telemetry.supervisor import Supervisor
 from dispatcher.txlog import TransactionLog
 from dispatcher.txlog.files import FileLog
@@ -291,7 +290,7 @@ class Desk:
 
     async def metrics_text(self) -> str:
         """What `/metrics` answers."""
-        text = await self._metrics.text() + await asyncio.to_thread(process_text)
+        text = await self._metrics.text_of_process()
         others = self._all.others
         if others is None or self._directory is not None:  # each node tells its own
             return text

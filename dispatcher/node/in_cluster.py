@@ -29,7 +29,6 @@ from dispatcher.node.notifying.notifier import Notifier
 from dispatcher.node.outlook import Addresses
 from dispatcher.peers.tunnel import Tunnel
 from dispatcher.queue.partition import Partition
-from dispatcher.telemetry.metrics import process_text
 
 _HAND_OVER_S: Final = 10.0
 """How long handing over partitions may take beyond the end of their attempts."""
@@ -203,4 +202,4 @@ class InCluster:
         if self.desk is not None:
             return await self.desk.metrics_text()
         await self._disks.look()
-        return await self._metrics.text() + await asyncio.to_thread(process_text)
+        return await self._metrics.text_of_process()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from platform import python_version
@@ -25,6 +26,7 @@ from dispatcher.telemetry.metrics import (
     Distributions,
     Metric,
     pieces,
+    process_text,
 )
 
 
@@ -78,6 +80,10 @@ class Metrics:
             self._metrics += _of_leases(leases)
         if functions is not None:
             self._metrics += call_metrics(functions, lambda: self._call_lanes)
+
+    async def text_of_process(self) -> str:
+        """As `text`, and with those of the process itself: memory, processor time."""
+        return await self.text() + await asyncio.to_thread(process_text)
 
     async def text(self) -> str:
         """Read every metric once, in the text format 0.0.4."""

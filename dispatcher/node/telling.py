@@ -28,7 +28,6 @@ from dispatcher.node.process_face import About, CountedFigures, ProcessFace, Scr
 from dispatcher.node.standing import Standing, standings_of
 from dispatcher.peers.answers import Answers
 from dispatcher.queue.refusals import MOVED
-from dispatcher.telemetry.metrics import process_text
 
 MOST_FAILING: Final = 1000
 """Destinations that fail, of this process, that are told at most."""
@@ -118,14 +117,10 @@ def tell(messages: MessageService, neighbours: Neighbours, health: Callable[[], 
         certificates=messages.certificates,
         disks=Disks({}),
     )
-
-    async def metrics_text() -> str:
-        return await metrics.text() + await asyncio.to_thread(process_text)
-
     answers = Answers(messages.observer.died)
     messages.partitions.members.append(Served(answers))
     if messages.on_disk:
         logs = {one.number: (one.log, one.dead_log) for one in messages.on_disk}
         answers.serve(Copying, CopyingHere(logs))
-    answers.serve(ProcessFace, ThisProcess(messages, health, metrics_text))
+    answers.serve(ProcessFace, ThisProcess(messages, health, metrics.text_of_process))
     neighbours.answer(answers)
