@@ -11,7 +11,7 @@ from dispatcher.cluster.directory import Directory, MemberFacts
 from dispatcher.cluster.holder import Ends
 from dispatcher.errors import LogError
 from dispatcher.node.desk_logs import DeskLogs
-from dispatcher.node.metrics import LeaseFigures
+from dispatcher.node.lease_metrics import LeaseFigures
 from dispatcher.peers.gate import Address, Gate, read_address
 from dispatcher.queue.ports import LogName
 from dispatcher.txlog import TransactionLog

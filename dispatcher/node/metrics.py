@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from platform import python_version
 
 from dispatcher import __version__
@@ -18,6 +17,7 @@ from dispatcher.node.certificates import Certificates
 from dispatcher.node.counted import Count, Observed
 from dispatcher.node.disks import Disks
 from dispatcher.node.lane_metrics import ToldLanes, find_told, lane_metrics
+from dispatcher.node.lease_metrics import LeaseFigures, lease_metrics
 from dispatcher.node.log_names import DEAD_LETTER, RESULTS, TRANSACTION
 from dispatcher.node.whole import Whole
 from dispatcher.telemetry.metrics import (
@@ -28,16 +28,6 @@ from dispatcher.telemetry.metrics import (
     pieces,
     process_text,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class LeaseFigures:
-    """What a node of a cluster counts: the partitions that it has now, how often it has taken one
-    over, and how long ago the eldest renewal was sent of those that its leases rest on."""
-
-    owned: Callable[[], Sequence[int]]
-    takeovers: Callable[[], int]
-    late_s: Callable[[], float]
 
 
 class Metrics:
@@ -77,7 +67,7 @@ class Metrics:
         if restarts is not None:
             self._metrics += (_of_restarts(restarts),)
         if leases is not None:
-            self._metrics += _of_leases(leases)
+            self._metrics += lease_metrics(leases)
         if functions is not None:
             self._metrics += call_metrics(functions, lambda: self._call_lanes)
 
@@ -104,32 +94,6 @@ def _of_restarts(restarts: Callable[[], int]) -> AnyMetric:
         "counter",
         "Processes of the server that were started again, as they had died or hung.",
         restarts,
-    )
-
-
-def _of_leases(leases: LeaseFigures) -> tuple[AnyMetric, ...]:
-    return (
-        Metric(
-            "dispatcher_partition_owned",
-            "gauge",
-            "1 for each partition that this node accepts and delivers messages of.",
-            lambda: {str(number): 1 for number in leases.owned()},
-            label="partition",
-        ),
-        Metric(
-            "dispatcher_takeovers_total",
-            "counter",
-            "Partitions that this node has taken over from another one, or from its own former"
-            " process.",
-            leases.takeovers,
-        ),
-        Metric(
-            "dispatcher_lease_late_seconds",
-            "gauge",
-            "How long ago the eldest renewal was sent that the leases of this node rest on; after"
-            " 2.4 seconds it starts no attempt; 0 where it has no partition.",
-            leases.late_s,
-        ),
     )
 
 

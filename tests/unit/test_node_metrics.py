@@ -12,7 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from dispatcher.node.disks import Disks
 from dispatcher.node.lane_metrics import MOST_LANES
-from dispatcher.node.metrics import LeaseFigures, Metrics
+from dispatcher.node.lease_metrics import LeaseFigures
+from dispatcher.node.metrics import Metrics
 from dispatcher.node.whole import Whole
 from dispatcher.queue.admin.pace import QUIET_REST_SECONDS, Pace
 from dispatcher.queue.admin.surface import LetterFilter
