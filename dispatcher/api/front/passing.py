@@ -22,8 +22,6 @@ IDLE_SECONDS: Final = 5.0
 """For how long a connection to the API is kept: it closes those of strangers after ten."""
 _MOST_IDLE: Final = 16
 """Connections that are kept while nobody uses them."""
-_TRIES: Final = 2
-"""The second one over a new connection: a kept one may be closed as it is taken."""
 _ADDED: Final = frozenset(("content-type", "date", "server"))
 """Headers that aiohttp gives an answer without them."""
 
@@ -49,20 +47,19 @@ class Passing:
             Refused: there is no answer.
             ApiError: the body of the request is cut short, or comes too slowly.
         """
-        may_be_asked_again = request.method in SAFE_METHODS and not request.body_exists
-        for left in reversed(range(_TRIES)):
-            line = await self._line()
-            was_used = not line.is_new
+        only_looks = request.method in SAFE_METHODS
+        line = await self._line()
+        if only_looks and not line.is_new and not request.body_exists:
             try:
                 return await self._exchange(request, line)
-            except ConnectionError as error:
-                if not line.has_sent or request.method in SAFE_METHODS:
-                    # It may have been closed just now because nobody had used it for a while.
-                    if left and was_used and may_be_asked_again:
-                        continue
-                    raise Refused(MOVED) from error
-                raise Refused(NO_VERDICT) from error
-        raise AssertionError("the last try ends it")
+            except ConnectionError:
+                # It may have been closed just now because nobody had used it for a while.
+                line = await self._line()
+        try:
+            return await self._exchange(request, line)
+        except ConnectionError as error:
+            is_undone = only_looks or not line.has_sent
+            raise Refused(MOVED if is_undone else NO_VERDICT) from error
 
     async def _line(self) -> Line:
         now = self._now()
