@@ -67,6 +67,30 @@ class Holds:
         return told is not None and partitions <= told
 
 
+class HoldsHere:
+    """Tells the partitions of this process what is held, as they come and go."""
+
+    def __init__(self, holds: Holds, hold_here: HoldOnly) -> None:
+        self._holds = holds
+        self._hold_here = hold_here
+        self._arrivals = 0
+        self._owned: dict[int, int] = {}
+
+    def add(self, number: int) -> None:
+        """A partition is here from now on, and is told next."""
+        self._arrivals += 1
+        self._owned[number] = self._arrivals
+
+    def remove(self, number: int) -> None:
+        """It is not here any more. Idempotent."""
+        self._owned.pop(number, None)
+
+    async def tell(self) -> None:
+        """As `Holds.tell`, where there is any but the one that knows."""
+        if self._owned.keys() - {FIRST}:
+            await self._holds.tell(self, self._hold_here, frozenset(self._owned.items()))
+
+
 async def hold_only(partitions: Iterable[Partition], destinations: Sequence[str]) -> None:
     """Hold these destinations and no others in these partitions; not in the one that knows.
 

@@ -14,11 +14,10 @@ from functools import partial
 from typing import Final, TypeVar
 
 from dispatcher.cluster.directory import Directory
-from dispatcher.core.placing import FIRST
 from dispatcher.errors import DispatcherError
 from dispatcher.node.backup.elsewhere import RemoteCopying
 from dispatcher.node.figures import Figures, Sight, sums_of
-from dispatcher.node.holds import Held, HoldOnly, Holds, Owned
+from dispatcher.node.holds import Held, HoldOnly, Holds, HoldsHere, Owned
 from dispatcher.node.merged.following import Following
 from dispatcher.node.merged.whole import Merged
 from dispatcher.node.notifying.conditions import Over
@@ -75,10 +74,7 @@ class Others:
         self._supervisor = supervisor
         self._directory = directory
         self._holds = Holds(held)
-        self._hold_here = hold_here
-        self._here: dict[int, int] = {}
-        """The partitions of this process, each with a number that no former one had."""
-        self._arrivals = 0
+        self._holds_here = None if hold_here is None else HoldsHere(self._holds, hold_here)
         self.epoch = 0
         """That of partition 0, as soon as it is open."""
         self._others: dict[Peer, _Other] = {}
@@ -121,15 +117,16 @@ class Others:
         """One is here from now on."""
         if self._following is not None:
             self._following.add(part)
-            self._arrivals += 1
-            self._here[part.config.partition] = self._arrivals
+            if self._holds_here is not None:
+                self._holds_here.add(part.config.partition)
             self._supervisor.spawn("holds of a partition", self._tell_holds_here())
 
     def remove(self, part: Partition) -> None:
         """One is not here any more. Idempotent."""
         if self._following is not None:
             self._following.remove(part)
-            self._here.pop(part.config.partition, None)
+            if self._holds_here is not None:
+                self._holds_here.remove(part.config.partition)
 
     # What they say.
 
@@ -287,8 +284,8 @@ class Others:
         await self._holds.tell(other, hold_only, self._owned_by(other))
 
     async def _tell_holds_here(self) -> None:
-        if self._hold_here is not None and self._here.keys() - {FIRST}:
-            await self._holds.tell(self, self._hold_here, frozenset(self._here.items()))
+        if self._holds_here is not None:
+            await self._holds_here.tell()
 
     def _owned_by(self, other: _Other) -> Owned:
         """The partitions that it has: where it has other ones, it has to be told anew."""
