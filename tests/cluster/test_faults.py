@@ -25,7 +25,8 @@ from tests.cluster.load import Load
 from tests.cluster.long_runs import in_long_runs
 from tests.cluster.promises import MACHINE_S, NATS_S, PROCESS_S
 from tests.cluster.sink import Sink
-from tests.cluster.site import PARTITIONS, PATIENCE_S, Node, Site, delivered, until
+from tests.cluster.site import PARTITIONS, Node, Site, delivered, until
+from tests.cluster.waiting import PATIENCE_S
 
 pytestmark = [pytest.mark.crash, pytest.mark.asyncio(loop_scope="module")]
 
