@@ -11,12 +11,17 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from typing import Final
 
 STOP: Final = (signal.SIGTERM, signal.SIGINT)
 GRACE_S: Final = 3.0
-"""How long a start that was told to stop may take to come to its handlers."""
+"""How long a start that was told to stop may do nothing before it comes to its handlers."""
+_MOST: Final = 10
+"""It may take so many times that on a busy machine, as long as it is at work."""
+_AT_WORK: Final = 0.02
+"""Which is to have so much of a processor. Who waits for a file has none."""
 _WAKE: Final = signal.SIGRTMIN
 _SAID: Final = b"dispatcher: stopped while it was starting; a file hangs.\n"
 
@@ -56,6 +61,17 @@ class EarlyStop:
         if number == _WAKE:
             return
         self._caught = signal.Signals(number)
-        another = signal.sigtimedwait((*STOP, _WAKE), self._grace_s)
+        another = self._next()
         if another is None or another.si_signo != _WAKE:
             self._leave(0 if another is None else 1)
+
+    def _next(self) -> signal.struct_siginfo | None:
+        """The next signal; None: the start hangs."""
+        for _ in range(_MOST):
+            before_s = time.process_time()
+            another = signal.sigtimedwait((*STOP, _WAKE), self._grace_s)
+            if another is not None:
+                return another
+            if time.process_time() - before_s < self._grace_s * _AT_WORK:
+                break
+        return None

@@ -38,6 +38,14 @@ def test_signal_that_came_early_is_left_to_the_server() -> None:
     assert ended(program) == (0, "SIGTERM SIGTERM\n", "")
 
 
+def test_start_that_is_slow_and_at_work_comes_to_its_handlers() -> None:
+    """Also when that takes several times as long as one may do nothing."""
+    patient = "from dispatcher.node import early_stop\nearly_stop._MOST = 1000\n"
+    works = "until = time.process_time() + 0.4\nwhile time.process_time() < until: pass\n"
+    program = patient + _SIGNALLED + _SEEN + works + "print(early.end().name)"
+    assert ended(program, grace_s=0.1) == (0, "SIGTERM\n", "")
+
+
 def test_signals_that_come_later_are_the_servers() -> None:
     """Nobody waits for them any more."""
     program = "print(early.end())\n" + _SIGNALLED + "print(signal.sigwait(STOP).name)"
