@@ -30,6 +30,9 @@ _INIT = "runs until it is stopped: tests/acceptance/test_cli_init.py starts what
 _REPLAY = "needs a history: tests/acceptance/test_replay.py makes one and replays it"
 _RECEIVING = "runs until it is stopped: tests/acceptance/test_receiving.py starts it, with a secret"
 BY_CI = "takes minutes, or needs a package index: .ci/run runs it"
+_OF_MACHINES = "on three machines: tests/unit/test_deployment_cluster.py has its file checked"
+_NATS_COMMAND = "needs the command line of NATS, and servers"
+
 ELSEWHERE = {
     "dispatcher status": "ends as its server is: tests/acceptance/test_cli_status.py",
     "python3 -m venv .venv && .venv/bin/pip install . && LISTEN=127.0.0.1:8080 .venv/bin/dispatcher"
@@ -95,8 +98,14 @@ ELSEWHERE = {
     "dispatcher restore /mnt/backups/2026-01-31": _BACKUP,
     "kubectl apply -f config/kubernetes/dispatcher.yaml": "needs a cluster:"
     " tests/unit/test_deployment.py looks at the file itself",
-    "nats account backup --server nats://dispatcher:PASSWORD@10.0.0.1:4222"
-    " /mnt/backups/2026-01-31": "needs the command line of NATS, and servers",
+    "export NAME=nats1 PASSWORD=n0123456789abcdef": _OF_MACHINES,
+    'export ROUTES="[nats://route:$PASSWORD@10.0.0.1:6222, nats://route:$PASSWORD@10.0.0.2:6222,'
+    ' nats://route:$PASSWORD@10.0.0.3:6222]"': _OF_MACHINES,
+    "nats-server -c /etc/nats.conf": _OF_MACHINES,
+    "nats account backup --force --server nats://dispatcher:PASSWORD@10.0.0.1:4222"
+    " /mnt/backups/2026-01-31": _NATS_COMMAND,
+    "nats account restore --server nats://dispatcher:PASSWORD@10.0.0.1:4222"
+    " /mnt/backups/2026-01-31": _NATS_COMMAND,
 }
 """Commands that no test here runs, each as one line, and why."""
 
