@@ -9,9 +9,13 @@ from __future__ import annotations
 import os
 from typing import Final
 
+import pytest
+
 EFFORT: Final = float(os.environ.get("EFFORT", "1"))
 IS_THOROUGH: Final = EFFORT >= 3
 """Whether what is slow and hardly ever finds something is tried too."""
+thorough = pytest.mark.skipif(not IS_THOROUGH, reason="EFFORT=3 has it run")
+"""For a test whose sibling keeps most of its promise in less time."""
 
 
 def times(count: int) -> int:

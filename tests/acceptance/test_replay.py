@@ -20,6 +20,7 @@ from tests.acceptance.served import ServerProcess
 from tests.acceptance.test_carrying import commanded
 from tests.acceptance.test_durability import segments
 from tests.acceptance.test_operating import ok
+from tests.effort import thorough
 
 KEEP = quick(EVENT_SOURCING="true")
 _LARGE = bytes(range(256)) * 3000
@@ -155,7 +156,7 @@ def test_history_of_a_backup_is_replayed_from_a_restored_copy(
         assert {bytes(one.body) for one in other.received(2)} == {b"small", _LARGE}
 
 
-@pytest.mark.parametrize("kills", [1, 3])
+@pytest.mark.parametrize("kills", [1, pytest.param(3, marks=thorough)])
 def test_replay_goes_on_after_the_server_was_killed(
     tmp_path: Path, receivers: Receivers, kills: int
 ) -> None:

@@ -16,6 +16,7 @@ from dispatcher.testing.ports import KeptPort
 from tests.acceptance.local_run import Local
 from tests.acceptance.receiver import eventually
 from tests.acceptance.running import ROOT
+from tests.effort import thorough
 
 EXAMPLES = ROOT / "examples" / "functions"
 Start = Callable[..., Local]
@@ -90,6 +91,7 @@ def test_pipeline_goes_on_behind_the_last_step_when_everything_was_killed(
     assert done.count("shipped order 7, charged, packed") == 1
 
 
+@thorough
 def test_fan_in_does_nothing_again_that_had_ended_when_everything_was_killed(
     started: Start, tmp_path: Path
 ) -> None:
@@ -113,6 +115,7 @@ def test_fan_in_does_nothing_again_that_had_ended_when_everything_was_killed(
     assert done.count("closed with 20 invoices") == 1
 
 
+@thorough
 def test_durable_sleep_is_over_when_it_was_due_though_everything_was_killed(
     started: Start,
 ) -> None:

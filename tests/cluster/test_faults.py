@@ -197,6 +197,7 @@ async def test_full_disk_of_one_nats_server_leaves_the_others(
         await made.whole()
 
 
+@in_long_runs
 async def test_power_fails_everywhere_and_nothing_is_lost(
     made: Site, ledger: Ledger, sink: Sink
 ) -> None:

@@ -209,6 +209,7 @@ async def test_what_was_acknowledged_stays_when_all_servers_are_killed(tmp_path:
         await made.check()
 
 
+@in_long_runs
 async def test_owner_that_is_replaced_while_servers_die_stores_nothing_more(tmp_path: Path) -> None:
     """Each next owner finds what was acknowledged to those before it, though it opens the log
     while the leader is being killed."""

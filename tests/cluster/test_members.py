@@ -189,6 +189,7 @@ async def made(store: NatsStore) -> None:
             await asyncio.sleep(0.1)
 
 
+@in_long_runs
 async def test_member_that_is_cut_off_acts_no_more_and_loses_its_partitions(tmp_path: Path) -> None:
     """The others own everything within six seconds; when it is back it takes its share again."""
     async with running(tmp_path) as cluster:

@@ -20,6 +20,7 @@ from tests.crash.load import (
     readiness,
     until,
 )
+from tests.effort import thorough
 
 pytestmark = pytest.mark.crash
 
@@ -86,6 +87,7 @@ async def test_a_disk_full_of_messages_empties_by_itself_when_their_destination_
     assert len(account.accepted) * _BODY_BYTES > _SIZE_BYTES / 3, "the disk was used"
 
 
+@thorough
 async def test_a_disk_full_of_large_segments_goes_on_and_nothing_comes_twice_after_a_kill(
     tmp_path: Path, middling_disk: Path
 ) -> None:

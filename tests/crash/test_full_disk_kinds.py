@@ -12,6 +12,7 @@ from dispatcher.testing.process import ServerProcess
 from tests.crash.callers import accepts_again, pour, send
 from tests.crash.load import Account, Destination, come, counts, readiness, until
 from tests.crash.operators import purge_all
+from tests.effort import thorough
 
 pytestmark = pytest.mark.crash
 
@@ -19,6 +20,7 @@ _QUICK = {"RETRY_DELAY": "100", "RETRY_MAX_DELAY": "500", "RETRYLIMIT": "1000", 
 _CALLERS = 4
 
 
+@thorough
 async def test_a_disk_full_of_small_messages_goes_on_although_a_few_have_to_wait(
     tmp_path: Path, tiny_disk: Path
 ) -> None:

@@ -16,6 +16,7 @@ import pytest
 from dispatcher.testing.many import ManyProcesses
 from dispatcher.testing.process import ServerProcess
 from tests.crash.load import Account, Destination, Load, delivered, read_answer, request_of, until
+from tests.effort import thorough
 
 pytestmark = pytest.mark.crash
 
@@ -206,6 +207,7 @@ async def test_processes_end_when_the_parent_is_killed_and_the_next_server_goes_
         account.check(await delivered(account, [destination]))
 
 
+@thorough
 async def test_number_of_processes_may_change_from_start_to_start(tmp_path: Path) -> None:
     """Messages of processes that there are no more are delivered by those that there are."""
     account = Account()

@@ -113,7 +113,7 @@ def test_message_of_a_firing_is_made_once_whenever_the_server_is_killed(
         assert len(ids) == minute(last["at"]) - minute(first) + 1
         return len(ids)
 
-    stride = each(2)
+    stride = each(4)
     faults = FAULTS[base_seed() % stride :: stride]
     with ThreadPoolExecutor(len(faults)) as pool:
         assert all(pool.map(play, faults))

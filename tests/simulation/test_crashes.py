@@ -32,9 +32,9 @@ def test_log_keeps_what_it_confirmed_when_any_call_fails() -> None:
     """Every call to the disk fails once (failure, no space, no descriptor, no memory, short write,
     and two in a row): the process ends or goes on, and after it nothing confirmed is missing and
     nothing refused is there. It goes on when what was lacking passes and no sync failed."""
-    lives, states = fault_calls(base_seed(), 40, stride=each(6))
+    lives, states = fault_calls(base_seed(), 40, stride=each(15))
     print(f"{states} crash states in {lives} lives")
-    assert lives > 50
+    assert lives > 20
 
 
 def test_log_keeps_what_it_confirmed_when_the_disk_fills() -> None:

@@ -31,7 +31,7 @@ from dispatcher.testing.queue import POLICY, Notes, Receipts, destination, faile
 from dispatcher.txlog.files import FileLog
 from dispatcher.txlog.files.disk import Disk
 from dispatcher.txlog.files.segment import MIB
-from tests.effort import IS_THOROUGH
+from tests.effort import IS_THOROUGH, thorough
 
 _AT_ONCE = 200
 _KEYED_BYTES = 400 if IS_THOROUGH else 2000
@@ -213,7 +213,11 @@ async def until(holds: Callable[[], bool], seconds: float = 200) -> None:
             await asyncio.sleep(0.002)
 
 
-@pytest.mark.parametrize("size_bytes", [400, 4000, 0], ids=["small", "4 KB", "large"])
+@pytest.mark.parametrize(
+    "size_bytes",
+    [pytest.param(400, marks=thorough), 4000, 0],
+    ids=["small", "4 KB", "large"],
+)
 def test_full_disk_goes_on_when_everything_is_delivered(size_bytes: int) -> None:
     """Also when the end of the disk had room for small segments only."""
 
@@ -267,6 +271,7 @@ def test_full_disk_goes_on_although_all_messages_had_keys() -> None:
     asyncio.run(test())
 
 
+@thorough
 def test_full_disk_goes_on_although_all_messages_call_back() -> None:
     """What is kept back is enough for some of the callbacks, and when those are delivered for more.
     Nobody is told twice."""
@@ -289,6 +294,7 @@ def test_full_disk_goes_on_although_all_messages_call_back() -> None:
     asyncio.run(test())
 
 
+@thorough
 def test_full_disk_of_messages_that_are_smaller_than_their_callbacks_goes_on_when_some_go() -> None:
     """What is kept back may be too little: then a few ends wait, in memory, and no other message
     that calls back is attempted, so that an operator can cancel those."""
@@ -352,6 +358,7 @@ def test_what_is_delivered_on_a_full_disk_stays_so_after_a_kill_in_the_middle() 
     asyncio.run(test())
 
 
+@thorough
 def test_full_disk_goes_on_although_a_few_messages_wait_in_each_segment() -> None:
     """They are copied with what the records that settle them leave."""
 
@@ -409,6 +416,7 @@ def test_full_disk_of_dead_letters_goes_on_when_they_are_purged() -> None:
     asyncio.run(test())
 
 
+@thorough
 def test_full_disk_of_both_logs_goes_on_when_the_dead_letters_are_purged() -> None:
     """They lie on one disk, and much of what waits in the other log can't be delivered."""
 
