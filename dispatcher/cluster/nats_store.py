@@ -70,10 +70,7 @@ class NatsStore:
             ConfigError: a stream of that name is something else.
             Exception: what `first` raised.
         """
-        if first is None or await self._asking.exists():
-            await self._asking.made(self._configuration)
-        else:
-            await self._asking.made(self._configuration | {"first_seq": await first()})
+        await self._asking.made(self._configuration, first)
 
     async def look(self, keys: Sequence[str]) -> dict[str, Entry]:
         """See the seam."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -49,17 +49,24 @@ class Asking:
         self.name = name
         self.patience = patience
 
-    async def made(self, configuration: Mapping[str, object]) -> Mapping[str, Any]:
-        """Make the stream where there is none, and return what the leader says of it.
+    async def made(
+        self,
+        configuration: Mapping[str, object],
+        first: Callable[[], Awaitable[int]] | None = None,
+    ) -> Mapping[str, Any]:
+        """Make the stream where there is none, and return what the leader says of it. The numbers
+        of a new one begin with what `first` returns, else with 1.
 
         Raises:
             LogBusy: its servers do not answer, or have no leader now, or are too few.
             LogUnavailable: they have no space for it.
             ConfigError: a stream of that name is something else.
+            Exception: what `first` raised.
         """
         fields = await self.asked("INFO", {})
         if isinstance(fields, ApiError) and fields.code == NO_STREAM:
-            fields = await self.asked("CREATE", configuration)
+            begin = {} if first is None else {"first_seq": await first()}
+            fields = await self.asked("CREATE", {**configuration, **begin})
             if isinstance(fields, ApiError) and fields.code == NAME_IN_USE:
                 fields = await self.asked("INFO", {})  # another process was faster
                 if isinstance(fields, ApiError) and fields.code == NO_STREAM:
@@ -71,11 +78,6 @@ class Asking:
             raise ConfigError(f"the stream {self.name} cannot be used: {wrong}")
         await self._grow(fields["config"], configuration)
         return fields
-
-    async def exists(self) -> bool:
-        """Return whether there is the stream. Raises LogBusy."""
-        fields = await self.asked("INFO", {})
-        return not (isinstance(fields, ApiError) and fields.code == NO_STREAM)
 
     async def _grow(self, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
         """Let the stream take more, if it is to. One that has less space than it might have goes on

@@ -64,7 +64,7 @@ def configuration(
     }
 
 
-_MAY_DIFFER: Final = frozenset({"name", "subjects", "max_bytes", "first_seq"})
+_MAY_DIFFER: Final = frozenset({"name", "subjects", "max_bytes"})
 
 
 def wrong_in(found: Mapping[str, Any], wanted: Mapping[str, object]) -> str | None:
